@@ -1,0 +1,22 @@
+"""A from-scratch recurrent engine: RNN, LSTM and GRU with hand-written backpropagation through time.
+
+Public names are gathered here; `docs/notation.md` explains letters and shapes, `kernels/gates.py` holds the equations.
+"""
+
+from __future__ import annotations
+
+import kernels as _kernels
+
+if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
+    raise ImportError(
+        f"the package 'kernels' that Python found ({getattr(_kernels, '__file__', None)}) is not the one of bptt-engine: "
+        "another distribution or a folder of that name comes first on the import path; remove it (pip uninstall kernels), "
+        "or install bptt-engine into a virtual environment of its own"
+    )
+
+from engine.backend import Backend, available_backends, get_backend
+from engine.errors import EngineError, InputError, InputTypeError
+from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+from engine.truncation import truncated_bptt
+
+__version__ = "0.1.0"

@@ -1,0 +1,122 @@
+"""The forecasts a network has to beat. All work on `Windows`, so that all are scored on the identical held-out targets.
+
+They are in whatever unit the windows are in; compare them with a network's in the unit of the series.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.checks import bad_data, require_int
+from engine.data.windowing import Windows
+from engine.errors import bad_input
+
+
+class Score(NamedTuple):
+    """Errors over all windows and all steps of the horizon, in the unit of the targets."""
+
+    rmse: float
+    mae: float
+    points: int  # how many errors these are over
+
+
+def score(forecast: NDArray[Any], targets: NDArray[Any]) -> Score:
+    """Return root mean square error and mean absolute error of `forecast` against `targets`, both (N, horizon)."""
+    if np.shape(forecast) != np.shape(targets):
+        expected = f"shape {np.shape(targets)} as the targets"
+        raise bad_input("forecast", expected, f"shape {np.shape(forecast)}", "forecast the same windows")
+    error = np.asarray(forecast, dtype=np.float64) - np.asarray(targets, dtype=np.float64)
+    if error.size == 0:
+        raise bad_data("targets", "at least one value", f"shape {error.shape}", "give windows that are not empty")
+    return Score(float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))), error.size)
+
+
+def persistence(source: Windows) -> NDArray[np.float64]:
+    """Forecast (N, horizon): the last known value stays."""
+    return np.repeat(source.history[source.origins - 1, np.newaxis], source.horizon, axis=1)
+
+
+def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
+    """Forecast (N, horizon): each value is what it was in the last season that is known when the forecast is made.
+
+    Parameters
+    ----------
+    source : Windows
+    season : int
+        The period in rows, such as 52 for weekly values with a yearly course. It may exceed the windows' `steps`;
+        beyond one season ahead, the same known season is repeated.
+
+    Raises
+    ------
+    DataError
+        A window has less than one season before it.
+    """
+    period = require_int("season", season, 1)
+    earliest = int(source.origins.min(initial=period))
+    if earliest < period:
+        mend = "lower season, or score on a later part"
+        raise bad_data("season", f"at most the {earliest} rows before the first window", period, mend)
+    ahead = np.arange(source.horizon)
+    # ahead // season + 1 seasons back is the smallest whole number of them that lands before the origin.
+    return source.history[source.origins[:, np.newaxis] + ahead - (ahead // period + 1) * period]
+
+
+class LinearAutoregression:
+    """Least squares from the T*D values of a window, and a constant, to each of the values ahead (a direct forecast).
+
+    It sees exactly what a network sees. Where the training part has fewer windows than T*D + 1, the solution of least
+    norm is taken.
+    """
+
+    def __init__(self) -> None:
+        self._center: NDArray[Any] | None = None  # (T*D,)
+        self._weights: NDArray[Any] = np.zeros((0, 0))  # (T*D, horizon)
+        self._level: NDArray[Any] = np.zeros(0)  # (horizon,)
+        self._shape: tuple[int, ...] = ()  # (T, D, horizon)
+
+    def fit(self, train: Windows) -> Self:
+        """Fit on the windows of the training part; return the model.
+
+        Raises
+        ------
+        InputError
+            It is already fitted.
+        """
+        if self._center is not None:
+            raise bad_input("fit", "a model that is not fitted yet", "one that is", "make a new LinearAutoregression")
+        x = train.x.reshape(len(train), -1)
+        # Centred, or the level of the series would be the one large singular value and hide the others.
+        self._center = x.mean(axis=0)
+        self._level = train.targets.mean(axis=0)
+        self._weights = np.linalg.lstsq(x - self._center, train.targets - self._level, rcond=None)[0]
+        self._shape = (*train.x.shape[1:], train.horizon)
+        return self
+
+    def predict(self, source: Windows) -> NDArray[np.float64]:
+        """Forecast (N, horizon).
+
+        Raises
+        ------
+        InputError
+            It is not fitted yet, or was fitted on windows of another shape.
+        """
+        if self._center is None:
+            mend = "call fit with the windows of the training part first"
+            raise bad_input("LinearAutoregression", "a fitted model", "one that is not fitted", mend)
+        shape = (*source.x.shape[1:], source.horizon)
+        if shape != self._shape:
+            expected = "steps, columns and horizon {}, {} and {} as fitted".format(*self._shape)
+            raise bad_input("source", expected, "{}, {} and {}".format(*shape), "cut both parts alike")
+        return (source.x.reshape(len(source), -1) - self._center) @ self._weights + self._level
+
+
+def baseline_forecasts(train: Windows, held_out: Windows, season: int) -> dict[str, NDArray[np.float64]]:
+    """Return the forecasts (N, horizon) of all baselines for the windows `held_out`, by name."""
+    return {
+        "persistence": persistence(held_out),
+        "seasonal-naive": seasonal_naive(held_out, season),
+        "linear autoregression": LinearAutoregression().fit(train).predict(held_out),
+    }

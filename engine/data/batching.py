@@ -1,0 +1,197 @@
+"""Batches: contiguous lanes of one long stream, seeded orders, and sequences of unequal length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.checks import require_ids, require_int
+from engine.errors import InputError, bad_input, bad_type
+
+
+class TextBatch(NamedTuple):
+    """One chunk of every lane; `targets[t, b]` is the id that follows `inputs[t, b]` in the stream."""
+
+    inputs: NDArray[np.int32]  # (T, B)
+    targets: NDArray[np.int32]  # (T, B)
+
+
+class ContiguousBatches:
+    """A stream of ids cut into `batch_size` lanes that are read side by side, chunk by chunk.
+
+    Lane b holds the inputs `ids[b*L : (b+1)*L]` and the targets `ids[b*L+1 : (b+1)*L+1]`, with
+    `L = (n - 1) // batch_size`. Batch k+1 continues batch k in every lane, so the hidden state carries over; it starts
+    from zeros at batch 0. The last input of a lane predicts the first character of the next one, so each id is a target
+    exactly once, but for the very first, which nothing precedes, and the last `dropped < batch_size` ones, which do not
+    fill the lanes evenly (with `batch_size=1` none). The last chunk is shorter where L is no multiple of `steps`.
+
+    A batch depends on its number alone: a run that is resumed at batch k gets the very batch it would have got.
+
+    Parameters
+    ----------
+    ids : integer array (n,)
+        The encoded stream, on the host. int32 is kept as it is, without a copy; the caller must not change it.
+    batch_size : int
+        The number of lanes, B.
+    steps : int
+        The length of a chunk, T.
+    allow_short : bool
+        Take a stream that is shorter than one full chunk in every lane, as long as each lane gets one step.
+
+    Raises
+    ------
+    InputError
+        The stream is too short; the message says which sizes would work.
+    """
+
+    def __init__(self, ids: Any, batch_size: int, steps: int, *, allow_short: bool = False) -> None:
+        stream = require_ids("ids", ids)
+        self.batch_size = require_int("batch_size", batch_size, 1)
+        self.steps = require_int("steps", steps, 1)
+        if stream.dtype != np.int32 and stream.size and int(stream.max()) > np.iinfo(np.int32).max:
+            raise bad_input("ids", "ids that fit in int32", int(stream.max()), "check the vocabulary")
+        self._ids = stream.astype(np.int32, copy=False)
+        pairs = max(0, len(self._ids) - 1)
+        self.lane_length = pairs // self.batch_size
+        self.dropped = pairs % self.batch_size
+        if self.lane_length < (1 if allow_short else self.steps):
+            raise self._too_short(len(self._ids), allow_short)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-self.lane_length // self.steps)
+
+    def __iter__(self) -> Iterator[TextBatch]:
+        return (self.batch(index) for index in range(len(self)))
+
+    @property
+    def tokens(self) -> int:
+        """The number of targets in all batches together."""
+        return self.lane_length * self.batch_size
+
+    def batch(self, index: int) -> TextBatch:
+        """Return batch `index`, 0 .. len(self) - 1: fresh arrays (T, B), T = `steps` except perhaps in the last."""
+        number = require_int("index", index, 0)
+        if number >= len(self):
+            raise bad_input("index", f"a batch number in 0..{len(self) - 1}", number, "start over at 0 after the last")
+        start = number * self.steps
+        stop = min(start + self.steps, self.lane_length)
+        inputs = self._ids[: self.tokens].reshape(self.batch_size, self.lane_length)
+        targets = self._ids[1 : self.tokens + 1].reshape(self.batch_size, self.lane_length)
+        return TextBatch(inputs[:, start:stop].T.copy("C"), targets[:, start:stop].T.copy("C"))
+
+    def _too_short(self, size: int, allow_short: bool) -> InputError:
+        steps = 1 if allow_short else self.steps
+        need = f"batch_size{'' if allow_short else ' * steps'} + 1"
+        expected = f"at least {need} = {self.batch_size * steps + 1} ids"
+        if size < 2:
+            return bad_input("ids", expected, size, "give more text (2 ids are the least that hold one prediction)")
+        options = ["give more text"]
+        if size > steps:
+            options.append(f"lower batch_size to {(size - 1) // steps} or less")
+        if not allow_short and size > self.batch_size:
+            options.append(f"lower steps to {(size - 1) // self.batch_size} or less")
+        if len(options) == 1:
+            options.append(f"lower both (batch_size 1 allows steps up to {size - 1})")
+        return bad_input("ids", expected, size, ", or ".join(options))
+
+
+def contiguous_batches(ids: Any, batch_size: int, steps: int, *, allow_short: bool = False) -> ContiguousBatches:
+    """Return the `ContiguousBatches` of a stream: inputs and targets (T, B), state carried from batch to batch."""
+    return ContiguousBatches(ids, batch_size, steps, allow_short=allow_short)
+
+
+def shuffled_order(count: int, seed: int, epoch: int, purpose: int = 0) -> NDArray[np.int64]:
+    """Return a permutation (count,) that is a pure function of its arguments.
+
+    It ranks raw words of NumPy's PCG64: that stream is fixed for all NumPy versions, which `Generator.permutation` is
+    not. `purpose` keeps apart orders that are drawn for different things in one epoch.
+    """
+    number = require_int("count", count, 0)
+    key = (require_int("epoch", epoch, 0), require_int("purpose", purpose, 0))
+    source = np.random.SeedSequence(require_int("seed", seed, 0), spawn_key=key)
+    words = np.random.PCG64(source).random_raw(number)
+    return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+def bucket_by_length(
+    lengths: Any, batch_size: int, *, bucket_width: int = 1, seed: int | None = None, epoch: int = 0
+) -> list[NDArray[np.int64]]:
+    """Group sequences of similar length, so that little padding is computed on.
+
+    Parameters
+    ----------
+    lengths : integers (n,)
+        The length of each sequence, 0 or more.
+    batch_size : int
+        The size of every batch but perhaps one.
+    bucket_width : int
+        Lengths that need equally many blocks of this many steps count as equal; a larger one mixes the sequences more
+        from epoch to epoch, and pads more.
+    seed, epoch : int
+        With a seed, sequences of equal length and the batches themselves come in an order that is a pure function of
+        (seed, epoch). Without one, the shortest come first, in their own order.
+
+    Returns
+    -------
+    list of index arrays
+        Every sequence is in exactly one of them.
+    """
+    sizes = require_ids("lengths", lengths)
+    size = require_int("batch_size", batch_size, 1)
+    width = require_int("bucket_width", bucket_width, 1)
+    if (sizes < 0).any():
+        index = int(np.argmax(sizes < 0))
+        raise bad_input(
+            "lengths", "integers >= 0", f"{sizes[index]} at index {index}", "a sequence has 0 or more steps"
+        )
+    order = np.arange(len(sizes)) if seed is None else shuffled_order(len(sizes), seed, epoch)
+    blocks = -(-sizes[order].astype(np.int64) // width)
+    order = order[np.argsort(blocks, kind="stable")]
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    if seed is None:
+        return batches
+    return [batches[k] for k in shuffled_order(len(batches), seed, epoch, purpose=1)]
+
+
+def pad_sequences(
+    sequences: Sequence[NDArray[Any]], *, batch_first: bool = False, value: float = 0
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Put B sequences of unequal length into one array, each at the start of its row, followed by `value`.
+
+    Parameters
+    ----------
+    sequences : list of B arrays (t_b, D), or (t_b,) such as token ids
+        All of one dtype, which the result keeps; t_b may be 0.
+
+    Returns
+    -------
+    x : array (T, B, D), or (B, T, D) with `batch_first`; without the last axis for sequences (t_b,)
+        T is the greatest t_b.
+    lengths : int64 (B,)
+        The t_b, as `forward(..., lengths=)` takes them.
+    """
+    if isinstance(sequences, np.ndarray) or not isinstance(sequences, Sequence):
+        kind = type(sequences).__name__
+        raise bad_type("sequences", "a list of arrays", kind, "pass one array for each sequence")
+    if not sequences:
+        raise bad_input("sequences", "at least one array", "an empty list", "leave out empty batches")
+    first = sequences[0]
+    for index, item in enumerate(sequences):
+        name = f"sequences[{index}]"
+        if not isinstance(item, np.ndarray) or item.dtype.kind not in "fiu":
+            got = f"dtype {item.dtype}" if isinstance(item, np.ndarray) else type(item).__name__
+            raise bad_type(name, "a NumPy array of floats or integers", got, "convert it")
+        if item.ndim not in (1, 2) or item.shape[1:] != first.shape[1:]:
+            expected = "shape (t, D) or (t,)" if index == 0 else f"shape {('t', *first.shape[1:])} as in sequences[0]"
+            raise bad_input(name, expected.replace("'", ""), f"shape {item.shape}", "make all sequences alike")
+        if item.dtype != first.dtype:
+            raise bad_type(name, f"dtype {first.dtype} as in sequences[0]", item.dtype, "convert them to one dtype")
+    lengths = np.array([len(item) for item in sequences], dtype=np.int64)
+    x = np.full((len(sequences), int(lengths.max()), *first.shape[1:]), value, dtype=first.dtype)
+    for row, item in zip(x, sequences, strict=True):
+        row[: len(item)] = item
+    return (x if batch_first else np.ascontiguousarray(x.swapaxes(0, 1))), lengths

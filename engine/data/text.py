@@ -1,0 +1,214 @@
+"""Text for the character model: where it comes from, its alphabet, and its training and validation parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.checks import bad_data, require_fraction, require_ids
+from engine.data.files import decode_text, read_bytes
+from engine.errors import bad_input, bad_type
+
+_TEXT_FILE = "a UTF-8 text file"
+_UNKNOWN_SIGN = "\N{REPLACEMENT CHARACTER}"
+# Shorter paragraphs ("Changed in version 3.8: ...") recur by nature and give nothing away.
+_SHORTEST_REPEAT = 60
+
+# A text, or its ids (n,); a part of it is of the same kind.
+Stream = TypeVar("Stream", str, NDArray[Any])
+
+
+def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
+    """Return the text of one file, or of several in the order given.
+
+    UTF-8 is required; a byte-order mark is dropped and every line end becomes a newline. Where a file does not end
+    in a newline, one is put before the next file.
+
+    Raises
+    ------
+    DataError
+        A file is missing, a directory, unreadable, empty, binary, or not UTF-8.
+    InputError
+        No file is named.
+    """
+    if not isinstance(paths, Iterable | str | os.PathLike):
+        raise bad_type("paths", "a file name or several", type(paths).__name__, "give names of text files")
+    names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not names:
+        raise bad_input("paths", "at least one file", "none", "name a text file, or use builtin_text()")
+    texts = [decode_text(read_bytes(name, _TEXT_FILE), name, _TEXT_FILE) for name in names]
+    return "".join(text if text.endswith("\n") else text + "\n" for text in texts[:-1]) + texts[-1]
+
+
+def builtin_text() -> str:
+    """Return the reference manual that every CPython carries (`pydoc_data.topics`), about 400 000 characters.
+
+    The topics are joined in the order of their names. The manual prints some sections twice, alone and inside a
+    larger one; a long paragraph is kept only where it comes first. Otherwise one in nine of the 50-character
+    passages in the last tenth would also stand in the first nine tenths, and a validation loss would flatter.
+    The text is the same on every run of one Python version, and differs a little between versions.
+
+    Raises
+    ------
+    DataError
+        This Python was installed without the manual.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        mend = "name a text file instead, or install the complete standard library"
+        raise bad_data("builtin_text", "pydoc_data.topics of the standard library", "none", mend) from None
+    seen: set[str] = set()
+    kept: list[str] = []
+    for name in sorted(topics):
+        for paragraph in topics[name].split("\n\n"):
+            passage = paragraph.strip()
+            if not passage or (len(passage) >= _SHORTEST_REPEAT and passage in seen):
+                continue
+            seen.add(passage)
+            kept.append(paragraph.strip("\n"))
+    return "\n\n".join(kept) + "\n"
+
+
+def split(ids: Stream, validation_fraction: float) -> tuple[Stream, Stream]:
+    """Cut a stream in two: the first part is for training, the last `validation_fraction` of it for validation.
+
+    Parameters
+    ----------
+    ids : str or array (n,)
+        The stream in its own order; it is never shuffled, so that no passage is on both sides.
+    validation_fraction : float
+        In [0, 1). 0 leaves the validation part empty; else both parts get at least one element.
+
+    Returns
+    -------
+    training, validation : slices (views) of `ids`; together they are all of it.
+    """
+    fraction = require_fraction("validation_fraction", validation_fraction, zero_allowed=True)
+    size = len(ids)
+    held_out = round(size * fraction)
+    if fraction > 0 and not 0 < held_out < size:
+        expected = f"enough text that both parts of a split at {fraction:g} get something"
+        raise bad_input("ids", expected, f"{size} characters", "give more text, or another validation_fraction")
+    return ids[: size - held_out], ids[size - held_out :]
+
+
+class Vocabulary:
+    """The characters a model knows, sorted by code point; a character's id is its place.
+
+    Build it over the whole text, before the split: what that tells a model about the validation part is only which
+    characters exist. A character that training never shows is then simply predicted badly. To keep even that apart,
+    build it over the training part with `unknown=True`; every other character is then mapped to one reserved id.
+
+    Parameters
+    ----------
+    characters : str
+        The alphabet, in any order; repeats count once.
+    unknown : bool
+        Reserve the id after the last character for all characters that are not in the alphabet.
+    """
+
+    def __init__(self, characters: str, *, unknown: bool = False) -> None:
+        if not isinstance(characters, str):
+            raise bad_type("characters", "a string", type(characters).__name__, "join the characters")
+        if not characters:
+            raise bad_input("characters", "at least one character", "an empty string", "give the text to be learnt")
+        self.characters = "".join(sorted(set(characters)))
+        self.unknown_id = len(self.characters) if unknown else None
+        self._codes = _code_points(self.characters)  # (V,) rising
+
+    @classmethod
+    def from_text(cls, text: str, *, unknown: bool = False) -> Vocabulary:
+        """Return the vocabulary of the characters that occur in `text`."""
+        return cls(text, unknown=unknown)
+
+    def __len__(self) -> int:
+        """Return the number of ids: the characters, and one more if there is an id for unknown ones."""
+        return len(self.characters) + (self.unknown_id is not None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return (self.characters, self.unknown_id) == (other.characters, other.unknown_id)
+
+    def __hash__(self) -> int:
+        return hash((self.characters, self.unknown_id))
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.characters!r}, unknown={self.unknown_id is not None})"
+
+    def encode(self, text: str, argument: str = "text") -> NDArray[np.int32]:
+        """Return the ids (n,) int32 of the n characters of `text`; `argument` names the text in an error.
+
+        Raises
+        ------
+        InputError
+            A character is not in the vocabulary, and there is no id for unknown ones.
+        """
+        if not isinstance(text, str):
+            raise bad_type(argument, "a string", type(text).__name__, "read files with load_text")
+        codes = _code_points(text)
+        ids = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1).astype(np.int32)
+        strange = self._codes[ids] != codes
+        if strange.any():
+            if self.unknown_id is None:
+                position = int(np.argmax(strange))
+                raise bad_input(
+                    argument,
+                    f"only the {len(self.characters)} characters of the vocabulary",
+                    f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}",
+                    "remove it, or build the vocabulary from text that contains it or with unknown=True",
+                )
+            ids[strange] = self.unknown_id
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        """Return the text of `ids` (n,); the id for unknown characters becomes the sign U+FFFD.
+
+        Raises
+        ------
+        InputError
+            An id is outside 0 .. len(self) - 1.
+        """
+        array = require_ids("ids", ids)
+        outside = (array < 0) | (array >= len(self))
+        if outside.any():
+            index = int(np.argmax(outside))
+            expected = f"integers in 0..{len(self) - 1}"
+            mend = "use the vocabulary that the ids were made with"
+            raise bad_input("ids", expected, f"{array[index]} at index {index}", mend)
+        codes = np.append(self._codes, np.uint32(ord(_UNKNOWN_SIGN)))[array]
+        return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dictionary that `json.dumps` takes and `from_json` gives back as an equal vocabulary."""
+        return {"characters": self.characters, "unknown": self.unknown_id is not None}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Vocabulary:
+        """Return the vocabulary that `to_json` described.
+
+        Raises
+        ------
+        DataError
+            The record is not one that `to_json` makes: ids would no longer mean the same characters.
+        """
+        characters = record.get("characters") if isinstance(record, Mapping) else None
+        unknown = record.get("unknown") if isinstance(record, Mapping) else None
+        if not isinstance(characters, str) or not isinstance(unknown, bool) or not characters:
+            expected = 'a record {"characters": "...", "unknown": true or false}'
+            raise bad_data("vocabulary", expected, repr(record)[:80], "use what Vocabulary.to_json returned")
+        vocabulary = cls(characters, unknown=unknown)
+        if vocabulary.characters != characters:
+            expected = "characters that are sorted and occur once"
+            raise bad_data("vocabulary", expected, repr(characters)[:80], "use what Vocabulary.to_json returned")
+        return vocabulary
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    """Return the code points (n,) of `text`, lone surrogates included."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)

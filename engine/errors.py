@@ -1,0 +1,53 @@
+"""The errors a user can meet.  Each message names the argument, what was expected, what came, and the likely mend."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of every error that the engine raises on purpose."""
+
+
+class InputError(EngineError, ValueError):
+    """An argument has a wrong value or shape."""
+
+
+class InputTypeError(InputError, TypeError):
+    """An argument has a wrong type: another dtype, or another library's array."""
+
+
+class DataError(InputError):
+    """A data file or series cannot be used as it is."""
+
+
+class CheckpointError(InputError):
+    """A file is not a checkpoint that this model can load."""
+
+
+class StorageError(EngineError, OSError):
+    """Writing failed (a full disk, a missing right); what was saved before is untouched."""
+
+
+class BackendUnavailableError(EngineError, RuntimeError):
+    """The backend or kernel set exists but cannot be used on this machine."""
+
+
+class StaleTapeError(EngineError, RuntimeError):
+    """The parameters have changed since the forward pass that made this tape."""
+
+
+class NonFiniteError(EngineError, ArithmeticError):
+    """A loss or a gradient became NaN or infinite."""
+
+
+def bad_input(argument: str, expected: str, got: object, mend: str = "") -> InputError:
+    """Build an `InputError` in the one form that all messages share."""
+    return InputError(_sentence(argument, expected, got, mend))
+
+
+def bad_type(argument: str, expected: str, got: object, mend: str = "") -> InputTypeError:
+    """Build an `InputTypeError` in the one form that all messages share."""
+    return InputTypeError(_sentence(argument, expected, got, mend))
+
+
+def _sentence(argument: str, expected: str, got: object, mend: str) -> str:
+    return f"{argument}: expected {expected}, got {got}" + (f"; {mend}" if mend else "")

@@ -1,0 +1,243 @@
+"""What every layer shares: parameters and gradients by name, their first values, saving, loading, moving."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine import philox
+from engine.backend import Backend, check_dtype, get_backend
+from engine.errors import StaleTapeError, bad_input, bad_type
+
+_serial_numbers = itertools.count()
+
+
+class Layer:
+    """Base of all layers.
+
+    A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy, dstate)
+    -> (dx, dstate)``, ``predict(x, state, lengths) -> (y, state)``.
+
+    Parameters
+    ----------
+    backend : a backend's name or a `Backend`.
+    dtype : ``"float32"`` or ``"float64"``.
+    seed : key of the random numbers for first weights and dropout masks; None means 0.
+
+    Attributes
+    ----------
+    params, grads : dicts of arrays by name, in PyTorch's names and shapes; the arrays keep their identity.
+    path : the layer's place in a `Sequential`, such as ``"0"``; part of the key of its random numbers.
+    call_counter : how many forward passes have drawn a dropout mask; fresh masks need a fresh count, and a resumed run
+        sets it back to where it was.
+    row_offset : the global row of local row 0, so that a shard of a batch draws the masks of its own rows.
+    """
+
+    batch_first = False
+
+    def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
+        self.backend = get_backend(backend)
+        self.dtype = check_dtype(dtype)
+        self.seed = check_seed(seed)
+        self.path = ""
+        self.call_counter = 0
+        self.row_offset = 0
+        self.params: dict[str, Any] = {}
+        self.grads: dict[str, Any] = {}
+        self._version = 0
+        self._serial = next(_serial_numbers)
+
+    # -- to be supplied by each layer ----------------------------------------------------------------------------------
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by name."""
+        return {}
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """First value of a parameter, float64 on the host."""
+        raise NotImplementedError
+
+    def _arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that shape the model, without backend, dtype and seed."""
+        raise NotImplementedError
+
+    def forward(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, Any, Any]:
+        """Run the layer; returns the output, the new state (None if it has none) and the tape."""
+        raise NotImplementedError
+
+    def backward(self, tape: Any, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
+        """Reverse `forward`: adds to ``grads``; returns the gradients of x and of the state passed in."""
+        raise NotImplementedError
+
+    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        """Run the layer without dropout and without a tape."""
+        raise NotImplementedError
+
+    def window(self, tape: Any, start: int, stop: int) -> Any:
+        """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
+        raise NotImplementedError
+
+    # -- parameters ------------------------------------------------------------------------------------------------------
+
+    def _allocate(self) -> None:
+        """Make the parameters with their first values, and their gradients with zeros."""
+        xp = self.backend.xp
+        for name, value in self._first_values().items():
+            self.params[name] = self.backend.asarray(value.astype(self.dtype))
+            self.grads[name] = xp.zeros(value.shape, dtype=self.dtype)
+
+    def _first_values(self) -> dict[str, np.ndarray]:
+        return {name: self._draw(name, shape) for name, shape in self._shapes().items()}
+
+    def _key(self, purpose: str) -> tuple[int, int]:
+        return philox.stream_key(self.seed, self.path, purpose)
+
+    def _adopt(self, path: str, seed: int | None) -> None:
+        """Become part of a Sequential: weights that are still as drawn are drawn again under the new key."""
+        untouched = all(
+            np.array_equal(self.backend.to_host(self.params[name]), value.astype(self.dtype))
+            for name, value in self._first_values().items()
+        )
+        self.path = path
+        if seed is not None:
+            self.seed = check_seed(seed)
+        if untouched:
+            for name, value in self._first_values().items():
+                self.params[name][...] = self.backend.asarray(value.astype(self.dtype))
+            self.touch()
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero, in place."""
+        for grad in self.grads.values():
+            grad[...] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all parameters by name."""
+        return {name: param.copy() for name, param in self.params.items()}
+
+    def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
+        """Copy values into the parameters, in place.
+
+        Takes a PyTorch state dict as it is.  This is the one place where dtype and library are converted.
+
+        Parameters
+        ----------
+        mapping : arrays or tensors by name; the names and shapes must be exactly those of ``params``.
+
+        Raises
+        ------
+        InputError
+            for a missing or unknown name or a wrong shape; nothing has been changed then.
+        """
+        missing = sorted(self.params.keys() - mapping.keys())
+        unknown = sorted(mapping.keys() - self.params.keys())
+        if missing or unknown:
+            parts = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
+            raise bad_input("state_dict", f"the names {sorted(self.params)}", " and ".join(parts))
+        values = {}
+        for name, param in self.params.items():
+            value = _to_host(name, mapping[name])
+            if value.shape != param.shape:
+                raise bad_input(name, f"shape {param.shape}", f"shape {value.shape}", "the checkpoint is of another size")
+            values[name] = value.astype(self.dtype)
+        for name, value in values.items():
+            self.params[name][...] = self.backend.asarray(value)
+        self.touch()
+
+    def touch(self) -> None:
+        """Note that the parameters were changed in place: tapes made before are stale from now on."""
+        self._version += 1
+
+    # -- copies and descriptions --------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """A JSON-able description from which `engine.layers.from_config` builds the same layer."""
+        return {"type": type(self).__name__, "args": self._arguments()}
+
+    def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Any:
+        """A copy on another backend or in another dtype, with the same weights and counters and zero gradients."""
+        copy = type(self)(
+            **self._arguments(),
+            backend=self.backend if backend is None else backend,
+            dtype=self.dtype if dtype is None else dtype,
+            seed=self.seed,
+        )
+        copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
+        copy.load_state_dict({name: self.backend.to_host(param) for name, param in self.params.items()})
+        return copy
+
+    def call_counters(self) -> dict[str, int]:
+        """The dropout call counters by layer path, for a checkpoint."""
+        return {self.path: self.call_counter}
+
+    def load_call_counters(self, counters: Mapping[str, int]) -> None:
+        """Set the dropout call counters back to saved values."""
+        self.call_counter = int(counters[self.path])
+
+    # -- tapes -----------------------------------------------------------------------------------------------------------
+
+    def _stamp(self) -> tuple[int, int, int | None]:
+        """What identifies this layer with its present parameters; forward puts it on the tape."""
+        return self._serial, self._version, self.backend.fingerprint(self.params.values())
+
+    def _check_stamp(self, tape: Any, kind: type) -> None:
+        """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
+        if not isinstance(tape, kind):
+            raise bad_type("tape", f"the tape that this layer's forward returned ({kind.__name__})", f"a {type(tape).__name__}")
+        stamp = self._stamp()
+        if tape.stamp[0] != stamp[0]:
+            raise bad_input("tape", "a tape of this layer", "a tape of another layer", "pass the tape of its own forward")
+        if tape.stamp != stamp:
+            raise StaleTapeError(
+                "tape: expected parameters as they were in its forward pass, got changed ones; run forward again after an "
+                "update (all backward passes of a step come before the step)"
+            )
+
+
+def check_seed(seed: int | None) -> int:
+    """The seed as an int >= 0; None means 0."""
+    if seed is None:
+        return 0
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise bad_input("seed", "None or an integer >= 0", repr(seed))
+    return int(seed)
+
+
+def check_size(name: str, value: Any) -> int:
+    """A size as an int >= 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise bad_input(name, "an integer >= 1", repr(value))
+    return int(value)
+
+
+def check_probability(name: str, value: Any) -> float:
+    """A probability as a float in 0..1."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0.0 <= number <= 1.0:
+        raise bad_input(name, "a probability in 0..1", repr(value))
+    return number
+
+
+def check_no_state(state: Any, dstate: Any = None) -> None:
+    """Raise if a state, or a gradient of one, reaches a layer that has none."""
+    for name, value in (("state", state), ("dstate", dstate)):
+        if value is not None:
+            raise bad_input(name, "None, this layer carries no state", f"a {type(value).__name__}")
+
+
+def _to_host(name: str, value: Any) -> np.ndarray:
+    """Any library's array as a NumPy array of real numbers."""
+    if hasattr(value, "detach"):  # a PyTorch tensor, perhaps on a GPU, perhaps bfloat16: float64 holds them all exactly
+        value = value.detach().cpu().double().numpy()
+    elif hasattr(value, "get") and not isinstance(value, (np.ndarray, Mapping)):
+        value = value.get()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}")
+    return array

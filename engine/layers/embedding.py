@@ -1,0 +1,141 @@
+"""A table of vectors, one for each token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine import philox
+from engine.backend import Backend
+from engine.errors import bad_input, bad_type
+from engine.layers.base import Layer, check_no_state, check_size
+from engine.layers.linear import time_axes
+
+
+@dataclass(frozen=True)
+class EmbeddingTape:
+    """Token ids on the host, pads already 0, and which of them are valid (None: all)."""
+
+    ids: np.ndarray
+    valid: np.ndarray | None
+    stamp: tuple[int, int, int | None]
+
+
+class Embedding(Layer):
+    """y = weight[ids]; the gradient is a sorted segment sum, so it is the same on every run and every backend.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : V and E.
+    batch_first : only matters with lengths: ids are (B, T) then instead of (T, B).
+    backend, dtype, seed : see `engine.layers.base.Layer`.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        batch_first: bool = False,
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(backend, dtype, seed)
+        self.num_embeddings = check_size("num_embeddings", num_embeddings)
+        self.embedding_dim = check_size("embedding_dim", embedding_dim)
+        self.batch_first = bool(batch_first)
+        self._allocate()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (self.num_embeddings, self.embedding_dim)}
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return philox.normal(self._key(f"init:{name}"), shape)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "batch_first": self.batch_first,
+        }
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, None, EmbeddingTape]:
+        """Look up host integer ids of any shape.
+
+        Parameters
+        ----------
+        x : integers in 0..V-1 on the host; pads are not looked at where lengths are given (x is (T, B) then).
+
+        Returns
+        -------
+        y : x.shape + (E,), pads 0.
+
+        Raises
+        ------
+        InputError
+            for an id out of range: a device would wrap it around silently, so it is looked for here.
+        """
+        check_no_state(state)
+        ids, valid = self._enter(x, lengths)
+        return self._look_up(ids, valid), None, EmbeddingTape(ids, valid, self._stamp())
+
+    def backward(self, tape: EmbeddingTape, dy: Any = None, dstate: Any = None) -> tuple[None, None]:
+        """Adds to the gradient of the table; ids have no gradient, so dx is None."""
+        check_no_state(None, dstate)
+        self._check_stamp(tape, EmbeddingTape)
+        if dy is None:
+            return None, None
+        backend = self.backend
+        backend.require("dy", dy, dtype=self.dtype, shape=(*tape.ids.shape, self.embedding_dim), axes="that of y")
+        ids = tape.ids.reshape(-1)
+        places = np.arange(ids.size) if tape.valid is None else np.flatnonzero(tape.valid)
+        if places.size == 0:
+            return None, None
+        # y = weight[ids]: every place adds to the row it was read from.  Sorted by row, each row's places are one run
+        order = places[np.argsort(ids[places], kind="stable")]
+        rows, starts = np.unique(ids[order], return_index=True)
+        sums = backend.xp.add.reduceat(dy.reshape(ids.size, -1)[backend.asarray(order)], backend.asarray(starts), axis=0)
+        self.grads["weight"][backend.asarray(rows)] += sums
+        return None, None
+
+    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
+        """The output of `forward`, without a tape."""
+        check_no_state(state)
+        return self._look_up(*self._enter(x, lengths)), None
+
+    def window(self, tape: EmbeddingTape, start: int, stop: int) -> EmbeddingTape:
+        """The time steps ``start <= t < stop`` of a tape."""
+        part = (slice(None), slice(start, stop)) if self.batch_first else slice(start, stop)
+        return EmbeddingTape(tape.ids[part], None if tape.valid is None else tape.valid[part], tape.stamp)
+
+    def _look_up(self, ids: np.ndarray, valid: np.ndarray | None) -> Any:
+        y = self.params["weight"][self.backend.asarray(ids)]
+        if valid is None:
+            return y
+        return self.backend.xp.where(self.backend.asarray(valid)[..., None], y, self.backend.xp.zeros_like(y))
+
+    def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.backend.name != "numpy" and self.backend.is_array(x):
+            raise bad_type("x", "integer ids on the host", "a device array", "ids are checked on the host, then uploaded")
+        ids = np.asarray(x)
+        if ids.dtype.kind not in "iu":
+            raise bad_type("x", "integer token ids", f"dtype {ids.dtype}", "encode the text with a vocabulary first")
+        valid = None
+        if lengths is not None:
+            timeline = time_axes(self.backend, "x", ids.shape, 2, self.batch_first, lengths)
+            host = np.asarray(lengths)
+            valid = np.arange(timeline.steps)[:, None] < host
+            valid = valid.T if self.batch_first else valid
+        wrong = (ids < 0) | (ids >= self.num_embeddings)
+        if valid is not None:
+            wrong &= valid
+        if wrong.any():
+            where = tuple(int(k) for k in np.argwhere(wrong)[0])
+            raise bad_input("x", f"token ids in 0..{self.num_embeddings - 1}", f"{int(ids[where])} at index {where}")
+        ids = ids.astype(np.int64)  # a copy: a tape must not change when the caller's array does
+        return (ids if valid is None else np.where(valid, ids, 0)), valid

@@ -1,0 +1,354 @@
+"""The recurrent layers: stacking, directions, lengths, carried state and dropout around the kernels' time loops.
+
+A cell is a pair of gate functions (``kernels.gates``); a kernel set walks one layer and direction over time
+(``kernels.reference``); here the layers are stacked, and that is all.  ``forward`` and ``backward`` stand side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine import philox
+from engine.backend import Backend
+from engine.errors import bad_input, bad_type
+from engine.layers.base import Layer, check_probability, check_size
+from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
+from engine.layers.timeline import Timeline
+from kernels import products
+from kernels.cells import Cell
+
+PREDICT_CHUNK = 64  # steps that `predict` holds at a time: enough for one good matrix product, little to keep
+
+
+class Recurrent(Layer):
+    """What RNN, LSTM and GRU share.  `engine.layers.rnn` documents the arguments."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        variational: bool = False,
+        bidirectional: bool = False,
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(backend, dtype, seed)
+        self.cell = cell
+        self.input_size = check_size("input_size", input_size)
+        self.hidden_size = check_size("hidden_size", hidden_size)
+        self.num_layers = check_size("num_layers", num_layers)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout, self.variational = check_probability("dropout", dropout), bool(variational)
+        self.num_directions = 2 if bidirectional else 1
+        self._allocate()
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        rows, H = len(self.cell.gates) * self.hidden_size, self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            width = self.input_size if layer == 0 else self.num_directions * H
+            for direction in range(self.num_directions):
+                end = _suffix(layer, direction)
+                shapes["weight_ih" + end] = (rows, width)
+                shapes["weight_hh" + end] = (rows, H)
+                if self.bias:
+                    shapes["bias_ih" + end] = (rows,)
+                    shapes["bias_hh" + end] = (rows,)
+        return shapes
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+            "variational": self.variational,
+            "bidirectional": self.bidirectional,
+        }
+
+    # -- forward and backward --------------------------------------------------------------------------------------------
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, Any, RecurrentTape]:
+        """Run all steps and keep what backward needs.
+
+        Parameters
+        ----------
+        x : (T, B, D), or (B, T, D) with ``batch_first``; of the layer's dtype and backend.
+        state : ``(h, c)`` for an LSTM, else ``h``; each (L*N, B, H), never batch-first.  None is zeros.
+        lengths : (B,) host integers in 0..T, the valid steps of each row; None means T.
+        training : whether dropout between layers is on.
+
+        Returns
+        -------
+        y : (T, B, N*H), or (B, T, N*H); 0 past a row's end.
+        state : the state after each row's last valid step, in the structure of the argument.
+        tape : `RecurrentTape`.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            for a wrong shape, dtype, library or length.
+        """
+        xp, kernels = self.backend.xp, self.backend.kernels
+        x, timeline, h0, c0 = self._enter(x, state, lengths)
+        call = self._next_call(training)
+        layer_input = timeline.clean(x)
+        tapes, masks, h_last, c_last = [], [], [], []
+        for layer in range(self.num_layers):
+            mask = self._mask(call, layer, timeline)
+            if mask is not None:
+                layer_input = layer_input * mask
+            directions, outputs = [], []
+            for direction in range(self.num_directions):
+                weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
+                slot = layer * self.num_directions + direction  # the state is layer-major (rule 10)
+                x_d = timeline.flip(layer_input) if direction else layer_input
+                pre = products.project_forward(kernels.matmul, x_d, weight_ih, bias_ih)
+                c0_d = None if c0 is None else c0[slot]
+                run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h0[slot], c0_d, timeline.lengths)
+                y_d = timeline.clean(run.h[1:])  # y = h[1:], pads 0
+                outputs.append(timeline.flip(y_d) if direction else y_d)
+                directions.append(DirectionTape(self.cell, x_d, run))
+                h_last.append(run.h[-1])
+                if run.c is not None:
+                    c_last.append(run.c[-1])
+            layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
+            tapes.append(tuple(directions))
+            masks.append(mask)
+        h_n = xp.stack(h_last)
+        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
+        y = xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input
+        return y, last, RecurrentTape(tuple(tapes), tuple(masks), timeline, self._stamp())
+
+    def backward(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
+        """Backpropagate through time; adds to ``grads``.
+
+        Parameters
+        ----------
+        tape : what `forward` returned; it is only read, so the same tape can be walked again.
+        dy : gradient of y, in y's shape; None means zeros.  What stands at pads is not looked at.
+        dstate : gradient of the final state, in its structure; None, also for a part of the pair, means zeros.
+
+        Returns
+        -------
+        dx : gradient of x, exactly 0 at pads.
+        dstate : gradient of the initial state, also where that was None (the gradient with respect to zeros).
+
+        Raises
+        ------
+        StaleTapeError
+            if the parameters have changed since the forward pass.
+        """
+        trace = self._walk(tape, dy, dstate, keep=False)
+        for name, value in trace.grads.items():
+            self.grads[name] += value
+        return trace.dx, trace.dstate
+
+    def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
+        """The same pass as `backward`, with dh, dc and the gate gradients of every step; adds nothing to ``grads``."""
+        return self._walk(tape, dy, dstate, keep=True)
+
+    def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, keep: bool) -> RecurrentTrace:
+        """Reverse of `forward`, layer by layer from the top."""
+        xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
+        self._check_stamp(tape, RecurrentTape)
+        timeline = tape.timeline
+        dlayer = self._enter_dy(dy, timeline)
+        dh_last, dc_last = self._enter_state("dstate", dstate, timeline.batch, part_may_be_none=True)
+        grads: dict[str, Any] = {}
+        traces: list[tuple[DirectionTrace, ...]] = []
+        slots = self.num_layers * self.num_directions
+        dh0: list[Any] = [None] * slots
+        dc0: list[Any] = [None] * slots
+        for layer in range(self.num_layers - 1, -1, -1):
+            dx_layer: Any = None
+            directions = []
+            for direction in range(self.num_directions):
+                weight_ih, weight_hh, bias_ih, _ = self._weights(layer, direction)
+                slot = layer * self.num_directions + direction
+                record = tape.layers[layer][direction]
+                dy_d = None
+                if dlayer is not None:
+                    dy_d = dlayer[:, :, direction * H : (direction + 1) * H]  # layer_input = concatenate(outputs)
+                    if direction:
+                        dy_d = timeline.flip(dy_d)  # outputs = flip(y_d)
+                adjoints = kernels.backward(
+                    self.cell,
+                    record.run,
+                    weight_hh,
+                    dy_d,
+                    None if dh_last is None else dh_last[slot],
+                    None if dc_last is None else dc_last[slot],
+                    timeline.lengths,
+                    keep,
+                )
+                end = _suffix(layer, direction)
+                dx_d, grads["weight_ih" + end], dbias_ih = products.project_backward(
+                    kernels.matmul, adjoints.da, record.x, weight_ih
+                )
+                grads["weight_hh" + end], dbias_hh = products.recurrent_weight_backward(
+                    kernels.matmul, xp, self.cell, record.run, adjoints
+                )
+                if bias_ih is not None:
+                    grads["bias_ih" + end], grads["bias_hh" + end] = dbias_ih, dbias_hh
+                dx_d = timeline.flip(dx_d) if direction else dx_d  # x_d = flip(layer_input)
+                dx_layer = dx_d if dx_layer is None else dx_layer + dx_d
+                dh0[slot], dc0[slot] = adjoints.dh0, adjoints.dc0
+                directions.append(DirectionTrace(self.cell, adjoints))
+            mask = tape.masks[layer]
+            dlayer = dx_layer if mask is None else dx_layer * mask  # layer_input = layer_input * mask
+            traces.append(tuple(directions))
+        dx = xp.ascontiguousarray(dlayer.swapaxes(0, 1)) if self.batch_first else dlayer
+        dh_n = xp.stack(dh0)
+        first = (dh_n, xp.stack(dc0)) if self.cell.has_c else dh_n
+        return RecurrentTrace(tuple(reversed(traces)), dx, first, grads)
+
+    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
+
+        Parameters and returned output and state as in `forward`.
+        """
+        xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
+        x, timeline, h0, c0 = self._enter(x, state, lengths)
+        layer_input = timeline.clean(x)
+        h_last, c_last = [], []
+        for layer in range(self.num_layers):
+            y = xp.empty((timeline.steps, timeline.batch, self.num_directions * H), dtype=self.dtype)
+            for direction in range(self.num_directions):
+                weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
+                slot = layer * self.num_directions + direction
+                x_d = timeline.flip(layer_input) if direction else layer_input
+                y_d = xp.empty((timeline.steps, timeline.batch, H), dtype=self.dtype)
+                h, c = h0[slot], None if c0 is None else c0[slot]
+                for start in range(0, timeline.steps, PREDICT_CHUNK):
+                    stop = min(start + PREDICT_CHUNK, timeline.steps)
+                    pre = products.project_forward(kernels.matmul, x_d[start:stop], weight_ih, bias_ih)
+                    run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h, c, timeline.chunk(start, stop))
+                    y_d[start:stop] = run.h[1:]
+                    h, c = run.h[-1], None if run.c is None else run.c[-1]
+                y_d = timeline.clean(y_d)
+                y[:, :, direction * H : (direction + 1) * H] = timeline.flip(y_d) if direction else y_d
+                h_last.append(h)
+                c_last.append(c)
+            layer_input = y
+        h_n = xp.stack(h_last)
+        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
+        return (xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input), last
+
+    def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
+        """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
+        if self.bidirectional:
+            raise bad_input(
+                "layer", "one direction for truncated BPTT", "a bidirectional layer", "its reverse half needs the whole future"
+            )
+        return RecurrentTape(
+            tuple(tuple(d.window(start, stop) for d in layer) for layer in tape.layers),
+            tuple(None if mask is None else mask[start:stop] for mask in tape.masks),
+            tape.timeline.window(start, stop),
+            tape.stamp,
+        )
+
+    # -- helpers ---------------------------------------------------------------------------------------------------------
+
+    def _weights(self, layer: int, direction: int) -> tuple[Any, Any, Any, Any]:
+        end = _suffix(layer, direction)
+        p = self.params
+        return p["weight_ih" + end], p["weight_hh" + end], p.get("bias_ih" + end), p.get("bias_hh" + end)
+
+    def _next_call(self, training: bool) -> int | None:
+        """The call number for this pass's dropout masks; None where no mask is drawn."""
+        if not training or self.dropout == 0.0 or self.num_layers == 1:
+            return None
+        call = self.call_counter
+        self.call_counter += 1
+        return call
+
+    def _mask(self, call: int | None, layer: int, timeline: Timeline) -> Any:
+        """Dropout mask on the input of `layer`: between layers only, so never on the first nor after the last."""
+        if call is None or layer == 0:
+            return None
+        steps = range(1) if self.variational else range(timeline.steps)
+        rows = range(self.row_offset, self.row_offset + timeline.batch)
+        units = self.num_directions * self.hidden_size
+        mask = self.backend.dropout_mask(
+            self.seed, self.path, f"dropout:{layer}", call, list(steps), list(rows), units, self.dropout, self.dtype
+        )
+        return self.backend.xp.broadcast_to(mask, (timeline.steps, *mask.shape[1:]))
+
+    def _enter(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Timeline, Any, Any]:
+        """Check the arguments of a pass; x comes back time-major."""
+        axes = "(B, T, D)" if self.batch_first else "(T, B, D)"
+        self.backend.require("x", x, dtype=self.dtype, shape=(None, None, self.input_size), axes=axes)
+        x = x.swapaxes(0, 1) if self.batch_first else x
+        steps, batch = x.shape[:2]
+        if steps == 0 or batch == 0:
+            raise bad_input("x", "at least one time step and one row", f"T = {steps}, B = {batch}")
+        timeline = Timeline(self.backend, steps, batch, lengths)
+        h0, c0 = self._enter_state("state", state, batch)
+        slots = self.num_layers * self.num_directions
+        zeros = self.backend.xp.zeros((slots, batch, self.hidden_size), dtype=self.dtype)
+        return x, timeline, zeros if h0 is None else h0, (zeros if c0 is None else c0) if self.cell.has_c else None
+
+    def _enter_state(self, name: str, state: Any, batch: int, part_may_be_none: bool = False) -> tuple[Any, Any]:
+        """Check a state or its gradient; returns (h, c), each None where it was not given."""
+        if state is None:
+            return None, None
+        if not self.cell.has_c:
+            if isinstance(state, (tuple, list)):
+                raise bad_type(name, "one array h (L*N, B, H)", f"a {type(state).__name__} of {len(state)}", "only an LSTM has (h, c)")
+            self._check_state_part(name, state, batch)
+            return state, None
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            got = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+            raise bad_type(name, "a pair (h, c)", got, "an LSTM carries both")
+        for part, letter in zip(state, "hc", strict=True):
+            if part is not None or not part_may_be_none:
+                self._check_state_part(f"{name} {letter}", part, batch)
+        return state[0], state[1]
+
+    def _check_state_part(self, name: str, part: Any, batch: int) -> None:
+        slots = self.num_layers * self.num_directions
+        self.backend.require(name, part, dtype=self.dtype)
+        if part.ndim == 3 and part.shape[1] != batch and part.shape == (slots, part.shape[1], self.hidden_size):
+            raise bad_input(
+                name,
+                f"batch size {batch}, that of x",
+                f"batch size {part.shape[1]}",
+                "a carried state belongs to the rows it came from: pass None for new ones",
+            )
+        self.backend.require(name, part, shape=(slots, batch, self.hidden_size), axes="(L*N, B, H)")
+
+    def _enter_dy(self, dy: Any, timeline: Timeline) -> Any:
+        """Check dy; it comes back time-major with its pads 0."""
+        if dy is None:
+            return None
+        shape = (timeline.steps, timeline.batch, self.num_directions * self.hidden_size)
+        wanted = (shape[1], shape[0], shape[2]) if self.batch_first else shape
+        axes = "(B, T, N*H)" if self.batch_first else "(T, B, N*H)"
+        self.backend.require("dy", dy, dtype=self.dtype, shape=wanted, axes=f"{axes}, that of y")
+        dy = dy.swapaxes(0, 1) if self.batch_first else dy
+        return dy if timeline.lengths is None else timeline.clean(dy)
+
+
+def _suffix(layer: int, direction: int) -> str:
+    return f"_l{layer}" + ("_reverse" if direction else "")

@@ -1,0 +1,87 @@
+"""The three recurrent layers that users build: RNN, GRU and LSTM, each a `Recurrent` with its cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.errors import bad_input
+from engine.layers.recurrent import Recurrent
+from kernels import cells
+
+
+class RNN(Recurrent):
+    """Elman network (Elman 1990): h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : D, H and L.
+    nonlinearity : ``"tanh"`` or ``"relu"``.
+    bias : whether the cells have their two bias vectors.
+    batch_first : whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : probability of dropping a unit between layers, with a fresh mask at each time step.
+    variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : add a second direction that reads each row from its own last valid step.
+    backend, dtype, seed : see `engine.layers.base.Layer`.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, *, nonlinearity: str = "tanh", **options: Any
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise bad_input("nonlinearity", "'tanh' or 'relu'", repr(nonlinearity))
+        self.nonlinearity = nonlinearity
+        cell = cells.RNN_TANH if nonlinearity == "tanh" else cells.RNN_RELU
+        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**super()._arguments(), "nonlinearity": self.nonlinearity}
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit (Cho et al. 2014), h' = (1-z)*n + z*h, gates in the order r, z, n.
+
+    Parameters
+    ----------
+    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).  False (as
+        first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
+    others : as for `RNN`.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, *, reset_after: bool = True, **options: Any
+    ) -> None:
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            cells.GRU_AFTER if reset_after else cells.GRU_BEFORE, input_size, hidden_size, num_layers, **options
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**super()._arguments(), "reset_after": self.reset_after}
+
+
+class LSTM(Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate, gates in the order i, f, g, o.
+
+    Parameters
+    ----------
+    forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at first).
+    others : as for `RNN`.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
+    ) -> None:
+        self.forget_bias = float(forget_bias)
+        super().__init__(cells.LSTM, input_size, hidden_size, num_layers, **options)
+
+    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        values = super()._draw(name, shape)
+        if name.startswith("bias"):
+            forget_block = slice(self.hidden_size, 2 * self.hidden_size)
+            values[forget_block] = self.forget_bias if name.startswith("bias_ih") else 0.0
+        return values
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**super()._arguments(), "forget_bias": self.forget_bias}

@@ -1,0 +1,174 @@
+"""Layers one after another, speaking the protocol of a single layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.backend import Backend, get_backend
+from engine.errors import bad_input, bad_type
+from engine.layers.base import Layer, check_seed
+
+
+@dataclass(frozen=True)
+class SequentialTape:
+    """The tapes of the layers, in order."""
+
+    tapes: tuple[Any, ...]
+    stamp: tuple[int, int, int | None]
+
+
+class Sequential(Layer):
+    """Layers applied in order.
+
+    Each layer's place becomes its ``path`` and part of the key of its random numbers, so that two equal layers start with
+    different weights and draw different masks.  Weights that were loaded or trained before are left as they are.
+
+    Parameters
+    ----------
+    layers : layers of one backend and one dtype, each once.
+    backend, dtype : those of the layers; given only to be checked against them.
+    seed : replaces the seeds of all layers; None leaves each its own.
+    """
+
+    def __init__(
+        self, *layers: Layer, backend: str | Backend | None = None, dtype: Any = None, seed: int | None = None
+    ) -> None:
+        if not layers:
+            raise bad_input("layers", "at least one layer", "none")
+        for index, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise bad_type(f"layer {index}", "a layer of engine", f"a {type(layer).__name__}")
+            if any(layer is other for other in layers[:index]):
+                raise bad_input(f"layer {index}", "each layer once", "the same object again", "build a second layer")
+        first = layers[0]
+        super().__init__(first.backend if backend is None else backend, first.dtype if dtype is None else dtype, seed)
+        for index, layer in enumerate(layers):
+            if layer.backend is not self.backend or layer.dtype != self.dtype:
+                raise bad_input(
+                    f"layer {index}",
+                    f"backend {self.backend.spec} and dtype {self.dtype}",
+                    f"{layer.backend.spec} and {layer.dtype}",
+                    "move it with layer.to(backend=..., dtype=...)",
+                )
+        self.layers = tuple(layers)
+        self._seed_argument = None if seed is None else check_seed(seed)
+        self._adopt("", self._seed_argument)
+        for prefix, layer in self._named():
+            self.params.update({prefix + name: param for name, param in layer.params.items()})
+            self.grads.update({prefix + name: grad for name, grad in layer.grads.items()})
+
+    def _named(self) -> list[tuple[str, Layer]]:
+        return [(f"{index}.", layer) for index, layer in enumerate(self.layers)]
+
+    def _adopt(self, path: str, seed: int | None) -> None:
+        self.path = path
+        if seed is not None:
+            self.seed = check_seed(seed)
+        for index, layer in enumerate(self.layers):
+            layer._adopt(f"{path}.{index}" if path else str(index), seed)
+
+    def _stamp(self) -> tuple[int, int, int | None]:
+        return self._serial, 0, None  # each layer's own tape tells whether its parameters have changed
+
+    # -- forward and backward ------------------------------------------------------------------------------------------
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, tuple[Any, ...], SequentialTape]:
+        """Run the layers in order.
+
+        Parameters
+        ----------
+        x : input of the first layer.
+        state : a tuple with the state of each layer (None for one without), or None.
+        lengths : (B,) host integers, handed to every layer.
+        training : handed to every layer.
+
+        Returns
+        -------
+        y : output of the last layer.
+        state : tuple of the layers' new states.
+        tape : `SequentialTape`.
+        """
+        states, tapes = [], []
+        for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):
+            x, layer_state, tape = layer.forward(x, layer_state, lengths, training)
+            states.append(layer_state)
+            tapes.append(tape)
+        return x, tuple(states), SequentialTape(tuple(tapes), self._stamp())
+
+    def backward(self, tape: SequentialTape, dy: Any = None, dstate: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        """Run the layers' backward passes in reverse order; dx is that of the first layer."""
+        self._check_stamp(tape, SequentialTape)
+        dstates: list[Any] = []
+        pairs = list(zip(self.layers, tape.tapes, self._split("dstate", dstate), strict=True))
+        for layer, layer_tape, layer_dstate in reversed(pairs):
+            dy, layer_dstate = layer.backward(layer_tape, dy, layer_dstate)
+            dstates.append(layer_dstate)
+        return dy, tuple(reversed(dstates))
+
+    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        """Run the layers in order without dropout and tapes."""
+        states = []
+        for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):
+            x, layer_state = layer.predict(x, layer_state, lengths)
+            states.append(layer_state)
+        return x, tuple(states)
+
+    def window(self, tape: SequentialTape, start: int, stop: int) -> SequentialTape:
+        """The time steps ``start <= t < stop`` of a tape."""
+        pairs = zip(self.layers, tape.tapes, strict=True)
+        return SequentialTape(tuple(layer.window(part, start, stop) for layer, part in pairs), tape.stamp)
+
+    def _split(self, name: str, state: Any) -> tuple[Any, ...]:
+        if state is None:
+            return (None,) * len(self.layers)
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
+            got = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+            raise bad_type(name, f"a tuple with one entry for each of the {len(self.layers)} layers", got)
+        return tuple(state)
+
+    # -- what concerns all layers together -----------------------------------------------------------------------------
+
+    @property
+    def batch_first(self) -> bool:  # type: ignore[override]
+        """Whether the layers take (B, T, ...)."""
+        return any(layer.batch_first for layer in self.layers)
+
+    def touch(self) -> None:
+        """Note that parameters were changed in place."""
+        for layer in self.layers:
+            layer.touch()
+
+    def config(self) -> dict[str, Any]:
+        """A JSON-able description, nested."""
+        return {"type": "Sequential", "args": {"layers": [layer.config() for layer in self.layers]}}
+
+    def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Sequential:
+        """A copy on another backend or in another dtype."""
+        copy = Sequential(*(layer.to(backend=backend, dtype=dtype) for layer in self.layers), seed=self._seed_argument)
+        copy.load_state_dict({name: self.backend.to_host(param) for name, param in self.params.items()})
+        copy.row_offset = self.row_offset
+        return copy
+
+    def call_counters(self) -> dict[str, int]:
+        """The dropout call counters of all layers by path."""
+        return {path: count for layer in self.layers for path, count in layer.call_counters().items()}
+
+    def load_call_counters(self, counters: Mapping[str, int]) -> None:
+        """Set the dropout call counters of all layers."""
+        for layer in self.layers:
+            layer.load_call_counters(counters)
+
+    @property
+    def row_offset(self) -> int:
+        """The global row of local row 0, the same for all layers."""
+        return self._row_offset
+
+    @row_offset.setter
+    def row_offset(self, value: int) -> None:
+        self._row_offset = value
+        for layer in getattr(self, "layers", ()):
+            layer.row_offset = value

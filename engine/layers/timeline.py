@@ -1,0 +1,87 @@
+"""Rows of different lengths: which steps are valid, and how the reverse direction walks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.backend import Backend
+from engine.errors import bad_input, bad_type
+
+
+class Timeline:
+    """The valid steps of a batch.
+
+    Parameters
+    ----------
+    lengths : the number of valid steps of each row, on the host, or None where every row has all T.
+
+    Attributes
+    ----------
+    steps, batch : T and B.
+    lengths : (B,) int64 on the backend's device, or None.
+    """
+
+    def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
+        self.steps, self.batch = steps, batch
+        self._xp = backend.xp
+        self.lengths: Any = None
+        self._valid: Any = None
+        self._order: Any = None
+        if lengths is not None:
+            host = _check_lengths(backend, lengths, steps, batch)
+            if (host < steps).any():  # all rows full: the plain path
+                t = np.arange(steps)[:, None]
+                self.lengths = backend.asarray(host)
+                self._valid = backend.asarray((t < host)[:, :, None])
+                # the reverse direction starts at each row's own last valid step (rule 10); pads stay where they are
+                self._order = backend.asarray(np.where(t < host, host - 1 - t, t))
+                self._rows = backend.asarray(np.arange(batch))
+
+    def clean(self, values: Any) -> Any:
+        """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
+        if self._valid is None:
+            return values.copy()
+        return self._xp.where(self._valid, values, self._xp.zeros_like(values))
+
+    def flip(self, values: Any) -> Any:
+        """(T, B, ...) from time order into the reverse direction's processing order, or back: it is its own inverse."""
+        if self._order is None:
+            return self._xp.flip(values, axis=0)
+        return values[self._order, self._rows]
+
+    def chunk(self, start: int, stop: int) -> Any:
+        """Lengths (B,) within the processing steps ``start <= t < stop``, or None."""
+        if self.lengths is None:
+            return None
+        return self._xp.clip(self.lengths - start, 0, stop - start)
+
+    def window(self, start: int, stop: int) -> Timeline:
+        """The timeline of the steps ``start <= t < stop``."""
+        part = object.__new__(Timeline)
+        part.steps, part.batch, part._xp, part._order = stop - start, self.batch, self._xp, None
+        part.lengths = self.chunk(start, stop)
+        part._valid = None if self._valid is None else self._valid[start:stop]
+        return part
+
+
+def _check_lengths(backend: Backend, lengths: Any, steps: int, batch: int) -> np.ndarray:
+    """Lengths as a host int64 array (B,), or a clear error."""
+    if backend.name != "numpy" and backend.is_array(lengths):
+        raise bad_type("lengths", "a host list or NumPy integer array", "a device array", "keep lengths on the host")
+    try:
+        host = np.asarray(lengths)
+    except ValueError:
+        host = np.empty(0, dtype=object)
+    if host.size == 0 and host.ndim == 1 and not isinstance(lengths, np.ndarray):
+        host = host.astype(np.int64)
+    if host.dtype.kind not in "iu":
+        raise bad_type("lengths", "integers", f"{type(lengths).__name__} of dtype {host.dtype}", "lengths count time steps")
+    if host.shape != (batch,):
+        raise bad_input("lengths", f"one for each of the {batch} rows, shape ({batch},)", f"shape {host.shape}")
+    wrong = np.flatnonzero((host < 0) | (host > steps))
+    if wrong.size:
+        first = int(wrong[0])
+        raise bad_input("lengths", f"values in 0..{steps} (T = {steps})", f"{int(host[first])} at row {first}")
+    return host.astype(np.int64)

@@ -1,0 +1,123 @@
+"""Random numbers that are the same on every backend: the counter-based generator Philox4x32-10.
+
+A counter-based generator has no state to carry: the number for (seed, layer path, purpose, call, time step, row, unit)
+is a pure function of these, so a mask does not depend on the order of calls, on how rows are spread over devices, or on
+the array library.  Only integer arithmetic is used, which every library does alike.
+
+Source: J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
+sections 3.3 and 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 10
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57  # odd constants of the two multiply-high steps (section 3.3)
+WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio and sqrt(3)-1: the key is raised by these every round
+MASK_32 = 0xFFFFFFFF
+
+
+def stream_key(seed: int, path: str, purpose: str) -> tuple[int, int]:
+    """Two 32-bit key words for one stream of numbers.
+
+    Parameters
+    ----------
+    seed : the user's seed, any integer >= 0.
+    path : the layer's place in its model, such as ``"0"`` or ``"2.1"``; ``""`` for a layer on its own.
+    purpose : what the numbers are for, such as ``"dropout"``; streams of different purpose are independent.
+    """
+    digest = hashlib.blake2b(f"{seed}|{path}|{purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def philox4x32(xp: Any, key: tuple[int, int], counter: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+    """Ten rounds of Philox on four counter words, elementwise.
+
+    Parameters
+    ----------
+    xp : the array library.
+    key : two 32-bit words.
+    counter : four uint64 arrays (or ints) holding 32-bit words; they broadcast against each other.
+
+    Returns
+    -------
+    four uint64 arrays holding 32-bit words.
+    """
+    mask, half = xp.uint64(MASK_32), xp.uint64(32)
+    c0, c1, c2, c3 = (xp.asarray(word, dtype=xp.uint64) for word in counter)
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # 32 x 32 -> 64 bit products; the high halves are mixed with the key, the low halves pass on
+        product_0 = c0 * xp.uint64(MULTIPLIER_0)
+        product_1 = c2 * xp.uint64(MULTIPLIER_1)
+        c0, c1, c2, c3 = (
+            (product_1 >> half) ^ c1 ^ xp.uint64(k0),
+            product_1 & mask,
+            (product_0 >> half) ^ c3 ^ xp.uint64(k1),
+            product_0 & mask,
+        )
+        k0, k1 = (k0 + WEYL_0) & MASK_32, (k1 + WEYL_1) & MASK_32
+    return c0, c1, c2, c3
+
+
+def bits(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units: int) -> Any:
+    """Random 32-bit words for every (time step, row, unit).
+
+    Parameters
+    ----------
+    call : the call counter; a new value gives fresh numbers.
+    steps : (T,) integers, the time step of each slice.
+    rows : (B,) integers, the global row of each local row.
+    units : number of units; unit u takes word u % 4 of block u // 4.
+
+    Returns
+    -------
+    (T, B, units) uint64 array with values in [0, 2**32).
+    """
+    blocks = (units + 3) // 4
+    step = xp.asarray(steps, dtype=xp.uint64).reshape(-1, 1, 1)
+    row = xp.asarray(rows, dtype=xp.uint64).reshape(1, -1, 1)
+    block = xp.arange(blocks, dtype=xp.uint64).reshape(1, 1, -1)
+    words = philox4x32(xp, key, (call & MASK_32, step, row, block))
+    shape = (step.shape[0], row.shape[1], blocks)
+    four = xp.stack([xp.broadcast_to(word, shape) for word in words], axis=-1)
+    return four.reshape(shape[0], shape[1], 4 * blocks)[:, :, :units]
+
+
+def keep_mask(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units: int, p: float, dtype: Any) -> Any:
+    """Inverted-dropout mask: 1/(1-p) with probability 1-p, else 0 (rule 14); all zeros for p = 1.
+
+    Returns
+    -------
+    (T, B, units) array of `dtype`.
+    """
+    threshold = xp.uint64(round(p * 2.0**32))  # an integer comparison: no rounding that could differ between libraries
+    scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
+    keep = bits(xp, key, call, steps, rows, units) >= threshold
+    return keep.astype(dtype) * np.dtype(dtype).type(scale)
+
+
+def uniform(key: tuple[int, int], shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    """Uniform float64 numbers in [low, high) on the host, from 53 random bits each; used for initial weights."""
+    return low + (high - low) * _unit_interval(key, math.prod(shape)).reshape(shape)
+
+
+def normal(key: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal float64 numbers on the host (Box and Muller 1958)."""
+    size = math.prod(shape)
+    pairs = _unit_interval(key, 2 * size).reshape(2, size)
+    return (np.sqrt(-2.0 * np.log1p(-pairs[0])) * np.cos(2.0 * np.pi * pairs[1])).reshape(shape)
+
+
+def _unit_interval(key: tuple[int, int], size: int) -> np.ndarray:
+    """Numbers in [0, 1): 27 bits of one word and 26 of the next."""
+    block = np.arange((size + 1) // 2, dtype=np.uint64)
+    w0, w1, w2, w3 = philox4x32(np, key, (block & np.uint64(MASK_32), block >> np.uint64(32), 0, 0))
+    high = np.stack([w0, w2], axis=1).ravel() >> np.uint64(5)
+    low = np.stack([w1, w3], axis=1).ravel() >> np.uint64(6)
+    return ((high * np.uint64(1 << 26) + low) * 2.0**-53)[:size]

@@ -1,0 +1,91 @@
+"""Truncated backpropagation through time (Williams and Peng 1990), plain: rule 12.
+
+The parameters are held for the whole sequence, so the forward pass is one pass and does not depend on k1 or k2.  Every k1
+steps the newest k1 losses go back through at most k2 steps, counted from the last step of their chunk; each loss counts
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from engine.errors import bad_input
+from engine.layers.base import Layer, check_size
+
+
+class TruncatedResult(NamedTuple):
+    """What `truncated_bptt` returns.
+
+    Attributes
+    ----------
+    loss : the loss of the whole sequence, 0-d.
+    state : the final state.
+    y : the output, in the layer's layout.
+    dx : gradient of x, summed over the truncated passes; None where x has none.
+    dstate : gradient of the initial state, from the passes that reach it; None where none does or there is no state.
+    """
+
+    loss: Any
+    state: Any
+    y: Any
+    dx: Any
+    dstate: Any
+
+
+def truncated_bptt(
+    layer: Layer, x: Any, loss: Callable[[Any], tuple[Any, Any]], k1: int, k2: int, state: Any = None
+) -> TruncatedResult:
+    """Add the truncated gradient of a sequence's loss to ``layer.grads``.
+
+    Parameters
+    ----------
+    layer : a layer or Sequential whose recurrent parts have one direction.
+    x : its input, (T, B, D) or as the layer takes it.
+    loss : from the output y of the whole sequence to the pair (loss, dy), as ``lambda y: engine.mse(y, target)``.
+    k1 : steps between two backward passes.
+    k2 : the most steps that a loss goes back, counted from its chunk's last step; at least k1.
+    state : the initial state; None is zeros.
+
+    Returns
+    -------
+    TruncatedResult
+
+    Raises
+    ------
+    InputError
+        if k2 < k1 (losses would be left out) or a layer is bidirectional.
+    """
+    k1, k2 = check_size("k1", k1), check_size("k2", k2)
+    if k2 < k1:
+        raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")
+    y, last_state, tape = layer.forward(x, state)
+    value, dy = loss(y)
+    axis = 1 if layer.batch_first else 0
+    steps = y.shape[axis]
+    xp = layer.backend.xp
+    dx: Any = None
+    dstate: Any = None
+    for chunk_start in range(0, steps, k1):
+        chunk_stop = min(chunk_start + k1, steps)
+        start = max(0, chunk_stop - k2)
+        window_dy = xp.zeros_like(_span(y, axis, start, chunk_stop))
+        _span(window_dy, axis, chunk_start - start, chunk_stop - start)[...] = _span(dy, axis, chunk_start, chunk_stop)
+        window_dx, window_dstate = layer.backward(layer.window(tape, start, chunk_stop), window_dy)
+        if window_dx is not None:
+            dx = xp.zeros((*x.shape[:2], *window_dx.shape[2:]), dtype=window_dx.dtype) if dx is None else dx
+            _span(dx, axis, start, chunk_stop)[...] += window_dx
+        if start == 0:
+            dstate = window_dstate if dstate is None else _add(dstate, window_dstate)
+    return TruncatedResult(value, last_state, y, dx, dstate)
+
+
+def _span(array: Any, axis: int, start: int, stop: int) -> Any:
+    return array[:, start:stop] if axis == 1 else array[start:stop]
+
+
+def _add(a: Any, b: Any) -> Any:
+    """Sum of two states of the same structure."""
+    if isinstance(a, tuple):
+        return tuple(_add(x, y) for x, y in zip(a, b, strict=True))
+    return None if a is None else a + b

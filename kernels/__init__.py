@@ -1,0 +1,75 @@
+"""Ground floor: arithmetic and time loops.  Imports nothing of ``engine``.
+
+Read `gates` (the equations), then `reference` (the time loop in plain array code), then `numba_cpu` (the same, compiled).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Protocol
+
+from kernels.cells import Adjoints, Cell, Run
+
+#: The distribution this package belongs to; lets ``engine`` notice another package of the same import name.
+DISTRIBUTION = "bptt-engine"
+
+
+class KernelSet(Protocol):
+    """What every kernel set offers: two time loops and the matrix product they stand between.
+
+    Every set runs every cell with every option; none falls back to another.  The arrays are those of its library.
+    """
+
+    name: str
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Matrix product of two 2-d arrays."""
+
+    def forward(
+        self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None
+    ) -> Run:
+        """Run one layer and direction over all steps.
+
+        Parameters
+        ----------
+        pre : (T, B, G*H) input projection with bias_ih.
+        weight_hh : (G*H, H) recurrent weights.
+        bias_hh : (G*H,) or None.
+        h0, c0 : (B, H) initial state; c0 is None unless the cell has a cell state.
+        lengths : (B,) integers on the same device, the number of valid steps of each row; None means T for all.
+        """
+
+    def backward(
+        self, cell: Cell, run: Run, weight_hh: Any, dy: Any, dh_last: Any, dc_last: Any, lengths: Any = None, trace: bool = False
+    ) -> Adjoints:
+        """Walk the same steps from the end.
+
+        Parameters
+        ----------
+        run : what `forward` returned; it is only read.
+        dy : (T, B, H) gradient of every output, 0 past a row's end; or None.
+        dh_last, dc_last : (B, H) gradient of the final state; None means zeros.
+        trace : also keep the gradient of every h and c.
+        """
+
+
+def reason_missing(name: str) -> str | None:
+    """Why the kernel set cannot be used here; None where it can."""
+    if name == "numba":
+        for package in ("numba", "scipy"):
+            if importlib.util.find_spec(package) is None:
+                return f"{package} is not installed (pip install {package})"
+    return None
+
+
+def load(name: str, xp: Any) -> KernelSet:
+    """The kernel set of that name over the array library `xp`."""
+    if name == "reference":
+        from kernels.reference import ReferenceKernels
+
+        return ReferenceKernels(xp)
+    if name == "numba":
+        from kernels.numba_cpu import NumbaKernels
+
+        return NumbaKernels()
+    raise ValueError(f"no kernel set is called {name!r}")

@@ -1,0 +1,68 @@
+"""How the CPU kernels are compiled: options, disk cache, and a word to the user while it happens."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+from numba.extending import register_jitable
+
+# error_model: NumPy's division, without Python's check for zero, which would keep a loop from being vectorised.
+# fastmath "contract": a*b+c may become one fused operation; nothing else is reordered, NaN and inf keep their meaning.
+# nogil: the loops touch no Python object, so other threads may run.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+
+_TITLES: dict[int, str] = {}
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a scalar function for use inside compiled loops: always inlined, else the loop would not be vectorised."""
+    return register_jitable(forceinline=True, **_OPTIONS)(function)
+
+
+def compiled(title: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a whole time loop on first use and keep the result on disk.
+
+    Parameters
+    ----------
+    title : what the loop is, for the line that is printed while it compiles.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
+        if not numba.config.DISABLE_JIT:
+            _TITLES[id(dispatcher)] = title
+            # Numba watches the one file that holds the loop; the equations it inlines live in others of this package
+            dispatcher._cache._cache_file._source_stamp = _SOURCES
+        return dispatcher
+
+    return decorate
+
+
+def _hash_of_sources() -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Announcer(event.Listener):
+    """Prints one line when one of our loops is compiled, as it takes seconds; a load from the disk cache is silent."""
+
+    def on_start(self, event: Any) -> None:
+        title = _TITLES.get(id(event.data["dispatcher"]))
+        if title is not None:
+            dtype = next((str(a.dtype) for a in event.data["args"] if hasattr(a, "dtype")), "")
+            print(f"bptt-engine: compiling {title} for {dtype} (once; kept on disk)", file=sys.stderr, flush=True)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_SOURCES = _hash_of_sources()
+event.register("numba:compile", _Announcer())
