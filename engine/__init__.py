@@ -15,6 +15,7 @@ if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
     )
 
 from engine.backend import Backend, available_backends, get_backend
+from engine.checking import check_gradients, gradcheck
 from engine.errors import EngineError, InputError, InputTypeError
 from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
 from engine.truncation import truncated_bptt
