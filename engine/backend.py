@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.util
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +76,16 @@ class Backend:
         axes : the axes in words, such as ``"(T, B, D)"``.
         """
         if not self.is_array(obj):
-            mend = "convert it with the backend's asarray()" if self.name != "numpy" else "convert it with numpy.asarray()"
+            mend = (
+                "convert it with the backend's asarray()" if self.name != "numpy" else "convert it with numpy.asarray()"
+            )
             raise bad_type(argument, f"a {self.name} array", _describe(obj), mend)
         if dtype is not None and obj.dtype != dtype:
             raise bad_type(
-                argument, f"dtype {np.dtype(dtype)}", f"dtype {obj.dtype}", f"use {argument}.astype({str(np.dtype(dtype))!r})"
+                argument,
+                f"dtype {np.dtype(dtype)}",
+                f"dtype {obj.dtype}",
+                f"use {argument}.astype({str(np.dtype(dtype))!r})",
             )
         if shape is not None and (
             obj.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, obj.shape, strict=True))
@@ -112,7 +117,8 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
 
     Parameters
     ----------
-    name : ``"numpy"``, ``"cupy"``, or with the kernel set in one string, ``"numpy:reference"``; a Backend is returned as
+    name : ``"numpy"``, ``"cupy"``, or with the kernel set in one string, ``"numpy:reference"``; a Backend is returned
+    as
         it is.
     kernels : ``"reference"``, ``"numba"``, ...; None takes the best that is installed.
 

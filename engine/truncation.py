@@ -1,6 +1,7 @@
 """Truncated backpropagation through time (Williams and Peng 1990), plain: rule 12.
 
-The parameters are held for the whole sequence, so the forward pass is one pass and does not depend on k1 or k2.  Every k1
+The parameters are held for the whole sequence, so the forward pass is one pass and does not depend on k1 or k2.
+Every k1
 steps the newest k1 losses go back through at most k2 steps, counted from the last step of their chunk; each loss counts
 once.
 """

@@ -1,6 +1,7 @@
 """Ground floor: arithmetic and time loops.  Imports nothing of ``engine``.
 
-Read `gates` (the equations), then `reference` (the time loop in plain array code), then `numba_cpu` (the same, compiled).
+Read `gates` (the equations), then `reference` (the time loop in plain array code), then `numba_cpu` (the same,
+compiled).
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ class KernelSet(Protocol):
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
 
-    def forward(
-        self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None
-    ) -> Run:
+    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all steps.
 
         Parameters
@@ -40,7 +39,15 @@ class KernelSet(Protocol):
         """
 
     def backward(
-        self, cell: Cell, run: Run, weight_hh: Any, dy: Any, dh_last: Any, dc_last: Any, lengths: Any = None, trace: bool = False
+        self,
+        cell: Cell,
+        run: Run,
+        weight_hh: Any,
+        dy: Any,
+        dh_last: Any,
+        dc_last: Any,
+        lengths: Any = None,
+        trace: bool = False,
     ) -> Adjoints:
         """Walk the same steps from the end.
 

@@ -1,7 +1,7 @@
 """Sigmoid, tanh and relu for whole arrays of any array library, real or complex, without overflow or warning.
 
-Complex input (with a moderate real part) is what the complex-step gradient check feeds; every formula is analytic on each
-side of its kink and never takes a modulus, so an imaginary part passes through as a derivative would.
+Complex input (with a moderate real part) is what the complex-step gradient check feeds; every formula is analytic on
+each side of its kink and never takes a modulus, so an imaginary part passes through as a derivative would.
 """
 
 from __future__ import annotations

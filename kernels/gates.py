@@ -1,7 +1,7 @@
 """The gate equations, forward and backward side by side: the one place where they stand.
 
-Every function here is plain arithmetic on whatever it is given.  `kernels.reference` calls it with whole arrays (B, H) of
-any array library, `kernels.numba_cpu` compiles the same source and calls it with one number of one hidden unit.
+Every function here is plain arithmetic on whatever it is given.  `kernels.reference` calls it with whole arrays (B,
+H) of any array library, `kernels.numba_cpu` compiles the same source and calls it with one number of one hidden unit.
 
 Letters
 -------
@@ -12,7 +12,8 @@ r z n     GRU: reset gate, update gate, candidate
 c, h      cell state, hidden state; ``_prev`` marks the step before
 dv        gradient of the loss with respect to v
 
-``sigmoid``, ``tanh`` and ``act`` are arguments, as each library has its own.  ``one`` is the number 1 in the arrays' own
+``sigmoid``, ``tanh`` and ``act`` are arguments, as each library has its own.  ``one`` is the number 1 in the arrays'
+own
 dtype: compiled code would widen float32 to float64 for a bare ``1.0``.  A backward line quotes the forward line that it
 reverses.
 """
@@ -64,9 +65,7 @@ def lstm_forward(a_i: Any, a_f: Any, a_g: Any, a_o: Any, c_prev: Any, sigmoid: A
     return i, f, g, o, c, h
 
 
-def lstm_backward(
-    dh: Any, dc: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any, tanh: Any, one: Any
-) -> Any:
+def lstm_backward(dh: Any, dc: Any, i: Any, f: Any, g: Any, o: Any, c_prev: Any, c: Any, tanh: Any, one: Any) -> Any:
     """Reverse of `lstm_forward`.  `dh` and `dc` are what h and c receive from everything later than this step."""
     tanh_c = tanh(c)
     do = dh * tanh_c  # h = o * tanh(c)

@@ -1,6 +1,8 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
 """The time loops of `kernels.reference`, compiled with Numba for the CPU.
 
-The gate equations are those of `kernels.gates`: the very same source, compiled, applied to one hidden unit of one row at a
+The gate equations are those of `kernels.gates`: the very same source, compiled, applied to one hidden unit of one row
+at a
 time.  What is written here is the loop over steps, rows and units around them.  The loop stands once forward and once
 backward for every cell whose step is one product followed by gates; the reset-before GRU, with a second product in the
 middle of its step, has a pair of its own.
@@ -10,6 +12,8 @@ Held against `kernels.reference` in tests/test_kernels.py (1e-12 in float64).  T
 
 Shapes: T steps, B batch, H hidden units, G gate blocks; pre (T, B, G, H); weight (G*H, H); bias (G, H); h, c
 (T+1, B, H); gate (T, B, G, H).
+
+The compiled functions carry no type hints: Numba infers their types, and every argument is named above.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ def _relu_slope(h: Any, one: Any) -> Any:
 
 
 @inlined
-def _rnn_tanh_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ignore[no-untyped-def]
+def _rnn_tanh_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
     for j in range(h.shape[2]):
         value = _rnn_forward(pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j], tanh)
         gate[t, b, 0, j] = value
@@ -52,7 +56,7 @@ def _rnn_tanh_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ign
 
 
 @inlined
-def _rnn_relu_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ignore[no-untyped-def]
+def _rnn_relu_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
     for j in range(h.shape[2]):
         value = _rnn_forward(pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j], relu)
         gate[t, b, 0, j] = value
@@ -60,21 +64,21 @@ def _rnn_relu_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ign
 
 
 @inlined
-def _rnn_tanh_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):  # type: ignore[no-untyped-def]
+def _rnn_tanh_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
     for j in range(dh.shape[1]):
         da[t, b, 0, j] = _rnn_backward(dh[b, j], gate[t, b, 0, j], _tanh_slope, one)
         dh[b, j] = one - one  # no direct path to h_prev: all of it goes through the product
 
 
 @inlined
-def _rnn_relu_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):  # type: ignore[no-untyped-def]
+def _rnn_relu_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
     for j in range(dh.shape[1]):
         da[t, b, 0, j] = _rnn_backward(dh[b, j], gate[t, b, 0, j], _relu_slope, one)
         dh[b, j] = one - one
 
 
 @inlined
-def _lstm_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ignore[no-untyped-def]
+def _lstm_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
     for j in range(h.shape[2]):
         i, f, g, o, c_new, h_new = _lstm_forward(
             pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j],
@@ -94,9 +98,9 @@ def _lstm_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ignore[
 
 
 @inlined
-def _lstm_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):  # type: ignore[no-untyped-def]
+def _lstm_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
     for j in range(dh.shape[1]):
-        da_i, da_f, da_g, da_o, dc_prev, dc_total = _lstm_backward(
+        da_i, da_f, da_g, da_o, dc_prev, _ = _lstm_backward(
             dh[b, j],
             dc[b, j],
             gate[t, b, 0, j],
@@ -117,7 +121,7 @@ def _lstm_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one): 
 
 
 @inlined
-def _gru_after_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ignore[no-untyped-def]
+def _gru_after_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
     for j in range(h.shape[2]):
         h_n = rec[b, 2, j] + bias[2, j]
         r, z, n, h_new = _gru_after_forward(
@@ -140,7 +144,7 @@ def _gru_after_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):  # type: ig
 
 
 @inlined
-def _gru_after_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):  # type: ignore[no-untyped-def]
+def _gru_after_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
     for j in range(dh.shape[1]):
         da_r, da_z, da_n, dh_n, dh_prev = _gru_after_backward(
             dh[b, j], gate[t, b, 0, j], gate[t, b, 1, j], gate[t, b, 2, j], hidden_n[t, b, j], h[t, b, j], one
@@ -154,12 +158,12 @@ def _gru_after_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, o
         dh[b, j] = dh_prev
 
 
-# -- the time loops ------------------------------------------------------------------------------------------------------
+# -- the time loops --------------------------------------------------------------------------------------------------
 
 
 def _make_forward(title: str, row: Callable[..., None]) -> Any:
     @compiled(title)
-    def loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):  # type: ignore[no-untyped-def]
+    def loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
         T, B, G, H = pre.shape
         product = np.empty((B, G * H), dtype=pre.dtype)
         rec = product.reshape(B, G, H)
@@ -175,12 +179,15 @@ def _make_forward(title: str, row: Callable[..., None]) -> Any:
     return loop
 
 
-def _make_backward(title: str, row_backward: Callable[..., None]) -> Any:
+def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool = False) -> Any:
     @compiled(title)
-    def loop(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):  # type: ignore[no-untyped-def]
+    def loop(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):
         T, B, G, H = gate.shape
         from_product = np.empty((B, H), dtype=gate.dtype)
-        da_rows = da_hidden.reshape(T, B, G * H)
+        if splits_n:
+            da_rows = da_hidden.reshape(T, B, G * H)
+        else:
+            da_rows = da.reshape(T, B, G * H)
         for t in range(T - 1, -1, -1):
             for b in range(B):
                 _add_output_gradient(t, b, dy, dh, dh_all)
@@ -200,7 +207,7 @@ def _make_backward(title: str, row_backward: Callable[..., None]) -> Any:
 
 
 @inlined
-def _carry(t, b, h, c, gate, hidden_n):  # type: ignore[no-untyped-def]
+def _carry(t, b, h, c, gate, hidden_n):
     """Past a row's end: the state before is the state after."""
     for j in range(h.shape[2]):
         h[t + 1, b, j] = h[t, b, j]
@@ -215,19 +222,22 @@ def _carry(t, b, h, c, gate, hidden_n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _carry_backward(t, b, dc, da, da_hidden, dc_all):  # type: ignore[no-untyped-def]
+def _carry_backward(t, b, dc, da, da_hidden, dc_all):
     """Past a row's end: h[t+1] = h[t], so dh and dc stay as they are."""
     for block in range(da.shape[2]):
         for j in range(dc.shape[1]):
             da[t, b, block, j] = 0
-            da_hidden[t, b, block, j] = 0
+    if da_hidden.shape[0] > 0:
+        for block in range(da.shape[2]):
+            for j in range(dc.shape[1]):
+                da_hidden[t, b, block, j] = 0
     if dc_all.shape[0] > 0:
         for j in range(dc.shape[1]):
             dc_all[t + 1, b, j] = dc[b, j]
 
 
 @inlined
-def _add_output_gradient(t, b, dy, dh, dh_all):  # type: ignore[no-untyped-def]
+def _add_output_gradient(t, b, dy, dh, dh_all):
     if dy.shape[0] > 0:
         for j in range(dh.shape[1]):
             dh[b, j] += dy[t, b, j]  # y[t] = h[t+1]
@@ -237,7 +247,7 @@ def _add_output_gradient(t, b, dy, dh, dh_all):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _trace_c(t, b, dh, dc, gate, c, dc_all, one):  # type: ignore[no-untyped-def]
+def _trace_c(t, b, dh, dc, gate, c, dc_all, one):
     """All that c[t+1] receives: from the next step, and from h[t+1] = o * tanh(c[t+1])."""
     if dc_all.shape[0] > 0:
         for j in range(dh.shape[1]):
@@ -256,7 +266,7 @@ def _trace_c(t, b, dh, dc, gate, c, dc_all, one):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _trace_initial(dh, dc, dh_all, dc_all):  # type: ignore[no-untyped-def]
+def _trace_initial(dh, dc, dh_all, dc_all):
     for b in range(dh.shape[0]):
         for j in range(dh.shape[1]):
             if dh_all.shape[0] > 0:
@@ -266,9 +276,10 @@ def _trace_initial(dh, dc, dh_all, dc_all):  # type: ignore[no-untyped-def]
 
 
 @compiled("GRU (reset before) forward")
-def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):  # type: ignore[no-untyped-def]
-    T, B, G, H = pre.shape
+def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
+    T, B, _, H = pre.shape
     product = np.empty((B, 2 * H), dtype=pre.dtype)
+    rec = product.reshape(B, 2, H)
     candidate = np.empty((B, H), dtype=pre.dtype)
     reset_h = np.empty((B, H), dtype=pre.dtype)
     gates_weight_t, n_weight_t = weight[: 2 * H].T, weight[2 * H :].T
@@ -277,8 +288,8 @@ def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):  # 
         for b in range(B):
             for j in range(H):
                 r, z, rh = _gru_before_gates_forward(
-                    pre[t, b, 0, j] + product[b, j] + bias[0, j],
-                    pre[t, b, 1, j] + product[b, H + j] + bias[1, j],
+                    pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j],
+                    pre[t, b, 1, j] + rec[b, 1, j] + bias[1, j],
                     h[t, b, j],
                     sigmoid,
                 )
@@ -299,9 +310,10 @@ def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):  # 
 
 
 @compiled("GRU (reset before) backward")
-def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):  # type: ignore[no-untyped-def]
-    T, B, G, H = gate.shape
+def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):
+    T, B, _, H = gate.shape
     da_gates = np.empty((B, 2 * H), dtype=gate.dtype)
+    da_rz = da_gates.reshape(B, 2, H)
     da_n = np.empty((B, H), dtype=gate.dtype)
     dreset_h = np.empty((B, H), dtype=gate.dtype)
     from_product = np.empty((B, H), dtype=gate.dtype)
@@ -317,21 +329,21 @@ def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_h
                     da[t, b, 1, j] = da_z
                     da[t, b, 2, j] = da_n_j
                     da_n[b, j] = da_n_j
-                    da_gates[b, H + j] = da_z
+                    da_rz[b, 1, j] = da_z
                     dh[b, j] = dh_prev
             else:
                 _carry_backward(t, b, dc, da, da_hidden, dc_all)
                 for j in range(H):
                     da_n[b, j] = 0
-                    da_gates[b, j] = 0
-                    da_gates[b, H + j] = 0
+                    da_rz[b, 0, j] = 0
+                    da_rz[b, 1, j] = 0
         np.dot(da_n, n_weight, dreset_h)  # a_n = x_n + U_n reset_h + b_hn
         for b in range(B):
             if t < lengths[b]:
                 for j in range(H):
                     da_r, dh_prev = _gru_before_gates_backward(dreset_h[b, j], gate[t, b, 0, j], h[t, b, j], one)
                     da[t, b, 0, j] = da_r
-                    da_gates[b, j] = da_r
+                    da_rz[b, 0, j] = da_r
                     dh[b, j] += dh_prev
         np.dot(da_gates, gates_weight, from_product)  # a_r, a_z = x + U h_prev + b
         for b in range(B):
@@ -353,7 +365,7 @@ _LOOPS: dict[str, tuple[Any, Any]] = {
     "lstm": (_make_forward("LSTM forward", _lstm_row), _make_backward("LSTM backward", _lstm_row_backward)),
     "gru_after": (
         _make_forward("GRU forward", _gru_after_row),
-        _make_backward("GRU backward", _gru_after_row_backward),
+        _make_backward("GRU backward", _gru_after_row_backward, splits_n=True),
     ),
     "gru_before": (_gru_before_loop, _gru_before_loop_backward),
 }
@@ -368,9 +380,7 @@ class NumbaKernels:
         """Matrix product of two 2-d arrays."""
         return a @ b
 
-    def forward(
-        self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None
-    ) -> Run:
+    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         dtype, (B, H) = pre.dtype, h0.shape
         T, G = pre.shape[0], len(cell.gates)
@@ -396,27 +406,38 @@ class NumbaKernels:
         return Run(h, c if cell.has_c else None, gate, hidden_n if cell.splits_n else None)
 
     def backward(
-        self, cell: Cell, run: Run, weight_hh: Any, dy: Any, dh_last: Any, dc_last: Any, lengths: Any = None, trace: bool = False
+        self,
+        cell: Cell,
+        run: Run,
+        weight_hh: Any,
+        dy: Any,
+        dh_last: Any,
+        dc_last: Any,
+        lengths: Any = None,
+        trace: bool = False,
     ) -> Adjoints:
         """Walk the slots of `run` from the end to the start; see `kernels.KernelSet.backward`."""
         T, B, G, H = run.gates.shape
         dtype = run.gates.dtype
-        nothing = np.empty((0, B, H), dtype)
+
+        def none_of(array: Any) -> Any:  # a new empty array each time: the loops are promised that none overlap
+            return np.empty((0, *array.shape[1:]), dtype)
+
         dh = np.zeros((B, H), dtype) if dh_last is None else np.array(dh_last, order="C")
         dc = np.zeros((B, H), dtype) if dc_last is None else np.array(dc_last, order="C")
         da = np.empty((T, B, G, H), dtype)
-        da_hidden = np.empty((T, B, G, H), dtype) if cell.splits_n else da
-        dh_all = np.empty((T + 1, B, H), dtype) if trace else nothing
-        dc_all = np.empty((T + 1, B, H), dtype) if trace and cell.has_c else nothing
+        da_hidden = np.empty((T, B, G, H), dtype) if cell.splits_n else none_of(da)
+        dh_all = np.empty((T + 1 if trace else 0, B, H), dtype)
+        dc_all = np.empty((T + 1 if trace and cell.has_c else 0, B, H), dtype)
         _LOOPS[cell.name][1](
-            nothing if dy is None else np.ascontiguousarray(dy),
+            none_of(run.h) if dy is None else np.ascontiguousarray(dy),
             dh,
             dc,
             np.ascontiguousarray(weight_hh),
             np.ascontiguousarray(run.gates),
-            nothing if run.hidden_n is None else np.ascontiguousarray(run.hidden_n),
+            none_of(run.h) if run.hidden_n is None else np.ascontiguousarray(run.hidden_n),
             np.ascontiguousarray(run.h),
-            nothing if run.c is None else np.ascontiguousarray(run.c),
+            none_of(run.h) if run.c is None else np.ascontiguousarray(run.c),
             da,
             da_hidden,
             _row_lengths(lengths, T, B),
@@ -426,7 +447,7 @@ class NumbaKernels:
         )
         return Adjoints(
             da,
-            da_hidden,
+            da_hidden if cell.splits_n else da,
             dh,
             dc if cell.has_c else None,
             dh_all if trace else None,
@@ -436,5 +457,3 @@ class NumbaKernels:
 
 def _row_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
     return np.full(batch, steps, np.int64) if lengths is None else np.ascontiguousarray(lengths, dtype=np.int64)
-
-

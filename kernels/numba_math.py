@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from kernels.compiling import _OPTIONS, inlined
+from kernels.compiling import INLINED, inlined
 
 # -- float32 -----------------------------------------------------------------------------------------------------------
 
 _F = np.float32
 _MAGIC_32, _MAGIC_BITS_32 = _F(1.5 * 2.0**23), np.int32(0x4B400000)
 _LOG2E_32 = _F(1.4426950408889634)
-_LN2_HIGH_32, _LN2_LOW_32 = _F(0.693145751953125), _F(1.42860682030941723212e-6)  # high part: few bits, k * high is exact
+_LN2_HIGH_32, _LN2_LOW_32 = (
+    _F(0.693145751953125),
+    _F(1.42860682030941723212e-6),
+)  # high part: few bits, k * high is exact
 _T32 = tuple(_F(1.0 / f) for f in (2, 6, 24, 120, 720, 5040))
 
 
@@ -67,9 +70,12 @@ def _tanh_32(x: Any) -> Any:
     y = abs(x)
     y = _F(9.1) if y > _F(9.1) else y  # tanh(9.1) rounds to 1
     k, r = _reduce_32(_F(-2.0) * y)
-    scale = _power_of_two_32(k)
-    em1 = scale * _expm1_poly_32(r) + (scale - _F(1.0))  # exp(-2y) - 1 without cancellation
-    t = -em1 / (_F(2.0) + em1)
+    scale, p = _power_of_two_32(k), _expm1_poly_32(r)
+    e = (p + _F(1.0)) * scale  # exp(-2y)
+    em1 = p * scale + (scale - _F(1.0))  # exp(-2y) - 1 without cancellation
+    large = y > _F(0.55)  # tanh y = 1 - 2e/(1+e) loses nothing here; below, -em1/(1+e) loses nothing
+    ratio = (_F(2.0) * e if large else -em1) / (_F(1.0) + e)
+    t = _F(1.0) - ratio if large else ratio
     return -t if x < _F(0.0) else t
 
 
@@ -78,10 +84,7 @@ def _tanh_32(x: Any) -> Any:
 _MAGIC_64, _MAGIC_BITS_64 = 1.5 * 2.0**52, np.int64(0x4338000000000000)
 _LOG2E_64 = 1.4426950408889634
 _LN2_HIGH_64, _LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_T64 = tuple(
-    1.0 / f
-    for f in (2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, 6227020800)
-)
+_T64 = tuple(1.0 / f for f in (2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, 6227020800))
 
 
 @inlined
@@ -130,9 +133,12 @@ def _tanh_64(x: Any) -> Any:
     y = abs(x)
     y = 20.0 if y > 20.0 else y  # tanh(20) rounds to 1
     k, r = _reduce_64(-2.0 * y)
-    scale = _power_of_two_64(k)
-    em1 = scale * _expm1_poly_64(r) + (scale - 1.0)  # exp(-2y) - 1 without cancellation
-    t = -em1 / (2.0 + em1)
+    scale, p = _power_of_two_64(k), _expm1_poly_64(r)
+    e = (p + 1.0) * scale  # exp(-2y)
+    em1 = p * scale + (scale - 1.0)  # exp(-2y) - 1 without cancellation
+    large = y > 0.55  # tanh y = 1 - 2e/(1+e) loses nothing here; below, -em1/(1+e) loses nothing
+    ratio = (2.0 * e if large else -em1) / (1.0 + e)
+    t = 1.0 - ratio if large else ratio
     return -t if x < 0.0 else t
 
 
@@ -155,11 +161,11 @@ def relu(x: Any) -> Any:
     return type(x)(0) if x <= 0 else x
 
 
-@overload(sigmoid, jit_options={"forceinline": True, **_OPTIONS})
+@overload(sigmoid, jit_options=INLINED)
 def _sigmoid_by_type(x: Any) -> Any:
     return _sigmoid_32 if x.bitwidth == 32 else _sigmoid_64
 
 
-@overload(tanh, jit_options={"forceinline": True, **_OPTIONS})
+@overload(tanh, jit_options=INLINED)
 def _tanh_by_type(x: Any) -> Any:
     return _tanh_32 if x.bitwidth == 32 else _tanh_64

@@ -1,6 +1,7 @@
 """The big matrix products around a time loop.
 
-Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps, and
+Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps,
+and
 every weight gradient, are single products over T*B rows and are hoisted out of the loop.  With the weights stored as
 (G*H, D), as PyTorch does, forward multiplies by the transpose and backward by the weights themselves.
 """

@@ -65,9 +65,7 @@ def _rnn_relu_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, 
 
 def _lstm_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     a = pre + step.recur(h_prev).reshape(pre.shape)
-    i, f, g, o, c, h = gates.lstm_forward(
-        a[:, 0], a[:, 1], a[:, 2], a[:, 3], c_prev, step.act.sigmoid, step.act.tanh
-    )
+    i, f, g, o, c, h = gates.lstm_forward(a[:, 0], a[:, 1], a[:, 2], a[:, 3], c_prev, step.act.sigmoid, step.act.tanh)
     return h, c, (i, f, g, o), None
 
 
@@ -136,9 +134,7 @@ class ReferenceKernels:
         """Matrix product of two 2-d arrays."""
         return a @ b
 
-    def forward(
-        self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None
-    ) -> Run:
+    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         xp = self.xp
         T, B, H = pre.shape[0], pre.shape[1], h0.shape[-1]
@@ -170,7 +166,15 @@ class ReferenceKernels:
         return Run(h, c, gate, hidden_n)
 
     def backward(
-        self, cell: Cell, run: Run, weight_hh: Any, dy: Any, dh_last: Any, dc_last: Any, lengths: Any = None, trace: bool = False
+        self,
+        cell: Cell,
+        run: Run,
+        weight_hh: Any,
+        dy: Any,
+        dh_last: Any,
+        dc_last: Any,
+        lengths: Any = None,
+        trace: bool = False,
     ) -> Adjoints:
         """Walk the slots of `run` from the end to the start; see `kernels.KernelSet.backward`."""
         xp = self.xp

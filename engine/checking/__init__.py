@@ -1,4 +1,4 @@
-"""Third floor: numerical gradients (`numeric`), comparison and report (`report`), and the checks themselves (`check`)."""
+"""Third floor: numerical gradients (`numeric`), comparison and report (`report`), the checks (`check`)."""
 
 from engine.checking.check import check_gradients, gradcheck
 from engine.checking.report import Departure, Report, Row

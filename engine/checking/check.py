@@ -71,7 +71,7 @@ def gradcheck(
 
     checked = layer.to(dtype=dtype)
     checked.load_call_counters(counters)
-    y, last, tape = checked.forward(_copy(backend, x, dtype), _copy(backend, state64, dtype), lengths)
+    _, last, tape = checked.forward(_copy(backend, x, dtype), _copy(backend, state64, dtype), lengths)
     weights = iter([_copy(backend, cotangent, dtype) for cotangent in cotangents])
     dy = next(weights)
     dx, dstate = checked.backward(tape, dy, _map(lambda _: next(weights), last))
@@ -80,7 +80,9 @@ def gradcheck(
 
     def row(name: str, analytic: Any, array: Any, gates: tuple[str, ...] = (), time_axis: int | None = None) -> None:
         numeric = central_differences(evaluate, array, cotangents, backend)
-        rows.append(compare(name, backend.to_host(analytic).astype(np.float64), numeric, tol, gates, time_axis, roundoff))
+        rows.append(
+            compare(name, backend.to_host(analytic).astype(np.float64), numeric, tol, gates, time_axis, roundoff)
+        )
 
     for name, param in exact.params.items():
         row(name, checked.grads[name], param, _gates_of(exact, name))

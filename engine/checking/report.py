@@ -69,7 +69,7 @@ class Report:
     @property
     def worst(self) -> Departure:
         """The farthest entry of all; of those with a time step, the largest t, which backward meets first."""
-        return max((row.worst for row in self.rows), key=lambda d: (np.inf if np.isnan(d.error) else d.error))
+        return max((row.worst for row in self.rows), key=lambda d: np.inf if np.isnan(d.error) else d.error)
 
     def __str__(self) -> str:
         lines = [f"{'tensor':<24}{'shape':<14}{'error':>10}  verdict    farthest entry: backward / numerical"]

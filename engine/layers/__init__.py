@@ -15,7 +15,7 @@ from engine.layers.sequential import Sequential
 
 __all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "Layer", "Linear", "Sequential", "from_config"]
 
-_TYPES: dict[str, Any] = {cls.__name__: cls for cls in (RNN, GRU, LSTM, Linear, Embedding, Dropout)}
+_TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (RNN, GRU, LSTM, Linear, Embedding, Dropout)}
 
 
 def from_config(
@@ -34,6 +34,6 @@ def from_config(
     if kind == "Sequential":
         return Sequential(*(from_config(part, backend, dtype, seed) for part in args["layers"]), seed=seed)
     try:
-        return _TYPES[kind](**args, backend=backend, dtype=dtype, seed=seed)  # type: ignore[no-any-return]
+        return _TYPES[kind](**args, backend=backend, dtype=dtype, seed=seed)
     except TypeError as error:
         raise bad_input("config", f"the arguments of {kind}", str(error)) from None

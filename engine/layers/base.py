@@ -18,7 +18,8 @@ _serial_numbers = itertools.count()
 class Layer:
     """Base of all layers.
 
-    A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy, dstate)
+    A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy,
+    dstate)
     -> (dx, dstate)``, ``predict(x, state, lengths) -> (y, state)``.
 
     Parameters
@@ -80,7 +81,7 @@ class Layer:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
         raise NotImplementedError
 
-    # -- parameters ------------------------------------------------------------------------------------------------------
+    # -- parameters --------------------------------------------------------------------------------------------------
 
     def _allocate(self) -> None:
         """Make the parameters with their first values, and their gradients with zeros."""
@@ -141,7 +142,9 @@ class Layer:
         for name, param in self.params.items():
             value = _to_host(name, mapping[name])
             if value.shape != param.shape:
-                raise bad_input(name, f"shape {param.shape}", f"shape {value.shape}", "the checkpoint is of another size")
+                raise bad_input(
+                    name, f"shape {param.shape}", f"shape {value.shape}", "the checkpoint is of another size"
+                )
             values[name] = value.astype(self.dtype)
         for name, value in values.items():
             self.params[name][...] = self.backend.asarray(value)
@@ -177,23 +180,27 @@ class Layer:
         """Set the dropout call counters back to saved values."""
         self.call_counter = int(counters[self.path])
 
-    # -- tapes -----------------------------------------------------------------------------------------------------------
+    # -- tapes -------------------------------------------------------------------------------------------------------
 
     def _stamp(self) -> tuple[int, int, int | None]:
         """What identifies this layer with its present parameters; forward puts it on the tape."""
         return self._serial, self._version, self.backend.fingerprint(self.params.values())
 
-    def _check_stamp(self, tape: Any, kind: type) -> None:
+    def _check_stamp(self, tape: Any, kind: type[Any]) -> None:
         """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
         if not isinstance(tape, kind):
-            raise bad_type("tape", f"the tape that this layer's forward returned ({kind.__name__})", f"a {type(tape).__name__}")
+            raise bad_type(
+                "tape", f"the tape that this layer's forward returned ({kind.__name__})", f"a {type(tape).__name__}"
+            )
         stamp = self._stamp()
         if tape.stamp[0] != stamp[0]:
-            raise bad_input("tape", "a tape of this layer", "a tape of another layer", "pass the tape of its own forward")
+            raise bad_input(
+                "tape", "a tape of this layer", "a tape of another layer", "pass the tape of its own forward"
+            )
         if tape.stamp != stamp:
             raise StaleTapeError(
-                "tape: expected parameters as they were in its forward pass, got changed ones; run forward again after an "
-                "update (all backward passes of a step come before the step)"
+                "tape: expected parameters as they were in its forward pass, got changed ones; run forward "
+                "again after an update (all backward passes of a step come before the step)"
             )
 
 

@@ -46,7 +46,9 @@ class Dropout(Layer):
     def _arguments(self) -> dict[str, Any]:
         return {"p": self.p, "variational": self.variational, "batch_first": self.batch_first}
 
-    def forward(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, None, DropoutTape]:
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, None, DropoutTape]:
         """y in the shape of x (T, B, F); the call counter rises by one where a mask is drawn."""
         check_no_state(state)
         self._check(x)

@@ -99,7 +99,9 @@ class Embedding(Layer):
         # y = weight[ids]: every place adds to the row it was read from.  Sorted by row, each row's places are one run
         order = places[np.argsort(ids[places], kind="stable")]
         rows, starts = np.unique(ids[order], return_index=True)
-        sums = backend.xp.add.reduceat(dy.reshape(ids.size, -1)[backend.asarray(order)], backend.asarray(starts), axis=0)
+        sums = backend.xp.add.reduceat(
+            dy.reshape(ids.size, -1)[backend.asarray(order)], backend.asarray(starts), axis=0
+        )
         self.grads["weight"][backend.asarray(rows)] += sums
         return None, None
 
@@ -121,7 +123,9 @@ class Embedding(Layer):
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None]:
         if self.backend.name != "numpy" and self.backend.is_array(x):
-            raise bad_type("x", "integer ids on the host", "a device array", "ids are checked on the host, then uploaded")
+            raise bad_type(
+                "x", "integer ids on the host", "a device array", "ids are checked on the host, then uploaded"
+            )
         ids = np.asarray(x)
         if ids.dtype.kind not in "iu":
             raise bad_type("x", "integer token ids", f"dtype {ids.dtype}", "encode the text with a vocabulary first")

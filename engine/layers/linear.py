@@ -70,7 +70,9 @@ class Linear(Layer):
             "batch_first": self.batch_first,
         }
 
-    def forward(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, None, LinearTape]:
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, None, LinearTape]:
         """y (..., V) from x (..., D); pads of y are 0 where lengths are given (x is (T, B, D) then)."""
         check_no_state(state)
         x, timeline = self._enter("x", x, self.in_features, lengths)
@@ -82,7 +84,9 @@ class Linear(Layer):
         self._check_stamp(tape, LinearTape)
         if dy is None:
             return self.backend.xp.zeros_like(tape.x), None
-        self.backend.require("dy", dy, dtype=self.dtype, shape=(*tape.x.shape[:-1], self.out_features), axes="that of y")
+        self.backend.require(
+            "dy", dy, dtype=self.dtype, shape=(*tape.x.shape[:-1], self.out_features), axes="that of y"
+        )
         dy = self._clean(dy, tape.timeline)
         rows = dy.reshape(-1, self.out_features)
         matmul = self.backend.kernels.matmul

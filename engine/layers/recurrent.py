@@ -84,7 +84,7 @@ class Recurrent(Layer):
             "bidirectional": self.bidirectional,
         }
 
-    # -- forward and backward --------------------------------------------------------------------------------------------
+    # -- forward and backward ----------------------------------------------------------------------------------------
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
@@ -259,7 +259,10 @@ class Recurrent(Layer):
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
         if self.bidirectional:
             raise bad_input(
-                "layer", "one direction for truncated BPTT", "a bidirectional layer", "its reverse half needs the whole future"
+                "layer",
+                "one direction for truncated BPTT",
+                "a bidirectional layer",
+                "its reverse half needs the whole future",
             )
         return RecurrentTape(
             tuple(tuple(d.window(start, stop) for d in layer) for layer in tape.layers),
@@ -268,7 +271,7 @@ class Recurrent(Layer):
             tape.stamp,
         )
 
-    # -- helpers ---------------------------------------------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _weights(self, layer: int, direction: int) -> tuple[Any, Any, Any, Any]:
         end = _suffix(layer, direction)
@@ -315,7 +318,12 @@ class Recurrent(Layer):
             return None, None
         if not self.cell.has_c:
             if isinstance(state, (tuple, list)):
-                raise bad_type(name, "one array h (L*N, B, H)", f"a {type(state).__name__} of {len(state)}", "only an LSTM has (h, c)")
+                raise bad_type(
+                    name,
+                    "one array h (L*N, B, H)",
+                    f"a {type(state).__name__} of {len(state)}",
+                    "only an LSTM has (h, c)",
+                )
             self._check_state_part(name, state, batch)
             return state, None
         if not isinstance(state, (tuple, list)) or len(state) != 2:

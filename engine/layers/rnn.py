@@ -44,7 +44,8 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).  False (as
+    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).  False
+    (as
         first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
     others : as for `RNN`.
     """
@@ -66,8 +67,8 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at first).
-    others : as for `RNN`.
+    forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at
+    first). others : as for `RNN`.
     """
 
     def __init__(

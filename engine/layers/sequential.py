@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.backend import Backend, get_backend
+from engine.backend import Backend
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer, check_seed
 
@@ -22,8 +22,8 @@ class SequentialTape:
 class Sequential(Layer):
     """Layers applied in order.
 
-    Each layer's place becomes its ``path`` and part of the key of its random numbers, so that two equal layers start with
-    different weights and draw different masks.  Weights that were loaded or trained before are left as they are.
+    Each layer's place becomes its ``path`` and part of the key of its random numbers, so that two equal layers start
+    with different weights and draw different masks.  Weights that were loaded or trained before are left as they are.
 
     Parameters
     ----------

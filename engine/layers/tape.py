@@ -22,7 +22,8 @@ class DirectionTape:
     x : (T, B, D) the input as this direction met it, pads 0; needed for the gradient of weight_ih.
     h : (T+1, B, H) hidden states; needed for the gradient of weight_hh.
     c : (T+1, B, H) cell states of an LSTM, else None; needed for the forget gate's gradient.
-    gates : activated gates by name, each (T, B, H), 0 past a row's end: ``i f g o`` (LSTM), ``r z n`` (GRU), ``h`` (RNN).
+    gates : activated gates by name, each (T, B, H), 0 past a row's end: ``i f g o`` (LSTM), ``r z n`` (GRU), ``h``
+    (RNN).
     hidden_n : (T, B, H) U_n h_prev + b_hn of a GRU with reset after, else None; needed for the reset gate's gradient.
     """
 
@@ -32,18 +33,22 @@ class DirectionTape:
 
     @property
     def h(self) -> Any:
+        """(T+1, B, H) hidden states."""
         return self.run.h
 
     @property
     def c(self) -> Any:
+        """(T+1, B, H) cell states, or None."""
         return self.run.c
 
     @property
     def gates(self) -> dict[str, Any]:
+        """Activated gates by name, each (T, B, H)."""
         return {name: self.run.gates[:, :, block] for block, name in enumerate(self.cell.gates)}
 
     @property
     def hidden_n(self) -> Any:
+        """(T, B, H) U_n h_prev + b_hn, or None."""
         return self.run.hidden_n
 
     def window(self, start: int, stop: int) -> DirectionTape:
@@ -92,18 +97,22 @@ class DirectionTrace:
 
     @property
     def dh(self) -> Any:
+        """(T+1, B, H) gradients of the hidden states."""
         return self.adjoints.dh
 
     @property
     def dc(self) -> Any:
+        """(T+1, B, H) gradients of the cell states, or None."""
         return self.adjoints.dc
 
     @property
     def gates(self) -> dict[str, Any]:
+        """Gradients of the pre-activations by gate, each (T, B, H)."""
         return {name: self.adjoints.da[:, :, block] for block, name in enumerate(self.cell.gates)}
 
     @property
     def hidden_n(self) -> Any:
+        """(T, B, H) gradient of U_n h_prev + b_hn, or None."""
         return self.adjoints.da_hidden[:, :, 2] if self.cell.splits_n else None
 
 

@@ -77,7 +77,9 @@ def _check_lengths(backend: Backend, lengths: Any, steps: int, batch: int) -> np
     if host.size == 0 and host.ndim == 1 and not isinstance(lengths, np.ndarray):
         host = host.astype(np.int64)
     if host.dtype.kind not in "iu":
-        raise bad_type("lengths", "integers", f"{type(lengths).__name__} of dtype {host.dtype}", "lengths count time steps")
+        raise bad_type(
+            "lengths", "integers", f"{type(lengths).__name__} of dtype {host.dtype}", "lengths count time steps"
+        )
     if host.shape != (batch,):
         raise bad_input("lengths", f"one for each of the {batch} rows, shape ({batch},)", f"shape {host.shape}")
     wrong = np.flatnonzero((host < 0) | (host > steps))
