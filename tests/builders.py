@@ -13,7 +13,7 @@ KERNELS = ("reference", "numba")
 
 
 def build(kind: str, D: int, H: int, layers: int = 1, **options: Any) -> Any:
-    """A recurrent layer of that kind with random weights of a spread that moves every gate."""
+    """A recurrent layer of that kind with random weights that move every gate and saturate none."""
     options = {"dtype": "float64", "backend": "numpy:reference", **options}
     if kind == "lstm":
         layer: Any = engine.LSTM(D, H, layers, **options)
@@ -22,7 +22,7 @@ def build(kind: str, D: int, H: int, layers: int = 1, **options: Any) -> Any:
     else:
         layer = engine.RNN(D, H, layers, nonlinearity=kind.removeprefix("rnn_"), **options)
     rng = np.random.default_rng(sum(map(ord, kind)) + D + 10 * H + 100 * layers)
-    layer.load_state_dict({name: rng.normal(scale=0.6, size=p.shape) for name, p in layer.params.items()})
+    layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
     return layer
 
 

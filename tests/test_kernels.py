@@ -139,7 +139,7 @@ def test_numba_in_float32_is_as_near_to_the_truth_as_the_reference(kind: str) ->
     s = {"T": 40, "B": 5, "D": 7, "H": 33, "layers": 2, "bidirectional": False, "batch_first": False, "bias": True}
     reference, compiled, arguments, _ = both(kind, {**s, "with_lengths": False, "seed": 3}, "float32")
     # weights of the size that training starts from: a chaotic net multiplies the last bit's luck in either kernel set
-    small = {name: 0.4 * value for name, value in reference.state_dict().items()}
+    small = {name: 0.6 * value for name, value in reference.state_dict().items()}
     reference.load_state_dict(small)
     compiled.load_state_dict(small)
     truth_layer = reference.to(dtype="float64")
