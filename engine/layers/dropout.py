@@ -98,7 +98,7 @@ class Dropout(Layer):
 
     def _apply(self, values: Any, mask: Any) -> Any:
         """By selection: a dropped unit is 0 whatever stood there."""
-        return self.backend.xp.where(mask != 0, values * mask, self.backend.xp.zeros_like(values))
+        return self.backend.xp.where(mask != 0, values, self.backend.xp.zeros_like(values)) * mask
 
     def _check(self, x: Any) -> None:
         self.backend.require("x", x, dtype=self.dtype)

@@ -1,0 +1,85 @@
+"""What the commands share: how options are named, grouped in the help, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+backend_option = click.option(
+    "--backend",
+    default="numpy",
+    show_default=True,
+    metavar="NAME",
+    help="numpy, cupy, or with kernels: numpy:reference.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else."
+)
+
+
+def flag(name: str) -> str:
+    """The option that sets a field: ``weight_decay`` becomes ``--weight-decay``."""
+    return "FILE" if name == "files" else "--" + name.replace("_", "-")
+
+
+class SectionedOption(click.Option):
+    """An option that stands under a heading in the help."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options under headings, in the order of their first use."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(param, "section", "Other"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def section(title: str) -> Callable[..., Callable[[Any], Any]]:
+    """``click.option`` for the options under one heading."""
+
+    def option(*args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        return click.option(*args, cls=SectionedOption, section=title, **kwargs)
+
+    return option
+
+
+def print_json(result: Any) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(result, allow_nan=False))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, numbers: int = 0
+) -> None:
+    """A table on standard output.
+
+    Parameters
+    ----------
+    numbers : how many of the last columns are aligned to the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place >= len(columns) - numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    # Off a terminal there is no width to keep to: a wrapped cell would break what reads the table.
+    console.print(table, width=None if console.is_terminal else max(console.width, 160))

@@ -1,0 +1,100 @@
+"""``bptt evaluate``: measure a trained model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.common import backend_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from engine.training import Checkpoint, TrainConfig
+
+
+@click.command()
+@click.argument("run", default="runs/text", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
+@backend_option
+@json_option
+def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str, as_json: bool) -> None:
+    """Measure the model of RUN, a run's directory or a checkpoint file [default: runs/text].
+
+    A character model is measured on the validation part of its own text, or on the whole of other FILEs: bits per
+    character and perplexity. A forecaster is scored beside its baselines on the held-out last part of its series, or of
+    another FILE with the same column.
+    """
+    from engine.training import checkpoint_in, read_checkpoint
+    from engine.training.checkpoint import field
+    from engine.training.config import FORECAST, TrainConfig
+
+    path = checkpoint_in(run, which)
+    checkpoint = read_checkpoint(path)
+    config = TrainConfig.from_json(field(path, checkpoint.meta, "config"))
+    measure = _forecaster if config.task == FORECAST else _language
+    result = {"checkpoint": str(path), "task": config.task, **measure(checkpoint, config, files, backend)}
+    if as_json:
+        print_json(result)
+    elif config.task == FORECAST:
+        from engine.cli.train import print_scores
+
+        print_scores(result)
+    else:
+        click.echo(f"{result['bpc']:.4f} bits per character (perplexity {result['perplexity']:.3f} per character)")
+        click.echo(f"over {result['characters']:,} characters of {result['text']}, with {path}")
+
+
+def _language(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str) -> dict[str, Any]:
+    import engine
+    from engine.data import split
+    from engine.data.checks import bad_data
+    from engine.training import load_model
+    from engine.training.language_model import mean_loss, read_text
+    from engine.training.session import vocabulary_of
+    from engine.training.task import fingerprint
+
+    vocabulary = vocabulary_of(checkpoint)
+    text = read_text(files or config.files)
+    source = ", ".join(files) or "the validation part"
+    if not files:
+        if fingerprint(text) != checkpoint.meta.get("data"):
+            mend = "name the files to measure on"
+            raise bad_data("text", f"the text that {checkpoint.path} was trained on", "another", mend)
+        text = split(text, config.validation)[1]
+    if len(text) < 2:
+        raise bad_data(source, "at least 2 characters", len(text), "give more text")
+    ids = vocabulary.encode(text, source)
+    loss = mean_loss(load_model(checkpoint, engine.get_backend(backend)), ids)
+    perplexity = math.exp(min(loss, 700.0))
+    return {
+        "text": source,
+        "characters": len(ids) - 1,
+        "loss": loss,
+        "bpc": loss / math.log(2),
+        "perplexity": perplexity,
+    }
+
+
+def _forecaster(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str) -> dict[str, Any]:
+    from dataclasses import replace
+
+    import engine
+    from engine.data.checks import bad_data
+    from engine.errors import bad_input
+    from engine.training.forecaster import Forecaster
+    from engine.training.session import score_forecasts
+    from engine.training.task import load_weights
+
+    if len(files) > 1:
+        raise bad_input("FILE", "one series", f"{len(files)} files", "name one")
+    config = replace(config, data=files[0] if files else config.data)
+    job = Forecaster(config, engine.get_backend(backend))
+    if not files and job.fingerprint != checkpoint.meta.get("data"):
+        expected = f"the series that {checkpoint.path} was trained on"
+        raise bad_data(str(config.data), expected, "another", "name the file to measure on")
+    job.restore_scaling(checkpoint)
+    load_weights(job.model, checkpoint)
+    return score_forecasts(job)

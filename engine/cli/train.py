@@ -1,0 +1,121 @@
+"""``bptt train``: train a character model on text, or a forecaster on a series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.common import SectionedCommand, flag, json_option, print_json, print_table, section
+from engine.training.config import CELLS, FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES
+
+run_ = section("Run")
+budget = section("Budget (one of them; a resumed run may be given another)")
+series = section("Series (with --task forecast)")
+model = section("Model")
+learning = section("Learning")
+rhythm = section("Rhythm, in steps")
+technical = section("Numbers")
+
+#: Where a run goes that is not told where to go.
+DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@run_("--task", type=click.Choice([LANGUAGE, FORECAST]), help="Predict characters of a text (default), or a series.")
+@run_("--out", metavar="DIR", help=f"Directory of the run. [{DEFAULT_OUT[LANGUAGE]} or {DEFAULT_OUT[FORECAST]}]")
+@run_("--resume", is_flag=True, help="Continue the run in --out, bit for bit as if it had never stopped.")
+@run_("--quiet", is_flag=True, help="No progress.")
+@budget("--steps", type=int, help="Updates to make. [2000; forecast: by epochs]")
+@budget("--epochs", type=float, help="Passes over the training part. [forecast: 40]")
+@budget("--minutes", type=float, help="Wall-clock time; the schedule follows it. Not repeatable to the bit.")
+@budget("--patience", type=int, help="Stop after so many validations without improvement; 0: never. [0]")
+@series("--data", metavar="FILE", help="CSV or NPY file.")
+@series("--column", metavar="NAME", help="The column to forecast.")
+@series("--horizon", type=int, help="Values to forecast, counted in rows. [1]")
+@series("--season", type=int, help="Period in rows, for the seasonal-naive baseline and the window; 0: none. [0]")
+@series("--window", type=int, help="Known values that a forecast starts from. [64, or twice the season]")
+@series("--missing", type=click.Choice(["error", "interpolate"]), help="What to do about missing cells. [error]")
+@series("--scaling", type=click.Choice(SCALINGS), help="Measured on the training part alone. [zscore]")
+@series("--test", type=float, help="Fraction at the end that is scored at last. [0.15]")
+@model("--cell", type=click.Choice(CELLS), help="Recurrent cell. [lstm]")
+@model("--layers", type=int, help="Recurrent layers. [1]")
+@model("--hidden", type=int, help="Units of each. [256; forecast: 32]")
+@model("--embed", type=int, help="Numbers that a character is turned into. [64]")
+@model("--dropout", type=float, help="Between layers and before the output. [0]")
+@learning("--batch", type=int, help="Rows that are read side by side. [32; forecast: 64]")
+@learning("--sequence", type=int, help="Characters of each row in a step: gradients go back so far. [64]")
+@learning("--optimizer", type=click.Choice(OPTIMIZERS), help="[adam]")
+@learning("--lr", type=float, help="Highest learning rate. [0.003; forecast: 0.01]")
+@learning("--schedule", type=click.Choice(SCHEDULES), help="Its course; step: a tenth after each third. [cosine]")
+@learning("--warmup", type=int, help="Steps over which it first rises. [0]")
+@learning("--clip", type=float, help="Largest norm of the gradient; 0: off. [1]")
+@learning("--clip-value", type=float, help="Largest value in the gradient, clipped before the norm; 0: off. [0]")
+@learning("--l1", type=float, help="L1 penalty. [0]")
+@learning("--l2", type=float, help="L2 penalty. [0]")
+@learning("--momentum", type=float, help="Of sgd and rmsprop. [0]")
+@learning("--weight-decay", type=float, help="Of adamw. [0.01]")
+@learning("--validation", type=float, help="Fraction held out to validate on. [0.1; forecast: 0.15]")
+@rhythm("--report-every", type=int, help="Steps between two lines of metrics. [20; forecast: 25]")
+@rhythm("--validate-every", type=int, help="Steps between two validations. [200; forecast: 25]")
+@rhythm("--checkpoint-every", type=int, help="Steps between two checkpoints. [100]")
+@technical("--seed", type=int, help="Of weights, dropout and order. [0]")
+@technical("--backend", metavar="NAME", help="numpy, cupy, or with kernels: numpy:reference. [numpy]")
+@technical("--dtype", type=click.Choice(["float32", "float64"]), help="[float32]")
+@json_option
+def train(
+    files: tuple[str, ...], task: str | None, out: str | None, resume: bool, quiet: bool, as_json: bool, **given: Any
+) -> None:
+    r"""Train a character model on FILEs, or on the manual that every Python carries if none are given.
+
+    Writes checkpoints (last, best), metrics.jsonl and loss.png into the directory of the run. Ctrl-C saves and ends;
+    --resume goes on from there, also after a kill.
+
+    \b
+    bptt train --minutes 2
+    bptt train novel.txt --cell gru --layers 2 --out runs/novel
+    bptt train --task forecast --data co2.csv --column co2 --horizon 13 --season 52
+    """
+    from engine.training import run_training
+
+    options = {name: value for name, value in given.items() if value is not None}
+    if files:
+        options["files"] = tuple(files)
+    directory = out or DEFAULT_OUT[task or LANGUAGE]
+    result = run_training(directory, task=task, resume=resume, quiet=quiet, label=flag, **options)
+    if as_json:
+        print_json(result)
+    else:
+        _summarise(result)
+
+
+def _summarise(result: dict[str, Any]) -> None:
+    """What came of it, for people."""
+    from engine.training.progress import clock
+
+    done = f"step {result['step']:,} ({result['epoch']:.2f} epochs) after {clock(result['seconds'])}"
+    if result["ending"] == "interrupted":
+        click.echo(f"Interrupted at {done}; saved. Continue with: bptt train --resume --out {result['out']}")
+        return
+    click.echo(f"{result['ending'].capitalize()} at {done}.")
+    best = result["validation"]
+    name = next(key for key in best if key not in ("loss", "step"))
+    click.echo(f"Best validation: {best[name]:.3f} {result['unit']}, at step {best['step']:,}.")
+    if "scores" in result:
+        print_scores(result)
+    click.echo(f"Checkpoint: {result['best']}")
+    click.echo(f"Pictures: {result['picture']}" + (f", {result['forecast_picture']}" if "scores" in result else ""))
+    if "scores" not in result:
+        click.echo(f"Let it write: bptt sample {result['out']}")
+
+
+def print_scores(result: dict[str, Any]) -> None:
+    """The table of a forecaster and its baselines."""
+    scores = sorted(result["scores"].items(), key=lambda item: item[1]["rmse"])
+    title = (
+        f"{result['column']}, {result['horizon']} ahead, season {result['season'] or 'none'}: "
+        f"errors on the last {result['held_out']['rows']} rows, in units of the series"
+    )
+    rows = [(name, f"{score['rmse']:.4f}", f"{score['mae']:.4f}") for name, score in scores]
+    print_table(("forecast", "RMSE", "MAE"), rows, title, numbers=2)

@@ -1,0 +1,274 @@
+"""Optimisers: an equation each, in PyTorch's form, order and default values.  `engine.stepping` holds what they share.
+
+In the equations w is a parameter, g its gradient with the coupled penalties added, t the number of the step (1 at the
+first).  An assignment ``x <- new`` is ``keep(x, new)``: it happens only where the whole step is finite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.errors import bad_input, bad_type
+from engine.parameters import Number, Switch
+from engine.stepping import Keep, Optimizer, Room
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, plain, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    model, lr, l1, l2 : see `Optimizer`.
+    momentum : share of the old direction that stays, in [0, 1).
+    dampening : share of the new gradient that is left out of the direction (never at the first step).
+    nesterov : look ahead along the new direction; needs momentum > 0 and dampening 0.
+    """
+
+    momentum, dampening, nesterov = Number(below=1.0), Number(below=1.0), Switch()
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
+        if nesterov and (momentum == 0 or dampening != 0):
+            got = f"momentum {self.momentum:g} and dampening {self.dampening:g}"
+            raise bad_input("nesterov", "momentum > 0 and dampening 0 with it", got)
+        super().__init__(model, lr, l1, l2)
+
+    def _slots(self) -> dict[str, float]:
+        return {"momentum_buffer": 0.0} if self.momentum else {}
+
+    def _factors(self, t: Any) -> tuple[Any, ...]:
+        # The first direction is the whole gradient, as in PyTorch.
+        return (1.0 - self.dampening * (t > 1),)
+
+    def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
+        xp, a = self.backend.xp, room.a
+        direction = g
+        if self.momentum:
+            (fresh,) = factors
+            direction = room.slots["momentum_buffer"]
+            # d <- momentum*d + (1 - dampening)*g
+            xp.multiply(g, fresh, out=room.b)
+            xp.multiply(direction, self.momentum, out=a)
+            a += room.b
+            keep(direction, a)
+        if self.nesterov:
+            # w <- w - lr*(g + momentum*d)
+            xp.multiply(direction, self.momentum, out=a)
+            a += g
+            a *= self.lr
+        else:
+            # w <- w - lr*d
+            xp.multiply(direction, self.lr, out=a)
+        xp.subtract(w, a, out=a)
+        keep(w, a)
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer 2011).
+
+    Parameters
+    ----------
+    model, lr, l1, l2 : see `Optimizer`.
+    lr_decay : the rate at step t is lr/(1 + (t - 1)*lr_decay).
+    initial_accumulator_value : first value of the sum of squares.
+    eps : added to the root, against division by zero.
+    """
+
+    lr_decay, initial_accumulator_value, eps = Number(), Number(), Number()
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        self.lr_decay, self.initial_accumulator_value, self.eps = lr_decay, initial_accumulator_value, eps
+        super().__init__(model, lr, l1, l2)
+
+    def _slots(self) -> dict[str, float]:
+        return {"sum": self.initial_accumulator_value}
+
+    def _factors(self, t: Any) -> tuple[Any, ...]:
+        return (self.lr / (1.0 + (t - 1.0) * self.lr_decay),)
+
+    def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
+        xp, a, (rate,) = self.backend.xp, room.a, factors
+        total = room.slots["sum"]
+        # s <- s + g*g
+        xp.square(g, out=a)
+        a += total
+        keep(total, a)
+        # w <- w - rate * g/(sqrt(s) + eps)
+        xp.sqrt(total, out=a)
+        a += self.eps
+        xp.divide(g, a, out=a)
+        a *= rate
+        xp.subtract(w, a, out=a)
+        keep(w, a)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012, lecture 6.5); centred as in Graves 2013, eqs. 38 to 41, with PyTorch's eps.
+
+    Parameters
+    ----------
+    model, lr, l1, l2 : see `Optimizer`.
+    alpha : share of the old mean square that stays, in [0, 1).
+    eps : added to the root, against division by zero.
+    momentum : share of the old direction that stays, in [0, 1).
+    centered : divide by the deviation from the mean gradient instead of the root mean square.
+    """
+
+    alpha, eps, momentum, centered = Number(below=1.0), Number(), Number(below=1.0), Switch()
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+        super().__init__(model, lr, l1, l2)
+
+    def _slots(self) -> dict[str, float]:
+        names = ["square_avg"] + ["grad_avg"] * self.centered + ["momentum_buffer"] * (self.momentum > 0)
+        return dict.fromkeys(names, 0.0)
+
+    def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
+        xp, a, b = self.backend.xp, room.a, room.b
+        square = room.slots["square_avg"]
+        # v <- alpha*v + (1 - alpha)*g*g
+        xp.square(g, out=b)
+        keep(square, self._mix(square, self.alpha, b, room))
+        if self.centered:
+            mean = room.slots["grad_avg"]
+            # m <- alpha*m + (1 - alpha)*g
+            keep(mean, self._mix(mean, self.alpha, g, room))
+            # deviation = sqrt(v - m*m): round-off can take the difference below 0, where PyTorch's root is NaN.
+            xp.square(mean, out=b)
+            xp.subtract(square, b, out=a)
+            xp.maximum(a, 0.0, out=a)
+            xp.sqrt(a, out=a)
+        else:
+            xp.sqrt(square, out=a)
+        a += self.eps
+        xp.divide(g, a, out=a)
+        if self.momentum:
+            direction = room.slots["momentum_buffer"]
+            # d <- momentum*d + g/(root + eps)
+            xp.multiply(direction, self.momentum, out=b)
+            a += b
+            keep(direction, a)
+        # w <- w - lr*d
+        a *= self.lr
+        xp.subtract(w, a, out=a)
+        keep(w, a)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, algorithm 1).
+
+    Parameters
+    ----------
+    model, lr, l1, l2 : see `Optimizer`.
+    betas : shares of the old mean and the old mean square that stay, each in [0, 1).
+    eps : added to the root of the bias-corrected mean square.
+    """
+
+    beta1, beta2, eps = Number(below=1.0), Number(below=1.0), Number()
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise bad_type("betas", "a pair of numbers", repr(betas))
+        self.beta1, self.beta2 = betas
+        self.eps = eps
+        super().__init__(model, lr, l1, l2)
+
+    def _slots(self) -> dict[str, float]:
+        return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def _factors(self, t: Any) -> tuple[Any, ...]:
+        return self.lr / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** 0.5
+
+    def _decayed(self, w: Any, room: Room) -> Any:
+        """The weight from which the step is taken; may use ``room.b``."""
+        return w
+
+    def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
+        xp, a, (rate, correction) = self.backend.xp, room.a, factors
+        mean, square = room.slots["exp_avg"], room.slots["exp_avg_sq"]
+        # m <- beta1*m + (1 - beta1)*g
+        keep(mean, self._mix(mean, self.beta1, g, room))
+        # v <- beta2*v + (1 - beta2)*g*g
+        xp.square(g, out=room.b)
+        keep(square, self._mix(square, self.beta2, room.b, room))
+        # w <- w - lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)
+        xp.sqrt(square, out=a)
+        a /= correction
+        a += self.eps
+        xp.divide(mean, a, out=a)
+        a *= rate
+        xp.subtract(self._decayed(w, room), a, out=a)
+        keep(w, a)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+    The decay w <- w - lr*weight_decay*w comes first.
+
+    Parameters
+    ----------
+    model, lr, betas, eps, l1, l2 : see `Adam`; l1 and l2, if used, are coupled and see the weight before its decay.
+    weight_decay : the decay per unit of learning rate.
+    """
+
+    weight_decay = Number()
+
+    def __init__(
+        self,
+        model: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        self.weight_decay = weight_decay
+        super().__init__(model, lr, betas, eps, l1=l1, l2=l2)
+
+    def _decayed(self, w: Any, room: Room) -> Any:
+        self.backend.xp.multiply(w, 1.0 - self.lr * self.weight_decay, out=room.b)
+        return room.b

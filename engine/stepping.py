@@ -1,0 +1,219 @@
+"""The machinery of an optimiser, without its equation: buffers, scratch, the finite check, saving and loading.
+
+A step waits for nothing.  Whether all gradients are finite is worked out where the data is, and every new value is
+*selected* by that flag (``keep``): multiplying by it would let NaN through.  A refused step leaves weights, buffers
+and step count as they were, and sets `Optimizer.nonfinite`, which is read at the next report (rule 16).
+
+Finite gradients beyond the root of the dtype's range (1.8e19 in float32) overflow their squares: elements of Adagrad,
+RMSprop and Adam then stand still for good, as in PyTorch.  Clipping by norm comes before the step and prevents it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.backend import backend_of
+from engine.errors import bad_input, bad_type
+from engine.parameters import Number, parameters_of
+
+#: ``keep(destination, new)`` copies where the step is finite.
+Keep = Callable[[Any, Any], None]
+
+
+class Room:
+    """The working set of one parameter: its buffers by name, and scratch arrays of its shape."""
+
+    def __init__(self, slots: dict[str, Any], scratch: list[Any], finite: Any) -> None:
+        self.slots, self.finite = slots, finite
+        self.a, self.b, self.g = scratch
+
+
+class Optimizer:
+    """What all optimisers share.
+
+    Parameters
+    ----------
+    model : anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    l1, l2 : coupled penalties: ``l1*sign(w) + l2*w`` is added to the gradient inside `step`; ``model.grads`` stays as
+        it is.
+
+    Attributes
+    ----------
+    steps : 0-d integer array of the backend: the updates made, refused ones not counted.
+    nonfinite : 0-d boolean array: whether an update was refused since the last `clear_nonfinite`.  Reading its truth
+        waits for the device.
+    """
+
+    lr, l1, l2 = Number(settable=True), Number(), Number()
+
+    def __init__(self, model: Any, lr: float, l1: float, l2: float) -> None:
+        self.lr, self.l1, self.l2 = lr, l1, l2
+        self.backend, self._parameters = parameters_of(model)
+        xp = self.backend.xp
+        self.steps = xp.zeros((), dtype=np.int64)
+        self.nonfinite = xp.zeros((), dtype=bool)
+        self._ok = xp.ones((), dtype=bool)
+        self._lay_out()
+
+    def _slots(self) -> dict[str, float]:
+        """Names of the buffers that every parameter has, as PyTorch calls them, with their first values."""
+        return {}
+
+    def _factors(self, t: Any) -> tuple[Any, ...]:
+        """What the equation needs of the step number t (1 at the first step), 0-d float64 on the device."""
+        return ()
+
+    def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
+        """The equation: reads `w` and `g`, works in ``room.a`` and ``room.b``, writes only by ``keep(dst, new)``."""
+        raise NotImplementedError
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+
+    def step(self, guard: Any = None) -> None:
+        """Update all parameters in place, or none of them if a gradient or the guard is not finite.
+
+        Parameters
+        ----------
+        guard : a value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
+        """
+        xp = self.backend.xp
+        pairs = [parameter.arrays(self.backend) for parameter in self._parameters]
+        ok = self._ok
+
+        def keep(dst: Any, new: Any) -> None:
+            xp.copyto(dst, new, where=ok)
+
+        # What would warn here is either refused by the flag or selected away.
+        with np.errstate(all="ignore"):
+            self._judge(pairs, guard)
+            xp.logical_or(self.nonfinite, xp.logical_not(ok), out=self.nonfinite)
+            xp.add(self.steps, ok, out=self.steps)
+            exact = self._factors(self.steps.astype(np.float64))
+            # Cast once for each dtype: a 0-d float64 array would promote float32 arrays.
+            factors = {dtype: tuple(f.astype(dtype) for f in exact) for dtype in {w.dtype for w, _ in pairs}}
+            for room, (w, grad) in zip(self._rooms, pairs, strict=True):
+                self._update(keep, w, self._coupled(room, w, grad), room, factors[w.dtype])
+        for touch in {id(p.owner): getattr(p.owner, "touch", None) for p in self._parameters}.values():
+            if touch is not None:
+                touch()
+
+    def clear_nonfinite(self) -> None:
+        """Forget refused updates: `nonfinite` is False again."""
+        self.nonfinite[...] = False
+
+    def _judge(self, pairs: list[tuple[Any, Any]], guard: Any) -> None:
+        """Set the flag of this step: whether the guard and all gradients are finite."""
+        xp, ok = self.backend.xp, self._ok
+        if isinstance(guard, int | float | np.floating):
+            ok[...] = math.isfinite(guard)
+        elif guard is None:
+            ok[...] = True
+        elif self.backend.is_array(guard) and guard.ndim == 0:
+            xp.isfinite(guard, out=ok)
+        else:
+            got = f"a {type(guard).__name__}" + (f" of shape {tuple(guard.shape)}" if hasattr(guard, "shape") else "")
+            raise bad_type("guard", f"None, a number or a 0-d {self.backend.name} array", got)
+        for room, (_, grad) in zip(self._rooms, pairs, strict=True):
+            xp.isfinite(grad, out=room.finite)
+            xp.logical_and(ok, room.finite.all(), out=ok)
+
+    def _coupled(self, room: Room, w: Any, grad: Any) -> Any:
+        """grad + l2*w + l1*sign(w), in scratch."""
+        if not (self.l1 or self.l2):
+            return grad
+        xp, g = self.backend.xp, room.g
+        xp.multiply(w, self.l2, out=g)
+        g += grad
+        if self.l1:
+            xp.sign(w, out=room.a)
+            room.a *= self.l1
+            g += room.a
+        return g
+
+    def _mix(self, old: Any, rate: float, new: Any, room: Room) -> Any:
+        """rate*old + (1 - rate)*new, in ``room.a``; `new` may be ``room.b``."""
+        xp = self.backend.xp
+        xp.multiply(new, 1.0 - rate, out=room.b)
+        xp.multiply(old, rate, out=room.a)
+        room.a += room.b
+        return room.a
+
+    def _lay_out(self) -> None:
+        """Make the buffers, and scratch as large as the largest parameter, which all parameters share."""
+        xp = self.backend.xp
+        weights = [parameter.arrays(self.backend)[0] for parameter in self._parameters]
+        largest: dict[Any, int] = {}
+        for w in weights:
+            largest[w.dtype] = max(largest.get(w.dtype, 0), w.size)
+        scratch = {dtype: [xp.empty(size, dtype=dtype) for _ in range(3)] for dtype, size in largest.items()}
+        finite = xp.empty(max(largest.values()), dtype=bool)
+        self._rooms = []
+        for w in weights:
+            slots = {slot: xp.full(w.shape, value, dtype=w.dtype) for slot, value in self._slots().items()}
+            views = [flat[: w.size].reshape(w.shape) for flat in scratch[w.dtype]]
+            self._rooms.append(Room(slots, views, finite[: w.size].reshape(w.shape)))
+
+    # -- saving -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on exactly: ``"type"``, every hyper-parameter, and copies of the arrays.
+
+        Arrays are ``"steps"``, ``"nonfinite"`` and the buffers, such as ``"exp_avg.weight_ih_l0"``; all else is
+        JSON-able.
+        """
+        scalars = {name: getattr(self, name) for name in self._numbers()}
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        return {"type": type(self).__name__, **scalars, **arrays}
+
+    def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
+        """Go on from a saved state, hyper-parameters included; arrays may come from the host or from another backend.
+
+        Raises
+        ------
+        InputError
+            for another optimiser's state, a missing or unknown name, a wrong shape or value; nothing has been changed
+            then.
+        """
+        if not isinstance(mapping, Mapping):
+            raise bad_type("state_dict", "what state_dict() returned", f"a {type(mapping).__name__}")
+        kind, numbers, arrays = type(self).__name__, self._numbers(), self._arrays()
+        if mapping.get("type") != kind:
+            raise bad_input("state_dict", f"the state of {kind}", f"type {mapping.get('type')!r}")
+        wanted = {"type", *numbers, *arrays}
+        missing, unknown = sorted(wanted - mapping.keys()), sorted(mapping.keys() - wanted)
+        if missing or unknown:
+            parts = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
+            mend = "the model and the options that add buffers have to be those it was saved with"
+            raise bad_input("state_dict", f"the names {sorted(wanted)}", " and ".join(parts), mend)
+        scalars = {name: hyper.checked(mapping[name]) for name, hyper in numbers.items()}
+        values = {name: self._incoming(name, mapping[name], array) for name, array in arrays.items()}
+        self.__dict__.update(scalars)
+        for name, array in arrays.items():
+            array[...] = values[name]
+
+    def _incoming(self, name: str, value: Any, array: Any) -> Any:
+        host = backend_of(value, name).to_host(value)
+        if host.dtype.kind != array.dtype.kind:
+            raise bad_type(name, f"dtype {array.dtype}", f"dtype {host.dtype}")
+        # A file format without 0-d arrays gives them back as (1,).
+        if host.shape != tuple(array.shape) and not (array.ndim == 0 and host.shape == (1,)):
+            raise bad_input(name, f"shape {tuple(array.shape)}", f"shape {host.shape}")
+        return self.backend.asarray(host.reshape(array.shape), dtype=array.dtype)
+
+    def _arrays(self) -> dict[str, Any]:
+        rooms = zip(self._parameters, self._rooms, strict=True)
+        slots = {f"{slot}.{p.name}": array for p, room in rooms for slot, array in room.slots.items()}
+        return {"steps": self.steps, "nonfinite": self.nonfinite, **slots}
+
+    @classmethod
+    def _numbers(cls) -> dict[str, Number]:
+        return {name: h for base in reversed(cls.__mro__) for name, h in vars(base).items() if isinstance(h, Number)}
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._numbers())
+        return f"{type(self).__name__}({values})"

@@ -1,0 +1,108 @@
+"""Files that are there whole or not at all: a write goes to a temporary file beside the target, and is then renamed.
+
+The order is the one that survives a kill and a power cut: write, flush, fsync the file, rename over the target, fsync
+the directory.  A rename within one directory is atomic on POSIX, so a reader sees the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import StorageError, bad_input
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no flock; two runs in one directory are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = ".tmp"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace the file `path` by `data`, wholly or not at all.
+
+    Raises
+    ------
+    StorageError
+        if any part of the write fails (a full disk, a missing right).  The old file is untouched and the temporary
+        one is gone.
+    """
+    temporary = temporary_for(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, f"to write {len(data):,} bytes", error) from error
+    finally:
+        # Gone already after a good rename; left behind by a failed write or by an interrupt.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def temporary_for(path: Path) -> Path:
+    """The temporary file that `path` is written through: in the same directory, for a rename cannot cross disks."""
+    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+
+
+def storage_error(path: Path, wanted: str, error: OSError) -> StorageError:
+    """The one sentence that a failed write gives."""
+    reason = error.strerror or str(error) or type(error).__name__
+    mend = "free some space or choose another --out"
+    if isinstance(error, PermissionError):
+        mend = "make the directory writable or choose another --out"
+    return StorageError(f"{path}: expected {wanted}, got '{reason}'; {mend} (what was saved before is untouched)")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename inside `directory` survive a power cut."""
+    if os.name != "posix":  # pragma: no cover - a directory cannot be opened elsewhere
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Delete the temporary files that a killed run left.  Only under `locked`: another run's could be in use."""
+    for leftover in directory.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory for one run; the lock goes with the process, however that ends.
+
+    Raises
+    ------
+    StorageError
+        if the directory cannot be written to.
+    InputError
+        if another process trains there.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise storage_error(directory, "a directory to write to", error) from error
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                mend = "wait for it to end or choose another --out"
+                raise bad_input("out", f"no other run at work in {directory}", "one", mend) from error
+        yield
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):  # a run that ended before it wrote anything leaves nothing
+            directory.rmdir()

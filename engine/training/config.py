@@ -1,0 +1,264 @@
+"""What a training run is: every choice that shapes its result, in one frozen record that goes into its checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from engine.errors import bad_input
+
+LANGUAGE, FORECAST = "language", "forecast"
+
+#: Options that say how long to train.  Exactly one is in force; a resumed run may be given another.
+BUDGETS = ("steps", "epochs", "minutes")
+#: Where the data lies: a resumed run is held to the same *contents*, by fingerprint, not to the same names.
+SOURCES = ("files", "data")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every choice that shapes a run.  `make` fills in the defaults of the task and checks them all.
+
+    Attributes
+    ----------
+    task : ``"language"`` (characters of a text) or ``"forecast"`` (values of a series).
+    files : text files; none means the built-in text.
+    data, column, missing : the series: a CSV or NPY file, the column, and what to do about missing cells.
+    horizon, window, season : values ahead to forecast, known values in a window, period in rows (0: none).
+    scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
+    validation, test : the fractions at the end of the data that are held out; a text has no test part.
+    cell, layers, hidden, embed, dropout : the model.
+    batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
+    optimizer, lr, l1, l2 : as in `engine.optimizers`.
+    momentum, weight_decay : of SGD and RMSprop, and of AdamW.
+    schedule, warmup : the learning rate's course, and the steps over which it first rises.
+    clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).
+    steps, epochs, minutes : the budget, exactly one of them.
+    patience : validations without improvement before training stops (0: never).
+    report_every, validate_every, checkpoint_every : in steps.
+    seed, backend, dtype : as everywhere in the engine.
+    """
+
+    task: str = LANGUAGE
+    files: tuple[str, ...] = ()
+    data: str | None = None
+    column: str | None = None
+    missing: str = "error"
+    horizon: int = 1
+    window: int = 64
+    season: int = 0
+    scaling: str = "zscore"
+    validation: float = 0.1
+    test: float = 0.15
+    cell: str = "lstm"
+    layers: int = 1
+    hidden: int = 256
+    embed: int = 64
+    dropout: float = 0.0
+    batch: int = 32
+    sequence: int = 64
+    optimizer: str = "adam"
+    lr: float = 3e-3
+    l1: float = 0.0
+    l2: float = 0.0
+    momentum: float = 0.0
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: int = 0
+    clip: float = 1.0
+    clip_value: float = 0.0
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    patience: int = 0
+    report_every: int = 20
+    validate_every: int = 200
+    checkpoint_every: int = 100
+    seed: int = 0
+    backend: str = "numpy"
+    dtype: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `json.dumps` takes and `from_json` gives back as an equal record."""
+        return {**asdict(self), "files": list(self.files)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> TrainConfig:
+        """The record that `to_json` described, checked as if it had been typed."""
+        known = {f.name for f in fields(cls)}
+        if set(record) != known:
+            odd = sorted(set(record) ^ known)
+            raise bad_input("config", "the options of this release", f"a difference in {', '.join(map(repr, odd))}")
+        config = cls(**{**record, "files": tuple(record["files"])})
+        config.check()
+        return config
+
+    @property
+    def budget(self) -> str:
+        """Which of the budgets is in force."""
+        return next(name for name in BUDGETS if getattr(self, name) is not None)
+
+    def check(self, label: Callable[[str], str] = str) -> None:
+        """Raise an `InputError` that names the first option with an impossible value; `label` words the name."""
+        for name, (expected, good) in _RULES.items():
+            value = getattr(self, name)
+            if value is not None and not good(value):
+                raise bad_input(label(name), expected, _shown(value))
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            wanted = "one of " + ", ".join(map(label, BUDGETS))
+            raise bad_input("budget", wanted, " and ".join(map(label, given)) or "none", "keep one of them")
+        if self.task == FORECAST and self.data is None:
+            raise bad_input(label("data"), "a CSV or NPY file with the series", "none", f"give {label('data')} FILE")
+        if self.task == FORECAST and self.validation + self.test >= 1:
+            expected = f"{label('validation')} + {label('test')} below 1"
+            raise bad_input(label("test"), expected, f"{self.validation:g} + {self.test:g}", "leave rows to train on")
+
+
+def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
+    """The record for `task` with the options `given`, and the task's defaults for all others.
+
+    Raises
+    ------
+    InputError
+        for an unknown task, an option that the task does not know, or an impossible value.
+    """
+    if task not in _DEFAULTS:
+        raise bad_input(label("task"), f"one of {', '.join(_DEFAULTS)}", repr(task))
+    other = sorted(given.keys() & _FOREIGN[task])
+    if other:
+        got = ", ".join(label(name) for name in other)
+        raise bad_input(got, f"no such option for the task {task!r}", "one", f"leave it out or change {label('task')}")
+    for name, users in _OPTIMIZERS_WITH.items():
+        if name in given and given.get("optimizer", "adam") not in users:
+            mend = f"add {label('optimizer')} {users[0]} or leave it out"
+            raise bad_input(label(name), f"an optimiser that has one ({', '.join(users)})", "another", mend)
+    values = {**_DEFAULTS[task], **given}
+    if any(name in given for name in BUDGETS):
+        values = {name: value for name, value in values.items() if name not in BUDGETS or name in given}
+    if "season" in given and "window" not in given and isinstance(given["season"], int) and given["season"] > 1:
+        values["window"] = 2 * given["season"]  # two whole periods: the network sees what recurs
+    config = TrainConfig(**{**values, "task": task})
+    config.check(label)
+    return config
+
+
+def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
+    """The names among the options `given` that would make a resumed run differ from the `stored` one."""
+    free = (*BUDGETS, *SOURCES)
+    return [name for name, value in given.items() if name not in free and getattr(stored, name) != value]
+
+
+def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
+    """The stored record with the sources and the budget of a resumed run, where the options `given` name them."""
+    updates = {name: given[name] for name in (*BUDGETS, *SOURCES) if name in given}
+    if any(name in given for name in BUDGETS):
+        updates = {**dict.fromkeys(BUDGETS), **updates}
+    config = replace(stored, **updates)
+    config.check(label)
+    return config
+
+
+# -- what is possible -------------------------------------------------------------------------------------------------
+
+
+def _whole(low: int) -> tuple[str, Callable[[Any], bool]]:
+    return f"an integer >= {low}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
+
+
+def _real(low: float, *, open_: bool = False, below: float = math.inf) -> tuple[str, Callable[[Any], bool]]:
+    words = f"a finite number {'>' if open_ else '>='} {low:g}" + (f" and < {below:g}" if below < math.inf else "")
+
+    def good(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return (low < value if open_ else low <= value) and value < below
+
+    return words, good
+
+
+def _choice(*names: str) -> tuple[str, Callable[[Any], bool]]:
+    return f"one of {', '.join(names)}", lambda v: v in names
+
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+SCHEDULES = ("cosine", "step", "constant")
+CELLS = ("lstm", "gru", "rnn")
+SCALINGS = ("zscore", "minmax", "none")
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "task": _choice(LANGUAGE, FORECAST),
+    "missing": _choice("error", "interpolate"),
+    "horizon": _whole(1),
+    "window": _whole(1),
+    "season": _whole(0),
+    "scaling": _choice(*SCALINGS),
+    "validation": _real(0, open_=True, below=1),
+    "test": _real(0, open_=True, below=1),
+    "cell": _choice(*CELLS),
+    "layers": _whole(1),
+    "hidden": _whole(1),
+    "embed": _whole(1),
+    "dropout": _real(0, below=1),
+    "batch": _whole(1),
+    "sequence": _whole(1),
+    "optimizer": _choice(*OPTIMIZERS),
+    "lr": _real(0, open_=True),
+    "l1": _real(0),
+    "l2": _real(0),
+    "momentum": _real(0, below=1),
+    "weight_decay": _real(0),
+    "schedule": _choice(*SCHEDULES),
+    "warmup": _whole(0),
+    "clip": _real(0),
+    "clip_value": _real(0),
+    "steps": _whole(1),
+    "epochs": _real(0, open_=True),
+    "minutes": _real(0, open_=True),
+    "patience": _whole(0),
+    "report_every": _whole(1),
+    "validate_every": _whole(1),
+    "checkpoint_every": _whole(1),
+    "seed": _whole(0),
+    "dtype": _choice("float32", "float64"),
+}
+
+_SERIES_ONLY = {"data", "column", "missing", "horizon", "window", "season", "scaling", "test"}
+_TEXT_ONLY = {"files", "embed", "sequence"}
+_OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
+_FOREIGN = {LANGUAGE: _SERIES_ONLY, FORECAST: _TEXT_ONLY}
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    LANGUAGE: {"steps": 2000},
+    FORECAST: {
+        "epochs": 40,
+        "validation": 0.15,
+        "hidden": 32,
+        "batch": 64,
+        "lr": 1e-2,
+        "validate_every": 25,
+        "report_every": 25,
+    },
+}
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+__all__ = [
+    "BUDGETS",
+    "CELLS",
+    "FORECAST",
+    "LANGUAGE",
+    "OPTIMIZERS",
+    "SCALINGS",
+    "SCHEDULES",
+    "SOURCES",
+    "TrainConfig",
+    "changed",
+    "make",
+    "with_budget",
+]

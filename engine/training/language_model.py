@@ -1,0 +1,111 @@
+"""The language task: predict the next character of a text, with the state carried along the whole of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.backend import Backend
+from engine.data import Vocabulary, builtin_text, contiguous_batches, load_text, split
+from engine.data.checks import bad_data
+from engine.layers import Embedding, Sequential
+from engine.losses import cross_entropy
+from engine.training.config import TrainConfig
+from engine.training.task import fingerprint, head, recurrent
+
+#: The validation text is read in this many lanes side by side, each from a zero state; in this many steps at a time.
+#: More lanes are faster, and each costs the context of its first few characters.
+LANES, CHUNK = 32, 256
+
+
+def read_text(files: tuple[str, ...]) -> str:
+    """The text of the files, or the built-in one if there are none."""
+    return load_text(files) if files else builtin_text()
+
+
+class LanguageModel:
+    """Embedding, recurrent layers and a linear layer over a text; see `engine.training.task.Task`.
+
+    The training part is read in ``config.batch`` lanes.  A step reads ``config.sequence`` characters of each, from the
+    state that the step before it left; at the start of an epoch the state is zero.  Gradients stay within a step.
+    """
+
+    unit, position = "bits per character", "characters"
+
+    def __init__(self, config: TrainConfig, backend: Backend, vocabulary: Vocabulary | None = None) -> None:
+        text = read_text(config.files)
+        self.fingerprint = fingerprint(text)
+        self.vocabulary = vocabulary or Vocabulary.from_text(text)
+        train, self.validation_ids = split(self.vocabulary.encode(text), config.validation)
+        need = config.batch * config.sequence + 1
+        if len(train) < need or len(self.validation_ids) < 2:
+            expected = f"at least {need:,} characters to train on (--batch * --sequence + 1) and 2 to validate on"
+            got = f"{len(train):,} and {len(self.validation_ids):,}"
+            raise bad_data("text", expected, got, "give more text, or lower --batch or --sequence")
+        self._batches = contiguous_batches(train, config.batch, config.sequence)
+        self.batches = len(self._batches)
+        size = len(self.vocabulary)
+        self.model = Sequential(
+            Embedding(size, config.embed, backend=backend, dtype=config.dtype, seed=config.seed),
+            recurrent(config, config.embed, backend),
+            *head(config, size, backend),
+            seed=config.seed,
+        )
+        source = "the built-in text" if not config.files else f"{len(text):,} characters"
+        shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
+        self.title = f"{config.cell.upper()} {shape} on {source}"
+
+    def batch(self, step: int) -> tuple[Any, Any]:
+        """Character ids (T, B), and those that follow them."""
+        return self._batches.batch(step % self.batches)
+
+    def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
+        """Cross-entropy of the logits (T, B, V) in nats."""
+        loss, dy = cross_entropy(y, targets)
+        return loss, dy, targets.size
+
+    def carried(self, step: int, state: Any) -> Any:
+        """The state goes on from batch to batch and starts from zeros in every epoch."""
+        return state if step % self.batches else None
+
+    def validate(self) -> float:
+        """Mean cross-entropy in nats over the whole validation part."""
+        return mean_loss(self.model, self.validation_ids)
+
+    def figure(self, loss: float) -> tuple[str, float]:
+        """Bits per character."""
+        return "bpc", loss / math.log(2.0)
+
+    def describe(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocabulary": self.vocabulary.to_json()}
+
+
+def mean_loss(model: Sequential, ids: np.ndarray, lanes: int = LANES) -> float:
+    """Mean cross-entropy in nats over all of ``ids[1:]``, without dropout.
+
+    The stream is cut into `lanes` equal lanes, the last one perhaps shorter; each starts from a zero state and carries
+    it on to its end.  Every id but the first is a target exactly once.
+
+    Parameters
+    ----------
+    ids : integers (n,) on the host, n >= 2.
+    """
+    xp = model.backend.xp
+    targets = len(ids) - 1
+    length = -(-targets // min(lanes, targets))
+    rows = -(-targets // length)
+    pad = rows * length - targets
+    inputs = np.pad(ids[:-1], (0, pad)).reshape(rows, length).T  # (length, rows); the pads end the last lane
+    wanted = np.pad(ids[1:], (0, pad)).reshape(rows, length).T
+    valid = (np.arange(rows * length) < targets).reshape(rows, length).T
+    total, state = xp.zeros((), dtype=np.float64), None
+    for start in range(0, length, CHUNK):
+        part = slice(start, start + CHUNK)
+        logits, state = model.predict(np.ascontiguousarray(inputs[part]), state)
+        # The same normaliser for every chunk: the parts add up to the mean over all positions (rule 13).
+        loss, _ = cross_entropy(logits, np.ascontiguousarray(wanted[part]), mask=valid[part].copy(), normalizer=targets)
+        total += loss
+    return float(model.backend.to_host(total))

@@ -1,0 +1,43 @@
+"""Optimiser and learning-rate schedule from the options of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine import optimizers, schedules
+from engine.schedules import Schedule
+from engine.stepping import Optimizer
+from engine.training.config import TrainConfig
+
+#: Before the first report a budget in minutes has no step count yet; the rate then starts as if it were this.
+UNPLANNED = 1_000_000
+
+
+def make_optimizer(model: Any, config: TrainConfig) -> Optimizer:
+    """The optimiser that the options describe, with the engine's defaults for what they leave open."""
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "adam": optimizers.Adam,
+        "adamw": optimizers.AdamW,
+        "sgd": optimizers.SGD,
+        "rmsprop": optimizers.RMSprop,
+        "adagrad": optimizers.Adagrad,
+    }
+    extra: dict[str, Any] = {}
+    if config.optimizer == "adamw":
+        extra["weight_decay"] = config.weight_decay
+    if config.optimizer in ("sgd", "rmsprop"):
+        extra["momentum"] = config.momentum
+    return kinds[config.optimizer](model, lr=config.lr, l1=config.l1, l2=config.l2, **extra)
+
+
+def make_schedule(config: TrainConfig, total: int) -> Schedule:
+    """The course of the learning rate over `total` steps, 0 where that is not known yet.
+
+    ``step`` falls to a tenth after each third of the run.
+    """
+    steps = max(total or UNPLANNED, config.warmup + 1)
+    step_size = max(1, steps // 3) if config.schedule == "step" else None
+    return schedules.make_schedule(
+        config.schedule, config.lr, total_steps=steps, step_size=step_size, warmup_steps=config.warmup
+    )

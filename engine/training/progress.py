@@ -1,0 +1,168 @@
+"""How a run looks while it works: a live line on a terminal, plain lines elsewhere, nothing with ``--quiet``.
+
+All of it goes to standard error; standard output is for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+#: Seconds between two plain lines, and between two movements of the live bar.
+PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
+
+_FIGURES = {"bpc": "bits per character", "rmse": "RMSE"}
+
+
+def clock(seconds: float | None) -> str:
+    """A duration as people write it: ``0:07``, ``12:30``, ``3:05:00``."""
+    if seconds is None or not 0 <= seconds < 1e7:
+        return "-:--"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@dataclass
+class Moment:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    step, total : steps made and steps to make; total is None under a budget in minutes.
+    share : how much of the budget is used up, in 0..1.
+    left : seconds left, if they can be told yet.
+    """
+
+    step: int
+    total: int | None
+    share: float
+    left: float | None
+
+
+class Reporter:
+    """Says nothing; base of the others.
+
+    Parameters
+    ----------
+    position : what the speed counts, such as ``"characters"``.
+    """
+
+    def __init__(self, position: str = "positions") -> None:
+        self.position = position
+
+    def tick(self, moment: Moment) -> None:
+        """A step was made; the loss has not been read."""
+
+    def report(self, record: Mapping[str, Any], moment: Moment) -> None:
+        """A line of the metrics was written."""
+
+    def note(self, text: str) -> None:
+        """Say something that the user should know."""
+
+    def close(self) -> None:
+        """Training is over."""
+
+
+class PlainReporter(Reporter):
+    """A line now and then, for logs and pipes.  Every validation gets one."""
+
+    def __init__(self, position: str = "positions", stream: TextIO | None = None) -> None:
+        super().__init__(position)
+        self._stream = stream or sys.stderr
+        self._last = -PLAIN_PAUSE
+
+    def report(self, record: Mapping[str, Any], moment: Moment) -> None:
+        """Print the line, unless another was printed a moment ago."""
+        now = time.monotonic()
+        if record["kind"] == "train" and now - self._last < PLAIN_PAUSE:
+            return
+        self._last = now
+        self.note(f"{_place(moment)}  {describe(record, self.position)}  {clock(moment.left)} left")
+
+    def note(self, text: str) -> None:
+        """Print the text."""
+        print(text, file=self._stream, flush=True)
+
+
+@dataclass
+class _Shown:
+    """The pieces of the live line that stay from one report to the next."""
+
+    train: str = "starting"
+    validation: str = ""
+    moved: float = field(default=-LIVE_PAUSE)
+
+
+class LiveReporter(Reporter):
+    """A progress bar with the latest figures, redrawn in place; validations stay above it as lines."""
+
+    def __init__(self, position: str = "positions") -> None:
+        super().__init__(position)
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._shown = _Shown()
+        self._bar = Progress(
+            TextColumn("{task.fields[place]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("[dim]{task.fields[left]} left"),
+            console=Console(stderr=True, highlight=False),
+            expand=True,
+        )
+        self._task = self._bar.add_task("", total=1.0, place="", figures=self._shown.train, left="-:--")
+        self._bar.start()
+
+    def tick(self, moment: Moment) -> None:
+        """Move the bar, a few times a second."""
+        now = time.monotonic()
+        if now - self._shown.moved >= LIVE_PAUSE:
+            self._shown.moved = now
+            self._draw(moment)
+
+    def report(self, record: Mapping[str, Any], moment: Moment) -> None:
+        """Show the figures."""
+        words = describe(record, self.position)
+        if record["kind"] == "train":
+            self._shown.train = words
+        else:
+            self._bar.console.print(f"{_place(moment)}  {words}", markup=False)
+        self._draw(moment)
+
+    def note(self, text: str) -> None:
+        """Print the text above the bar."""
+        self._bar.console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+    def _draw(self, moment: Moment) -> None:
+        left = clock(moment.left)
+        fields = {"place": _place(moment), "figures": self._shown.train, "left": left}
+        self._bar.update(self._task, completed=min(1.0, moment.share), **fields)  # type: ignore[arg-type]
+
+
+def make_reporter(position: str, quiet: bool) -> Reporter:
+    """The reporter that fits where standard error goes."""
+    if quiet:
+        return Reporter(position)
+    return LiveReporter(position) if sys.stderr.isatty() else PlainReporter(position)
+
+
+def describe(record: Mapping[str, Any], position: str) -> str:
+    """One line of the metrics in words."""
+    name = next((key for key in _FIGURES if key in record), "loss")
+    figure = f"{record[name]:.3f} {_FIGURES.get(name, '')}".rstrip()
+    if record["kind"] == "validation":
+        return f"validation {figure}" + ("  (best so far)" if record["best"] else "")
+    speed = record["timing"]["positions_per_s"]
+    return f"loss {record['loss']:.4f}  {figure}  {speed:,.0f} {position}/s"
+
+
+def _place(moment: Moment) -> str:
+    return f"step {moment.step:,}" if moment.total is None else f"step {moment.step:,}/{moment.total:,}"

@@ -1,0 +1,136 @@
+"""Rule 16's second half: a batch whose update was refused is run again, slowly, to say what became non-finite first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.errors import NonFiniteError
+from engine.layers import Layer
+from engine.layers.recurrent import Recurrent
+from engine.training.task import Task
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What it takes to run a step again: its number, the state that it started from, and the dropout counters."""
+
+    step: int
+    state: Any
+    counters: dict[str, int]
+
+
+def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
+    """Run the step again, with the weights as they are (a refused update has not changed them), and name the culprit.
+
+    Returns
+    -------
+    NonFiniteError
+        names the first tensor, in the order of computation, that is NaN or infinite, and its first bad time step: in
+        the forward pass the earliest one; in the backward pass the latest, which that pass meets first.
+    """
+    task.model.load_call_counters(recorded.counters)
+    with np.errstate(all="ignore"):
+        found = next(_suspects(task, recorded), None)
+    epoch, batch = divmod(recorded.step, task.batches)
+    where = f"step {recorded.step + 1} (epoch {epoch + 1}, batch {batch + 1} of {task.batches})"
+    got = found or "a loss or gradient that was not finite and could not be reproduced"
+    return NonFiniteError(f"{where}: expected finite numbers, got {got}; the update was not made: {mend}")
+
+
+def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
+    """Everything that is computed in a step, in order, as far as it is not finite."""
+    model = task.model
+    to_host = model.backend.to_host
+    for name, param in model.params.items():
+        yield from _bad(f"parameter {name!r}", to_host(param))
+    x, targets = task.batch(recorded.step)
+    y, tapes, starts = x, [], task.carried(recorded.step, recorded.state) or (None,) * len(model.layers)
+    if model.backend.is_array(x):
+        yield from _bad("the input x", to_host(x), time_axis=0)
+    for index, (layer, state) in enumerate(zip(model.layers, starts, strict=True)):
+        for leaf in _leaves(state):
+            yield from _bad(f"the carried state of {_label(index, layer)}", to_host(leaf))
+        y, _, tape = layer.forward(y, state)
+        tapes.append(tape)
+        if isinstance(layer, Recurrent):
+            yield from _in_tape(index, layer, tape)
+        yield from _bad(f"the output of {_label(index, layer)}", to_host(y), time_axis=0)
+    loss, dy, _ = task.loss(y, targets)
+    yield from _bad("the loss", to_host(loss))
+    yield from _bad("the gradient of the model's output", to_host(dy), time_axis=0, last=True)
+    model.zero_grad()
+    for index, layer in reversed(list(enumerate(model.layers))):
+        if isinstance(layer, Recurrent):
+            yield from _in_trace(index, layer, layer.backward_trace(tapes[index], dy))
+        dy, _ = layer.backward(tapes[index], dy)
+        for name, grad in layer.grads.items():
+            yield from _bad(f"the gradient of parameter '{index}.{name}'", to_host(grad))
+        if dy is not None:
+            yield from _bad(f"the gradient of the input of {_label(index, layer)}", to_host(dy), time_axis=0, last=True)
+    norm = np.sqrt(sum(np.square(to_host(grad), dtype=np.float64).sum() for grad in model.grads.values()))
+    yield from _bad("the norm of the gradient", np.asarray(norm))
+
+
+def _in_tape(index: int, layer: Recurrent, tape: Any) -> Iterator[str]:
+    """The earliest bad step among the gates and states of a forward pass, layer by layer."""
+    for level, directions in enumerate(tape.layers):
+        for record in directions:
+            buffers = {f"gate {name!r}": gate for name, gate in record.gates.items()}
+            buffers |= {} if record.c is None else {"cell state c": record.c[1:]}
+            buffers |= {"hidden state h": record.h[1:]}
+            yield from _first(index, layer, level, buffers, last=False)
+
+
+def _in_trace(index: int, layer: Recurrent, trace: Any) -> Iterator[str]:
+    """The latest bad step among the adjoints of a backward pass, from the top layer down."""
+    for level, directions in reversed(list(enumerate(trace.layers))):
+        for record in directions:
+            buffers = {} if record.dh is None else {"gradient dh": record.dh[1:]}
+            buffers |= {} if record.dc is None else {"gradient dc": record.dc[1:]}
+            buffers |= {f"gradient of gate {name!r}": gate for name, gate in record.gates.items()}
+            yield from _first(index, layer, level, buffers, last=True)
+
+
+def _first(index: int, layer: Recurrent, level: int, buffers: dict[str, Any], last: bool) -> Iterator[str]:
+    """Of several buffers (T, ...) the one that is bad at the first step (the last one where time runs backwards)."""
+    found: list[tuple[int, str]] = []
+    for name, buffer in buffers.items():
+        host = layer.backend.to_host(buffer)
+        steps = np.flatnonzero(~np.isfinite(host).reshape(len(host), -1).all(axis=1))
+        if steps.size:
+            t = int(steps[-1] if last else steps[0])
+            title = f"{name} of {_label(index, layer)}, layer {level}"
+            found.append((-t if last else t, next(_bad(title, host, time_axis=0, last=last))))
+    if found:
+        yield min(found, key=lambda pair: pair[0])[1]  # min keeps the order of the buffers among equals
+
+
+def _bad(name: str, host: np.ndarray, time_axis: int | None = None, last: bool = False) -> Iterator[str]:
+    """One description if `host` holds NaN or infinity, else nothing."""
+    wrong = ~np.isfinite(host)
+    if not wrong.any():
+        return
+    if time_axis is None or host.ndim == 0:
+        yield f"{_word(host[wrong].reshape(-1)[0])} in {name}"
+        return
+    steps = np.flatnonzero(wrong.reshape(len(host), -1).any(axis=1))
+    t = int(steps[-1] if last else steps[0])
+    yield f"{_word(host[t][wrong[t]].reshape(-1)[0])} in {name} at time step {t}"
+
+
+def _word(value: Any) -> str:
+    return "NaN" if np.isnan(value) else "infinity"
+
+
+def _label(index: int, layer: Layer) -> str:
+    return f"{type(layer).__name__} (layer {index} of the model)"
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, tuple | list):
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [] if value is None else [value]

@@ -1,0 +1,174 @@
+"""The directory of a run: what lies in it, who may write there, and where a resumed run goes on.
+
+``run.json`` holds the options, written before the first step; ``last.safetensors`` the newest state;
+``best.safetensors`` the weights with the lowest validation loss; ``metrics.jsonl`` the figures; ``loss.png`` (and
+``forecast.png``) the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.backend import get_backend
+from engine.errors import InputError, bad_input
+from engine.training.atomic import locked, remove_temporaries, write_atomic
+from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
+from engine.training.config import TrainConfig, changed, make, with_budget
+from engine.training.metrics import METRICS
+
+OPTIONS = "run.json"
+LOSS_PICTURE, FORECAST_PICTURE = "loss.png", "forecast.png"
+FILES = (OPTIONS, LAST, BEST, METRICS, LOSS_PICTURE, FORECAST_PICTURE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to be trained.
+
+    Attributes
+    ----------
+    directory : where its files go; locked.
+    config : its options; the backend is spelt out (``"numpy:numba"``), for results depend on the kernels.
+    checkpoint : the state to go on from, or None to start at step 0.
+    fingerprint : of the data it was started on, or None where that is not known yet.
+    note : what the user should be told about how it starts, or "".
+    """
+
+    directory: Path
+    config: TrainConfig
+    checkpoint: Checkpoint | None
+    fingerprint: str | None
+    note: str = ""
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raise unless the data is what the run was started on."""
+        if self.fingerprint not in (None, fingerprint):
+            mend = "give the data that it was started on, or train anew with another --out"
+            raise bad_input("data", f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, mend)
+
+    def write_options(self, fingerprint: str) -> None:
+        """Write ``run.json``: from here on the directory holds a run."""
+        record = {"config": self.config.to_json(), "data": fingerprint}
+        write_atomic(self.directory / OPTIONS, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextmanager
+def open_run(
+    directory: Path, task: str | None, given: Mapping[str, Any], resume: bool, label: Callable[[str], str] = str
+) -> Iterator[Run]:
+    """Lock a directory and find out how training starts there.
+
+    Parameters
+    ----------
+    task : the task asked for; None means the language task, or that of the run that is resumed.
+    given : the options that the user gave; all others come from the run that is resumed, or from the task's defaults.
+    resume : go on with the run that is there.
+    label : how an option is called in messages.
+
+    Raises
+    ------
+    InputError
+        if a new run would meet an old one's files, or a resumed one is given options that would change its result.
+    CheckpointError
+        if ``last.safetensors`` or ``run.json`` cannot be read.
+    StorageError
+        if the directory cannot be written to.
+    """
+    given = dict(given)
+    if "backend" in given:
+        given["backend"] = get_backend(given["backend"]).spec
+    if directory.exists() and not directory.is_dir():
+        raise bad_input(label("out"), "a directory", f"the file {directory}", f"choose another {label('out')}")
+    present = [name for name in FILES if (directory / name).exists()]
+    if present and not resume:
+        mend = f"continue it with {label('resume')}, or choose another {label('out')}"
+        raise bad_input(
+            label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", mend
+        )
+    if not present:  # before the directory is made: bad options leave nothing behind
+        fresh = _fresh(directory, task, given, resume, label)
+    with locked(directory):
+        remove_temporaries(directory)
+        yield _existing(directory, task, given, label) if present else fresh
+
+
+def checkpoint_in(path: Path, which: str | None = None) -> Path:
+    """The checkpoint file that `path` means: the file itself, or of a run directory the best one, else the last.
+
+    Parameters
+    ----------
+    which : ``"best"`` or ``"last"``, for a directory.
+    """
+    if not path.is_dir():
+        return path
+    names = [BEST, LAST] if which is None else [f"{which}.safetensors"]
+    for name in names:
+        if (path / name).exists():
+            return path / name
+    mend = "train it first (bptt train), or name another directory or a .safetensors file"
+    raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", mend)
+
+
+def _fresh(
+    directory: Path, task: str | None, given: Mapping[str, Any], resume: bool, label: Callable[[str], str]
+) -> Run:
+    config = _spelt_out(make(task or "language", given, label))
+    note = f"{directory} holds no run yet: starting afresh" if resume else ""
+    return Run(directory, config, None, None, note)
+
+
+def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> Run:
+    """The run whose files are in the directory."""
+    last = directory / LAST
+    if last.exists():
+        checkpoint = read_checkpoint(last)
+        record, data = field(last, checkpoint.meta, "config"), field(last, checkpoint.meta, "data")
+        stored = _stored(last, record)
+        config = _resumed(directory, stored, task, given, label)
+        step = field(last, checkpoint.meta, "trainer", "step")
+        return Run(directory, config, checkpoint, data, f"resuming {directory} at step {step:,}")
+    if not (directory / OPTIONS).exists():
+        found = ", ".join(name for name in FILES if (directory / name).exists())
+        mend = f"choose another {label('out')}"
+        raise bad_input(label("out"), f"a run with {LAST} or {OPTIONS}", f"{directory} with {found} alone", mend)
+    try:
+        record = json.loads((directory / OPTIONS).read_bytes())
+        options, data = record["config"], record["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        mend = f"choose another {label('out')}"
+        raise problem(directory / OPTIONS, "the options of a run in JSON", f"'{error}'", mend) from error
+    config = _resumed(directory, _stored(directory / OPTIONS, options), task, given, label)
+    note = f"{directory} holds no checkpoint yet: starting afresh, with the options in {OPTIONS}"
+    return Run(directory, config, None, data, note)
+
+
+def _stored(path: Path, record: Any) -> TrainConfig:
+    try:
+        return TrainConfig.from_json(record)
+    except (InputError, KeyError, TypeError, AttributeError) as error:
+        mend = "resume with the release that wrote it, or train anew with another --out"
+        raise problem(path, "the options of a run", f"'{error}'", mend) from error
+
+
+def _resumed(
+    directory: Path, stored: TrainConfig, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]
+) -> TrainConfig:
+    """The stored options, after checking that those given now would not change the result."""
+    names = changed(stored, given)
+    if task is not None and task != stored.task:
+        names.insert(0, "task")
+        given = {**given, "task": task}
+    if names:
+        got = ", ".join(f"{label(name)} {given[name]} (was {getattr(stored, name)})" for name in names)
+        mend = f"leave {'it' if len(names) == 1 else 'them'} out, or start a new run with another {label('out')}"
+        raise bad_input(label("resume"), f"the options of the run in {directory}", got, mend)
+    return with_budget(stored, given, label)
+
+
+def _spelt_out(config: TrainConfig) -> TrainConfig:
+    return TrainConfig(**{**config.__dict__, "backend": get_backend(config.backend).spec})

@@ -1,0 +1,82 @@
+"""Text from a trained character model, one character after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.data import Vocabulary
+from engine.errors import bad_input
+from engine.layers import Sequential
+
+
+def sample(
+    model: Sequential,
+    vocabulary: Vocabulary,
+    length: int,
+    *,
+    prompt: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Yield `length` characters that follow the prompt.
+
+    Parameters
+    ----------
+    prompt : read by the model first, from a zero state; if empty, the model starts behind a newline (or, where the
+        vocabulary has none, behind its first character), which is not part of the text.
+    temperature : the logits are divided by it: below 1 the likely characters gain, above 1 the unlikely ones; 0 always
+        takes the likeliest.
+    top_k : draw among the k likeliest characters alone; 0 draws among all.
+    seed : the same seed gives the same text.
+
+    Raises
+    ------
+    InputError
+        for a value out of range, or a prompt with a character that the vocabulary has not.
+    """
+    if length < 1:
+        raise bad_input("length", "an integer >= 1", length)
+    if not 0.0 <= temperature < float("inf"):
+        raise bad_input("temperature", "a finite number >= 0", temperature, "0 takes the likeliest character")
+    if top_k < 0:
+        raise bad_input("top_k", "an integer >= 0", top_k, "0 draws among all characters")
+    if seed < 0:
+        raise bad_input("seed", "an integer >= 0", seed)
+    start = prompt or ("\n" if "\n" in vocabulary.characters else vocabulary.characters[0])
+    ids = vocabulary.encode(start, "prompt")
+    return _draws(model, vocabulary, ids, length, temperature, top_k, np.random.PCG64(seed))
+
+
+def _draws(
+    model: Sequential,
+    vocabulary: Vocabulary,
+    ids: np.ndarray,
+    length: int,
+    temperature: float,
+    top_k: int,
+    source: np.random.PCG64,
+) -> Iterator[str]:
+    state = None
+    for _ in range(length):
+        logits, state = model.predict(ids[:, None], state)
+        chosen = _choose(model.backend.to_host(logits)[-1, 0].astype(np.float64), temperature, top_k, source)
+        ids = np.array([chosen])
+        yield vocabulary.decode(ids)
+
+
+def _choose(logits: np.ndarray, temperature: float, top_k: int, source: np.random.PCG64) -> int:
+    """Draw one id from logits (V,) by inverting the cumulated probabilities."""
+    if temperature == 0.0:
+        return int(np.argmax(logits))
+    # The largest logit is subtracted before the division: a small temperature cannot overflow.
+    scaled = (logits - logits.max()) / temperature
+    if 0 < top_k < len(scaled):
+        # By rank, not by value, so that equal logits do not let more than k through.
+        scaled[np.argsort(-scaled, kind="stable")[top_k:]] = -np.inf
+    cumulated = np.cumsum(np.exp(scaled))
+    # The top 53 bits of a raw word: the generator's stream is fixed for all NumPy versions, its methods are not.
+    uniform = (int(source.random_raw()) >> 11) / 2.0**53
+    return min(int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right")), len(logits) - 1)

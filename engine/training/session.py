@@ -1,0 +1,125 @@
+"""A whole training session, as the command line and a notebook start it: open, train, draw, sum up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backend import get_backend
+from engine.data import Vocabulary, score
+from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
+from engine.training.config import FORECAST, TrainConfig
+from engine.training.forecaster import Forecaster
+from engine.training.interrupt import StopRequest
+from engine.training.language_model import LanguageModel
+from engine.training.metrics import METRICS, read_metrics
+from engine.training.plots import draw_forecast, draw_loss
+from engine.training.progress import make_reporter
+from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, open_run
+from engine.training.task import Task, load_weights
+from engine.training.trainer import INTERRUPTED, Trainer
+
+
+def run_training(
+    out: str | Path,
+    *,
+    task: str | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    label: Callable[[str], str] = str,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train in the directory `out` until the budget is used up or a signal comes.
+
+    Parameters
+    ----------
+    task : ``"language"`` (the default) or ``"forecast"``.
+    resume : go on with the run that is in `out`.
+    quiet : no progress.
+    label : how an option is called in messages.
+    options : fields of `TrainConfig` that are to differ from the task's defaults.
+
+    Returns
+    -------
+    dict
+        what came of it, JSON-able: ``"ending"``, ``"step"``, the best validation figure, the files, the scores.
+
+    Raises
+    ------
+    EngineError
+        see `open_run` and `Trainer.train`.
+    """
+    with StopRequest() as stop, open_run(Path(out), task, options, resume, label) as run:
+        job = make_task(run.config)
+        reporter = make_reporter(job.position, quiet)
+        try:
+            if run.note:
+                reporter.note(run.note)
+            trainer = Trainer(run, job, reporter, lambda: stop.requested)
+            outcome = trainer.train()
+        finally:
+            reporter.close()
+        figure, best = (None, None) if outcome.best_loss is None else job.figure(outcome.best_loss)
+        result: dict[str, Any] = {
+            "task": run.config.task,
+            "out": str(run.directory),
+            "ending": outcome.ending,
+            "step": outcome.step,
+            "epoch": outcome.step / job.batches,
+            "seconds": round(outcome.seconds, 1),
+            "validation": None
+            if figure is None
+            else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
+            "unit": job.unit,
+            "checkpoint": str(run.directory / LAST),
+            "best": None if figure is None else str(run.directory / BEST),
+            "picture": str(run.directory / LOSS_PICTURE),
+        }
+        draw_loss(
+            run.directory / LOSS_PICTURE, read_metrics(run.directory / METRICS), job.figure(1.0)[0], job.unit, job.title
+        )
+        if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
+            load_weights(job.model, read_checkpoint(run.directory / BEST))
+            result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
+        return result
+
+
+def make_task(config: TrainConfig, vocabulary: Vocabulary | None = None) -> Task:
+    """Load the data of a run and build its model, with its first weights."""
+    backend = get_backend(config.backend)
+    if config.task == FORECAST:
+        return Forecaster(config, backend)
+    return LanguageModel(config, backend, vocabulary)
+
+
+def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:
+    """The vocabulary of a language model's checkpoint."""
+    record = checkpoint.meta.get("task", {}).get("vocabulary")
+    if record is None:
+        task = field(checkpoint.path, checkpoint.meta, "config", "task")
+        raise problem(checkpoint.path, "a language model", f"one of the task {task!r}", "name another run")
+    return Vocabulary.from_json(record)
+
+
+def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, Any]:
+    """Scores of the network and the baselines on the held-out part, and the picture if a file is named."""
+    test = job.parts.test
+    forecasts = job.forecasts()
+    scores = {name: score(values, test.targets) for name, values in forecasts.items()}
+    result: dict[str, Any] = {
+        "column": job.series.names[0],
+        "horizon": job.config.horizon,
+        "season": job.config.season,
+        "window": job.config.window,
+        "filled_cells": job.series.filled_count,
+        "held_out": {"first_row": int(test.origins[0]), "rows": len(test.history) - int(test.origins[0])},
+        "scores": {name: {"rmse": s.rmse, "mae": s.mae, "points": s.points} for name, s in scores.items()},
+    }
+    if picture is not None:
+        rmse = {name: s.rmse for name, s in scores.items()}
+        draw_forecast(picture, np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0])
+        result["forecast_picture"] = str(picture)
+    return result

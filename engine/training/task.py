@@ -1,0 +1,132 @@
+"""What the trainer asks of a task; the language model and the forecaster supply it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from engine.backend import Backend
+from engine.layers import GRU, LSTM, RNN, Dropout, Layer, Linear, Sequential, from_config
+from engine.training.checkpoint import Checkpoint, field, match_arrays, problem
+from engine.training.config import TrainConfig
+
+
+class Pass(NamedTuple):
+    """One forward pass in training, up to the loss.  Everything in it is on the device.
+
+    Attributes
+    ----------
+    loss : 0-d, the mean over the batch's positions.
+    dy : gradient of the loss with respect to the model's output, in its shape.
+    state : the state after the batch, or None where none is carried on.
+    tape : what the model's backward pass needs.
+    positions : how many targets the mean is over.
+    """
+
+    loss: Any
+    dy: Any
+    state: Any
+    tape: Any
+    positions: int
+
+
+class Task(Protocol):
+    """Data and model of a run.
+
+    Attributes
+    ----------
+    model : what is trained.
+    batches : batches in an epoch; step s is batch ``s % batches`` of epoch ``s // batches``, and a batch depends on
+        nothing else, so that a resumed run needs the step number alone.
+    fingerprint : of the data's contents.
+    unit, position : how the task's figure and its positions are called, as "bits per character" and "characters".
+    title : model and data in words, for the head of a picture.
+    """
+
+    model: Sequential
+    batches: int
+    fingerprint: str
+    unit: str
+    position: str
+    title: str
+
+    def batch(self, step: int) -> tuple[Any, Any]:
+        """The model's input for `step`, as the model takes it, and the targets, as `loss` takes them."""
+
+    def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
+        """Loss of the model's output, its gradient, and the number of positions."""
+
+    def carried(self, step: int, state: Any) -> Any:
+        """The state that the batch of `step` starts from, given the one that the batch before it left."""
+
+    def validate(self) -> float:
+        """The mean loss over the whole validation part, without dropout.  Waits for the device."""
+
+    def figure(self, loss: float) -> tuple[str, float]:
+        """Name and value of the figure that people read, from a loss."""
+
+    def describe(self) -> dict[str, Any]:
+        """What is needed beside the weights to use the model later, JSON-able: a vocabulary, a scaling."""
+
+
+def forward(task: Task, step: int, state: Any) -> Pass:
+    """The forward pass of `step` from the state that the step before it left."""
+    inputs, targets = task.batch(step)
+    y, state, tape = task.model.forward(inputs, task.carried(step, state))
+    loss, dy, positions = task.loss(y, targets)
+    return Pass(loss, dy, state, tape, positions)
+
+
+def recurrent(config: TrainConfig, inputs: int, backend: Backend) -> Layer:
+    """The recurrent layers that the options describe."""
+    kinds = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+    # With one layer there is no "between layers"; the dropout before the output layer is what is left.
+    between = config.dropout if config.layers > 1 else 0.0
+    layer: Layer = kinds[config.cell](
+        inputs, config.hidden, config.layers, dropout=between, backend=backend, dtype=config.dtype, seed=config.seed
+    )
+    return layer
+
+
+def head(config: TrainConfig, outputs: int, backend: Backend) -> list[Layer]:
+    """The output layer, behind dropout if there is any."""
+    common: dict[str, Any] = {"backend": backend, "dtype": config.dtype, "seed": config.seed}
+    dropout: list[Layer] = [Dropout(config.dropout, **common)] if config.dropout else []
+    return [*dropout, Linear(config.hidden, outputs, **common)]
+
+
+def load_model(checkpoint: Checkpoint, backend: Backend) -> Sequential:
+    """The model of a checkpoint, with its weights, on `backend`.
+
+    Raises
+    ------
+    CheckpointError
+        if its description is not one of a model, or its arrays do not fit it.
+    """
+    path, meta = checkpoint.path, checkpoint.meta
+    description, dtype = field(path, meta, "model"), field(path, meta, "config", "dtype")
+    try:
+        model = from_config(description, backend=backend, dtype=dtype, seed=field(path, meta, "config", "seed"))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise problem(path, "the description of a model", f"'{error}'", "restore the file from a copy") from error
+    if not isinstance(model, Sequential):
+        raise problem(path, "a Sequential model", f"a {type(model).__name__}", "use a file saved by 'bptt train'")
+    load_weights(model, checkpoint)
+    return model
+
+
+def load_weights(model: Sequential, checkpoint: Checkpoint) -> None:
+    """Copy the checkpoint's weights into `model`, after checking that they are this model's."""
+    weights = checkpoint.group("model")
+    match_arrays(checkpoint.path, weights, model.params)
+    model.load_state_dict(weights)
+
+
+def fingerprint(*parts: str | np.ndarray) -> str:
+    """A short hash of the data's contents: a run is resumed on the data that it was started on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part.tobytes())
+    return digest.hexdigest()[:16]

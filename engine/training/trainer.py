@@ -1,0 +1,280 @@
+"""The training loop: one step after another, with reports, validations and checkpoints at fixed step numbers.
+
+A step never waits for the device: losses and norms are added up there and read once a report.  Everything that the next
+step depends on is in the checkpoint, so a run that is killed and resumed computes what it would have computed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.clipping import clip_grad_norm, clip_grad_value
+from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.training.checkpoint import BEST, LAST, Checkpoint, write_checkpoint
+from engine.training.config import TrainConfig
+from engine.training.learning import make_optimizer, make_schedule
+from engine.training.metrics import METRICS, MetricsLog, elapsed_in
+from engine.training.progress import Moment, Reporter
+from engine.training.replay import Recorded, diagnose
+from engine.training.rundir import Run
+from engine.training.state import TrainerState, pack, unpack
+from engine.training.task import Task, forward, load_weights
+
+#: How a run ended.
+COMPLETE, STOPPED_EARLY, INTERRUPTED = "complete", "stopped early", "interrupted"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    ending : `COMPLETE`, `STOPPED_EARLY` or `INTERRUPTED`.
+    step : steps made in all.
+    best_loss, best_step : the lowest validation loss and where it was reached; None before the first validation.
+    seconds : of training in all, over all sessions.
+    """
+
+    ending: str
+    step: int
+    best_loss: float | None
+    best_step: int | None
+    seconds: float
+
+
+class Trainer:
+    """Trains the model of a task in a run's directory.
+
+    Parameters
+    ----------
+    run : from `engine.training.rundir.open_run`.
+    task : data and model.
+    reporter : told how it goes.
+    stop : asked after every step whether to save and end.
+    """
+
+    def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
+        self.run_, self.task, self.config, self.reporter, self.stop = run, task, run.config, reporter, stop
+        run.check_data(task.fingerprint)
+        xp = task.model.backend.xp
+        self.optimizer = make_optimizer(task.model, self.config)
+        self.state = TrainerState()
+        self.carried: Any = None
+        self.loss_sum = xp.zeros((), dtype=np.float64)  # of the positions since the last report
+        self.norm_sum = xp.zeros((), dtype=np.float64)  # of the gradient's norm, likewise
+        self._recorded: list[Recorded] = []
+        lines = self._restore(run.checkpoint) if run.checkpoint else 0
+        run.write_options(task.fingerprint)
+        path = run.directory / METRICS
+        self._before = elapsed_in(path, lines)
+        self.metrics = MetricsLog(path, lines)
+        self.total = self._total_steps()
+        self.schedule = make_schedule(self.config, self.total or self.state.planned)
+        self._started = self._reported = time.monotonic()
+        self._first_step = self.state.step
+
+    # -- the loop -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> Outcome:
+        """Train until the budget is used up, validation stops improving, or a stop is asked for.
+
+        Raises
+        ------
+        NonFiniteError
+            naming the tensor and its first bad time step; the last checkpoint is from before that.
+        StorageError
+            if a file cannot be written; what was saved before is untouched.
+        """
+        config, state = self.config, self.state
+        try:
+            while not self._finished():
+                self._step()
+                if state.step % config.report_every == 0:
+                    self._report()
+                if state.step % config.validate_every == 0:
+                    self._validate()
+                if self.stop() and not self._finished():
+                    self._save()
+                    return self._outcome(INTERRUPTED)
+                if state.step % config.checkpoint_every == 0:
+                    self._save()
+                self.reporter.tick(self._moment())
+            if state.positions:
+                self._report()
+            if state.validated != state.step:
+                self._validate()
+            self._save()
+            return self._outcome(STOPPED_EARLY if self._out_of_patience() else COMPLETE)
+        finally:
+            self.metrics.close()
+
+    def _step(self) -> None:
+        """One update, in the order of rule 15."""
+        task, config, state, optimizer = self.task, self.config, self.state, self.optimizer
+        xp = task.model.backend.xp
+        self._recorded.append(Recorded(state.step, self.carried, task.model.call_counters()))
+        # Where an update is refused, the flag and the replay say so; NumPy's warnings would say it a second time.
+        with np.errstate(all="ignore"):
+            out = forward(task, state.step, self.carried)
+            task.model.zero_grad()
+            task.model.backward(out.tape, out.dy)
+            if config.clip_value:
+                clip_grad_value(task.model, config.clip_value)
+            norm = clip_grad_norm(task.model, config.clip or math.inf)
+            optimizer.lr = self.schedule(state.step)
+            # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
+            optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
+            self.loss_sum += out.loss * out.positions
+            self.norm_sum += norm
+        self.carried = out.state
+        state.positions += out.positions
+        state.since += 1
+        state.step += 1
+
+    def _finished(self) -> bool:
+        if self._out_of_patience():
+            return True
+        if self.config.minutes is not None:
+            return self._elapsed() >= 60.0 * self.config.minutes
+        assert self.total is not None
+        return self.state.step >= self.total
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= self.state.strikes
+
+    # -- reports, validations, checkpoints ------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        """Read the sums back from the device, the only wait in training, and write them down."""
+        self._require_finite()
+        state, to_host = self.state, self.task.model.backend.to_host
+        loss = float(to_host(self.loss_sum)) / state.positions
+        name, figure = self.task.figure(loss)
+        now = time.monotonic()
+        speed = (
+            state.positions / max(now - self._reported, 1e-9) if state.step - state.since >= self._first_step else 0.0
+        )
+        self._reported = now
+        record = {
+            "kind": "train",
+            "step": state.step,
+            "epoch": state.step / self.task.batches,
+            "loss": loss,
+            name: figure,
+            "lr": self.optimizer.lr,
+            "grad_norm": float(to_host(self.norm_sum)) / state.since,
+            "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},
+        }
+        self.loss_sum[...] = 0
+        self.norm_sum[...] = 0
+        state.positions = state.since = 0
+        self.metrics.write(record)
+        if self.config.minutes is not None:
+            self._plan()
+        self.reporter.report(record, self._moment())
+
+    def _validate(self) -> None:
+        """Measure the validation loss; keep the weights if they are the best so far."""
+        self._require_finite()
+        state = self.state
+        with np.errstate(all="ignore"):
+            loss = self.task.validate()
+        if not math.isfinite(loss):
+            raise NonFiniteError(
+                f"step {state.step}: expected a finite validation loss, got {loss}; lower --lr and train anew"
+            )
+        better = state.best_loss is None or loss < state.best_loss
+        state.strikes = 0 if better else state.strikes + 1
+        state.validated = state.step
+        if better:
+            state.best_loss, state.best_step = loss, state.step
+            self._write(BEST, everything=False)
+        name, figure = self.task.figure(loss)
+        record = {
+            "kind": "validation",
+            "step": state.step,
+            "epoch": state.step / self.task.batches,
+            "loss": loss,
+            name: figure,
+            "best": better,
+            "timing": {"elapsed_s": round(self._elapsed(), 3)},
+        }
+        self.metrics.write(record)
+        self.reporter.report(record, self._moment())
+        self._reported = time.monotonic()  # the speed that is shown is that of training alone
+
+    def _save(self) -> None:
+        """Write the whole state to ``last.safetensors``."""
+        self._require_finite()
+        self.metrics.sync()
+        self._write(LAST, everything=True)
+
+    def _write(self, name: str, everything: bool) -> None:
+        write_checkpoint(self.run_.directory / name, *pack(self, everything))
+
+    def _restore(self, checkpoint: Checkpoint) -> int:
+        """Take over the state of a checkpoint; returns how many lines of metrics belong to it."""
+        load_weights(self.task.model, checkpoint)
+        try:
+            return unpack(self, checkpoint)
+        except CheckpointError:
+            raise
+        except (InputError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: expected the state of this run, got '{error}'; "
+                "resume with the options and the release that wrote it"
+            ) from error
+
+    def _require_finite(self) -> None:
+        """Rule 16: if an update was refused since the last look, replay its batch and say what was wrong."""
+        if bool(self.task.model.backend.to_host(self.optimizer.nonfinite)):
+            # Updates made are counted, refused ones are not: the count is the number of the first refused step.
+            bad = int(self.task.model.backend.to_host(self.optimizer.steps))
+            recorded = next(record for record in self._recorded if record.step == bad)
+            mend = f"lower --lr, or clip harder with --clip; checkpoints in {self.run_.directory} are from before it"
+            raise diagnose(self.task, recorded, mend)
+        self._recorded.clear()
+
+    # -- budget and learning rate ---------------------------------------------------------------------------------------
+
+    def _total_steps(self) -> int | None:
+        """Steps to be made in all; None under a budget in minutes."""
+        if self.config.steps is not None:
+            return self.config.steps
+        if self.config.epochs is not None:
+            return max(1, math.ceil(self.config.epochs * self.task.batches))
+        return None
+
+    def _plan(self) -> None:
+        """Under a budget in minutes: estimate the steps in all anew, from the share of the time that is used up.
+
+        The learning rate so falls along the same curve, over time instead of steps.
+        """
+        self.state.planned = max(self.state.step, round(self.state.step / max(self._moment().share, 1e-6)))
+        self.schedule = make_schedule(self.config, self.total or self.state.planned)
+
+    # -- where it stands ------------------------------------------------------------------------------------------------
+
+    def _elapsed(self) -> float:
+        """Seconds of training, earlier sessions included."""
+        return self._before + time.monotonic() - self._started
+
+    def _moment(self) -> Moment:
+        state, elapsed = self.state, self._elapsed()
+        if self.config.minutes is not None:
+            budget = 60.0 * self.config.minutes
+            return Moment(state.step, None, min(1.0, elapsed / budget), max(0.0, budget - elapsed))
+        assert self.total is not None
+        made = state.step - self._first_step
+        left = (elapsed - self._before) / made * (self.total - state.step) if made else None
+        return Moment(state.step, self.total, state.step / self.total, left)
+
+    def _outcome(self, ending: str) -> Outcome:
+        return Outcome(ending, self.state.step, self.state.best_loss, self.state.best_step, self._elapsed())

@@ -1,0 +1,182 @@
+"""The gradient check: right code passes for every cell and option, planted bugs do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import KERNELS, KINDS, build, random_arguments
+
+import engine
+from engine.checking.report import compare
+from kernels import gates, products, reference
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"bidirectional": True},
+    {"batch_first": True, "bidirectional": True},
+    {"bias": False},
+    {"dropout": 0.4},
+    {"dropout": 0.4, "variational": True, "bidirectional": True},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernel_set", KERNELS)
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "plain")
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2]], ids=["full", "lengths"])
+def test_every_gradient_of_every_cell_and_option(
+    kind: str, kernel_set: str, options: dict[str, Any], lengths: Any
+) -> None:
+    layer = build(kind, 2, 3, 2, backend=f"numpy:{kernel_set}", **options)
+    x, state, _, _ = random_arguments(layer, 4, 3, 5)
+    report = engine.gradcheck(layer, x, state, lengths)
+    assert report.passed, report
+    assert report.worst.error < 1e-7
+    parameters = set(layer.params) | {"x", "h0"} | ({"c0"} if kind == "lstm" else set())
+    assert {row.name for row in report.rows} == parameters
+
+
+def test_it_leaves_the_layer_alone_and_checks_zeros_where_no_state_is_given() -> None:
+    layer = build("lstm", 2, 3, 2, dropout=0.5, dtype="float32")
+    before, counter = layer.state_dict(), layer.call_counter
+    report = engine.gradcheck(layer, np.random.default_rng(0).normal(size=(4, 2, 2)))
+    assert report.passed, report
+    assert {"h0", "c0"} <= {row.name for row in report.rows}
+    assert layer.call_counter == counter
+    for name, value in before.items():
+        np.testing.assert_array_equal(layer.params[name], value)
+        assert (layer.grads[name] == 0).all()
+
+
+def test_float32_backward_is_checked_against_float64_differences() -> None:
+    layer = build("gru_after", 3, 4, dtype="float32", backend="numpy:numba")
+    x, state, _, _ = random_arguments(layer, 5, 2)
+    report = engine.gradcheck(layer, x, state, dtype="float32")
+    assert report.passed, report
+    assert 1e-9 < report.worst.error < 1e-4
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _lstm(change: Callable[..., Any]) -> Plant:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        right = gates.lstm_backward
+
+        def wrong(dh: Any, dc: Any, *rest: Any) -> Any:
+            return change(right, dh, dc, *rest)
+
+        patch.setattr(gates, "lstm_backward", wrong)
+
+    return plant
+
+
+def _first_steps_only(patch: pytest.MonkeyPatch) -> None:
+    right = reference._lstm_backward
+    seen = {"t": 12}
+
+    def wrong(step: Any, dh: Any, dc: Any, *rest: Any) -> Any:
+        seen["t"] = 11 if seen["t"] == 0 else seen["t"] - 1
+        return right(step, dh, dc * 1.01 if seen["t"] < 3 else dc, *rest)
+
+    patch.setitem(reference._STEPS, "lstm", (reference._lstm_forward, wrong))
+
+
+def _hidden_state_after_the_step(patch: pytest.MonkeyPatch) -> None:
+    right = products.recurrent_weight_backward
+
+    def wrong(matmul: Any, xp: Any, cell: Any, run: Any, adjoints: Any) -> Any:
+        return right(matmul, xp, cell, run._replace(h=np.concatenate([run.h[1:], run.h[-1:]])), adjoints)
+
+    patch.setattr(products, "recurrent_weight_backward", wrong)
+
+
+PLANTED: dict[str, Plant] = {
+    "cell gradient of later steps dropped": _lstm(lambda f, dh, dc, *r: f(dh, 0 * dc, *r)),
+    "tanh slope of the cell forgotten": _lstm(lambda f, dh, dc, *r: f(dh, dc + dh * r[3] * np.tanh(r[5]) ** 2, *r)),
+    "two gates exchanged": _lstm(lambda f, *a: [f(*a)[k] for k in (1, 0, 2, 3, 4, 5)]),
+    "a sign": _lstm(lambda f, *a: (*f(*a)[:3], -f(*a)[3], *f(*a)[4:])),
+    "a factor of one in a thousand": _lstm(lambda f, *a: (*f(*a)[:3], 1.001 * f(*a)[3], *f(*a)[4:])),
+    "the first three of twelve steps alone": _first_steps_only,
+    "h[1:] in place of h[:-1]": _hidden_state_after_the_step,
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_planted_bugs_are_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("lstm", 2, 3)
+    x, state, _, _ = random_arguments(layer, 12, 2, seed)
+    assert engine.gradcheck(layer, x, state, seed=seed).passed
+    PLANTED[name](monkeypatch)
+    report = engine.gradcheck(layer, x, state, seed=seed)
+    assert not report.passed
+    assert report.verdict == "wrong"
+    assert "wrong" in str(report)
+    if name == "a sign":
+        assert any(row.worst.gate == "o" for row in report.rows if row.verdict == "wrong")
+
+
+def test_a_transposed_recurrent_weight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("rnn_tanh", 2, 3)
+    x, state, _, _ = random_arguments(layer, 4, 2)
+    right = reference._rnn_tanh_backward
+    monkeypatch.setitem(
+        reference._STEPS,
+        "rnn_tanh",
+        (reference._rnn_tanh_forward, lambda step, *rest: right(step._replace(weight=step.weight.T), *rest)),
+    )
+    report = engine.gradcheck(layer, x, state)
+    assert not report.passed
+
+
+def test_a_nan_never_passes() -> None:
+    right = np.ones((2, 3))
+    for analytic, numeric in ((right * np.nan, right), (right, right * np.nan)):
+        row = compare("w", analytic, numeric, 1e9)
+        assert row.verdict == "non-finite"
+    assert compare("w", np.ones((3, 2)), right, 1e9).verdict == "wrong"
+    assert compare("w", np.zeros((2, 3)), np.zeros((2, 3)), 1e-6).verdict == "ok"
+
+
+# -- anyone's own pair of functions ------------------------------------------------------------------------------------
+
+
+def scaled_tanh(x: Any, w: Any, ids: Any) -> tuple[Any, Any]:
+    out = np.tanh(x @ w) * ids
+    return out, (x, w, out, ids)
+
+
+def scaled_tanh_backward(dout: Any, cache: Any, factor: float = 1.0) -> tuple[Any, Any, None]:
+    x, w, out, ids = cache
+    da = dout * ids * (1 - (out / ids) ** 2) * factor
+    return da @ w.T, x.T @ da, None
+
+
+def test_own_functions_in_the_course_convention() -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), np.array([2, 5])]
+    frozen = [array.copy() for array in inputs]
+    report = engine.check_gradients(scaled_tanh, scaled_tanh_backward, inputs)
+    assert report.passed, report
+    assert [row.name for row in report.rows] == ["input 0", "input 1"]
+    wrong = engine.check_gradients(scaled_tanh, lambda d, c: scaled_tanh_backward(d, c, 1.01), inputs)
+    assert wrong.verdict == "wrong"
+    assert wrong.worst.error == pytest.approx(0.01, rel=0.02)
+    for array, before in zip(inputs, frozen, strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
+def test_bad_arguments_are_named() -> None:
+    layer = build("lstm", 2, 3)
+    with pytest.raises(engine.InputError, match="method: expected one of 'central', got 'magic'"):
+        engine.gradcheck(layer, np.ones((2, 2, 2)), method="magic")
+    with pytest.raises(engine.InputError, match="backward: expected 1 gradients, one for each input, got 2"):
+        engine.check_gradients(lambda x: (x, None), lambda d, c: (d, d), [np.ones(3)])
+    with pytest.raises(engine.InputError, match=r"inputs\[0\]: expected float64, got float32"):
+        engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.ones(3, np.float32)])
+    with pytest.raises(engine.InputError, match="inputs: expected at least one array, got none"):
+        engine.check_gradients(lambda: (0, None), lambda d, c: d, [])

@@ -1,0 +1,262 @@
+"""Linear, Embedding, Dropout, Sequential, and what all layers share: names, loading, moving, random keys."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import build, distance, leaves
+
+import engine
+from engine.layers import from_config
+
+F64: dict[str, Any] = {"dtype": "float64", "backend": "numpy:reference"}
+
+
+# -- Linear ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (6, 5), (5,), (2, 3, 4, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_gradients(shape: tuple[int, ...], bias: bool) -> None:
+    layer = engine.Linear(5, 7, bias=bias, **F64)
+    report = engine.gradcheck(layer, np.random.default_rng(0).normal(size=shape))
+    assert report.passed, report
+    assert len(report.rows) == 2 + bias
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_linear_and_embedding_let_nothing_out_of_a_pad(batch_first: bool) -> None:
+    rng = np.random.default_rng(1)
+    T, B, lengths = 4, 3, np.array([4, 0, 2])
+    pads = np.arange(T)[:, None] >= lengths
+    linear = engine.Linear(5, 6, batch_first=batch_first, **F64)
+    table = engine.Embedding(9, 5, batch_first=batch_first, **F64)
+    x, ids = rng.normal(size=(T, B, 5)), rng.integers(0, 9, (T, B))
+    dy, dz = rng.normal(size=(T, B, 6)), rng.normal(size=(T, B, 5))
+    x[pads], ids[pads], dy[pads], dz[pads] = np.nan, -99, np.inf, np.nan
+
+    def turn(value: Any) -> Any:
+        return value.swapaxes(0, 1) if batch_first else value
+
+    y, _, tape = linear.forward(turn(x), lengths=lengths)
+    dx, _ = linear.backward(tape, turn(dy))
+    assert (turn(y)[pads] == 0).all()
+    assert (turn(dx)[pads] == 0).all()
+    keep = ~pads
+    assert distance(linear.grads["weight"], dy[keep].T @ x[keep]) <= 1e-13
+    assert distance(linear.grads["bias"], dy[keep].sum(axis=0)) <= 1e-13
+    z, _, tape2 = table.forward(turn(ids), lengths=lengths)
+    assert (turn(z)[pads] == 0).all()
+    table.backward(tape2, turn(dz))
+    wanted = np.zeros((9, 5))
+    np.add.at(wanted, ids[keep], dz[keep])
+    assert distance(table.grads["weight"], wanted) <= 1e-13
+
+
+# -- Embedding ---------------------------------------------------------------------------------------------------------
+
+
+def test_embedding_adds_up_repeated_tokens() -> None:
+    layer = engine.Embedding(6, 3, **F64)
+    ids = np.array([[5, 2, 2], [2, 5, 0]])
+    report = engine.gradcheck(layer, ids)
+    assert report.passed, report
+    y, _, tape = layer.forward(ids)
+    np.testing.assert_array_equal(y, layer.params["weight"][ids])
+    dy = np.random.default_rng(0).normal(size=y.shape)
+    dx, _ = layer.backward(tape, dy)
+    assert dx is None
+    assert distance(layer.grads["weight"][2], dy[0, 1] + dy[0, 2] + dy[1, 0]) <= 1e-15
+    assert (layer.grads["weight"][[1, 3, 4]] == 0).all()
+
+
+def test_changing_the_ids_afterwards_does_not_change_the_tape() -> None:
+    layer = engine.Embedding(6, 3, **F64)
+    ids = np.array([[1, 2], [3, 4]])
+    _, _, tape = layer.forward(ids)
+    ids[...] = 0
+    layer.backward(tape, np.ones((2, 2, 3)))
+    assert (layer.grads["weight"][0] == 0).all()
+    assert (layer.grads["weight"][1:5] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[1, 6]], "x: expected token ids in 0..5, got 6 at index (0, 1)"),
+        ([[-1, 2]], "x: expected token ids in 0..5, got -1 at index (0, 0)"),
+        ([[1.0, 2.0]], "x: expected integer token ids, got dtype float64; encode the text with a vocabulary first"),
+        ([["a"]], "x: expected integer token ids, got dtype <U1"),
+    ],
+)
+def test_bad_token_ids_are_named(ids: Any, message: str) -> None:
+    with pytest.raises(engine.InputError) as caught:
+        engine.Embedding(6, 3).forward(np.array(ids))
+    assert str(caught.value).startswith(message)
+
+
+# -- Dropout -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_dropout_layer(variational: bool, batch_first: bool) -> None:
+    layer = engine.Dropout(0.4, variational=variational, batch_first=batch_first, **F64)
+    x = np.random.default_rng(0).normal(size=(5, 7, 6))
+    assert engine.gradcheck(layer, x).passed
+    assert layer.call_counter == 0
+    y, _, tape = layer.forward(x)
+    kept = y != 0
+    np.testing.assert_array_equal(y[kept], (x * (1 / (1 - 0.4)))[kept])
+    time_axis = 1 if batch_first else 0
+    same = all(
+        np.array_equal(np.take(kept, 0, time_axis), np.take(kept, t, time_axis)) for t in range(x.shape[time_axis])
+    )
+    assert same == variational
+    dx, _ = layer.backward(tape, np.ones_like(y))
+    np.testing.assert_array_equal(dx != 0, kept)
+    np.testing.assert_array_equal(layer.predict(x)[0], x)
+    assert layer.call_counter == 1
+
+
+def test_dropout_of_everything_gives_zeros_even_of_infinity() -> None:
+    layer = engine.Dropout(1.0, **F64)
+    x = np.full((2, 3, 4), np.inf)
+    y, _, tape = layer.forward(x)
+    assert (y == 0).all()
+    assert (layer.backward(tape, x)[0] == 0).all()
+
+
+# -- Sequential --------------------------------------------------------------------------------------------------------
+
+
+def model(**options: Any) -> Any:
+    options = {**F64, **options}
+    return engine.Sequential(
+        engine.Embedding(7, 3, **options),
+        engine.Dropout(0.3, **options),
+        engine.LSTM(3, 4, 2, dropout=0.2, **options),
+        engine.Sequential(engine.Linear(4, 5, **options), engine.Dropout(0.1, **options)),
+    )
+
+
+def test_sequential_names_state_and_gradients() -> None:
+    seq = model()
+    assert "2.weight_hh_l1" in seq.params
+    assert "3.0.bias" in seq.params
+    assert seq.params["0.weight"] is seq.layers[0].params["weight"]
+    assert seq.grads["3.0.weight"] is seq.layers[3].layers[0].grads["weight"]
+    ids = np.random.default_rng(0).integers(0, 7, (5, 3))
+    report = engine.gradcheck(seq, ids, lengths=[5, 0, 3])
+    assert report.passed, report
+    y, state, tape = seq.forward(ids)
+    assert y.shape == (5, 3, 5)
+    assert state[0] is None
+    assert [part.shape for part in state[2]] == [(2, 3, 4)] * 2
+    assert state[3] == (None, None)
+    dx, dstate = seq.backward(tape, y, None)
+    assert dx is None
+    assert [part.shape for part in dstate[2]] == [(2, 3, 4)] * 2
+
+
+def test_sequential_carries_its_state() -> None:
+    seq = model()
+    ids = np.random.default_rng(0).integers(0, 7, (6, 3))
+    whole, last = seq.predict(ids)
+    first, carried = seq.predict(ids[:2])
+    second, carried = seq.predict(ids[2:], carried)
+    assert distance(np.concatenate([first, second]), whole) <= 1e-14
+    for one, other in zip(leaves(carried), leaves(last), strict=True):
+        assert distance(one, other) <= 1e-14
+
+
+def test_the_path_is_part_of_the_key_and_loaded_weights_stay() -> None:
+    pair = engine.Sequential(engine.Linear(4, 4, **F64), engine.Linear(4, 4, **F64))
+    assert not np.array_equal(pair.params["0.weight"], pair.params["1.weight"])
+    masks = engine.Sequential(engine.Dropout(0.5, **F64), engine.Dropout(0.5, **F64))
+    ones = np.ones((3, 2, 8))
+    _, _, tape = masks.forward(ones)
+    assert not np.array_equal(tape.tapes[0].mask, tape.tapes[1].mask)
+    trained = engine.Linear(4, 4, **F64)
+    trained.params["weight"][0, 0] = 9.0
+    before = trained.state_dict()
+    kept = engine.Sequential(engine.Linear(4, 4, **F64), trained)
+    np.testing.assert_array_equal(kept.params["1.weight"], before["weight"])
+    seeded = [engine.Sequential(engine.Linear(4, 4, **F64), seed=seed).params["0.weight"] for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(seeded[0], seeded[1])
+    assert not np.array_equal(seeded[0], seeded[2])
+
+
+def test_sequential_refuses_what_does_not_belong_together() -> None:
+    layer = engine.Linear(3, 3)
+    with pytest.raises(engine.InputError, match="layer 1: expected each layer once, got the same object again"):
+        engine.Sequential(layer, layer)
+    with pytest.raises(engine.InputError, match=r"layer 1: expected backend numpy:\w+ and dtype float32, got"):
+        engine.Sequential(layer, engine.Linear(3, 3, dtype="float64"))
+    with pytest.raises(engine.InputTypeError, match="layer 0: expected a layer of engine, got a str"):
+        engine.Sequential("Linear")  # type: ignore[arg-type]
+    with pytest.raises(engine.InputError, match="layers: expected at least one layer, got none"):
+        engine.Sequential()
+    with pytest.raises(engine.InputTypeError, match="state: expected a tuple with one entry for each of the 1 layers"):
+        engine.Sequential(layer).forward(np.ones((2, 3), np.float32), (None, None))
+    with pytest.raises(engine.InputError, match="state: expected None, this layer carries no state"):
+        layer.forward(np.ones((2, 3), np.float32), np.ones(2))
+
+
+# -- loading, saving, moving -------------------------------------------------------------------------------------------
+
+
+def test_a_moved_copy_is_equal_and_separate() -> None:
+    seq = model()
+    seq.forward(np.zeros((2, 2), np.int64))
+    copy = seq.to(backend="numpy:numba", dtype="float32")
+    assert copy.backend.spec == "numpy:numba"
+    assert copy.dtype == np.float32
+    assert copy.call_counters() == seq.call_counters()
+    assert copy.config() == seq.config()
+    for name, value in seq.params.items():
+        np.testing.assert_array_equal(copy.params[name], value.astype(np.float32))
+    copy.params["0.weight"][...] = 0
+    assert (seq.params["0.weight"] != 0).all()
+
+
+def test_a_description_builds_the_same_model() -> None:
+    seq = model(seed=5)
+    again = from_config(json.loads(json.dumps(seq.config())), **F64)
+    assert {n: p.shape for n, p in again.params.items()} == {n: p.shape for n, p in seq.params.items()}
+    again.load_state_dict(seq.state_dict())
+    ids = np.random.default_rng(0).integers(0, 7, (4, 2))
+    np.testing.assert_array_equal(again.predict(ids)[0], seq.predict(ids)[0])
+    with pytest.raises(engine.InputError, match="config: expected a layer of type .*got 'os.system'"):
+        from_config({"type": "os.system", "args": {}})
+    with pytest.raises(engine.InputError, match="config: expected the arguments of Linear"):
+        from_config({"type": "Linear", "args": {"rows": 3}})
+
+
+def test_load_state_dict_is_strict_and_changes_nothing_when_it_refuses() -> None:
+    layer = build("lstm", 2, 3)
+    before, arrays = layer.state_dict(), dict(layer.params)
+    good = {name: value + 1 for name, value in before.items()}
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({k: v for k, v in good.items() if k != "bias_hh_l0"}, "missing ['bias_hh_l0']"),
+        ({**good, "weight_hr_l0": np.ones(3)}, "unknown ['weight_hr_l0']"),
+        ({**good, "bias_hh_l0": np.ones(11)}, "bias_hh_l0: expected shape (12,), got shape (11,)"),
+        ({**good, "bias_hh_l0": np.array(["a"] * 12)}, "bias_hh_l0: expected an array of real numbers, got dtype <U1"),
+    ]
+    for mapping, message in bad:
+        with pytest.raises(engine.InputError) as caught:
+            layer.load_state_dict(mapping)
+        assert message in str(caught.value)
+        for name, value in before.items():
+            np.testing.assert_array_equal(layer.params[name], value)
+    layer.load_state_dict({name: value.astype(np.float32) for name, value in good.items()})
+    for name, value in good.items():
+        assert layer.params[name] is arrays[name]
+        assert layer.params[name].dtype == np.float64
+        np.testing.assert_allclose(layer.params[name], value, rtol=1e-6)
+    saved = layer.state_dict()
+    saved["bias_ih_l0"][...] = 0
+    assert (layer.params["bias_ih_l0"] != 0).any()

@@ -1,0 +1,96 @@
+"""The notebooks run from top to bottom without an error or a warning, and print what is saved in them.
+
+They are kept with their outputs, so that they can be read where nothing runs.  After a change to a notebook, this
+tidies it and writes the outputs anew: ``BPTT_WRITE_NOTEBOOKS=1 python -m pytest tests/test_notebooks.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WRITE = bool(os.environ.get("BPTT_WRITE_NOTEBOOKS"))
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+#: Python in a notebook's text, such as the answer to an exercise.
+ANSWER = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> AsyncKernelManager:
+    """A kernel of the interpreter that runs the tests, whatever kernels this machine knows."""
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
+    folder = tmp_path / "kernels" / "tests"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({**spec, "display_name": "tests"}), encoding="utf-8")
+    specs = KernelSpecManager(kernel_dirs=[str(folder.parent)], ensure_native_kernel=False)
+    return AsyncKernelManager(kernel_name="tests", kernel_spec_manager=specs)
+
+
+def load(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(cell: Any) -> str:
+    """All that a cell wrote to stdout, however it came in pieces."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def complaints(cell: Any) -> list[Any]:
+    """Whatever else a cell gave: notebooks here print, they show no bare values, and they warn of nothing."""
+    return [output for output in cell.outputs if output.output_type != "stream" or output.name != "stdout"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_runs_and_prints_what_is_saved(path: Path, kernel: AsyncKernelManager, tmp_path: Path) -> None:
+    saved = load(path)
+    answers = [code for cell in saved.cells if cell.cell_type == "markdown" for code in ANSWER.findall(cell.source)]
+    ran = copy.deepcopy(saved)
+    strict = nbformat.v4.new_code_cell("import warnings\nwarnings.simplefilter('error')")
+    ran.cells = [strict, *ran.cells, *map(nbformat.v4.new_code_cell, answers)]
+    client = nbclient.NotebookClient(ran, km=kernel, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
+    # Raises with the cell and its traceback.  The kernel is ours, not the client's, so the clean-up is asked for.
+    client.execute(cleanup_kc=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+    assert [complaints(cell) for cell in code_cells(ran) if complaints(cell)] == []
+    here = code_cells(ran)[1 : len(code_cells(ran)) - len(answers)]
+    if WRITE:
+        for count, (old, new) in enumerate(zip(code_cells(saved), here, strict=True), 1):
+            text = printed(new)
+            old.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)] if text else []
+            old.execution_count = count
+        for cell in saved.cells:
+            cell.metadata = {}
+        saved.metadata = METADATA
+        nbformat.write(saved, path)
+    assert [printed(cell) for cell in code_cells(load(path))] == [printed(cell) for cell in here]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_saved_clean(path: Path) -> None:
+    """Saved by whatever editor, a notebook differs from the last version only where its content does."""
+    notebook = load(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata == METADATA
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    assert {json.dumps(cell.metadata) for cell in notebook.cells} == {"{}"}
+    assert [complaints(cell) for cell in code_cells(notebook) if complaints(cell)] == []

@@ -1,0 +1,243 @@
+"""The house's own rules: what an import brings in, who may import whom, and what lands in a wheel."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import graphlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import engine
+import kernels
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for package in ("engine", "kernels") for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+#: Each room's floor; an import points to the same floor or down.  A new room needs a line here.
+FLOORS = {
+    "kernels": 0,
+    "engine.errors": 1,
+    "engine.philox": 1,
+    "engine.backend": 1,
+    "engine.layers": 2,
+    "engine.losses": 3,
+    "engine.truncation": 3,
+    "engine.parameters": 3,
+    "engine.stepping": 3,
+    "engine.optimizers": 3,
+    "engine.schedules": 3,
+    "engine.clipping": 3,
+    "engine.checking": 3,
+    "engine.microscope": 3,
+    "engine.data": 4,
+    "engine.training": 4,
+    "engine.cli": 5,
+    "engine": 6,  # the façade that gathers the public names: the command line alone may use it
+}
+#: Imported only by the backend and by the kernels that need them.
+ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "numba"}
+
+
+def run_python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh interpreter that imports from `path` first."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=path[-1], capture_output=True, text=True, timeout=120
+    )
+
+
+def module_name(path: Path) -> str:
+    """Return the import name of a source file: engine/layers/__init__.py is engine.layers."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
+    """Yield each imported module with its line; `from a import b` yields a.b where that is a file, else a."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: count the dots from the package
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
+            for alias in node.names:
+                yield (f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base), node.lineno
+
+
+MODULES = {module_name(path) for path in SOURCES}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+IMPORTS = {
+    path: list(imported(tree, module_name(path if path.name == "__init__.py" else path.parent / "__init__.py")))
+    for path, tree in TREES.items()
+}
+
+
+def room(module: str) -> str:
+    """Return the room, one of FLOORS, that a module of ours lies in."""
+    parts = module.split(".")
+    return parts[0] if parts[0] == "kernels" else ".".join(parts[:2])
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# -- what an import brings in -----------------------------------------------------------------------------------------
+
+
+def test_import_engine_is_light() -> None:
+    heavy = ["cupy", "torch", "numba", "scipy", "matplotlib", "pandas", "statsmodels", "rich", "click"]
+    code = f"import sys, engine; print([name for name in {heavy} if name in sys.modules])"
+    done = run_python(code, ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_kernels_is_ours() -> None:
+    assert kernels.__file__ is not None
+    assert engine.__file__ is not None
+    assert Path(kernels.__file__).parent.parent == Path(engine.__file__).parent.parent
+
+
+@pytest.mark.parametrize("package", ["regular", "namespace"])
+def test_foreign_kernels_is_refused(tmp_path: Path, package: str) -> None:
+    """Another distribution on PyPI installs a top-level `kernels`; so may a folder of that name."""
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").write_text("def get_kernel(name): ...\n", encoding="utf-8")
+    path = [tmp_path, ROOT]
+    if package == "namespace":  # a bare folder: found only where no regular package is
+        (tmp_path / "kernels" / "__init__.py").unlink()
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "engine").symlink_to(ROOT / "engine", target_is_directory=True)
+        path = [tmp_path / "site", tmp_path]
+    # Nothing else may lead to our own `kernels`: neither the folder Python starts in, nor an editable install.
+    first = [str(p) for p in path]
+    code = (
+        f"import sys; sys.path = {first} + [p for p in sys.path if p not in {['', str(ROOT), *first]}]; import engine"
+    )
+    done = run_python(code, *path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("ImportError: ")
+    for words in ("'kernels'", "bptt-engine", "pip uninstall kernels", "virtual environment"):
+        assert words in last
+    if package == "regular":
+        assert str(tmp_path / "kernels" / "__init__.py") in last
+
+
+# -- who may import whom ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_point_down(path: Path) -> None:
+    here = module_name(path)
+    floor = FLOORS[room(here)]
+    upward = [
+        f"{relative(path)}:{line}: {room(here)} (floor {floor}) imports {target} (floor {FLOORS[room(target)]})"
+        for target, line in IMPORTS[path]
+        if target.split(".")[0] in ("engine", "kernels")
+        and FLOORS[room(target)] > floor
+        and not (room(here) == "engine.cli" and target == "engine")
+    ]
+    assert upward == []
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    graph = {
+        module_name(path): {target for target, _ in IMPORTS[path] if target in MODULES} - {module_name(path)}
+        for path in SOURCES
+        if path.name != "__init__.py"  # a room's door gathers names from within and is judged by the floors
+    }
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_array_libraries_stay_on_the_ground_floors(path: Path) -> None:
+    if path == ROOT / "engine" / "backend.py" or (ROOT / "kernels") in path.parents:
+        allowed = ARRAY_LIBRARIES - {"torch"}
+    else:
+        allowed = set()
+    found = {target.split(".")[0] for target, _ in IMPORTS[path]} & ARRAY_LIBRARIES
+    assert found <= allowed
+
+
+# -- every file -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(TREES[path]), f"{relative(path)} has no module docstring"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_every_skip_has_a_reason(path: Path) -> None:
+    """A skip or an expected failure without a reason hides something; so does a test that never runs at all."""
+    silent = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+            if name in ("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail") and "reason" not in given:
+                silent.append(node.lineno)
+            elif name in ("pytest.skip", "pytest.xfail") and not node.args and "reason" not in given:
+                silent.append(node.lineno)
+            elif name == "pytest.importorskip" and "reason" not in given:
+                silent.append(node.lineno)
+        elif isinstance(node, ast.FunctionDef):
+            bare = {ast.unparse(mark) for mark in node.decorator_list} & {"pytest.mark.skip", "pytest.mark.xfail"}
+            silent += [node.lineno] * len(bare)
+    assert silent == [], f"{relative(path)}: no reason on lines {silent}"
+
+
+# -- the distribution -------------------------------------------------------------------------------------------------
+
+
+def test_pyproject_holds_the_build_system_alone() -> None:
+    assert set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))) == {"build-system"}
+
+
+def test_version_is_said_twice_the_same() -> None:
+    assert setup_cfg()["metadata"]["version"] == engine.__version__
+
+
+def test_the_command_is_there() -> None:
+    name, value = setup_cfg()["options.entry_points"]["console_scripts"].strip().split(" = ")
+    assert name == "bptt"
+    assert callable(importlib.metadata.EntryPoint(name, value, "console_scripts").load())
+
+
+def test_wheel_holds_the_two_packages_and_no_more(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for folder in ("engine", "kernels", "tests"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=leave)
+    for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree / file)
+    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True, capture_output=True, timeout=120)
+    (wheel,) = tree.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0] for name in names} == {
+        "engine",
+        "kernels",
+        f"bptt_engine-{engine.__version__}.dist-info",
+    }
+    device_code = (ROOT / "kernels").rglob("*.cu")
+    assert {relative(path) for path in [*SOURCES, *device_code]} <= names
