@@ -37,7 +37,7 @@ class Run(NamedTuple):
     ----------
     h : (T+1, B, H) hidden states, slot 0 the initial one; a step past a row's end repeats the state before it.
     c : (T+1, B, H) cell states likewise; None unless the cell has them.  Needed for df and for tanh(c).
-    gates : (T, B, G, H) activated gates; undefined past a row's end.  For an RNN the one block is the activation
+    gates : (T, B, G, H) activated gates, 0 past a row's end.  For an RNN the one block is the activation
     itself. hidden_n : (T, B, H) U_n h_prev + b_hn, needed for dr; None unless the cell splits n.
     """
 

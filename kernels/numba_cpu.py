@@ -371,14 +371,27 @@ _LOOPS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@compiled("matrix product")
+def _matmul(a, b):
+    return np.dot(a, b)
+
+
+def _packed(a: Any) -> Any:
+    """The array itself if its rows or its columns lie next to each other, else a copy."""
+    return a if a.flags.c_contiguous or a.flags.f_contiguous else np.ascontiguousarray(a)
+
+
 class NumbaKernels:
     """The compiled kernel set for NumPy arrays.  See `kernels.KernelSet` for what a kernel set offers."""
 
     name = "numba"
 
     def matmul(self, a: Any, b: Any) -> Any:
-        """Matrix product of two 2-d arrays."""
-        return a @ b
+        """Matrix product of two 2-d arrays, by the same BLAS as inside the loops.
+
+        NumPy's own product would wake a second pool of threads beside SciPy's, and the two would fight for the cores.
+        """
+        return _matmul(_packed(a), _packed(b))
 
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""

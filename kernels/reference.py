@@ -28,7 +28,7 @@ class _Step(NamedTuple):
     xp: Any
 
     def recur(self, h: Any, rows: slice = slice(None)) -> Any:
-        """U h + b for the gate rows asked for: (B, H) -> (B, rows)."""
+        """U h + b for the gate rows asked for: (B, H) -> (B, number of rows)."""
         product = h @ self.weight[rows].T
         return product if self.bias is None else product + self.bias[rows]
 
@@ -51,7 +51,7 @@ def _rnn_tanh_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     return _rnn_forward(step, step.act.tanh, pre, h_prev)
 
 
-def _rnn_tanh_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c: Any) -> Any:
+def _rnn_tanh_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
     return (*_rnn_backward(step, gates.tanh_slope, dh, gate), None, None)
 
 
@@ -59,7 +59,7 @@ def _rnn_relu_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     return _rnn_forward(step, step.act.relu, pre, h_prev)
 
 
-def _rnn_relu_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c: Any) -> Any:
+def _rnn_relu_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
     return (*_rnn_backward(step, gates.relu_slope, dh, gate), None, None)
 
 
@@ -69,8 +69,8 @@ def _lstm_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     return h, c, (i, f, g, o), None
 
 
-def _lstm_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c: Any) -> Any:
-    c_prev, c_now = c
+def _lstm_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
+    c_prev, c_now = c_pair
     i, f, g, o = gate[:, 0], gate[:, 1], gate[:, 2], gate[:, 3]
     *da, dc_prev, dc = gates.lstm_backward(dh, dc, i, f, g, o, c_prev, c_now, step.act.tanh, step.one)
     dh_prev = step.xp.concatenate(da, axis=1) @ step.weight  # a = pre + U h_prev
@@ -86,7 +86,7 @@ def _gru_after_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     return h, None, (r, z, n), h_n
 
 
-def _gru_after_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c: Any) -> Any:
+def _gru_after_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
     r, z, n = gate[:, 0], gate[:, 1], gate[:, 2]
     da_r, da_z, da_n, dh_n, dh_prev = gates.gru_after_backward(dh, r, z, n, hidden_n, h_prev, step.one)
     dh_prev = dh_prev + step.xp.concatenate((da_r, da_z, dh_n), axis=1) @ step.weight  # hidden = U h_prev + b
@@ -102,7 +102,7 @@ def _gru_before_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     return h, None, (r, z, n), None
 
 
-def _gru_before_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c: Any) -> Any:
+def _gru_before_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
     r, z, n = gate[:, 0], gate[:, 1], gate[:, 2]
     H = h_prev.shape[1]
     da_z, da_n, dh_prev = gates.gru_before_output_backward(dh, z, n, h_prev, step.one)

@@ -89,7 +89,10 @@ def test_unknown_names_list_the_known_ones() -> None:
             lambda: engine.get_backend("numpy:numba", kernels="reference"),
             "kernels: expected one kernel set, 'numba' is",
         ),
-        (lambda: engine.get_backend(3), "backend: expected a name or a Backend, got a int"),
+        (
+            lambda: engine.get_backend(3),  # type: ignore[arg-type]
+            "backend: expected a name or a Backend, got a int",
+        ),
     ]:
         with pytest.raises(engine.InputError) as caught:
             call()
@@ -116,7 +119,7 @@ def test_uploads_copy_and_another_library_is_refused() -> None:
 def test_a_fingerprint_sees_one_changed_bit_anywhere() -> None:
     backend = engine.get_backend("numpy:reference")
     rng = np.random.default_rng(0)
-    arrays = [rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=7)]
+    arrays: list[Any] = [rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=7)]
     before = backend.fingerprint(arrays)
     assert backend.fingerprint([array.copy() for array in arrays]) == before
     for array in arrays:

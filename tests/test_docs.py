@@ -88,7 +88,11 @@ def blocks_of(path: Path) -> list[Block]:
 # -- Python ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PAGES, ids=relative)
+#: The README's examples run the compiled kernels, as a reader's will; the pages below docs/ ask for the plain ones.
+MARKED = [pytest.param(path, marks=[pytest.mark.slow] if path.parent == ROOT else []) for path in PAGES]
+
+
+@pytest.mark.parametrize("path", MARKED, ids=relative)
 def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All Python of a page, in order, as one program; warnings are errors here as in every test."""
     monkeypatch.chdir(tmp_path)
@@ -141,10 +145,9 @@ def shell_lines(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("path", PAGES, ids=relative)
 def test_commands_exist(path: Path) -> None:
-    from engine.cli import main
+    from engine.cli import bptt
 
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    commands: dict[str, Any] = main.commands  # type: ignore[attr-defined, unused-ignore]
     for words in shell_lines(path):
         if words[0] == "make":
             assert {word for word in words[1:] if "=" not in word} <= targets, words
@@ -152,8 +155,8 @@ def test_commands_exist(path: Path) -> None:
             name = next((word for word in words[1:] if not word.startswith("-")), None)
             known = {"--help", "--version"}
             if name is not None:
-                assert name in commands, words
-                known |= {option for parameter in commands[name].params for option in parameter.opts}
+                assert name in bptt.commands, words
+                known |= {option for parameter in bptt.commands[name].params for option in parameter.opts}
             assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, words
 
 

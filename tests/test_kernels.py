@@ -114,7 +114,7 @@ def widen(value: Any) -> Any:
     return tuple(map(widen, value)) if isinstance(value, tuple) else value.astype(np.float64)
 
 
-def both(kind: str, s: dict[str, Any], dtype: str) -> tuple[Any, Any, Any, Any]:
+def both(kind: str, s: dict[str, Any], dtype: str) -> tuple[Any, Any, tuple[Any, Any, Any, Any], Any]:
     options = {k: s[k] for k in ("bidirectional", "batch_first", "bias")}
     reference = build(kind, s["D"], s["H"], s["layers"], dtype=dtype, **options)
     compiled = reference.to(backend="numpy:numba")
@@ -143,11 +143,10 @@ def test_numba_in_float32_is_as_near_to_the_truth_as_the_reference(kind: str) ->
     reference.load_state_dict(small)
     compiled.load_state_dict(small)
     truth_layer = reference.to(dtype="float64")
-    wide: Any = [
-        tuple(a.astype(np.float64) for a in v) if isinstance(v, tuple) else v.astype(np.float64) for v in arguments
-    ]
-    truth = passes(truth_layer, *wide)
-    plain, fast = passes(reference, *arguments), passes(compiled, *arguments)
+    x, state, dy, dstate = map(widen, arguments)
+    truth = passes(truth_layer, x, state, dy, dstate)
+    plain = passes(reference, *arguments)
+    fast = passes(compiled, *arguments)
     for name, value in truth.items():
         assert fast[name].dtype == np.float32
         assert distance(fast[name], value) <= 4 * max(distance(plain[name], value), 1e-7), name

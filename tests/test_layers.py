@@ -230,7 +230,7 @@ def test_a_description_builds_the_same_model() -> None:
     again.load_state_dict(seq.state_dict())
     ids = np.random.default_rng(0).integers(0, 7, (4, 2))
     np.testing.assert_array_equal(again.predict(ids)[0], seq.predict(ids)[0])
-    with pytest.raises(engine.InputError, match="config: expected a layer of type .*got 'os.system'"):
+    with pytest.raises(engine.InputError, match=r"config: expected a layer of type .*got 'os\.system'"):
         from_config({"type": "os.system", "args": {}})
     with pytest.raises(engine.InputError, match="config: expected the arguments of Linear"):
         from_config({"type": "Linear", "args": {"rows": 3}})

@@ -426,7 +426,10 @@ def test_bad_gradients_and_foreign_tapes_are_refused() -> None:
     ("build_it", "message"),
     [
         (lambda: engine.LSTM(0, 4), "input_size: expected an integer >= 1, got 0"),
-        (lambda: engine.LSTM(2, 4.5), "hidden_size: expected an integer >= 1, got 4.5"),
+        (
+            lambda: engine.LSTM(2, 4.5),  # type: ignore[arg-type]
+            "hidden_size: expected an integer >= 1, got 4.5",
+        ),
         (lambda: engine.GRU(2, 4, 0), "num_layers: expected an integer >= 1, got 0"),
         (lambda: engine.GRU(2, 4, dropout=1.5), "dropout: expected a probability in 0..1, got 1.5"),
         (lambda: engine.RNN(2, 4, nonlinearity="sigmoid"), "nonlinearity: expected 'tanh' or 'relu', got 'sigmoid'"),

@@ -18,7 +18,7 @@ class Departure:
     time_step : the entry's time step, or None where there is none.
     index : the entry's index in its tensor.
     analytic, numeric : the two values.
-    error : their difference beyond round-off, relative to the tensor's largest value.
+    error : their difference, relative to the tensor's largest value.
     """
 
     name: str
@@ -97,7 +97,7 @@ def compare(
 
     Parameters
     ----------
-    roundoff : how far the numerical values may be off by rounding alone; a difference within it is none.
+    roundoff : how far the numerical values may be off by rounding alone; allowed on top of `tol`.
     gates : names of the blocks along the first axis, if it has blocks.
     time_axis : the axis that counts time steps, if there is one.
     """
@@ -107,7 +107,7 @@ def compare(
         return Row(name, tuple(numeric.shape), worst, "wrong")
     scale = max(float(np.max(np.abs(numeric), initial=0.0)), float(np.max(np.abs(analytic), initial=0.0)), 1e-300)
     with np.errstate(invalid="ignore"):
-        error = np.maximum(np.abs(analytic - numeric) - roundoff, 0.0) / scale
+        error = np.abs(analytic - numeric) / scale
     ranked = np.where(np.isnan(error), np.inf, error)
     index = tuple(int(k) for k in np.unravel_index(int(np.argmax(ranked)), ranked.shape)) if ranked.size else ()
     finite = bool(np.isfinite(analytic).all() and np.isfinite(numeric).all())
@@ -116,5 +116,5 @@ def compare(
     time_step = index[time_axis] if time_axis is not None else None
     worst = Departure(name, gate, time_step, index, float(analytic[index]), float(numeric[index]), value)
     # "not <= tol" and never "> tol": a NaN must fail
-    verdict = "non-finite" if not finite else "ok" if value <= tol else "wrong"
+    verdict = "non-finite" if not finite else "ok" if value <= tol + roundoff / scale else "wrong"
     return Row(name, tuple(analytic.shape), worst, verdict)
