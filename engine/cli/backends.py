@@ -9,7 +9,7 @@ import click
 from engine.cli.common import json_option, print_json, print_table
 
 
-@click.command()
+@click.command(short_help="List what can compute here.")
 @json_option
 def backends(as_json: bool) -> None:
     """List the array backends and their kernels, with the reason where one cannot be used."""

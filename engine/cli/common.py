@@ -41,9 +41,9 @@ class SectionedCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "section", "Other"), []).append(record)
-        for title, records in sections.items():
+        for title, records in sorted(sections.items(), key=lambda item: item[0] == "Other"):
             with formatter.section(title):
                 formatter.write_dl(records)
 
@@ -62,10 +62,8 @@ def print_json(result: Any) -> None:
     click.echo(json.dumps(result, allow_nan=False))
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, numbers: int = 0
-) -> None:
-    """A table on standard output.
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers: int = 0) -> None:
+    """A table on standard output, under a line of its own as title.
 
     Parameters
     ----------
@@ -74,12 +72,15 @@ def print_table(
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place >= len(columns) - numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False)
-    # Off a terminal there is no width to keep to: a wrapped cell would break what reads the table.
-    console.print(table, width=None if console.is_terminal else max(console.width, 160))
+        table.add_row(*map(Text, row))  # as text: brackets in a cell are no markup
+    if title:
+        click.echo(title)
+    # Off a terminal there is no width to keep to, and a wrapped cell would break what reads the table.
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.training import Checkpoint, TrainConfig
 
 
-@click.command()
+@click.command(short_help="Measure a trained model.")
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")

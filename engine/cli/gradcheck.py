@@ -29,7 +29,7 @@ OPTIONS: list[tuple[str, dict[str, Any], bool]] = [
 ]
 
 
-@click.command()
+@click.command(short_help="Check every gradient of every cell.")
 @click.option(
     "--cell", "cells", multiple=True, type=click.Choice(list(CELLS)), help="May be given more than once. [all]"
 )

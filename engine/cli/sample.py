@@ -9,7 +9,7 @@ import click
 from engine.cli.common import backend_option, json_option, print_json
 
 
-@click.command()
+@click.command(short_help="Let a trained character model write.")
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
 @click.option("--length", default=500, show_default=True, help="Characters to write.")
 @click.option("--prompt", default="", help="Text to go on from.")

@@ -21,7 +21,15 @@ technical = section("Numbers")
 DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
 
 
-@click.command(cls=SectionedCommand)
+EXAMPLES = """\b
+Examples:
+  bptt train --minutes 2
+  bptt train novel.txt --cell gru --layers 2 --out runs/novel
+  bptt train --task forecast --data co2.csv --column co2 --horizon 13 --season 52
+"""
+
+
+@click.command(cls=SectionedCommand, epilog=EXAMPLES, short_help="Train on a text or a series.")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @run_("--task", type=click.Choice([LANGUAGE, FORECAST]), help="Predict characters of a text (default), or a series.")
 @run_("--out", metavar="DIR", help=f"Directory of the run. [{DEFAULT_OUT[LANGUAGE]} or {DEFAULT_OUT[FORECAST]}]")
@@ -58,7 +66,7 @@ DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
 @learning("--weight-decay", type=float, help="Of adamw. [0.01]")
 @learning("--validation", type=float, help="Fraction held out to validate on. [0.1; forecast: 0.15]")
 @rhythm("--report-every", type=int, help="Steps between two lines of metrics. [20; forecast: 25]")
-@rhythm("--validate-every", type=int, help="Steps between two validations. [200; forecast: 25]")
+@rhythm("--validate-every", type=int, help="Steps between two validations. [100; forecast: 25]")
 @rhythm("--checkpoint-every", type=int, help="Steps between two checkpoints. [100]")
 @technical("--seed", type=int, help="Of weights, dropout and order. [0]")
 @technical("--backend", metavar="NAME", help="numpy, cupy, or with kernels: numpy:reference. [numpy]")
@@ -67,15 +75,10 @@ DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
 def train(
     files: tuple[str, ...], task: str | None, out: str | None, resume: bool, quiet: bool, as_json: bool, **given: Any
 ) -> None:
-    r"""Train a character model on FILEs, or on the manual that every Python carries if none are given.
+    """Train a character model on FILEs, or on the manual that every Python carries if none are given.
 
     Writes checkpoints (last, best), metrics.jsonl and loss.png into the directory of the run. Ctrl-C saves and ends;
     --resume goes on from there, also after a kill.
-
-    \b
-    bptt train --minutes 2
-    bptt train novel.txt --cell gru --layers 2 --out runs/novel
-    bptt train --task forecast --data co2.csv --column co2 --horizon 13 --season 52
     """
     from engine.training import run_training
 

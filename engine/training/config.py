@@ -74,7 +74,7 @@ class TrainConfig:
     minutes: float | None = None
     patience: int = 0
     report_every: int = 20
-    validate_every: int = 200
+    validate_every: int = 100
     checkpoint_every: int = 100
     seed: int = 0
     backend: str = "numpy"

@@ -54,10 +54,10 @@ def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, uni
         top.plot([r["step"] for r in train], [r[figure] for r in train], color=TRAIN, linewidth=1.3, label="training")
         if validation:
             steps, values = [r["step"] for r in validation], [r[figure] for r in validation]
-            top.plot(steps, values, color=VALIDATION, linewidth=1.8, marker="o", markersize=4, label="validation")
             best = int(np.argmin(values))
+            label = f"validation, at best {values[best]:.3f}"
+            top.plot(steps, values, color=VALIDATION, linewidth=1.8, marker="o", markersize=4, label=label)
             top.axhline(values[best], color=VALIDATION, linewidth=0.8, linestyle=":")
-            _label_best(top, steps[best], values[best], f"best {values[best]:.3f}")
         _clip_start(top, [r[figure] for r in train], [r[figure] for r in validation])
         top.set_ylabel(unit)
         top.set_title(title)
@@ -101,8 +101,9 @@ def draw_forecast(
             style: dict[str, Any] = {"marker": "."} if horizon == 1 else {"linewidth": 1.8}
             top.plot(at, values, color=VALIDATION, label=label, **style)
         top.axvline(int(origins[0]), color=MUTED, linewidth=0.8, linestyle=":")
-        _plural = "s" if horizon > 1 else ""
-        top.set_title(f"{column}: {horizon} step{_plural} ahead, made every {horizon} row{_plural}")
+        top.set_title(
+            f"{column}: forecasts of {horizon} rows, one after another" if horizon > 1 else f"{column}: next row"
+        )
         top.set_ylabel(column)
         top.legend(loc="upper left")
         top.tick_params(labelbottom=False)
@@ -114,6 +115,8 @@ def draw_forecast(
         below.set_xlim(top.get_xlim())
         below.set_ylabel("forecast − truth")
         below.set_xlabel("row of the series (the dotted line starts the held-out part)")
+        low, high = below.get_ylim()
+        below.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
         below.legend(loc="upper left", ncols=2)
         _draw_errors(right, truth, origins, forecasts, rmse, colours)
 
@@ -140,14 +143,9 @@ def _draw_errors(
             np.arange(1, horizon + 1), by_lead, color=colours[name], linewidth=2, label=f"{name}  {rmse[name]:.3f}"
         )
     axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("steps ahead")
     axes.legend(loc="upper left", title="over all steps ahead")
-
-
-def _label_best(axes: Axes, x: float, y: float, text: str) -> None:
-    axes.annotate(
-        text, (x, y), xytext=(-6, 10), textcoords="offset points", ha="right", color=VALIDATION, weight="bold"
-    )
 
 
 def _clip_start(axes: Axes, train: Sequence[float], validation: Sequence[float]) -> None:

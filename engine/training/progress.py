@@ -68,7 +68,7 @@ class Reporter:
 
 
 class PlainReporter(Reporter):
-    """A line now and then, for logs and pipes.  Every validation gets one."""
+    """A line now and then, for logs and pipes; validations come through more often."""
 
     def __init__(self, position: str = "positions", stream: TextIO | None = None) -> None:
         super().__init__(position)
@@ -78,7 +78,7 @@ class PlainReporter(Reporter):
     def report(self, record: Mapping[str, Any], moment: Moment) -> None:
         """Print the line, unless another was printed a moment ago."""
         now = time.monotonic()
-        if record["kind"] == "train" and now - self._last < PLAIN_PAUSE:
+        if now - self._last < (PLAIN_PAUSE if record["kind"] == "train" else PLAIN_PAUSE / 5):
             return
         self._last = now
         self.note(f"{_place(moment)}  {describe(record, self.position)}  {clock(moment.left)} left")

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from engine.backend import get_backend
 from engine.errors import InputError, bad_input
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
-from engine.training.config import TrainConfig, changed, make, with_budget
+from engine.training.config import SOURCES, TrainConfig, changed, make, with_budget
 from engine.training.metrics import METRICS
 
 OPTIONS = "run.json"
@@ -80,6 +81,10 @@ def open_run(
         if the directory cannot be written to.
     """
     given = dict(given)
+    for name in SOURCES:
+        if given.get(name):  # a resumed run may be started from another working directory
+            value = given[name]
+            given[name] = tuple(map(os.path.abspath, value)) if name == "files" else os.path.abspath(value)
     if "backend" in given:
         given["backend"] = get_backend(given["backend"]).spec
     if directory.exists() and not directory.is_dir():

@@ -1,21 +1,20 @@
-"""The trainer's state and its form in a checkpoint: arrays by name, everything else as JSON."""
+"""What changes while a run trains, and its form in a checkpoint: arrays by name, everything else as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from engine.layers import Sequential
+from engine.stepping import Optimizer
 from engine.training.checkpoint import Checkpoint, field
-
-if TYPE_CHECKING:
-    from engine.training.trainer import Trainer
 
 
 @dataclass
-class TrainerState:
-    """Everything that training depends on beside weights, optimiser, dropout counters and carried state.
+class Position:
+    """Where a run stands: plain numbers.
 
     Attributes
     ----------
@@ -37,54 +36,58 @@ class TrainerState:
     planned: int = 0
 
 
-def pack(trainer: Trainer, everything: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and metadata of a checkpoint.  Waits for the device.
+class Live:
+    """Everything that the next step depends on, beside data and options.
 
-    Parameters
+    Attributes
     ----------
-    everything : all that a resumed run needs; else what the use of the model needs.
+    model, optimizer : as they stand.
+    position : `Position`.
+    carried : the state that the last batch left, a nest of tuples of arrays, or None.
+    loss_sum, norm_sum : 0-d float64 on the device: loss times positions, and gradient norm, since the last report.
     """
-    task = trainer.task
-    to_host = task.model.backend.to_host
-    arrays = {f"model/{name}": to_host(value) for name, value in task.model.params.items()}
-    meta: dict[str, Any] = {
-        "config": trainer.config.to_json(),
-        "data": task.fingerprint,
-        "model": task.model.config(),
-        "task": task.describe(),
-        "trainer": asdict(trainer.state),
-    }
-    if everything:
-        scalars, slots = {}, {}
-        for name, value in trainer.optimizer.state_dict().items():
+
+    def __init__(self, model: Sequential, optimizer: Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.position = Position()
+        self.carried: Any = None
+        xp = model.backend.xp
+        self.loss_sum = xp.zeros((), dtype=np.float64)
+        self.norm_sum = xp.zeros((), dtype=np.float64)
+
+    def pack(self, everything: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and metadata for a checkpoint.  Waits for the device.
+
+        Parameters
+        ----------
+        everything : all that a resumed run needs; else what the use of the model needs.
+        """
+        to_host = self.model.backend.to_host
+        arrays = {f"model/{name}": to_host(value) for name, value in self.model.params.items()}
+        meta: dict[str, Any] = {"model": self.model.config(), "trainer": asdict(self.position)}
+        if not everything:
+            return arrays, meta
+        scalars: dict[str, Any] = {}
+        for name, value in self.optimizer.state_dict().items():
             if isinstance(value, str | int | float | bool):
                 scalars[name] = value
             else:
-                slots[f"optimizer/{name}"] = to_host(value)
-        carried: dict[str, np.ndarray] = {}
-        meta |= {
-            "optimizer": scalars,
-            "counters": task.model.call_counters(),
-            "carried": _flatten(trainer.carried, "carried", carried, to_host),
-            "metrics_lines": trainer.metrics.lines,
-        }
-        sums = {"trainer/loss_sum": to_host(trainer.loss_sum), "trainer/norm_sum": to_host(trainer.norm_sum)}
-        arrays |= slots | carried | sums
-    return arrays, meta
+                arrays[f"optimizer/{name}"] = to_host(value)
+        arrays["trainer/loss_sum"], arrays["trainer/norm_sum"] = to_host(self.loss_sum), to_host(self.norm_sum)
+        meta["optimizer"], meta["counters"] = scalars, self.model.call_counters()
+        meta["carried"] = _flatten(self.carried, "carried", arrays, to_host)
+        return arrays, meta
 
-
-def unpack(trainer: Trainer, checkpoint: Checkpoint) -> int:
-    """Set a fresh trainer to the state of a checkpoint, weights apart; returns its number of lines of metrics."""
-    path, meta = checkpoint.path, checkpoint.meta
-    task, backend = trainer.task, trainer.task.model.backend
-    trainer.optimizer.load_state_dict({**field(path, meta, "optimizer"), **checkpoint.group("optimizer")})
-    task.model.load_call_counters(field(path, meta, "counters"))
-    trainer.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
-    trainer.state = TrainerState(**field(path, meta, "trainer"))
-    sums = checkpoint.group("trainer")
-    trainer.loss_sum[...] = backend.asarray(sums["loss_sum"])
-    trainer.norm_sum[...] = backend.asarray(sums["norm_sum"])
-    return int(field(path, meta, "metrics_lines"))
+    def unpack(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint, weights apart (`engine.training.task.load_weights`)."""
+        path, meta, backend = checkpoint.path, checkpoint.meta, self.model.backend
+        self.optimizer.load_state_dict({**field(path, meta, "optimizer"), **checkpoint.group("optimizer")})
+        self.model.load_call_counters(field(path, meta, "counters"))
+        self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
+        self.position = Position(**field(path, meta, "trainer"))
+        sums = checkpoint.group("trainer")
+        self.loss_sum[...] = backend.asarray(sums["loss_sum"])
+        self.norm_sum[...] = backend.asarray(sums["norm_sum"])
 
 
 def _flatten(value: Any, name: str, into: dict[str, np.ndarray], to_host: Any) -> Any:

@@ -10,20 +10,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from engine.clipping import clip_grad_norm, clip_grad_value
 from engine.errors import CheckpointError, InputError, NonFiniteError
-from engine.training.checkpoint import BEST, LAST, Checkpoint, write_checkpoint
-from engine.training.config import TrainConfig
+from engine.training.checkpoint import BEST, LAST, Checkpoint, field, write_checkpoint
 from engine.training.learning import make_optimizer, make_schedule
 from engine.training.metrics import METRICS, MetricsLog, elapsed_in
 from engine.training.progress import Moment, Reporter
 from engine.training.replay import Recorded, diagnose
 from engine.training.rundir import Run
-from engine.training.state import TrainerState, pack, unpack
+from engine.training.state import Live, Position
 from engine.training.task import Task, forward, load_weights
 
 #: How a run ended.
@@ -61,14 +59,10 @@ class Trainer:
     """
 
     def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
-        self.run_, self.task, self.config, self.reporter, self.stop = run, task, run.config, reporter, stop
+        self.run, self.task, self.config, self.reporter, self.stop = run, task, run.config, reporter, stop
         run.check_data(task.fingerprint)
-        xp = task.model.backend.xp
         self.optimizer = make_optimizer(task.model, self.config)
-        self.state = TrainerState()
-        self.carried: Any = None
-        self.loss_sum = xp.zeros((), dtype=np.float64)  # of the positions since the last report
-        self.norm_sum = xp.zeros((), dtype=np.float64)  # of the gradient's norm, likewise
+        self.live = Live(task.model, self.optimizer)
         self._recorded: list[Recorded] = []
         lines = self._restore(run.checkpoint) if run.checkpoint else 0
         run.write_options(task.fingerprint)
@@ -80,7 +74,12 @@ class Trainer:
         self._started = self._reported = time.monotonic()
         self._first_step = self.state.step
 
-    # -- the loop -------------------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> Position:
+        """Where the run stands."""
+        return self.live.position
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
 
     def train(self) -> Outcome:
         """Train until the budget is used up, validation stops improving, or a stop is asked for.
@@ -119,10 +118,10 @@ class Trainer:
         """One update, in the order of rule 15."""
         task, config, state, optimizer = self.task, self.config, self.state, self.optimizer
         xp = task.model.backend.xp
-        self._recorded.append(Recorded(state.step, self.carried, task.model.call_counters()))
+        self._recorded.append(Recorded(state.step, self.live.carried, task.model.call_counters()))
         # Where an update is refused, the flag and the replay say so; NumPy's warnings would say it a second time.
         with np.errstate(all="ignore"):
-            out = forward(task, state.step, self.carried)
+            out = forward(task, state.step, self.live.carried)
             task.model.zero_grad()
             task.model.backward(out.tape, out.dy)
             if config.clip_value:
@@ -131,9 +130,9 @@ class Trainer:
             optimizer.lr = self.schedule(state.step)
             # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
             optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
-            self.loss_sum += out.loss * out.positions
-            self.norm_sum += norm
-        self.carried = out.state
+            self.live.loss_sum += out.loss * out.positions
+            self.live.norm_sum += norm
+        self.live.carried = out.state
         state.positions += out.positions
         state.since += 1
         state.step += 1
@@ -149,13 +148,13 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.state.strikes
 
-    # -- reports, validations, checkpoints ------------------------------------------------------------------------------
+    # -- reports, validations, checkpoints -----------------------------------------------------------------------------
 
     def _report(self) -> None:
         """Read the sums back from the device, the only wait in training, and write them down."""
         self._require_finite()
         state, to_host = self.state, self.task.model.backend.to_host
-        loss = float(to_host(self.loss_sum)) / state.positions
+        loss = float(to_host(self.live.loss_sum)) / state.positions
         name, figure = self.task.figure(loss)
         now = time.monotonic()
         speed = (
@@ -169,11 +168,11 @@ class Trainer:
             "loss": loss,
             name: figure,
             "lr": self.optimizer.lr,
-            "grad_norm": float(to_host(self.norm_sum)) / state.since,
+            "grad_norm": float(to_host(self.live.norm_sum)) / state.since,
             "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},
         }
-        self.loss_sum[...] = 0
-        self.norm_sum[...] = 0
+        self.live.loss_sum[...] = 0
+        self.live.norm_sum[...] = 0
         state.positions = state.since = 0
         self.metrics.write(record)
         if self.config.minutes is not None:
@@ -217,13 +216,18 @@ class Trainer:
         self._write(LAST, everything=True)
 
     def _write(self, name: str, everything: bool) -> None:
-        write_checkpoint(self.run_.directory / name, *pack(self, everything))
+        arrays, meta = self.live.pack(everything)
+        meta |= {"config": self.config.to_json(), "data": self.task.fingerprint, "task": self.task.describe()}
+        if everything:
+            meta["metrics_lines"] = self.metrics.lines
+        write_checkpoint(self.run.directory / name, arrays, meta)
 
     def _restore(self, checkpoint: Checkpoint) -> int:
         """Take over the state of a checkpoint; returns how many lines of metrics belong to it."""
         load_weights(self.task.model, checkpoint)
         try:
-            return unpack(self, checkpoint)
+            self.live.unpack(checkpoint)
+            return int(field(checkpoint.path, checkpoint.meta, "metrics_lines"))
         except CheckpointError:
             raise
         except (InputError, KeyError, TypeError, AttributeError) as error:
@@ -238,11 +242,11 @@ class Trainer:
             # Updates made are counted, refused ones are not: the count is the number of the first refused step.
             bad = int(self.task.model.backend.to_host(self.optimizer.steps))
             recorded = next(record for record in self._recorded if record.step == bad)
-            mend = f"lower --lr, or clip harder with --clip; checkpoints in {self.run_.directory} are from before it"
+            mend = "lower --lr, or clip harder with --clip; every checkpoint is from before it"
             raise diagnose(self.task, recorded, mend)
         self._recorded.clear()
 
-    # -- budget and learning rate ---------------------------------------------------------------------------------------
+    # -- budget and learning rate --------------------------------------------------------------------------------------
 
     def _total_steps(self) -> int | None:
         """Steps to be made in all; None under a budget in minutes."""
@@ -260,7 +264,7 @@ class Trainer:
         self.state.planned = max(self.state.step, round(self.state.step / max(self._moment().share, 1e-6)))
         self.schedule = make_schedule(self.config, self.total or self.state.planned)
 
-    # -- where it stands ------------------------------------------------------------------------------------------------
+    # -- where it stands -----------------------------------------------------------------------------------------------
 
     def _elapsed(self) -> float:
         """Seconds of training, earlier sessions included."""

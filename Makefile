@@ -1,0 +1,86 @@
+# Everything here needs only make and a Python with its venv module; the rest goes into .venv/, once.
+#
+#   make demo         gradient checks of all three cells, two minutes of training, a sample, a picture
+#   make test         the tests, against values recorded from PyTorch
+#   make test-oracle  the live comparison with PyTorch (a large download)
+#   make lint         ruff and mypy
+#   make bench        time of a training step beside PyTorch's
+#   make clean        remove caches and .venv/; runs/ stays
+
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes side by side.
+JOBS ?= 2
+# Handed to pytest, such as ARGS="-k gru -x".
+ARGS ?=
+# Where PyTorch's CPU build is to be found, for a smaller download: TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+# Where the demo writes: runs/demo, or runs/demo-2 and so on, so that an earlier run is kept.
+DEMO_RUN := $(shell run=runs/demo; n=1; while [ -e $$run ]; do n=$$((n + 1)); run=runs/demo-$$n; done; echo $$run)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# NumPy's and SciPy's BLAS each start a thread a core, and these get in each other's way; so do test processes side by side.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: help demo test test-nojit test-oracle lint format bench clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/bptt gradcheck
+	$(ONE_THREAD) $(BIN)/bptt train --minutes 2 --out $(DEMO_RUN)
+	@echo
+	$(BIN)/bptt sample $(DEMO_RUN)
+	@echo
+	@echo "Checkpoint: $(DEMO_RUN)/best.safetensors   picture of the loss: $(DEMO_RUN)/loss.png"
+
+test: $(VENV)/.test
+	$(PYTEST) $(ARGS)
+
+# A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
+test-nojit: $(VENV)/.test
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) -m "not slow and not oracle" $(ARGS)
+
+test-oracle: $(VENV)/.oracle
+	BPTT_REQUIRE_ORACLE=1 $(PYTEST) -m oracle $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/step_time.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- the virtual environment: one stamp for each set of dependencies, made again when these change -------------------
+
+$(VENV)/.demo: EXTRA :=
+$(VENV)/.test: EXTRA := [test]
+$(VENV)/.oracle: EXTRA := [test,oracle]
+$(VENV)/.bench: EXTRA := [bench]
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.oracle $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/.made
+	@echo "Installing bptt-engine$(EXTRA) into $(VENV)/ (once; a minute or more)"
+	@$(INSTALL) --editable '.$(EXTRA)'
+	@touch $@
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "Error: no '$(PYTHON)' here; install Python 3.11 or later, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Error: '$(PYTHON)' is older than Python 3.11; name a newer one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "Error: '$(PYTHON)' has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
