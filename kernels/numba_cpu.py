@@ -1,11 +1,10 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """The time loops of `kernels.reference`, compiled with Numba for the CPU.
 
-The gate equations are those of `kernels.gates`: the very same source, compiled, applied to one hidden unit of one row
-at a
-time.  What is written here is the loop over steps, rows and units around them.  The loop stands once forward and once
-backward for every cell whose step is one product followed by gates; the reset-before GRU, with a second product in the
-middle of its step, has a pair of its own.
+The gate equations are those of `kernels.gates`: the very same source, compiled (`kernels.numba_rows`).  What is
+written here is the loop over steps and rows around them.  It stands once forward and once backward for every cell whose
+step is one product followed by gates; the reset-before GRU, with a second product in the middle of its step, has a pair
+of its own.
 
 Held against `kernels.reference` in tests/test_kernels.py (1e-12 in float64).  The per-step product is BLAS (Numba's
 ``np.dot`` calls the one that SciPy carries).
@@ -23,140 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels import gates
+from kernels import numba_rows as rows
 from kernels.cells import Adjoints, Cell, Run
-from kernels.compiling import compiled, inlined
-from kernels.numba_math import relu, sigmoid, tanh
-
-_tanh_slope = inlined(gates.tanh_slope)
-_rnn_forward, _rnn_backward = inlined(gates.rnn_forward), inlined(gates.rnn_backward)
-_lstm_forward, _lstm_backward = inlined(gates.lstm_forward), inlined(gates.lstm_backward)
-_gru_after_forward, _gru_after_backward = inlined(gates.gru_after_forward), inlined(gates.gru_after_backward)
-_gru_before_gates_forward = inlined(gates.gru_before_gates_forward)
-_gru_before_output_forward = inlined(gates.gru_before_output_forward)
-_gru_before_output_backward = inlined(gates.gru_before_output_backward)
-_gru_before_gates_backward = inlined(gates.gru_before_gates_backward)
-
-
-@inlined
-def _relu_slope(h: Any, one: Any) -> Any:
-    """`gates.relu_slope` for one number: a bool times float32 would widen in compiled code."""
-    return one if h > 0 else one - one
-
-
-# -- one row of one step: `rec` (B, G, H) is the recurrent product U h_prev of this step -------------------------------
-
-
-@inlined
-def _rnn_tanh_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
-    for j in range(h.shape[2]):
-        value = _rnn_forward(pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j], tanh)
-        gate[t, b, 0, j] = value
-        h[t + 1, b, j] = value
-
-
-@inlined
-def _rnn_relu_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
-    for j in range(h.shape[2]):
-        value = _rnn_forward(pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j], relu)
-        gate[t, b, 0, j] = value
-        h[t + 1, b, j] = value
-
-
-@inlined
-def _rnn_tanh_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
-    for j in range(dh.shape[1]):
-        da[t, b, 0, j] = _rnn_backward(dh[b, j], gate[t, b, 0, j], _tanh_slope, one)
-        dh[b, j] = one - one  # no direct path to h_prev: all of it goes through the product
-
-
-@inlined
-def _rnn_relu_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
-    for j in range(dh.shape[1]):
-        da[t, b, 0, j] = _rnn_backward(dh[b, j], gate[t, b, 0, j], _relu_slope, one)
-        dh[b, j] = one - one
-
-
-@inlined
-def _lstm_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
-    for j in range(h.shape[2]):
-        i, f, g, o, c_new, h_new = _lstm_forward(
-            pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j],
-            pre[t, b, 1, j] + rec[b, 1, j] + bias[1, j],
-            pre[t, b, 2, j] + rec[b, 2, j] + bias[2, j],
-            pre[t, b, 3, j] + rec[b, 3, j] + bias[3, j],
-            c[t, b, j],
-            sigmoid,
-            tanh,
-        )
-        gate[t, b, 0, j] = i
-        gate[t, b, 1, j] = f
-        gate[t, b, 2, j] = g
-        gate[t, b, 3, j] = o
-        c[t + 1, b, j] = c_new
-        h[t + 1, b, j] = h_new
-
-
-@inlined
-def _lstm_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
-    for j in range(dh.shape[1]):
-        da_i, da_f, da_g, da_o, dc_prev, _ = _lstm_backward(
-            dh[b, j],
-            dc[b, j],
-            gate[t, b, 0, j],
-            gate[t, b, 1, j],
-            gate[t, b, 2, j],
-            gate[t, b, 3, j],
-            c[t, b, j],
-            c[t + 1, b, j],
-            tanh,
-            one,
-        )
-        da[t, b, 0, j] = da_i
-        da[t, b, 1, j] = da_f
-        da[t, b, 2, j] = da_g
-        da[t, b, 3, j] = da_o
-        dc[b, j] = dc_prev
-        dh[b, j] = one - one
-
-
-@inlined
-def _gru_after_row(t, b, pre, rec, bias, h, c, gate, hidden_n, one):
-    for j in range(h.shape[2]):
-        h_n = rec[b, 2, j] + bias[2, j]
-        r, z, n, h_new = _gru_after_forward(
-            pre[t, b, 0, j],
-            pre[t, b, 1, j],
-            pre[t, b, 2, j],
-            rec[b, 0, j] + bias[0, j],
-            rec[b, 1, j] + bias[1, j],
-            h_n,
-            h[t, b, j],
-            sigmoid,
-            tanh,
-            one,
-        )
-        gate[t, b, 0, j] = r
-        gate[t, b, 1, j] = z
-        gate[t, b, 2, j] = n
-        hidden_n[t, b, j] = h_n
-        h[t + 1, b, j] = h_new
-
-
-@inlined
-def _gru_after_row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
-    for j in range(dh.shape[1]):
-        da_r, da_z, da_n, dh_n, dh_prev = _gru_after_backward(
-            dh[b, j], gate[t, b, 0, j], gate[t, b, 1, j], gate[t, b, 2, j], hidden_n[t, b, j], h[t, b, j], one
-        )
-        da[t, b, 0, j] = da_r
-        da[t, b, 1, j] = da_z
-        da[t, b, 2, j] = da_n
-        da_hidden[t, b, 0, j] = da_r
-        da_hidden[t, b, 1, j] = da_z
-        da_hidden[t, b, 2, j] = dh_n
-        dh[b, j] = dh_prev
-
+from kernels.compiling import compiled
+from kernels.numba_math import sigmoid, tanh
 
 # -- the time loops --------------------------------------------------------------------------------------------------
 
@@ -174,7 +43,7 @@ def _make_forward(title: str, row: Callable[..., None]) -> Any:
                 if t < lengths[b]:
                     row(t, b, pre, rec, bias, h, c, gate, hidden_n, one)
                 else:
-                    _carry(t, b, h, c, gate, hidden_n)
+                    rows.carry(t, b, h, c, gate, hidden_n)
 
     return loop
 
@@ -190,89 +59,20 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
             da_rows = da.reshape(T, B, G * H)
         for t in range(T - 1, -1, -1):
             for b in range(B):
-                _add_output_gradient(t, b, dy, dh, dh_all)
+                rows.add_output_gradient(t, b, dy, dh, dh_all)
                 if t < lengths[b]:
-                    _trace_c(t, b, dh, dc, gate, c, dc_all, one)
+                    rows.trace_c(t, b, dh, dc, gate, c, dc_all, one)
                     row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one)
                 else:
-                    _carry_backward(t, b, dc, da, da_hidden, dc_all)
+                    rows.carry_backward(t, b, dc, da, da_hidden, dc_all)
             np.dot(da_rows[t], weight, from_product)  # a = pre + U h_prev
             for b in range(B):
                 if t < lengths[b]:
                     for j in range(H):
                         dh[b, j] += from_product[b, j]
-        _trace_initial(dh, dc, dh_all, dc_all)
+        rows.trace_initial(dh, dc, dh_all, dc_all)
 
     return loop
-
-
-@inlined
-def _carry(t, b, h, c, gate, hidden_n):
-    """Past a row's end: the state before is the state after."""
-    for j in range(h.shape[2]):
-        h[t + 1, b, j] = h[t, b, j]
-        for block in range(gate.shape[2]):
-            gate[t, b, block, j] = 0
-    if c.shape[0] > 0:
-        for j in range(h.shape[2]):
-            c[t + 1, b, j] = c[t, b, j]
-    if hidden_n.shape[0] > 0:
-        for j in range(h.shape[2]):
-            hidden_n[t, b, j] = 0
-
-
-@inlined
-def _carry_backward(t, b, dc, da, da_hidden, dc_all):
-    """Past a row's end: h[t+1] = h[t], so dh and dc stay as they are."""
-    for block in range(da.shape[2]):
-        for j in range(dc.shape[1]):
-            da[t, b, block, j] = 0
-    if da_hidden.shape[0] > 0:
-        for block in range(da.shape[2]):
-            for j in range(dc.shape[1]):
-                da_hidden[t, b, block, j] = 0
-    if dc_all.shape[0] > 0:
-        for j in range(dc.shape[1]):
-            dc_all[t + 1, b, j] = dc[b, j]
-
-
-@inlined
-def _add_output_gradient(t, b, dy, dh, dh_all):
-    if dy.shape[0] > 0:
-        for j in range(dh.shape[1]):
-            dh[b, j] += dy[t, b, j]  # y[t] = h[t+1]
-    if dh_all.shape[0] > 0:
-        for j in range(dh.shape[1]):
-            dh_all[t + 1, b, j] = dh[b, j]
-
-
-@inlined
-def _trace_c(t, b, dh, dc, gate, c, dc_all, one):
-    """All that c[t+1] receives: from the next step, and from h[t+1] = o * tanh(c[t+1])."""
-    if dc_all.shape[0] > 0:
-        for j in range(dh.shape[1]):
-            dc_all[t + 1, b, j] = _lstm_backward(
-                dh[b, j],
-                dc[b, j],
-                gate[t, b, 0, j],
-                gate[t, b, 1, j],
-                gate[t, b, 2, j],
-                gate[t, b, 3, j],
-                c[t, b, j],
-                c[t + 1, b, j],
-                tanh,
-                one,
-            )[5]
-
-
-@inlined
-def _trace_initial(dh, dc, dh_all, dc_all):
-    for b in range(dh.shape[0]):
-        for j in range(dh.shape[1]):
-            if dh_all.shape[0] > 0:
-                dh_all[0, b, j] = dh[b, j]
-            if dc_all.shape[0] > 0:
-                dc_all[0, b, j] = dc[b, j]
 
 
 @compiled("GRU (reset before) forward")
@@ -287,7 +87,7 @@ def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
         np.dot(h[t], gates_weight_t, product)  # U_r h_prev, U_z h_prev
         for b in range(B):
             for j in range(H):
-                r, z, rh = _gru_before_gates_forward(
+                r, z, rh = rows.gru_before_gates_forward(
                     pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j],
                     pre[t, b, 1, j] + rec[b, 1, j] + bias[1, j],
                     h[t, b, j],
@@ -300,13 +100,13 @@ def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
         for b in range(B):
             if t < lengths[b]:
                 for j in range(H):
-                    n, h_new = _gru_before_output_forward(
+                    n, h_new = rows.gru_before_output_forward(
                         pre[t, b, 2, j] + candidate[b, j] + bias[2, j], gate[t, b, 1, j], h[t, b, j], tanh, one
                     )
                     gate[t, b, 2, j] = n
                     h[t + 1, b, j] = h_new
             else:
-                _carry(t, b, h, c, gate, hidden_n)
+                rows.carry(t, b, h, c, gate, hidden_n)
 
 
 @compiled("GRU (reset before) backward")
@@ -320,10 +120,10 @@ def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_h
     gates_weight, n_weight = weight[: 2 * H], weight[2 * H :]
     for t in range(T - 1, -1, -1):
         for b in range(B):
-            _add_output_gradient(t, b, dy, dh, dh_all)
+            rows.add_output_gradient(t, b, dy, dh, dh_all)
             if t < lengths[b]:
                 for j in range(H):
-                    da_z, da_n_j, dh_prev = _gru_before_output_backward(
+                    da_z, da_n_j, dh_prev = rows.gru_before_output_backward(
                         dh[b, j], gate[t, b, 1, j], gate[t, b, 2, j], h[t, b, j], one
                     )
                     da[t, b, 1, j] = da_z
@@ -332,7 +132,7 @@ def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_h
                     da_rz[b, 1, j] = da_z
                     dh[b, j] = dh_prev
             else:
-                _carry_backward(t, b, dc, da, da_hidden, dc_all)
+                rows.carry_backward(t, b, dc, da, da_hidden, dc_all)
                 for j in range(H):
                     da_n[b, j] = 0
                     da_rz[b, 0, j] = 0
@@ -341,7 +141,7 @@ def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_h
         for b in range(B):
             if t < lengths[b]:
                 for j in range(H):
-                    da_r, dh_prev = _gru_before_gates_backward(dreset_h[b, j], gate[t, b, 0, j], h[t, b, j], one)
+                    da_r, dh_prev = rows.gru_before_gates_backward(dreset_h[b, j], gate[t, b, 0, j], h[t, b, j], one)
                     da[t, b, 0, j] = da_r
                     da_rz[b, 0, j] = da_r
                     dh[b, j] += dh_prev
@@ -350,22 +150,22 @@ def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_h
             if t < lengths[b]:
                 for j in range(H):
                     dh[b, j] += from_product[b, j]
-    _trace_initial(dh, dc, dh_all, dc_all)
+    rows.trace_initial(dh, dc, dh_all, dc_all)
 
 
 _LOOPS: dict[str, tuple[Any, Any]] = {
     "rnn_tanh": (
-        _make_forward("RNN (tanh) forward", _rnn_tanh_row),
-        _make_backward("RNN (tanh) backward", _rnn_tanh_row_backward),
+        _make_forward("RNN (tanh) forward", rows.rnn_tanh_row),
+        _make_backward("RNN (tanh) backward", rows.rnn_tanh_row_backward),
     ),
     "rnn_relu": (
-        _make_forward("RNN (relu) forward", _rnn_relu_row),
-        _make_backward("RNN (relu) backward", _rnn_relu_row_backward),
+        _make_forward("RNN (relu) forward", rows.rnn_relu_row),
+        _make_backward("RNN (relu) backward", rows.rnn_relu_row_backward),
     ),
-    "lstm": (_make_forward("LSTM forward", _lstm_row), _make_backward("LSTM backward", _lstm_row_backward)),
+    "lstm": (_make_forward("LSTM forward", rows.lstm_row), _make_backward("LSTM backward", rows.lstm_row_backward)),
     "gru_after": (
-        _make_forward("GRU forward", _gru_after_row),
-        _make_backward("GRU backward", _gru_after_row_backward, splits_n=True),
+        _make_forward("GRU forward", rows.gru_after_row),
+        _make_backward("GRU backward", rows.gru_after_row_backward, splits_n=True),
     ),
     "gru_before": (_gru_before_loop, _gru_before_loop_backward),
 }

@@ -41,11 +41,6 @@ for _command in (train, sample, evaluate, gradcheck, backends):
 
 def main() -> None:
     """Run the command line and leave with its exit code: the console script."""
-    # One BLAS thread unless the user says otherwise.  The products in a time loop are small: where a core is busy with
-    # something else, two threads mostly wait for each other (a step then took 20 times as long), and one thread's sums
-    # do not depend on the number of cores.  SciPy's BLAS reads this when the kernels load it.
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     # The text of a model may hold characters that a terminal's encoding has not.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -55,6 +50,11 @@ def main() -> None:
 
 def run(args: list[str]) -> int:
     """Run the command line; returns the exit code.  Every foreseen error is one line on standard error."""
+    # One BLAS thread unless the user says otherwise.  The products in a time loop are small: where a core is busy with
+    # something else, two threads mostly wait for each other (a step then took 20 times as long), and one thread's sums
+    # do not depend on the number of cores.  SciPy's BLAS reads this when the kernels load it.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     try:
         code = bptt.main(args=args, prog_name="bptt", standalone_mode=False)
         sys.stdout.flush()

@@ -13,7 +13,8 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
-from engine.errors import bad_input, bad_type
+from engine.errors import bad_input
+from engine.layers import arguments
 from engine.layers.base import Layer, check_probability, check_size
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
@@ -110,7 +111,7 @@ class Recurrent(Layer):
             for a wrong shape, dtype, library or length.
         """
         xp, kernels = self.backend.xp, self.backend.kernels
-        x, timeline, h0, c0 = self._enter(x, state, lengths)
+        x, timeline, h0, c0 = arguments.enter(self, x, state, lengths)
         call = self._next_call(training)
         layer_input = timeline.clean(x)
         tapes, masks, h_last, c_last = [], [], [], []
@@ -173,8 +174,8 @@ class Recurrent(Layer):
         xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
         self._check_stamp(tape, RecurrentTape)
         timeline = tape.timeline
-        dlayer = self._enter_dy(dy, timeline)
-        dh_last, dc_last = self._enter_state("dstate", dstate, timeline.batch, part_may_be_none=True)
+        dlayer = arguments.enter_dy(self, dy, timeline)
+        dh_last, dc_last = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
         grads: dict[str, Any] = {}
         traces: list[tuple[DirectionTrace, ...]] = []
         slots = self.num_layers * self.num_directions
@@ -229,7 +230,7 @@ class Recurrent(Layer):
         Parameters and returned output and state as in `forward`.
         """
         xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
-        x, timeline, h0, c0 = self._enter(x, state, lengths)
+        x, timeline, h0, c0 = arguments.enter(self, x, state, lengths)
         layer_input = timeline.clean(x)
         h_last, c_last = [], []
         for layer in range(self.num_layers):
@@ -297,65 +298,6 @@ class Recurrent(Layer):
             self.seed, self.path, f"dropout:{layer}", call, list(steps), list(rows), units, self.dropout, self.dtype
         )
         return self.backend.xp.broadcast_to(mask, (timeline.steps, *mask.shape[1:]))
-
-    def _enter(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Timeline, Any, Any]:
-        """Check the arguments of a pass; x comes back time-major."""
-        axes = "(B, T, D)" if self.batch_first else "(T, B, D)"
-        self.backend.require("x", x, dtype=self.dtype, shape=(None, None, self.input_size), axes=axes)
-        x = x.swapaxes(0, 1) if self.batch_first else x
-        steps, batch = x.shape[:2]
-        if steps == 0 or batch == 0:
-            raise bad_input("x", "at least one time step and one row", f"T = {steps}, B = {batch}")
-        timeline = Timeline(self.backend, steps, batch, lengths)
-        h0, c0 = self._enter_state("state", state, batch)
-        slots = self.num_layers * self.num_directions
-        zeros = self.backend.xp.zeros((slots, batch, self.hidden_size), dtype=self.dtype)
-        return x, timeline, zeros if h0 is None else h0, (zeros if c0 is None else c0) if self.cell.has_c else None
-
-    def _enter_state(self, name: str, state: Any, batch: int, part_may_be_none: bool = False) -> tuple[Any, Any]:
-        """Check a state or its gradient; returns (h, c), each None where it was not given."""
-        if state is None:
-            return None, None
-        if not self.cell.has_c:
-            if isinstance(state, (tuple, list)):
-                raise bad_type(
-                    name,
-                    "one array h (L*N, B, H)",
-                    f"a {type(state).__name__} of {len(state)}",
-                    "only an LSTM has (h, c)",
-                )
-            self._check_state_part(name, state, batch)
-            return state, None
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            got = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
-            raise bad_type(name, "a pair (h, c)", got, "an LSTM carries both")
-        for part, letter in zip(state, "hc", strict=True):
-            if part is not None or not part_may_be_none:
-                self._check_state_part(f"{name} {letter}", part, batch)
-        return state[0], state[1]
-
-    def _check_state_part(self, name: str, part: Any, batch: int) -> None:
-        slots = self.num_layers * self.num_directions
-        self.backend.require(name, part, dtype=self.dtype)
-        if part.ndim == 3 and part.shape[1] != batch and part.shape == (slots, part.shape[1], self.hidden_size):
-            raise bad_input(
-                name,
-                f"batch size {batch}, that of x",
-                f"batch size {part.shape[1]}",
-                "a carried state belongs to the rows it came from: pass None for new ones",
-            )
-        self.backend.require(name, part, shape=(slots, batch, self.hidden_size), axes="(L*N, B, H)")
-
-    def _enter_dy(self, dy: Any, timeline: Timeline) -> Any:
-        """Check dy; it comes back time-major with its pads 0."""
-        if dy is None:
-            return None
-        shape = (timeline.steps, timeline.batch, self.num_directions * self.hidden_size)
-        wanted = (shape[1], shape[0], shape[2]) if self.batch_first else shape
-        axes = "(B, T, N*H)" if self.batch_first else "(T, B, N*H)"
-        self.backend.require("dy", dy, dtype=self.dtype, shape=wanted, axes=f"{axes}, that of y")
-        dy = dy.swapaxes(0, 1) if self.batch_first else dy
-        return dy if timeline.lengths is None else timeline.clean(dy)
 
 
 def _suffix(layer: int, direction: int) -> str:

@@ -101,8 +101,10 @@ def locked(directory: Path) -> Iterator[None]:
             except OSError as error:
                 mend = "wait for it to end or choose another --out"
                 raise bad_input("out", f"no other run at work in {directory}", "one", mend) from error
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a run that ended before it wrote anything leaves nothing
+                directory.rmdir()
     finally:
         os.close(handle)
-        with contextlib.suppress(OSError):  # a run that ended before it wrote anything leaves nothing
-            directory.rmdir()

@@ -65,7 +65,7 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     body = {"format_version": FORMAT_VERSION, "crc32": _crc32(arrays), **meta}
     text = json.dumps(body, sort_keys=True, allow_nan=False, separators=(",", ":"))
     # safetensors keeps metadata in a hash map: a second entry would come in an order that differs between processes.
-    write_atomic(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata={KEY: text}))
+    write_atomic(path, save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={KEY: text}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -182,5 +182,5 @@ def _crc32(arrays: Mapping[str, np.ndarray]) -> int:
     """One checksum over all arrays, in the order of their names."""
     value = 0
     for name in sorted(arrays):
-        value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), zlib.crc32(name.encode(), value))
+        value = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), value))
     return value

@@ -43,9 +43,9 @@ class MetricsLog:
     def __init__(self, path: Path, lines: int = 0) -> None:
         self.path = path
         self.lines = lines
+        self._end = _end_of_line(path, lines) if lines else 0
         try:
-            self._file = open(path, "a+b", buffering=0)
-            self._end = _end_of_line(path, lines)
+            self._file = open(path, "ab", buffering=0)
             self._file.truncate(self._end)
         except OSError as error:
             raise storage_error(path, "to open it for writing", error) from error
@@ -97,14 +97,12 @@ def elapsed_in(path: Path, lines: int) -> float:
 
 def _end_of_line(path: Path, lines: int) -> int:
     """The byte offset behind line number `lines`."""
-    end = 0
-    with open(path, "rb") as file:
-        for number in range(lines):
-            line = file.readline()
-            if not line.endswith(b"\n"):
-                raise CheckpointError(
-                    f"{path}: expected at least {lines} lines by the checkpoint beside it, got {number}; "
-                    "the file has been changed since: restore it, or start anew with another --out"
-                )
-            end += len(line)
-    return end
+    whole = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    if whole and not whole[-1].endswith(b"\n"):
+        whole.pop()
+    if len(whole) < lines:
+        raise CheckpointError(
+            f"{path}: expected at least {lines} lines by the checkpoint beside it, got {len(whole)}; "
+            "the file has been changed since: restore it, or start anew with another --out"
+        )
+    return sum(map(len, whole[:lines]))
