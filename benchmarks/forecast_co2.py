@@ -1,7 +1,7 @@
-"""Forecast the weekly CO2 series of Mauna Loa with an LSTM, beside persistence, seasonal-naive and linear autoregression.
+"""Forecast the weekly CO2 series of Mauna Loa with an LSTM, beside the baselines that it has to beat.
 
 The series comes with statsmodels (2284 weeks, 59 of them missing, which are interpolated).  Thirteen weeks, a quarter
-of a year, are forecast at every week of the last 15 %; the season is 52 weeks.  Everything else is the command's default.
+of a year, are forecast at every week of the last 15 %; the season is 52 weeks.  All else is the command's default.
 
 Run it from the root of the repository: ``python benchmarks/forecast_co2.py [directory]``.
 """

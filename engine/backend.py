@@ -18,6 +18,7 @@ import numpy as np
 
 import kernels as kernel_sets
 from engine import philox
+from engine.checks import describe
 from engine.errors import BackendUnavailableError, bad_input, bad_type
 
 #: The kernel sets that each backend can run, best first.
@@ -47,6 +48,10 @@ class Backend:
         """The one-string form, such as ``"numpy:numba"``."""
         return f"{self.name}:{self.kernels.name}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are the same backend: a name is all that travels."""
+        return get_backend, (self.spec,)
+
     # -- the two crossings between host and device ------------------------------------------------------------------
 
     def asarray(self, host: Any, dtype: Any = None) -> Any:
@@ -60,8 +65,8 @@ class Backend:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def is_array(self, obj: Any) -> bool:
-        """Whether `obj` is an array of this backend's library."""
-        return isinstance(obj, self.xp.ndarray)
+        """Whether `obj` is an array of this backend's library; a subclass with rules of its own is not."""
+        return isinstance(obj, self.xp.ndarray) and not isinstance(obj, (np.matrix, np.ma.MaskedArray))
 
     def require(
         self, argument: str, obj: Any, *, dtype: Any = None, shape: tuple[int | None, ...] | None = None, axes: str = ""
@@ -76,10 +81,8 @@ class Backend:
         axes : the axes in words, such as ``"(T, B, D)"``.
         """
         if not self.is_array(obj):
-            mend = (
-                "convert it with the backend's asarray()" if self.name != "numpy" else "convert it with numpy.asarray()"
-            )
-            raise bad_type(argument, f"a {self.name} array", _describe(obj), mend)
+            mend = f"convert it with engine.get_backend({self.name!r}).asarray(..., dtype=...)"
+            raise bad_type(argument, f"a {self.name} array", describe(obj), mend)
         if dtype is not None and obj.dtype != dtype:
             raise bad_type(
                 argument,
@@ -101,14 +104,12 @@ class Backend:
         return philox.keep_mask(self.xp, key, call, steps, rows, units, p, dtype)
 
     def fingerprint(self, arrays: Iterable[Any]) -> int | None:
-        """A cheap number that changes when the arrays' contents do; None where reading them would wait for a device."""
+        """A checksum of the arrays' contents; None where reading them would wait for a device."""
         if self.name != "numpy":
             return None
         value = 0
         for array in arrays:
-            words = array.reshape(-1).view(np.uint32)
-            sums = (np.add.reduce(words, dtype=np.uint64), np.add.reduce(words[::2], dtype=np.uint64))
-            value = zlib.crc32(np.array(sums).tobytes(), value)
+            value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
         return value
 
 
@@ -132,7 +133,7 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
     if isinstance(name, Backend):
         return name if kernels is None else get_backend(name.name, kernels)
     if not isinstance(name, str):
-        raise bad_type("backend", "a name or a Backend", _describe(name))
+        raise bad_type("backend", "a name or a Backend", describe(name))
     library, _, inline = name.partition(":")
     if inline and kernels is not None and inline != kernels:
         raise bad_input("kernels", f"one kernel set, {inline!r} is in the name already", repr(kernels), "give it once")
@@ -161,35 +162,39 @@ def backend_of(array: Any, argument: str = "array") -> Backend:
         return get_backend("numpy", "reference")
     if type(array).__module__.partition(".")[0] == "cupy":
         return get_backend("cupy", "reference")
-    raise bad_type(argument, f"an array of one of the backends {', '.join(KERNELS)}", _describe(array))
+    raise bad_type(argument, f"an array of one of the backends {', '.join(KERNELS)}", describe(array))
 
 
 def check_dtype(dtype: Any) -> np.dtype:
     """The dtype as an object; an InputTypeError unless it is float32 or float64."""
     try:
-        wanted = np.dtype(dtype)
+        wanted = None if dtype is None else np.dtype(dtype)  # np.dtype(None) would be float64
     except TypeError:
         wanted = None
-    if wanted not in FLOATS:
-        raise bad_type("dtype", "'float32' or 'float64'", repr(dtype))
-    assert wanted is not None
+    if wanted is None or wanted not in FLOATS:
+        raise bad_type("dtype", "'float32' or 'float64'", repr(dtype) if isinstance(dtype, type) else describe(dtype))
     return wanted
 
 
-@functools.cache
 def _load(library: str, chosen: str | None) -> Backend:
+    """The backend with the kernel set asked for, or with the best that is installed."""
     reason = _reason(library)
     if reason is not None:
         raise BackendUnavailableError(f"backend {library!r} cannot be used here: {reason}")
-    xp: Any = np if library == "numpy" else importlib.import_module(library)
-    candidates = (chosen,) if chosen else KERNELS[library]
     missing = ""
-    for kernel_name in candidates:
+    for kernel_name in (chosen,) if chosen else KERNELS[library]:
         missing = kernel_sets.reason_missing(kernel_name) or ""
         if not missing:
-            device = "CPU" if library == "numpy" else f"GPU {xp.cuda.Device().id}"
-            return Backend(library, xp, kernel_sets.load(kernel_name, xp), device)
+            return _build(library, kernel_name)
     raise BackendUnavailableError(f"kernels {chosen!r} cannot be used here: {missing}")
+
+
+@functools.cache
+def _build(library: str, kernel_name: str) -> Backend:
+    """One object for each pair, however it was asked for."""
+    xp: Any = np if library == "numpy" else importlib.import_module(library)
+    device = "CPU" if library == "numpy" else f"GPU {xp.cuda.Device().id}"
+    return Backend(library, xp, kernel_sets.load(kernel_name, xp), device)
 
 
 @functools.cache
@@ -208,13 +213,6 @@ def _reason(library: str) -> str | None:
         first = (str(error) or type(error).__name__).splitlines()[0]
         return f"{library} is installed but fails: {first}"
     return None
-
-
-def _describe(obj: Any) -> str:
-    """A few words on an object for an error message."""
-    kind = type(obj)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
-    return f"a {name}" if obj is not None else "None"
 
 
 def _shape_mend(obj: Any, shape: tuple[int | None, ...]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.checks import number
 from engine.errors import bad_input
-from engine.parameters import number, parameters_of
+from engine.parameters import parameters_of
 
 
 def clip_grad_norm(model: Any, max_norm: float) -> Any:

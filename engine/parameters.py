@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from engine.backend import FLOATS, Backend, backend_of
+from engine.checks import describe, number, switch
 from engine.errors import bad_input, bad_type
 
 
@@ -44,7 +43,7 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
     for place, owner in enumerate(models):
         if not all(isinstance(getattr(owner, dicts, None), Mapping) for dicts in ("params", "grads")):
             expected = "an object with dicts params and grads, or a list of these"
-            raise bad_type("model", expected, f"a {type(owner).__name__}")
+            raise bad_type("model", expected, describe(owner))
         for key, w in owner.params.items():
             name = key if owner is model else f"{place}.{key}"
             home = backend_of(w, f"params[{key!r}]")
@@ -97,17 +96,4 @@ class Switch(Number):
 
     def checked(self, value: Any) -> Any:
         """The value, which must be a bool."""
-        if not isinstance(value, bool):
-            raise bad_type(self.name, "True or False", repr(value))
-        return value
-
-
-def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf) -> float:
-    """The value as a Python float with ``low <= value < below``; anything else, NaN too, is an error."""
-    expected = f"a number >= {low:g}" + (f" and < {below:g}" if below < math.inf else "")
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        got = repr(value) if isinstance(value, str | bool) else f"a {type(value).__name__}"
-        raise bad_type(argument, expected, got)
-    if not low <= value < below:
-        raise bad_input(argument, expected, value)
-    return float(value)
+        return switch(self.name, value)

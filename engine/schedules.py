@@ -7,13 +7,12 @@ keeps no state, so a resumed run needs the step number and nothing else.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from engine.checks import integer, number
 from engine.errors import bad_input, bad_type
-from engine.parameters import number
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Schedule:
 
     def __call__(self, step: int) -> float:
         """The learning rate after `step` updates."""
-        return number("lr", self._rate(_count("step", step, 0)))
+        return number("lr", self._rate(integer("step", step, 0)))
 
     def _rate(self, step: int) -> float:
         raise NotImplementedError
@@ -73,7 +72,7 @@ class StepDecay(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set("step_size", _count("step_size", self.step_size, 1))
+        self._set("step_size", integer("step_size", self.step_size, 1))
         self._set("gamma", number("gamma", self.gamma))
 
     def _rate(self, step: int) -> float:
@@ -93,7 +92,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set("total_steps", _count("total_steps", self.total_steps, 1))
+        self._set("total_steps", integer("total_steps", self.total_steps, 1))
         self._set("min_lr", number("min_lr", self.min_lr))
 
     def _rate(self, step: int) -> float:
@@ -123,7 +122,7 @@ class Warmup(Schedule):
             raise bad_type("after", "a schedule", f"a {type(after).__name__}")
         self._set("lr", after(0))
         self._set("after", after)
-        self._set("steps", _count("steps", steps, 0))
+        self._set("steps", integer("steps", steps, 0))
         self._set("start_factor", number("start_factor", start_factor))
         if not 0.0 < self.start_factor <= 1.0:
             raise bad_input("start_factor", "a number > 0 and <= 1", start_factor)
@@ -181,28 +180,14 @@ def make_schedule(
     for option in sorted(given.keys() - {*needed, *optional, "total_steps"}):
         mend = " or ".join(f"use {other!r}" for other, (_, must, may) in NAMES.items() if option in must + may)
         raise bad_input(option, f"none with the schedule {name!r}", given[option], mend)
-    warmup_steps = _count("warmup_steps", warmup_steps, 0)
+    warmup_steps = integer("warmup_steps", warmup_steps, 0)
     if start_factor is not None and not warmup_steps:
         raise bad_input("start_factor", "none without a warm-up", start_factor, "give warmup_steps too")
     if "total_steps" in given:
-        given["total_steps"] = _count("total_steps", total_steps, 1) - warmup_steps
+        given["total_steps"] = integer("total_steps", total_steps, 1) - warmup_steps
         if given["total_steps"] < 1:
             raise bad_input("warmup_steps", f"fewer than the {total_steps} steps of the run", warmup_steps)
     main = kind(lr, **{option: value for option, value in given.items() if option in (*needed, *optional)})
     if not warmup_steps:
         return main
     return Warmup(main, warmup_steps) if start_factor is None else Warmup(main, warmup_steps, start_factor)
-
-
-def _count(argument: str, value: Any, minimum: int) -> int:
-    """The value as an int of at least `minimum`; a bool or a float is a wrong type."""
-    expected = f"an integer >= {minimum}"
-    if isinstance(value, bool):
-        raise bad_type(argument, expected, repr(value))
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise bad_type(argument, expected, repr(value)) from None
-    if count < minimum:
-        raise bad_input(argument, expected, count)
-    return count

@@ -1,9 +1,8 @@
 """Truncated backpropagation through time (Williams and Peng 1990), plain: rule 12.
 
 The parameters are held for the whole sequence, so the forward pass is one pass and does not depend on k1 or k2.
-Every k1
-steps the newest k1 losses go back through at most k2 steps, counted from the last step of their chunk; each loss counts
-once.
+Every k1 steps the newest k1 losses go back through at most k2 steps, counted from the last step of their chunk; each
+loss counts once.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from engine.errors import bad_input
-from engine.layers.base import Layer, check_size
+from engine.checks import describe, integer
+from engine.errors import bad_input, bad_type
+from engine.layers.base import Layer
 
 
 class TruncatedResult(NamedTuple):
@@ -57,11 +57,15 @@ def truncated_bptt(
     InputError
         if k2 < k1 (losses would be left out) or a layer is bidirectional.
     """
-    k1, k2 = check_size("k1", k1), check_size("k2", k2)
+    k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
     if k2 < k1:
         raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")
     y, last_state, tape = layer.forward(x, state)
-    value, dy = loss(y)
+    pair = loss(y)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise bad_type("loss", "a function that returns the pair (loss, dy)", f"one that returns {describe(pair)}")
+    value, dy = pair
+    layer.backend.require("dy of the loss", dy, dtype=y.dtype, shape=tuple(y.shape), axes="that of y")
     axis = 1 if layer.batch_first else 0
     steps = y.shape[axis]
     xp = layer.backend.xp

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Activations(NamedTuple):
     """The activation functions of one array library."""
@@ -20,6 +22,7 @@ class Activations(NamedTuple):
 def activations(xp: Any) -> Activations:
     """The activation functions over the array library `xp`."""
 
+    @np.errstate(under="ignore")  # exp of a large negative number is 0, as it should be
     def sigmoid(x: Any) -> Any:
         # e = exp(-|x|) cannot overflow.  e / (1 + e) keeps relative accuracy for negative x: sigmoid(-40) is 4.2e-18.
         positive = x.real >= 0
@@ -30,4 +33,8 @@ def activations(xp: Any) -> Activations:
         # asks "is it at most 0?" so that a NaN answers no and stays visible
         return xp.where(x.real <= 0, xp.zeros_like(x), x)
 
-    return Activations(sigmoid, xp.tanh, relu)
+    @np.errstate(under="ignore")
+    def tanh(x: Any) -> Any:
+        return xp.tanh(x)
+
+    return Activations(sigmoid, tanh, relu)

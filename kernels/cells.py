@@ -13,6 +13,7 @@ class Cell(NamedTuple):
     name : the name that kernel sets look it up by.
     gates : the names of its gate blocks, in the order in which they stand in the weights (rule 1).
     has_c : whether it carries a cell state c beside the hidden state h.
+    resets_before : whether the reset gate acts before the product with U_n (GRU, Cho et al. 2014).
     splits_n : whether the candidate's hidden part (U_n h + b_hn) has a gradient of its own (GRU, reset after).
     """
 
@@ -20,13 +21,14 @@ class Cell(NamedTuple):
     gates: tuple[str, ...]
     has_c: bool = False
     splits_n: bool = False
+    resets_before: bool = False
 
 
 RNN_TANH = Cell("rnn_tanh", ("h",))
 RNN_RELU = Cell("rnn_relu", ("h",))
 LSTM = Cell("lstm", ("i", "f", "g", "o"), has_c=True)
 GRU_AFTER = Cell("gru_after", ("r", "z", "n"), splits_n=True)
-GRU_BEFORE = Cell("gru_before", ("r", "z", "n"))
+GRU_BEFORE = Cell("gru_before", ("r", "z", "n"), resets_before=True)
 CELLS = {cell.name: cell for cell in (RNN_TANH, RNN_RELU, LSTM, GRU_AFTER, GRU_BEFORE)}
 
 
@@ -38,7 +40,8 @@ class Run(NamedTuple):
     h : (T+1, B, H) hidden states, slot 0 the initial one; a step past a row's end repeats the state before it.
     c : (T+1, B, H) cell states likewise; None unless the cell has them.  Needed for df and for tanh(c).
     gates : (T, B, G, H) activated gates, 0 past a row's end.  For an RNN the one block is the activation
-    itself. hidden_n : (T, B, H) U_n h_prev + b_hn, needed for dr; None unless the cell splits n.
+    itself.
+    hidden_n : (T, B, H) U_n h_prev + b_hn, needed for dr; None unless the cell splits n.
     """
 
     h: Any

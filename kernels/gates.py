@@ -13,9 +13,8 @@ c, h      cell state, hidden state; ``_prev`` marks the step before
 dv        gradient of the loss with respect to v
 
 ``sigmoid``, ``tanh`` and ``act`` are arguments, as each library has its own.  ``one`` is the number 1 in the arrays'
-own
-dtype: compiled code would widen float32 to float64 for a bare ``1.0``.  A backward line quotes the forward line that it
-reverses.
+own dtype: compiled code would widen float32 to float64 for a bare ``1.0``.  A backward line quotes the forward line
+that it reverses.
 """
 
 from __future__ import annotations
@@ -103,9 +102,9 @@ def gru_after_backward(dh: Any, r: Any, z: Any, n: Any, h_n: Any, h_prev: Any, o
     The candidate has two pre-activation gradients: da_n for the input side, dh_n = da_n * r for the hidden side.
     `dh_prev` is the direct part only; the time loop adds the part that comes through the recurrent product.
     """
-    dn = dh * (one - z)  # h = (1 - z) * n + z * h_prev
-    dz = dh * (h_prev - n)  # h = (1 - z) * n + z * h_prev
-    dh_prev = dh * z  # h = (1 - z) * n + z * h_prev
+    dn = dh * (one - z)  # h = (one - z) * n + z * h_prev
+    dz = dh * (h_prev - n)  # h = (one - z) * n + z * h_prev
+    dh_prev = dh * z  # h = (one - z) * n + z * h_prev
     da_n = dn * (one - n * n)  # n = tanh(x_n + r * h_n)
     dr = da_n * h_n  # n = tanh(x_n + r * h_n)
     dh_n = da_n * r  # n = tanh(x_n + r * h_n)
@@ -137,9 +136,9 @@ def gru_before_output_forward(a_n: Any, z: Any, h_prev: Any, tanh: Any, one: Any
 
 def gru_before_output_backward(dh: Any, z: Any, n: Any, h_prev: Any, one: Any) -> Any:
     """Reverse of `gru_before_output_forward`; `dh_prev` is the direct part only."""
-    dn = dh * (one - z)  # h = (1 - z) * n + z * h_prev
-    dz = dh * (h_prev - n)  # h = (1 - z) * n + z * h_prev
-    dh_prev = dh * z  # h = (1 - z) * n + z * h_prev
+    dn = dh * (one - z)  # h = (one - z) * n + z * h_prev
+    dz = dh * (h_prev - n)  # h = (one - z) * n + z * h_prev
+    dh_prev = dh * z  # h = (one - z) * n + z * h_prev
     da_n = dn * (one - n * n)  # n = tanh(a_n)
     da_z = dz * z * (one - z)  # z = sigmoid(a_z)
     return da_z, da_n, dh_prev

@@ -177,8 +177,16 @@ def _matmul(a, b):
 
 
 def _packed(a: Any) -> Any:
-    """The array itself if its rows or its columns lie next to each other, else a copy."""
-    return a if a.flags.c_contiguous or a.flags.f_contiguous else np.ascontiguousarray(a)
+    """The array itself if its rows or its columns lie next to each other, else a copy.
+
+    A read-only array is copied too: to Numba it is another type, for which it would compile once more.
+    """
+    return a if a.flags.writeable and (a.flags.c_contiguous or a.flags.f_contiguous) else np.array(a, order="C")
+
+
+def _rows(a: Any) -> Any:
+    """The array itself if it is writeable and its rows lie next to each other, else a copy."""
+    return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
 
 
 class NumbaKernels:
@@ -193,6 +201,7 @@ class NumbaKernels:
         """
         return _matmul(_packed(a), _packed(b))
 
+    @np.errstate(under="ignore")  # a vanishing product is 0
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         dtype, (B, H) = pre.dtype, h0.shape
@@ -204,10 +213,10 @@ class NumbaKernels:
             c[0] = c0
         gate = np.empty((T, B, G, H), dtype)
         hidden_n = np.empty((T if cell.splits_n else 0, B, H), dtype)
-        bias = np.zeros((G, H), dtype) if bias_hh is None else bias_hh.reshape(G, H)
+        bias = np.zeros((G, H), dtype) if bias_hh is None else _rows(bias_hh).reshape(G, H)
         _LOOPS[cell.name][0](
-            np.ascontiguousarray(pre).reshape(T, B, G, H),
-            np.ascontiguousarray(weight_hh),
+            _rows(pre).reshape(T, B, G, H),
+            _rows(weight_hh),
             bias,
             h,
             c,
@@ -218,6 +227,7 @@ class NumbaKernels:
         )
         return Run(h, c if cell.has_c else None, gate, hidden_n if cell.splits_n else None)
 
+    @np.errstate(under="ignore")  # a vanishing product is 0
     def backward(
         self,
         cell: Cell,
@@ -243,14 +253,14 @@ class NumbaKernels:
         dh_all = np.empty((T + 1 if trace else 0, B, H), dtype)
         dc_all = np.empty((T + 1 if trace and cell.has_c else 0, B, H), dtype)
         _LOOPS[cell.name][1](
-            none_of(run.h) if dy is None else np.ascontiguousarray(dy),
+            none_of(run.h) if dy is None else _rows(dy),
             dh,
             dc,
-            np.ascontiguousarray(weight_hh),
-            np.ascontiguousarray(run.gates),
-            none_of(run.h) if run.hidden_n is None else np.ascontiguousarray(run.hidden_n),
-            np.ascontiguousarray(run.h),
-            none_of(run.h) if run.c is None else np.ascontiguousarray(run.c),
+            _rows(weight_hh),
+            _rows(run.gates),
+            none_of(run.h) if run.hidden_n is None else _rows(run.hidden_n),
+            _rows(run.h),
+            none_of(run.h) if run.c is None else _rows(run.c),
             da,
             da_hidden,
             _row_lengths(lengths, T, B),
@@ -269,4 +279,4 @@ class NumbaKernels:
 
 
 def _row_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
-    return np.full(batch, steps, np.int64) if lengths is None else np.ascontiguousarray(lengths, dtype=np.int64)
+    return np.full(batch, steps, np.int64) if lengths is None else np.array(lengths, dtype=np.int64)

@@ -1,16 +1,15 @@
 """The big matrix products around a time loop.
 
 Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps,
-and
-every weight gradient, are single products over T*B rows and are hoisted out of the loop.  With the weights stored as
-(G*H, D), as PyTorch does, forward multiplies by the transpose and backward by the weights themselves.
+and every weight gradient, are single products over T*B rows and are hoisted out of the loop.  With the weights stored
+as (G*H, D), as PyTorch does, forward multiplies by the transpose and backward by the weights themselves.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kernels.cells import GRU_BEFORE, Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Run
 
 
 def project_forward(matmul: Any, x: Any, weight_ih: Any, bias_ih: Any) -> Any:
@@ -62,7 +61,7 @@ def recurrent_weight_backward(matmul: Any, xp: Any, cell: Cell, run: Run, adjoin
     steps, batch, blocks, hidden = da.shape
     rows = da.reshape(steps * batch, blocks * hidden)
     h_prev = run.h[:-1].reshape(steps * batch, hidden)
-    if cell is GRU_BEFORE:
+    if cell.resets_before:
         reset_h = run.gates[:, :, 0].reshape(steps * batch, hidden) * h_prev
         dweight = xp.concatenate(
             [

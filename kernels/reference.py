@@ -134,6 +134,7 @@ class ReferenceKernels:
         """Matrix product of two 2-d arrays."""
         return a @ b
 
+    @np.errstate(under="ignore")  # a vanishing product is 0
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         xp = self.xp
@@ -165,6 +166,7 @@ class ReferenceKernels:
                 hidden_n[t] = _select(xp, valid, hidden_new, 0)
         return Run(h, c, gate, hidden_n)
 
+    @np.errstate(under="ignore")  # a vanishing product is 0
     def backward(
         self,
         cell: Cell,

@@ -18,10 +18,8 @@ from engine import backend as backend_module
 def fresh_detection() -> Any:
     """Forget what was detected, before and after."""
     backend_module._reason.cache_clear()
-    backend_module._load.cache_clear()
     yield
     backend_module._reason.cache_clear()
-    backend_module._load.cache_clear()
 
 
 def fake_cupy(monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> None:
@@ -91,7 +89,7 @@ def test_unknown_names_list_the_known_ones() -> None:
         ),
         (
             lambda: engine.get_backend(3),  # type: ignore[arg-type]
-            "backend: expected a name or a Backend, got a int",
+            "backend: expected a name or a Backend, got 3",
         ),
     ]:
         with pytest.raises(engine.InputError) as caught:

@@ -141,7 +141,7 @@ def test_a_value_limit_beyond_float32_clips_nothing() -> None:
         (-1.0, InputError, "a number >= 0, got -1.0"),
         (np.nan, InputError, "a number >= 0, got nan"),
         ("1", InputTypeError, "a number >= 0, got '1'"),
-        (None, InputTypeError, "a number >= 0, got a NoneType"),
+        (None, InputTypeError, "a number >= 0, got None"),
         (True, InputTypeError, "a number >= 0, got True"),
     ],
 )
@@ -154,5 +154,5 @@ def test_bad_limits_are_refused(clip: Any, argument: str, value: Any, error: typ
 
 @pytest.mark.parametrize("clip", [engine.clip_grad_norm, engine.clip_grad_value])
 def test_what_is_no_model_is_refused(clip: Any) -> None:
-    with refused(InputTypeError, "model: expected an object with dicts params and grads", "got a str"):
+    with refused(InputTypeError, "model: expected an object with dicts params and grads", "got 'model'"):
         clip("model", 1.0)

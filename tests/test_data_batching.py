@@ -398,7 +398,7 @@ def test_window_refusals() -> None:
         windows(values, 1, part=range(0, 8, 2))
     with refused(InputTypeError, "values: expected a float array", "got dtype int64; convert it with .astype(float)"):
         windows(np.arange(12), 1)
-    with refused(InputTypeError, "values: expected a float array", "got list; load"):
+    with refused(InputTypeError, "values: expected a float array", "got a list; load"):
         windows([1.0, 2.0], 1)  # type: ignore[arg-type]
     with refused(InputError, "values: expected a float array (N,) or (N, C) on the host, got shape (1, 1, 9); give"):
         windows(np.zeros((1, 1, 9)), 1)

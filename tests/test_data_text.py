@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
+from engine.checks import fraction, integer
 from engine.data import Vocabulary, builtin_text, load_text, split
-from engine.data.checks import require_fraction, require_int
 from engine.errors import DataError, InputError, InputTypeError
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -236,13 +236,13 @@ def test_split_refuses_what_is_no_number(fraction: object) -> None:
 
 
 def test_shared_checks_take_numpy_numbers_and_refuse_the_rest() -> None:
-    assert require_int("n", np.int16(3), 1) == 3
-    assert type(require_int("n", np.int16(3), 1)) is int
-    assert require_fraction("f", np.float32(0.5), zero_allowed=False) == 0.5
+    assert integer("n", np.int16(3), 1) == 3
+    assert type(integer("n", np.int16(3), 1)) is int
+    assert fraction("f", np.float32(0.5), zero_allowed=False) == 0.5
     for wrong in (True, np.True_, 2.0, "2", None):
         with refused(InputTypeError, "n: expected an integer >= 1, got "):
-            require_int("n", wrong, 1)
+            integer("n", wrong, 1)
     with refused(InputError, "n: expected an integer >= 1, got 0; mend"):
-        require_int("n", 0, 1, "mend")
+        integer("n", 0, 1, "mend")
     with refused(InputError, "f: expected a fraction > 0 and < 1, got 0.0"):
-        require_fraction("f", 0.0, zero_allowed=False)
+        fraction("f", 0.0, zero_allowed=False)

@@ -51,6 +51,15 @@ def test_it_leaves_the_layer_alone_and_checks_zeros_where_no_state_is_given() ->
         assert (layer.grads[name] == 0).all()
 
 
+def test_what_stands_in_a_pad_does_not_matter() -> None:
+    layer = build("gru_after", 2, 3)
+    x, state, _, _ = random_arguments(layer, 4, 2)
+    x[2:, 1] = np.nan
+    assert engine.gradcheck(layer, x, state, lengths=[4, 2]).passed
+    x[1, 1] = np.nan
+    assert engine.gradcheck(layer, x, state, lengths=[4, 2]).verdict == "non-finite"
+
+
 def test_float32_backward_is_checked_against_float64_differences() -> None:
     layer = build("gru_after", 3, 4, dtype="float32", backend="numpy:numba")
     x, state, _, _ = random_arguments(layer, 5, 2)
@@ -172,11 +181,15 @@ def test_own_functions_in_the_course_convention() -> None:
 
 def test_bad_arguments_are_named() -> None:
     layer = build("lstm", 2, 3)
+    with pytest.raises(engine.InputTypeError, match="layer: expected a layer of engine, got 'abc'"):
+        engine.gradcheck("abc", np.ones((2, 2, 2)))  # type: ignore[arg-type]
+    with pytest.raises(engine.InputError, match="backward: expected a gradient for input 0, got None"):
+        engine.check_gradients(lambda x: (x, None), lambda d, c: None, [np.ones(3)])
     with pytest.raises(engine.InputError, match="method: expected one of 'central', got 'magic'"):
         engine.gradcheck(layer, np.ones((2, 2, 2)), method="magic")
     with pytest.raises(engine.InputError, match="backward: expected 1 gradients, one for each input, got 2"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: (d, d), [np.ones(3)])
     with pytest.raises(engine.InputError, match=r"inputs\[0\]: expected float64, got float32"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.ones(3, np.float32)])
-    with pytest.raises(engine.InputError, match="inputs: expected at least one array, got none"):
+    with pytest.raises(engine.InputError, match="inputs: expected at least one float64 array, got none"):
         engine.check_gradients(lambda: (0, None), lambda d, c: d, [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import numpy as np
@@ -122,6 +124,19 @@ def test_dropout_layer(variational: bool, batch_first: bool) -> None:
     assert layer.call_counter == 1
 
 
+def test_dropout_lets_nothing_out_of_a_pad() -> None:
+    layer = engine.Dropout(0.3, **F64)
+    x, dy = np.random.default_rng(0).normal(size=(2, 4, 3, 5))
+    lengths = np.array([4, 0, 2])
+    pads = np.arange(4)[:, None] >= lengths
+    x[pads], dy[pads] = np.nan, np.inf
+    y, _, tape = layer.forward(x, lengths=lengths)
+    dx, _ = layer.backward(tape, dy)
+    for values in (y, dx, layer.predict(x, lengths=lengths)[0]):
+        assert (values[pads] == 0).all()
+        assert np.isfinite(values).all()
+
+
 def test_dropout_of_everything_gives_zeros_even_of_infinity() -> None:
     layer = engine.Dropout(1.0, **F64)
     x = np.full((2, 3, 4), np.inf)
@@ -196,7 +211,7 @@ def test_sequential_refuses_what_does_not_belong_together() -> None:
         engine.Sequential(layer, layer)
     with pytest.raises(engine.InputError, match=r"layer 1: expected backend numpy:\w+ and dtype float32, got"):
         engine.Sequential(layer, engine.Linear(3, 3, dtype="float64"))
-    with pytest.raises(engine.InputTypeError, match="layer 0: expected a layer of engine, got a str"):
+    with pytest.raises(engine.InputTypeError, match="layer 0: expected a layer of engine, got 'Linear'"):
         engine.Sequential("Linear")  # type: ignore[arg-type]
     with pytest.raises(engine.InputError, match="layers: expected at least one layer, got none"):
         engine.Sequential()
@@ -206,21 +221,77 @@ def test_sequential_refuses_what_does_not_belong_together() -> None:
         layer.forward(np.ones((2, 3), np.float32), np.ones(2))
 
 
+def test_layers_without_a_layout_follow_their_neighbours() -> None:
+    lengths = [4, 0, 2]
+    ids = np.random.default_rng(0).integers(0, 7, (3, 4))
+    outputs = []
+    for batch_first in (True, False):
+        seq = engine.Sequential(
+            engine.Embedding(7, 3, **F64),
+            engine.Dropout(0.4, **F64),
+            engine.GRU(3, 5, batch_first=batch_first, **F64),
+            engine.Sequential(engine.Linear(5, 2, **F64)),
+        )
+        assert seq.batch_first == batch_first
+        assert all(layer.batch_first == batch_first for layer in seq.layers)
+        y, _, tape = seq.forward(ids if batch_first else ids.T, lengths=lengths)
+        seq.backward(tape, y)
+        outputs.append((y if batch_first else y.swapaxes(0, 1), seq.grads["0.weight"].copy()))
+    for one, other in zip(*outputs, strict=True):
+        assert distance(one, other) <= 1e-14
+    with pytest.raises(engine.InputError, match="batch_first: expected one layout for all layers, got"):
+        engine.Sequential(engine.GRU(3, 5, batch_first=True), engine.Linear(5, 2, batch_first=False))
+
+
+def test_a_layer_belongs_to_one_sequential_at_a_time() -> None:
+    layer = engine.Linear(3, 3)
+    first = engine.Sequential(layer)
+    with pytest.raises(engine.InputError, match=r"layer 0: expected a layer of no other Sequential.*use layer\.to\(\)"):
+        engine.Sequential(layer)
+    engine.Sequential(layer.to())
+    del first
+    engine.Sequential(layer)
+
+
+def test_a_refused_backward_adds_nothing() -> None:
+    seq = engine.Sequential(engine.Linear(3, 4, **F64), engine.Linear(4, 2, **F64))
+    y, _, tape = seq.forward(np.ones((5, 3)))
+    seq.params["0.weight"][1, 1] += 1
+    with pytest.raises(engine.EngineError, match="tape: expected parameters as they were"):
+        seq.backward(tape, y)
+    assert all((grad == 0).all() for grad in seq.grads.values())
+
+
 # -- loading, saving, moving -------------------------------------------------------------------------------------------
 
 
 def test_a_moved_copy_is_equal_and_separate() -> None:
     seq = model()
     seq.forward(np.zeros((2, 2), np.int64))
-    copy = seq.to(backend="numpy:numba", dtype="float32")
-    assert copy.backend.spec == "numpy:numba"
-    assert copy.dtype == np.float32
-    assert copy.call_counters() == seq.call_counters()
-    assert copy.config() == seq.config()
+    moved = seq.to(backend="numpy:numba", dtype="float32")
+    assert moved.backend.spec == "numpy:numba"
+    assert moved.dtype == np.float32
+    assert moved.call_counters() == seq.call_counters()
+    assert moved.config() == seq.config()
     for name, value in seq.params.items():
-        np.testing.assert_array_equal(copy.params[name], value.astype(np.float32))
-    copy.params["0.weight"][...] = 0
+        np.testing.assert_array_equal(moved.params[name], value.astype(np.float32))
+    moved.params["0.weight"][...] = 0
     assert (seq.params["0.weight"] != 0).all()
+
+
+def test_copies_and_pickles_are_layers_of_their_own() -> None:
+    seq = model()
+    ids = np.random.default_rng(0).integers(0, 7, (4, 2))
+    y, _, tape = seq.forward(ids, training=False)
+    for other in (copy.deepcopy(seq), pickle.loads(pickle.dumps(seq))):
+        assert other.backend is seq.backend
+        np.testing.assert_array_equal(other.predict(ids)[0], y)
+        with pytest.raises(engine.InputError, match="tape: expected a tape of this layer, got a tape of another"):
+            other.backward(tape, y)
+        other.params["0.weight"][...] = 0
+    before = copy.deepcopy(engine.GRU(2, 3, reset_after=False, **F64))
+    assert engine.gradcheck(before, np.random.default_rng(0).normal(size=(3, 2, 2))).passed
+    seq.backward(tape, y)
 
 
 def test_a_description_builds_the_same_model() -> None:

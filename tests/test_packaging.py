@@ -28,6 +28,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FLOORS = {
     "kernels": 0,
     "engine.errors": 1,
+    "engine.checks": 1,
     "engine.philox": 1,
     "engine.backend": 1,
     "engine.layers": 2,

@@ -253,12 +253,15 @@ def test_two_forwards_before_a_backward_and_scribbling_on_x_and_y(kind: str, ker
 
 
 def test_backward_after_a_change_of_the_parameters_is_an_error() -> None:
-    for change in ("load", "in place", "step"):
+    for change in ("load", "in place", "swap", "step"):
         layer = build("gru_after", 2, 3)
         x, state, dy, dstate = random_arguments(layer, 3, 2)
         _, _, tape = layer.forward(x, state)
         if change == "load":
-            layer.load_state_dict(layer.state_dict())
+            layer.load_state_dict({name: value + 0.1 for name, value in layer.state_dict().items()})
+        elif change == "swap":
+            weight = layer.params["weight_hh_l0"]
+            weight[[0, 1]] = weight[[1, 0]]
         elif change == "in place":
             layer.params["weight_hh_l0"][2, 1] += 1e-9
         else:
@@ -347,6 +350,17 @@ def test_variational_dropout_draws_one_mask_a_sequence() -> None:
     assert all(np.array_equal(mask[0], step) for step in mask)
 
 
+def test_an_infinite_unit_that_is_dropped_is_zero() -> None:
+    layer = build("rnn_relu", 2, 3, 2, dropout=1.0)
+    x, state, dy, _ = random_arguments(layer, 1, 2)
+    layer.params["bias_ih_l0"][...] = np.inf
+    y, _, tape = layer.forward(x, state)
+    assert np.isfinite(y).all()
+    assert (tape.layers[1][0].x == 0).all()
+    dx, _ = layer.backward(tape, dy)
+    assert (dx == 0).all()
+
+
 # -- first values (rule 4) -------------------------------------------------------------------------------------------
 
 
@@ -372,15 +386,17 @@ def test_weights_start_uniform_and_the_forget_gate_open() -> None:
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 x32 = np.ones((4, 3, 2), np.float32)
+masked = np.ma.MaskedArray(x32)
 REFUSED = [
     ("x", {"x": np.ones((4, 2), np.float32)}, "x: expected shape (any, any, 2) (T, B, D), got shape (4, 2)"),
     ("x", {"x": np.ones((4, 3, 5), np.float32)}, "x: expected shape (any, any, 2) (T, B, D), got shape (4, 3, 5)"),
     ("x", {"x": np.ones((4, 3, 2))}, "x: expected dtype float32, got dtype float64; use x.astype('float32')"),
     ("x", {"x": np.ones((4, 3, 2), np.int64)}, "x: expected dtype float32, got dtype int64"),
     ("x", {"x": x32.astype(object)}, "x: expected dtype float32, got dtype object"),
-    ("x", {"x": x32.tolist()}, "x: expected a numpy array, got a list; convert it with numpy.asarray()"),
+    ("x", {"x": x32.tolist()}, "x: expected a numpy array, got a list; convert it with engine.get_backend('numpy')"),
+    ("x", {"x": masked}, "x: expected a numpy array, got a numpy.MaskedArray"),
     ("x", {"x": np.ones((0, 3, 2), np.float32)}, "x: expected at least one time step and one row, got T = 0, B = 3"),
-    ("state", {"state": np.ones((1, 3, 4), np.float32)}, "state: expected a pair (h, c), got a ndarray"),
+    ("state", {"state": np.ones((1, 3, 4), np.float32)}, "state: expected a pair (h, c), got a numpy.ndarray"),
     ("state", {"state": (np.ones((1, 3, 4), np.float32),)}, "state: expected a pair (h, c), got a tuple of 1"),
     (
         "batch",
@@ -418,7 +434,9 @@ def test_bad_gradients_and_foreign_tapes_are_refused() -> None:
         layer.backward(tape, y, (state[0], state[1][:, :, :2]))
     with pytest.raises(engine.InputError, match="tape: expected a tape of this layer, got a tape of another layer"):
         other.backward(tape, y)
-    with pytest.raises(engine.InputTypeError, match="tape: expected the tape that this layer's forward returned"):
+    with pytest.raises(
+        engine.InputTypeError, match=r"tape: expected what this layer's forward returned \(RecurrentTape\), got a numpy"
+    ):
         layer.backward(y, tape)
 
 
@@ -433,9 +451,14 @@ def test_bad_gradients_and_foreign_tapes_are_refused() -> None:
         (lambda: engine.GRU(2, 4, 0), "num_layers: expected an integer >= 1, got 0"),
         (lambda: engine.GRU(2, 4, dropout=1.5), "dropout: expected a probability in 0..1, got 1.5"),
         (lambda: engine.RNN(2, 4, nonlinearity="sigmoid"), "nonlinearity: expected 'tanh' or 'relu', got 'sigmoid'"),
+        (lambda: engine.RNN(2, 4, dtype=None), "dtype: expected 'float32' or 'float64', got None"),
+        (lambda: engine.RNN(2, 4, bidirectional="no"), "bidirectional: expected True or False, got 'no'"),
+        (lambda: engine.RNN(2, 4, dropout=True), "dropout: expected a probability in 0..1, got True"),
+        (lambda: engine.LSTM(2, 4, forget_bias=np.nan), "forget_bias: expected a finite number, got nan"),
+        (lambda: engine.LSTM(2, 4, hidden=3), "options: expected some of num_layers, bias, batch_first"),
         (lambda: engine.RNN(2, 4, dtype="float16"), "dtype: expected 'float32' or 'float64', got 'float16'"),
         (lambda: engine.RNN(2, 4, dtype="int32"), "dtype: expected 'float32' or 'float64', got 'int32'"),
-        (lambda: engine.RNN(2, 4, seed=-1), "seed: expected None or an integer >= 0, got -1"),
+        (lambda: engine.RNN(2, 4, seed=-1), "seed: expected an integer >= 0, got -1"),
         (lambda: engine.RNN(2, 4, backend="jax"), "backend: expected one of 'numpy', 'cupy', got 'jax'"),
         (lambda: engine.RNN(2, 4, backend="numpy:cuda"), "kernels: expected one of 'numba', 'reference' for numpy"),
     ],

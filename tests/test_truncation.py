@@ -111,6 +111,20 @@ def test_a_whole_model_is_truncated_layer_by_layer(batch_first: bool) -> None:
     assert distance(gradients[0]["1.weight_hh_l0"], seq.grads["1.weight_hh_l0"]) > 1e-4
 
 
+def test_a_loss_that_returns_something_else_is_refused() -> None:
+    layer = build("lstm", 2, 3)
+    x, state, _, _ = random_arguments(layer, 5, 2)
+    answers: list[tuple[Any, str]] = [
+        (lambda y: 0.0, "loss: expected a function that returns the pair (loss, dy), got one that returns 0.0"),
+        (lambda y: (0.0, y.astype(np.float32)), "dy of the loss: expected dtype float64, got dtype float32"),
+        (lambda y: (0.0, y[:, :1]), "dy of the loss: expected shape (5, 2, 3) that of y, got shape (5, 1, 3)"),
+    ]
+    for loss, message in answers:
+        with pytest.raises(engine.InputError) as caught:
+            engine.truncated_bptt(layer, x, loss, 2, 4, state)
+        assert str(caught.value).startswith(message)
+
+
 def test_bad_spans_and_directions_are_refused() -> None:
     layer = build("lstm", 2, 3)
     x, state, target, _ = random_arguments(layer, 5, 2)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend import Backend, backend_of
+from engine.backend import Backend, backend_of, check_dtype
 from engine.checking.numeric import central_differences, random_cotangents, roundoff_of
 from engine.checking.report import Report, Row, compare
+from engine.checks import describe, number
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
@@ -27,7 +28,7 @@ def gradcheck(
     method: str = "central",
     seed: int = 0,
     tol: float | None = None,
-    dtype: str = "float64",
+    dtype: Any = "float64",
 ) -> Report:
     """Check every gradient of a layer: parameters, input, initial state.
 
@@ -49,9 +50,10 @@ def gradcheck(
         ``.passed``, ``.verdict``, ``.worst``; ``print(report)`` shows a table.
     """
     _check_method(method)
-    if dtype not in TOLERANCE:
-        raise bad_type("dtype", "'float64' or 'float32'", repr(dtype))
-    tol = TOLERANCE[dtype] if tol is None else float(tol)
+    if not isinstance(layer, Layer):
+        raise bad_type("layer", "a layer of engine", describe(layer), "for functions of your own, use check_gradients")
+    dtype = check_dtype(dtype).name
+    tol = TOLERANCE[dtype] if tol is None else number("tol", tol)
     backend = layer.backend
     exact = layer.to(dtype="float64")
     counters = exact.call_counters()
@@ -88,7 +90,7 @@ def gradcheck(
         row(name, checked.grads[name], param, _gates_of(exact, name))
     if dx is not None:
         row("x", dx, x64, time_axis=(1 if layer.batch_first else 0) if x64.ndim > 2 else None)
-    for name, analytic, array in zip(_state_names(last), _leaves(dstate), _leaves(state64), strict=True):
+    for name, analytic, array in zip(_state_names(exact, last), _leaves(dstate), _leaves(state64), strict=True):
         row(name, analytic, array)
     return Report(tuple(rows), tol, method)
 
@@ -116,19 +118,21 @@ def check_gradients(
         its tensors are called ``input 0``, ``input 1``, ...
     """
     _check_method(method)
-    tol = TOLERANCE["float64"] if tol is None else float(tol)
-    if not inputs:
-        raise bad_input("inputs", "at least one array", "none")
-    backend = backend_of(inputs[0], "inputs[0]")
-    arrays = [array.copy() for array in inputs]
+    tol = TOLERANCE["float64"] if tol is None else number("tol", tol)
+    floats = [value for value in inputs if getattr(getattr(value, "dtype", None), "kind", "") == "f"]
+    if not floats:
+        raise bad_input("inputs", "at least one float64 array", "none", "there is nothing to check")
+    backend = backend_of(floats[0], "inputs")
+    arrays = [value.copy() if backend.is_array(value) else value for value in inputs]
     for position, array in enumerate(arrays):
-        if array.dtype.kind == "f" and array.dtype != np.float64:
+        if getattr(getattr(array, "dtype", None), "kind", "") == "f" and array.dtype != np.float64:
             raise bad_type(f"inputs[{position}]", "float64", str(array.dtype), "differences need the digits")
 
     def evaluate() -> list[Any]:
-        return _leaves(forward(*arrays)[0])
+        return [backend.xp.asarray(leaf) for leaf in _leaves(forward(*arrays)[0])]
 
     out, cache = forward(*arrays)
+    out = _map(backend.xp.asarray, out)
     cotangents = random_cotangents(seed, _leaves(out), backend)
     roundoff = roundoff_of(_leaves(out), cotangents)
     weights = iter(cotangents)
@@ -138,7 +142,10 @@ def check_gradients(
         raise bad_input("backward", f"{len(arrays)} gradients, one for each input", f"{len(gradients)}")
     rows: list[Row] = []
     for position, (array, analytic) in enumerate(zip(arrays, gradients, strict=True)):
-        if array.dtype.kind == "f":
+        if getattr(getattr(array, "dtype", None), "kind", "") == "f":
+            if analytic is None:
+                raise bad_type("backward", f"a gradient for input {position}", "None", "only integer inputs have none")
+            analytic = backend.xp.asarray(analytic)
             numeric = central_differences(evaluate, array, cotangents, backend)
             rows.append(compare(f"input {position}", backend.to_host(analytic), numeric, tol, roundoff=roundoff))
     return Report(tuple(rows), tol, method)
@@ -173,13 +180,14 @@ def _leaves(value: Any) -> list[Any]:
     return [] if value is None else [value]
 
 
-def _state_names(state: Any) -> list[str]:
-    """``h0``, ``c0`` for a layer's state; with the layer's number in front for a Sequential's."""
-    if not isinstance(state, (tuple, list)):
-        return [] if state is None else ["h0"]
-    if all(not isinstance(part, (tuple, list)) and part is not None for part in state) and len(state) == 2:
-        return ["h0", "c0"]
-    return [f"{index}.{name}" for index, part in enumerate(state) for name in _state_names(part)]
+def _state_names(layer: Layer, state: Any, prefix: str = "") -> list[str]:
+    """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
+    if state is None:
+        return []
+    if isinstance(layer, Sequential):
+        pairs = enumerate(zip(layer.layers, state, strict=True))
+        return [name for k, (part, own) in pairs for name in _state_names(part, own, f"{prefix}{k}.")]
+    return [prefix + name for name in (("h0", "c0") if isinstance(state, (tuple, list)) else ("h0",))]
 
 
 def _gates_of(layer: Layer, name: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,8 +39,9 @@ def central_differences(
     assert flat.base is not None or flat is array, "the array must be contiguous to be perturbed in place"
     gradient = np.zeros(array.size)
     for index, value in enumerate(backend.to_host(array).reshape(-1).tolist()):
-        step = STEP * max(1.0, abs(value))
-        above, below = value + step, value - step
+        base = value if math.isfinite(value) else 0.0  # a NaN in a pad: whatever stands there must not matter
+        step = STEP * max(1.0, abs(base))
+        above, below = base + step, base - step
         flat[index] = above
         high = [output.copy() for output in evaluate()]
         flat[index] = below

@@ -68,7 +68,7 @@ class Report:
 
     @property
     def worst(self) -> Departure:
-        """The farthest entry of all; of those with a time step, the largest t, which backward meets first."""
+        """The entry that lies farthest from its numerical value, of all tensors."""
         return max((row.worst for row in self.rows), key=lambda d: np.inf if np.isnan(d.error) else d.error)
 
     def __str__(self) -> str:

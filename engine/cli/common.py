@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
-backend_option = click.option(
-    "--backend",
-    default="numpy",
-    show_default=True,
-    metavar="NAME",
-    help="numpy, cupy, or with kernels: numpy:reference.",
-)
+_BACKENDS = "numpy, cupy, or with kernels: numpy:reference."
+
+backend_option = click.option("--backend", default="numpy", show_default=True, metavar="NAME", help=_BACKENDS)
+own_backend_option = click.option("--backend", metavar="NAME", help=f"{_BACKENDS} [the one that it was trained on]")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import backend_option, json_option, print_json
+from engine.cli.common import json_option, own_backend_option, print_json
 
 if TYPE_CHECKING:
     from engine.training import Checkpoint, TrainConfig
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
-@backend_option
+@own_backend_option
 @json_option
-def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str, as_json: bool) -> None:
+def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str | None, as_json: bool) -> None:
     """Measure the model of RUN, a run's directory or a checkpoint file [default: runs/text].
 
     A character model is measured on the validation part of its own text, or on the whole of other FILEs: bits per
@@ -47,13 +47,14 @@ def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str,
         click.echo(f"over {result['characters']:,} characters of {result['text']}, with {path}")
 
 
-def _language(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str) -> dict[str, Any]:
-    import engine
+def _language(
+    checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str | None
+) -> dict[str, Any]:
     from engine.data import split
     from engine.data.checks import bad_data
     from engine.training import load_model
     from engine.training.language_model import mean_loss, read_text
-    from engine.training.session import vocabulary_of
+    from engine.training.session import backend_for, vocabulary_of
     from engine.training.task import fingerprint
 
     vocabulary = vocabulary_of(checkpoint)
@@ -67,7 +68,7 @@ def _language(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...
     if len(text) < 2:
         raise bad_data(source, "at least 2 characters", len(text), "give more text")
     ids = vocabulary.encode(text, source)
-    loss = mean_loss(load_model(checkpoint, engine.get_backend(backend)), ids)
+    loss = mean_loss(load_model(checkpoint, backend_for(checkpoint, backend)), ids)
     perplexity = math.exp(min(loss, 700.0))
     return {
         "text": source,
@@ -78,20 +79,21 @@ def _language(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...
     }
 
 
-def _forecaster(checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str) -> dict[str, Any]:
+def _forecaster(
+    checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str | None
+) -> dict[str, Any]:
     from dataclasses import replace
 
-    import engine
     from engine.data.checks import bad_data
     from engine.errors import bad_input
     from engine.training.forecaster import Forecaster
-    from engine.training.session import score_forecasts
+    from engine.training.session import backend_for, score_forecasts
     from engine.training.task import load_weights
 
     if len(files) > 1:
         raise bad_input("FILE", "one series", f"{len(files)} files", "name one")
     config = replace(config, data=files[0] if files else config.data)
-    job = Forecaster(config, engine.get_backend(backend))
+    job = Forecaster(config, backend_for(checkpoint, backend))
     if not files and job.fingerprint != checkpoint.meta.get("data"):
         expected = f"the series that {checkpoint.path} was trained on"
         raise bad_data(str(config.data), expected, "another", "name the file to measure on")

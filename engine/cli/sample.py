@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from engine.cli.common import backend_option, json_option, print_json
+from engine.cli.common import json_option, own_backend_option, print_json
 
 
 @click.command(short_help="Let a trained character model write.")
@@ -19,7 +19,7 @@ from engine.cli.common import backend_option, json_option, print_json
 @click.option("--top-k", default=0, show_default=True, help="Draw among so many of the likeliest; 0: among all.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same text.")
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
-@backend_option
+@own_backend_option
 @json_option
 def sample(
     run: Path,
@@ -29,19 +29,18 @@ def sample(
     top_k: int,
     seed: int,
     which: str | None,
-    backend: str,
+    backend: str | None,
     as_json: bool,
 ) -> None:
     """Write text with the model of RUN, a run's directory or a checkpoint file [default: runs/text]."""
-    import engine
     from engine.training import checkpoint_in, load_model, read_checkpoint
     from engine.training import sample as draw
-    from engine.training.session import vocabulary_of
+    from engine.training.session import backend_for, vocabulary_of
 
     path = checkpoint_in(run, which)
     checkpoint = read_checkpoint(path)
     vocabulary = vocabulary_of(checkpoint)
-    model = load_model(checkpoint, engine.get_backend(backend))
+    model = load_model(checkpoint, backend_for(checkpoint, backend))
     characters = draw(model, vocabulary, length, prompt=prompt, temperature=temperature, top_k=top_k, seed=seed)
     if as_json:
         text = "".join(characters)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data, require_int
+from engine.checks import integer
+from engine.data.checks import bad_data
 from engine.data.windowing import Windows
 from engine.errors import bad_input
 
@@ -54,7 +55,7 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
     DataError
         A window has less than one season before it.
     """
-    period = require_int("season", season, 1)
+    period = integer("season", season, 1)
     earliest = int(source.origins.min(initial=period))
     if earliest < period:
         mend = "lower season, or score on a later part"

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import require_ids, require_int
+from engine.checks import integer
+from engine.data.checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
 
 
@@ -49,8 +50,8 @@ class ContiguousBatches:
 
     def __init__(self, ids: Any, batch_size: int, steps: int, *, allow_short: bool = False) -> None:
         stream = require_ids("ids", ids)
-        self.batch_size = require_int("batch_size", batch_size, 1)
-        self.steps = require_int("steps", steps, 1)
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.steps = integer("steps", steps, 1)
         if stream.dtype != np.int32 and stream.size and int(stream.max()) > np.iinfo(np.int32).max:
             raise bad_input("ids", "ids that fit in int32", int(stream.max()), "check the vocabulary")
         self._ids = stream.astype(np.int32, copy=False)
@@ -74,7 +75,7 @@ class ContiguousBatches:
 
     def batch(self, index: int) -> TextBatch:
         """Return batch `index`, 0 .. len(self) - 1: fresh arrays (T, B), T = `steps` except perhaps in the last."""
-        number = require_int("index", index, 0)
+        number = integer("index", index, 0)
         if number >= len(self):
             raise bad_input("index", f"a batch number in 0..{len(self) - 1}", number, "start over at 0 after the last")
         start = number * self.steps
@@ -110,9 +111,9 @@ def shuffled_order(count: int, seed: int, epoch: int, purpose: int = 0) -> NDArr
     It ranks raw words of NumPy's PCG64: that stream is fixed for all NumPy versions, which `Generator.permutation` is
     not. `purpose` keeps apart orders that are drawn for different things in one epoch.
     """
-    number = require_int("count", count, 0)
-    key = (require_int("epoch", epoch, 0), require_int("purpose", purpose, 0))
-    source = np.random.SeedSequence(require_int("seed", seed, 0), spawn_key=key)
+    number = integer("count", count, 0)
+    key = (integer("epoch", epoch, 0), integer("purpose", purpose, 0))
+    source = np.random.SeedSequence(integer("seed", seed, 0), spawn_key=key)
     words = np.random.PCG64(source).random_raw(number)
     return np.argsort(words, kind="stable").astype(np.int64, copy=False)
 
@@ -141,8 +142,8 @@ def bucket_by_length(
         Every sequence is in exactly one of them.
     """
     sizes = require_ids("lengths", lengths)
-    size = require_int("batch_size", batch_size, 1)
-    width = require_int("bucket_width", bucket_width, 1)
+    size = integer("batch_size", batch_size, 1)
+    width = integer("bucket_width", bucket_width, 1)
     if (sizes < 0).any():
         index = int(np.argmax(sizes < 0))
         raise bad_input(

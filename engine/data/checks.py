@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checks import describe
 from engine.errors import DataError, bad_input, bad_type
 
 
@@ -17,37 +16,12 @@ def bad_data(source: object, expected: str, got: object, mend: str = "") -> Data
     return DataError(str(bad_input(str(source), expected, got, mend)))
 
 
-def require_int(argument: str, value: Any, minimum: int, mend: str = "") -> int:
-    """Return `value` as an int of at least `minimum`; a bool or a float is a wrong type, not a number of things."""
-    if isinstance(value, bool | np.bool_):
-        raise bad_type(argument, f"an integer >= {minimum}", repr(value), mend)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise bad_type(argument, f"an integer >= {minimum}", _describe(value), mend) from None
-    if number < minimum:
-        raise bad_input(argument, f"an integer >= {minimum}", number, mend)
-    return number
-
-
-def require_fraction(argument: str, value: Any, *, zero_allowed: bool) -> float:
-    """Return `value` as a float in (0, 1), or in [0, 1) where zero is allowed."""
-    expected = f"a fraction {'>= 0' if zero_allowed else '> 0'} and < 1"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise bad_type(argument, expected, _describe(value), "give a number such as 0.1")
-    number = float(value)
-    # Written so that NaN fails.
-    if not (number < 1.0 and (number > 0.0 or (zero_allowed and number == 0.0))):
-        raise bad_input(argument, expected, value, "give a number such as 0.1")
-    return number
-
-
 def require_ids(argument: str, ids: Any) -> NDArray[np.integer[Any]]:
     """Return `ids` (n,) as a host array of integers; an empty list is an empty array of int32."""
     array = np.asarray(ids) if isinstance(ids, list | tuple | range) else ids
     expected = "a one-dimensional array of integers on the host"
     if not isinstance(array, np.ndarray):
-        raise bad_type(argument, expected, _describe(ids), "pass a NumPy array or a list")
+        raise bad_type(argument, expected, describe(ids), "pass a NumPy array or a list")
     if array.ndim != 1:
         raise bad_input(argument, expected, f"shape {array.shape}", "flatten it first")
     if array.size == 0 and not isinstance(ids, np.ndarray):
@@ -61,7 +35,7 @@ def require_matrix(argument: str, values: Any) -> NDArray[np.float64]:
     """Return `values` (N, C), or (N,) as one column, as a new float64 array (N, C)."""
     expected = "a float array (N,) or (N, C) on the host"
     if not isinstance(values, np.ndarray):
-        raise bad_type(argument, expected, _describe(values), "load it with load_series, or make it a NumPy array")
+        raise bad_type(argument, expected, describe(values), "load it with load_series, or make it a NumPy array")
     if values.dtype.kind != "f":
         raise bad_type(argument, expected, f"dtype {values.dtype}", "convert it with .astype(float)")
     if values.ndim not in (1, 2):
@@ -77,7 +51,3 @@ def require_finite(argument: str, values: NDArray[np.float64], first_row: int = 
         mend = 'fill the gaps first, for example with load_series(..., missing="interpolate")'
         where = f"{values[row, column]} at row {row + first_row}, column {column}"
         raise bad_data(argument, "finite numbers", where, mend)
-
-
-def _describe(value: object) -> str:
-    return repr(value) if isinstance(value, str | int | float) or value is None else type(value).__name__

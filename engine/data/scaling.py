@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data, require_finite, require_int, require_matrix
+from engine.checks import integer
+from engine.data.checks import bad_data, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
 
 _Floats = NDArray[np.float64]
@@ -73,7 +74,7 @@ class Scaler:
     def inverse_column(self, values: NDArray[Any], column: int) -> _Floats:
         """Return scaled `values` of any shape, all of one column (a forecast), in their own unit again."""
         offset, scale = self._fitted()
-        place = require_int("column", column, 0)
+        place = integer("column", column, 0)
         if place >= len(offset):
             raise bad_input("column", f"an integer in 0..{len(offset) - 1}", place, "count the columns from 0")
         return _floats(values) * scale[place] + offset[place]

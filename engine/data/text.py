@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data, require_fraction, require_ids
+from engine.checks import fraction
+from engine.data.checks import bad_data, require_ids
 from engine.data.files import decode_text, read_bytes
 from engine.errors import bad_input, bad_type
 
@@ -88,11 +89,11 @@ def split(ids: Stream, validation_fraction: float) -> tuple[Stream, Stream]:
     -------
     training, validation : slices (views) of `ids`; together they are all of it.
     """
-    fraction = require_fraction("validation_fraction", validation_fraction, zero_allowed=True)
+    share = fraction("validation_fraction", validation_fraction, zero_allowed=True)
     size = len(ids)
-    held_out = round(size * fraction)
-    if fraction > 0 and not 0 < held_out < size:
-        expected = f"enough text that both parts of a split at {fraction:g} get something"
+    held_out = round(size * share)
+    if share > 0 and not 0 < held_out < size:
+        expected = f"enough text that both parts of a split at {share:g} get something"
         raise bad_input("ids", expected, f"{size} characters", "give more text, or another validation_fraction")
     return ids[: size - held_out], ids[size - held_out :]
 

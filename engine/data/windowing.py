@@ -10,8 +10,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
+from engine.checks import fraction, integer
 from engine.data.batching import shuffled_order
-from engine.data.checks import bad_data, require_finite, require_fraction, require_int, require_matrix
+from engine.data.checks import bad_data, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
 
 
@@ -34,9 +35,9 @@ def chronological_split(rows: int, validation_fraction: float, test_fraction: fl
     InputError
         A fraction is not in (0, 1), they leave nothing for training, or a part would be empty.
     """
-    count = require_int("rows", rows, 0)
-    held_out = require_fraction("validation_fraction", validation_fraction, zero_allowed=False)
-    last = require_fraction("test_fraction", test_fraction, zero_allowed=False)
+    count = integer("rows", rows, 0)
+    held_out = fraction("validation_fraction", validation_fraction, zero_allowed=False)
+    last = fraction("test_fraction", test_fraction, zero_allowed=False)
     if held_out + last >= 1:
         got = f"{validation_fraction:g} + {test_fraction:g}"
         expected = "validation_fraction + test_fraction < 1"
@@ -135,10 +136,10 @@ def windows(
         Not one window fits, or a row that is used is not finite.
     """
     table = require_matrix("values", values)
-    back = require_int("steps", steps, 1)
-    ahead = require_int("horizon", horizon, 1)
-    step = require_int("stride", stride, 1)
-    column = require_int("target", target, 0)
+    back = integer("steps", steps, 1)
+    ahead = integer("horizon", horizon, 1)
+    step = integer("stride", stride, 1)
+    column = integer("target", target, 0)
     if column >= table.shape[1]:
         raise bad_input("target", f"a column in 0..{table.shape[1] - 1}", column, "count the columns from 0")
     start, stop = _bounds(part, len(table))
@@ -201,8 +202,8 @@ class WindowBatches:
         if not isinstance(source, Windows):
             raise bad_type("source", "Windows", type(source).__name__, "cut the series with windows(...)")
         self.source = source
-        self.batch_size = require_int("batch_size", batch_size, 1)
-        self.seed = require_int("seed", seed, 0)
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.seed = integer("seed", seed, 0)
         self.shuffle = shuffle
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise bad_type("dtype", '"float32" or "float64"', repr(dtype), "choose the model's")
@@ -215,7 +216,7 @@ class WindowBatches:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the windows (N,) in the order in which `epoch` takes them."""
-        number = require_int("epoch", epoch, 0)
+        number = integer("epoch", epoch, 0)
         if not self.shuffle:
             return np.arange(len(self.source), dtype=np.int64)
         # The last one drawn is kept: an epoch asks for the same order again and again.
@@ -225,7 +226,7 @@ class WindowBatches:
 
     def batch(self, index: int, epoch: int = 0) -> WindowBatch:
         """Return batch `index`, 0 .. len(self) - 1, of `epoch`, as fresh arrays."""
-        number = require_int("index", index, 0)
+        number = integer("index", index, 0)
         if number >= len(self):
             raise bad_input("index", f"a batch number in 0..{len(self) - 1}", number, "go on with the next epoch")
         chosen = self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from engine.backend import Backend
+from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers.timeline import Timeline
 from kernels.cells import Cell
@@ -49,13 +50,13 @@ def enter_state(
             raise bad_type(
                 name,
                 "one array h (L*N, B, H)",
-                f"a {type(state).__name__} of {len(state)}",
+                f"{describe(state)} of {len(state)}",
                 "only an LSTM has (h, c)",
             )
         _check_state_part(layer, name, state, batch)
         return state, None
     if not isinstance(state, (tuple, list)) or len(state) != 2:
-        got = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+        got = describe(state) + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
         raise bad_type(name, "a pair (h, c)", got, "an LSTM carries both")
     for part, letter in zip(state, "hc", strict=True):
         if part is not None or not part_may_be_none:

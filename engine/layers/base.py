@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend, check_dtype, get_backend
+from engine.checks import describe, integer, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
 
 _serial_numbers = itertools.count()
@@ -19,8 +21,7 @@ class Layer:
     """Base of all layers.
 
     A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy,
-    dstate)
-    -> (dx, dstate)``, ``predict(x, state, lengths) -> (y, state)``.
+    dstate) -> (dx, dstate)``, ``predict(x, state, lengths) -> (y, state)``.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class Layer:
     """
 
     batch_first = False
+    #: The class of the tapes that the layer's forward makes.
+    tape_type: type[Any] = object
 
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
         self.backend = get_backend(backend)
@@ -50,6 +53,15 @@ class Layer:
         self.grads: dict[str, Any] = {}
         self._version = 0
         self._serial = next(_serial_numbers)
+        self._owner: weakref.ref[Any] | None = None
+        self._follows_layout = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._serial = next(_serial_numbers)  # a copy is another layer: it does not take the original's tapes
 
     # -- to be supplied by each layer ----------------------------------------------------------------------------------
 
@@ -133,6 +145,8 @@ class Layer:
         InputError
             for a missing or unknown name or a wrong shape; nothing has been changed then.
         """
+        if not isinstance(mapping, Mapping):
+            raise bad_type("state_dict", "a mapping from names to arrays", describe(mapping))
         missing = sorted(self.params.keys() - mapping.keys())
         unknown = sorted(mapping.keys() - self.params.keys())
         if missing or unknown:
@@ -145,7 +159,10 @@ class Layer:
                 raise bad_input(
                     name, f"shape {param.shape}", f"shape {value.shape}", "the checkpoint is of another size"
                 )
-            values[name] = value.astype(self.dtype)
+            with np.errstate(over="ignore"):
+                values[name] = value.astype(self.dtype)
+            if (np.isinf(values[name]) & np.isfinite(value)).any():
+                raise bad_input(name, f"values within the range of {self.dtype}", "larger ones", "load it as float64")
         for name, value in values.items():
             self.params[name][...] = self.backend.asarray(value)
         self.touch()
@@ -178,20 +195,32 @@ class Layer:
 
     def load_call_counters(self, counters: Mapping[str, int]) -> None:
         """Set the dropout call counters back to saved values."""
+        if self.path not in counters:
+            raise bad_input(
+                "counters", f"a counter for the layer at path {self.path!r}", f"those of {sorted(counters)}"
+            )
         self.call_counter = int(counters[self.path])
+
+    def _layout(self, batch_first: bool | None) -> bool:
+        """The axis order of a layer that may leave it to its neighbours; `Sequential` settles it then."""
+        self._follows_layout = batch_first is None
+        return False if batch_first is None else switch("batch_first", batch_first)
 
     # -- tapes -------------------------------------------------------------------------------------------------------
 
-    def _stamp(self) -> tuple[int, int, int | None]:
-        """What identifies this layer with its present parameters; forward puts it on the tape."""
-        return self._serial, self._version, self.backend.fingerprint(self.params.values())
+    def _stamp(self) -> tuple[int, int]:
+        """What identifies this layer with its present parameters; forward puts it on the tape.
 
-    def _check_stamp(self, tape: Any, kind: type[Any]) -> None:
+        Where the parameters can be read without waiting for a device it is their checksum, which sees every change.
+        Elsewhere it is a count that `touch` raises: there, whoever writes into ``params`` has to call it.
+        """
+        checksum = self.backend.fingerprint(self.params.values())
+        return self._serial, self._version if checksum is None else checksum
+
+    def check_tape(self, tape: Any) -> None:
         """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
-        if not isinstance(tape, kind):
-            raise bad_type(
-                "tape", f"the tape that this layer's forward returned ({kind.__name__})", f"a {type(tape).__name__}"
-            )
+        if not isinstance(tape, self.tape_type):
+            raise bad_type("tape", f"what this layer's forward returned ({self.tape_type.__name__})", describe(tape))
         stamp = self._stamp()
         if tape.stamp[0] != stamp[0]:
             raise bad_input(
@@ -206,36 +235,19 @@ class Layer:
 
 def check_seed(seed: int | None) -> int:
     """The seed as an int >= 0; None means 0."""
-    if seed is None:
-        return 0
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise bad_input("seed", "None or an integer >= 0", repr(seed))
-    return int(seed)
+    return 0 if seed is None else integer("seed", seed, 0)
 
 
-def check_size(name: str, value: Any) -> int:
-    """A size as an int >= 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise bad_input(name, "an integer >= 1", repr(value))
-    return int(value)
-
-
-def check_probability(name: str, value: Any) -> float:
-    """A probability as a float in 0..1."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0.0 <= number <= 1.0:
-        raise bad_input(name, "a probability in 0..1", repr(value))
-    return number
+def apply_mask(xp: Any, values: Any, mask: Any) -> Any:
+    """values * mask, where a dropped unit is 0 whatever stood there, infinity too."""
+    return xp.where(mask != 0, values, xp.zeros_like(values)) * mask
 
 
 def check_no_state(state: Any, dstate: Any = None) -> None:
     """Raise if a state, or a gradient of one, reaches a layer that has none."""
     for name, value in (("state", state), ("dstate", dstate)):
         if value is not None:
-            raise bad_input(name, "None, this layer carries no state", f"a {type(value).__name__}")
+            raise bad_input(name, "None, this layer carries no state", describe(value))
 
 
 def _to_host(name: str, value: Any) -> np.ndarray:
@@ -244,7 +256,10 @@ def _to_host(name: str, value: Any) -> np.ndarray:
         value = value.detach().cpu().double().numpy()
     elif hasattr(value, "get") and not isinstance(value, (np.ndarray, Mapping)):
         value = value.get()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different length
+        raise bad_type(name, "an array of real numbers", describe(value)) from None
     if array.dtype.kind not in "fiu":
         raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}")
     return array

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.backend import Backend
+from engine.checks import probability, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, check_no_state, check_probability
+from engine.layers.base import Layer, apply_mask, check_no_state
+from engine.layers.timeline import Timeline, clean, timeline_of
 
 
 @dataclass(frozen=True)
 class DropoutTape:
-    """The mask that forward multiplied with, 1/(1-p) or 0; None where dropout was off."""
+    """The mask that forward multiplied with, 1/(1-p) or 0; None where dropout was off.  The timeline, given lengths."""
 
     mask: Any
     shape: tuple[int, ...]
-    stamp: tuple[int, int, int | None]
+    timeline: Timeline | None
+    stamp: tuple[int, int]
 
 
 class Dropout(Layer):
@@ -26,22 +29,29 @@ class Dropout(Layer):
     ----------
     p : probability of dropping a unit; 1 gives zeros.
     variational : one mask for the whole sequence (Gal and Ghahramani 2016) instead of a fresh one each time step.
-    batch_first : whether x is (B, T, F) instead of (T, B, F).  A 2-d x is (B, F), one time step.
+    batch_first : whether x is (B, T, F) instead of (T, B, F); None follows the layers around it in a `Sequential`.
+        A 2-d x is (B, F), one time step.
     backend, dtype, seed : see `engine.layers.base.Layer`.
     """
+
+    tape_type = DropoutTape
 
     def __init__(
         self,
         p: float = 0.5,
         *,
         variational: bool = False,
-        batch_first: bool = False,
+        batch_first: bool | None = None,
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.p, self.variational, self.batch_first = check_probability("p", p), bool(variational), bool(batch_first)
+        self.p, self.variational, self.batch_first = (
+            probability("p", p),
+            switch("variational", variational),
+            self._layout(batch_first),
+        )
 
     def _arguments(self) -> dict[str, Any]:
         return {"p": self.p, "variational": self.variational, "batch_first": self.batch_first}
@@ -51,34 +61,35 @@ class Dropout(Layer):
     ) -> tuple[Any, None, DropoutTape]:
         """y in the shape of x (T, B, F); the call counter rises by one where a mask is drawn."""
         check_no_state(state)
-        self._check(x)
+        x, timeline = self._enter(x, lengths)
         if not training or self.p == 0.0:
-            return x.copy(), None, DropoutTape(None, x.shape, self._stamp())
+            return x, None, DropoutTape(None, x.shape, timeline, self._stamp())
         mask = self._mask(x.shape)
         self.call_counter += 1
-        return self._apply(x, mask), None, DropoutTape(mask, x.shape, self._stamp())
+        return apply_mask(self.backend.xp, x, mask), None, DropoutTape(mask, x.shape, timeline, self._stamp())
 
     def backward(self, tape: DropoutTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
         """dx = dy * mask."""
         check_no_state(None, dstate)
-        self._check_stamp(tape, DropoutTape)
+        self.check_tape(tape)
         if dy is None:
             return self.backend.xp.zeros(tape.shape, dtype=self.dtype), None
         self.backend.require("dy", dy, dtype=self.dtype, shape=tape.shape, axes="that of y")
-        return dy.copy() if tape.mask is None else self._apply(dy, tape.mask), None  # y = x * mask
+        dy = clean(dy, tape.timeline, self.batch_first)
+        return dy if tape.mask is None else apply_mask(self.backend.xp, dy, tape.mask), None  # y = apply_mask(x, mask)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
-        """x itself, as a copy."""
+        """x itself, as a copy, pads 0."""
         check_no_state(state)
-        self._check(x)
-        return x.copy(), None
+        return self._enter(x, lengths)[0], None
 
     def window(self, tape: DropoutTape, start: int, stop: int) -> DropoutTape:
         """The time steps ``start <= t < stop`` of a tape."""
         part = (slice(None), slice(start, stop)) if self.batch_first else (slice(start, stop),)
         shape = list(tape.shape)
         shape[1 if self.batch_first else 0] = stop - start
-        return DropoutTape(None if tape.mask is None else tape.mask[part], tuple(shape), tape.stamp)
+        timeline = None if tape.timeline is None else tape.timeline.window(start, stop)
+        return DropoutTape(None if tape.mask is None else tape.mask[part], tuple(shape), timeline, tape.stamp)
 
     def _mask(self, shape: tuple[int, ...]) -> Any:
         if len(shape) == 2:
@@ -96,11 +107,12 @@ class Dropout(Layer):
         mask = self.backend.xp.broadcast_to(mask, (steps, batch, units))
         return mask.swapaxes(0, 1) if self.batch_first else mask
 
-    def _apply(self, values: Any, mask: Any) -> Any:
-        """By selection: a dropped unit is 0 whatever stood there."""
-        return self.backend.xp.where(mask != 0, values, self.backend.xp.zeros_like(values)) * mask
-
-    def _check(self, x: Any) -> None:
+    def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
+        """Check x; it comes back as a copy, pads 0."""
         self.backend.require("x", x, dtype=self.dtype)
         if x.ndim not in (2, 3):
             raise bad_input("x", "shape (T, B, F) or (B, F)", f"shape {tuple(x.shape)}")
+        timeline = None
+        if lengths is not None:
+            timeline = timeline_of(self.backend, "x", x.shape, 3, self.batch_first, lengths)
+        return clean(x, timeline, self.batch_first), timeline

@@ -9,9 +9,10 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
+from engine.checks import integer
 from engine.errors import bad_input, bad_type
-from engine.layers.base import Layer, check_no_state, check_size
-from engine.layers.linear import time_axes
+from engine.layers.base import Layer, check_no_state
+from engine.layers.timeline import timeline_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class EmbeddingTape:
 
     ids: np.ndarray
     valid: np.ndarray | None
-    stamp: tuple[int, int, int | None]
+    stamp: tuple[int, int]
 
 
 class Embedding(Layer):
@@ -29,24 +30,27 @@ class Embedding(Layer):
     Parameters
     ----------
     num_embeddings, embedding_dim : V and E.
-    batch_first : only matters with lengths: ids are (B, T) then instead of (T, B).
+    batch_first : whether ids are (B, T) instead of (T, B), where time matters: with lengths, and in truncated BPTT.
+        None follows the layers around it in a `Sequential`.
     backend, dtype, seed : see `engine.layers.base.Layer`.
     """
+
+    tape_type = EmbeddingTape
 
     def __init__(
         self,
         num_embeddings: int,
         embedding_dim: int,
         *,
-        batch_first: bool = False,
+        batch_first: bool | None = None,
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.num_embeddings = check_size("num_embeddings", num_embeddings)
-        self.embedding_dim = check_size("embedding_dim", embedding_dim)
-        self.batch_first = bool(batch_first)
+        self.num_embeddings = integer("num_embeddings", num_embeddings, 1)
+        self.embedding_dim = integer("embedding_dim", embedding_dim, 1)
+        self.batch_first = self._layout(batch_first)
         self._allocate()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -87,7 +91,7 @@ class Embedding(Layer):
     def backward(self, tape: EmbeddingTape, dy: Any = None, dstate: Any = None) -> tuple[None, None]:
         """Adds to the gradient of the table; ids have no gradient, so dx is None."""
         check_no_state(None, dstate)
-        self._check_stamp(tape, EmbeddingTape)
+        self.check_tape(tape)
         if dy is None:
             return None, None
         backend = self.backend
@@ -131,7 +135,7 @@ class Embedding(Layer):
             raise bad_type("x", "integer token ids", f"dtype {ids.dtype}", "encode the text with a vocabulary first")
         valid = None
         if lengths is not None:
-            timeline = time_axes(self.backend, "x", ids.shape, 2, self.batch_first, lengths)
+            timeline = timeline_of(self.backend, "x", ids.shape, 2, self.batch_first, lengths)
             host = np.asarray(lengths)
             valid = np.arange(timeline.steps)[:, None] < host
             valid = valid.T if self.batch_first else valid

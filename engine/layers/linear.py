@@ -10,9 +10,10 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
+from engine.checks import integer, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, check_no_state, check_size
-from engine.layers.timeline import Timeline
+from engine.layers.base import Layer, check_no_state
+from engine.layers.timeline import Timeline, clean, timeline_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LinearTape:
 
     x: Any
     timeline: Timeline | None
-    stamp: tuple[int, int, int | None]
+    stamp: tuple[int, int]
 
 
 class Linear(Layer):
@@ -31,9 +32,12 @@ class Linear(Layer):
     ----------
     in_features, out_features : D and V.
     bias : whether there is a bias.
-    batch_first : only matters with lengths: x is (B, T, D) then instead of (T, B, D).
+    batch_first : whether x is (B, T, D) instead of (T, B, D), where time matters: with lengths, and in truncated BPTT.
+        None follows the layers around it in a `Sequential`.
     backend, dtype, seed : see `engine.layers.base.Layer`.
     """
+
+    tape_type = LinearTape
 
     def __init__(
         self,
@@ -41,15 +45,15 @@ class Linear(Layer):
         out_features: int,
         *,
         bias: bool = True,
-        batch_first: bool = False,
+        batch_first: bool | None = None,
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.in_features = check_size("in_features", in_features)
-        self.out_features = check_size("out_features", out_features)
-        self.bias, self.batch_first = bool(bias), bool(batch_first)
+        self.in_features = integer("in_features", in_features, 1)
+        self.out_features = integer("out_features", out_features, 1)
+        self.bias, self.batch_first = switch("bias", bias), self._layout(batch_first)
         self._allocate()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -81,13 +85,13 @@ class Linear(Layer):
     def backward(self, tape: LinearTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
         """Adds to the gradients of weight and bias; returns dx."""
         check_no_state(None, dstate)
-        self._check_stamp(tape, LinearTape)
+        self.check_tape(tape)
         if dy is None:
             return self.backend.xp.zeros_like(tape.x), None
         self.backend.require(
             "dy", dy, dtype=self.dtype, shape=(*tape.x.shape[:-1], self.out_features), axes="that of y"
         )
-        dy = self._clean(dy, tape.timeline)
+        dy = clean(dy, tape.timeline, self.batch_first)
         rows = dy.reshape(-1, self.out_features)
         matmul = self.backend.kernels.matmul
         self.grads["weight"] += matmul(rows.T, tape.x.reshape(-1, self.in_features))  # y = x W' + b
@@ -112,7 +116,7 @@ class Linear(Layer):
         if self.bias:
             y += self.params["bias"]
         y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if timeline is None else self._clean(y, timeline)
+        return y if timeline is None else clean(y, timeline, self.batch_first)
 
     def _enter(self, name: str, x: Any, features: int, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require(name, x, dtype=self.dtype)
@@ -120,23 +124,5 @@ class Linear(Layer):
             raise bad_input(name, f"a last axis of {features} features", f"shape {tuple(x.shape)}")
         timeline = None
         if lengths is not None:
-            timeline = time_axes(self.backend, name, x.shape, 3, self.batch_first, lengths)
-        return self._clean(x, timeline), timeline
-
-    def _clean(self, values: Any, timeline: Timeline | None) -> Any:
-        """A copy with pads 0."""
-        if timeline is None:
-            return values.copy()
-        if self.batch_first:
-            return timeline.clean(values.swapaxes(0, 1)).swapaxes(0, 1)
-        return timeline.clean(values)
-
-
-def time_axes(
-    backend: Backend, name: str, shape: tuple[int, ...], ndim: int, batch_first: bool, lengths: Any
-) -> Timeline:
-    """The timeline of an array whose first two axes are time and batch."""
-    if len(shape) != ndim:
-        raise bad_input(name, f"{ndim} axes, time and batch first, where lengths are given", f"shape {tuple(shape)}")
-    steps, batch = (shape[1], shape[0]) if batch_first else shape[:2]
-    return Timeline(backend, steps, batch, lengths)
+            timeline = timeline_of(self.backend, name, x.shape, 3, self.batch_first, lengths)
+        return clean(x, timeline, self.batch_first), timeline

@@ -13,9 +13,10 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
-from engine.errors import bad_input
+from engine.checks import integer, probability, switch
+from engine.errors import bad_input, bad_type
 from engine.layers import arguments
-from engine.layers.base import Layer, check_probability, check_size
+from engine.layers.base import Layer, apply_mask
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
 from kernels import products
@@ -26,6 +27,8 @@ PREDICT_CHUNK = 64  # steps that `predict` holds at a time: enough for one good 
 
 class Recurrent(Layer):
     """What RNN, LSTM and GRU share.  `engine.layers.rnn` documents the arguments."""
+
+    tape_type = RecurrentTape
 
     def __init__(
         self,
@@ -42,15 +45,20 @@ class Recurrent(Layer):
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            options = "num_layers, bias, batch_first, dropout, variational, bidirectional, backend, dtype, seed"
+            raise bad_type("options", f"some of {options}", ", ".join(unknown), "see help() of the class for its own")
         super().__init__(backend, dtype, seed)
         self.cell = cell
-        self.input_size = check_size("input_size", input_size)
-        self.hidden_size = check_size("hidden_size", hidden_size)
-        self.num_layers = check_size("num_layers", num_layers)
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout, self.variational = check_probability("dropout", dropout), bool(variational)
-        self.num_directions = 2 if bidirectional else 1
+        self.input_size = integer("input_size", input_size, 1)
+        self.hidden_size = integer("hidden_size", hidden_size, 1)
+        self.num_layers = integer("num_layers", num_layers, 1)
+        self.bias, self.batch_first = switch("bias", bias), switch("batch_first", batch_first)
+        self.bidirectional = switch("bidirectional", bidirectional)
+        self.dropout, self.variational = probability("dropout", dropout), switch("variational", variational)
+        self.num_directions = 2 if self.bidirectional else 1
         self._allocate()
 
     # -- parameters ----------------------------------------------------------------------------------------------------
@@ -118,7 +126,7 @@ class Recurrent(Layer):
         for layer in range(self.num_layers):
             mask = self._mask(call, layer, timeline)
             if mask is not None:
-                layer_input = layer_input * mask
+                layer_input = apply_mask(xp, layer_input, mask)
             directions, outputs = [], []
             for direction in range(self.num_directions):
                 weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
@@ -172,7 +180,7 @@ class Recurrent(Layer):
     def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, keep: bool) -> RecurrentTrace:
         """Reverse of `forward`, layer by layer from the top."""
         xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
-        self._check_stamp(tape, RecurrentTape)
+        self.check_tape(tape)
         timeline = tape.timeline
         dlayer = arguments.enter_dy(self, dy, timeline)
         dh_last, dc_last = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
@@ -217,7 +225,8 @@ class Recurrent(Layer):
                 dh0[slot], dc0[slot] = adjoints.dh0, adjoints.dc0
                 directions.append(DirectionTrace(self.cell, adjoints))
             mask = tape.masks[layer]
-            dlayer = dx_layer if mask is None else dx_layer * mask  # layer_input = layer_input * mask
+            # layer_input = apply_mask(layer_input, mask)
+            dlayer = dx_layer if mask is None else apply_mask(xp, dx_layer, mask)
             traces.append(tuple(directions))
         dx = xp.ascontiguousarray(dlayer.swapaxes(0, 1)) if self.batch_first else dlayer
         dh_n = xp.stack(dh0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from engine.checks import describe, number, switch
 from engine.errors import bad_input
 from engine.layers.recurrent import Recurrent
 from kernels import cells
@@ -30,7 +32,7 @@ class RNN(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, nonlinearity: str = "tanh", **options: Any
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise bad_input("nonlinearity", "'tanh' or 'relu'", repr(nonlinearity))
+            raise bad_input("nonlinearity", "'tanh' or 'relu'", describe(nonlinearity))
         self.nonlinearity = nonlinearity
         cell = cells.RNN_TANH if nonlinearity == "tanh" else cells.RNN_RELU
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
@@ -53,9 +55,9 @@ class GRU(Recurrent):
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, reset_after: bool = True, **options: Any
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.reset_after = switch("reset_after", reset_after)
         super().__init__(
-            cells.GRU_AFTER if reset_after else cells.GRU_BEFORE, input_size, hidden_size, num_layers, **options
+            cells.GRU_AFTER if self.reset_after else cells.GRU_BEFORE, input_size, hidden_size, num_layers, **options
         )
 
     def _arguments(self) -> dict[str, Any]:
@@ -68,13 +70,14 @@ class LSTM(Recurrent):
     Parameters
     ----------
     forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at
-    first). others : as for `RNN`.
+    first).
+    others : as for `RNN`.
     """
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
     ) -> None:
-        self.forget_bias = float(forget_bias)
+        self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
         super().__init__(cells.LSTM, input_size, hidden_size, num_layers, **options)
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.backend import Backend
+from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer, check_seed
 
@@ -16,7 +18,7 @@ class SequentialTape:
     """The tapes of the layers, in order."""
 
     tapes: tuple[Any, ...]
-    stamp: tuple[int, int, int | None]
+    stamp: tuple[int, int]
 
 
 class Sequential(Layer):
@@ -32,6 +34,8 @@ class Sequential(Layer):
     seed : replaces the seeds of all layers; None leaves each its own.
     """
 
+    tape_type = SequentialTape
+
     def __init__(
         self, *layers: Layer, backend: str | Backend | None = None, dtype: Any = None, seed: int | None = None
     ) -> None:
@@ -39,13 +43,18 @@ class Sequential(Layer):
             raise bad_input("layers", "at least one layer", "none")
         for index, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                raise bad_type(f"layer {index}", "a layer of engine", f"a {type(layer).__name__}")
+                raise bad_type(f"layer {index}", "a layer of engine", describe(layer))
             if any(layer is other for other in layers[:index]):
                 raise bad_input(f"layer {index}", "each layer once", "the same object again", "build a second layer")
         first = layers[0]
         super().__init__(first.backend if backend is None else backend, first.dtype if dtype is None else dtype, seed)
         for index, layer in enumerate(layers):
-            if layer.backend is not self.backend or layer.dtype != self.dtype:
+            owner = layer._owner() if layer._owner is not None else None
+            if owner is not None:
+                raise bad_input(
+                    f"layer {index}", "a layer of no other Sequential", "one that has a place already", "use layer.to()"
+                )
+            if layer.backend.spec != self.backend.spec or layer.dtype != self.dtype:
                 raise bad_input(
                     f"layer {index}",
                     f"backend {self.backend.spec} and dtype {self.dtype}",
@@ -53,11 +62,32 @@ class Sequential(Layer):
                     "move it with layer.to(backend=..., dtype=...)",
                 )
         self.layers = tuple(layers)
+        self._settle_layout()
+        for layer in layers:
+            layer._owner = weakref.ref(self)
         self._seed_argument = None if seed is None else check_seed(seed)
         self._adopt("", self._seed_argument)
         for prefix, layer in self._named():
             self.params.update({prefix + name: param for name, param in layer.params.items()})
             self.grads.update({prefix + name: grad for name, grad in layer.grads.items()})
+
+    def _settle_layout(self) -> None:
+        """Give the layers that were built without a layout that of the others."""
+        explicit = {index: layer.batch_first for index, layer in enumerate(self.layers) if not layer._follows_layout}
+        if len(set(explicit.values())) > 1:
+            raise bad_input(
+                "batch_first", "one layout for all layers", f"by layer {explicit}", "give it to all or to none"
+            )
+        self._follows_layout = not explicit
+        if explicit:
+            self._set_layout(next(iter(explicit.values())))
+
+    def _set_layout(self, batch_first: bool) -> None:
+        for layer in self.layers:
+            if isinstance(layer, Sequential):
+                layer._set_layout(batch_first)
+            elif layer._follows_layout:
+                layer.batch_first = batch_first
 
     def _named(self) -> list[tuple[str, Layer]]:
         return [(f"{index}.", layer) for index, layer in enumerate(self.layers)]
@@ -69,8 +99,14 @@ class Sequential(Layer):
         for index, layer in enumerate(self.layers):
             layer._adopt(f"{path}.{index}" if path else str(index), seed)
 
-    def _stamp(self) -> tuple[int, int, int | None]:
-        return self._serial, 0, None  # each layer's own tape tells whether its parameters have changed
+    def _stamp(self) -> tuple[int, int]:
+        return self._serial, 0  # each layer's own tape tells whether its parameters have changed
+
+    def check_tape(self, tape: Any) -> None:
+        """Raise unless every layer's tape is good, before any of them is walked."""
+        super().check_tape(tape)
+        for layer, part in zip(self.layers, tape.tapes, strict=True):
+            layer.check_tape(part)
 
     # -- forward and backward ------------------------------------------------------------------------------------------
 
@@ -101,7 +137,7 @@ class Sequential(Layer):
 
     def backward(self, tape: SequentialTape, dy: Any = None, dstate: Any = None) -> tuple[Any, tuple[Any, ...]]:
         """Run the layers' backward passes in reverse order; dx is that of the first layer."""
-        self._check_stamp(tape, SequentialTape)
+        self.check_tape(tape)
         dstates: list[Any] = []
         pairs = list(zip(self.layers, tape.tapes, self._split("dstate", dstate), strict=True))
         for layer, layer_tape, layer_dstate in reversed(pairs):
@@ -126,7 +162,7 @@ class Sequential(Layer):
         if state is None:
             return (None,) * len(self.layers)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
-            got = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+            got = describe(state) + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
             raise bad_type(name, f"a tuple with one entry for each of the {len(self.layers)} layers", got)
         return tuple(state)
 

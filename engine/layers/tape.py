@@ -77,7 +77,7 @@ class RecurrentTape:
     layers: tuple[tuple[DirectionTape, ...], ...]
     masks: tuple[Any, ...]
     timeline: Timeline
-    stamp: tuple[int, int, int | None]
+    stamp: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,23 @@ class Timeline:
         return part
 
 
+def timeline_of(
+    backend: Backend, name: str, shape: tuple[int, ...], ndim: int, batch_first: bool, lengths: Any
+) -> Timeline:
+    """The timeline of an array whose first two axes are time and batch."""
+    if len(shape) != ndim:
+        raise bad_input(name, f"{ndim} axes, time and batch first, where lengths are given", f"shape {tuple(shape)}")
+    steps, batch = (shape[1], shape[0]) if batch_first else shape[:2]
+    return Timeline(backend, steps, batch, lengths)
+
+
+def clean(values: Any, timeline: Timeline | None, batch_first: bool) -> Any:
+    """A copy of (T, B, ...), or (B, T, ...), with pads 0; a plain copy where there are no lengths."""
+    if timeline is None:
+        return values.copy()
+    return timeline.clean(values.swapaxes(0, 1)).swapaxes(0, 1) if batch_first else timeline.clean(values)
+
+
 def _check_lengths(backend: Backend, lengths: Any, steps: int, batch: int) -> np.ndarray:
     """Lengths as a host int64 array (B,), or a clear error."""
     if backend.name != "numpy" and backend.is_array(lengths):

@@ -18,6 +18,7 @@ from engine.data import (
     Identity,
     LinearAutoregression,
     MinMaxScaler,
+    Parts,
     Scaler,
     WindowBatches,
     Windows,
@@ -30,6 +31,7 @@ from engine.data import (
     seasonal_naive,
     split_windows,
 )
+from engine.data.checks import bad_data
 from engine.layers import Sequential
 from engine.losses import mse
 from engine.training.checkpoint import Checkpoint, field
@@ -37,6 +39,7 @@ from engine.training.config import TrainConfig
 from engine.training.task import fingerprint, head, recurrent
 
 _SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
+
 #: Windows that are forecast at a time.
 CHUNK = 256
 
@@ -56,6 +59,7 @@ class Forecaster:
         self.series = replace(series, values=series.values[:, :1], names=series.names[:1])
         self.fingerprint = fingerprint(self.series.values)
         parts = chronological_split(len(self.series.values), config.validation, config.test)
+        _require_rows(config, parts)
         self.parts = split_windows(self.series.values, parts, config.window, config.horizon)
         self.unit = f"RMSE in units of {self.series.names[0]!r}"
         self.x_scaler, self.y_scaler = _SCALERS[config.scaling](), _SCALERS[config.scaling]()
@@ -141,3 +145,14 @@ class Forecaster:
             y, _ = self.model.predict(backend.asarray(x))
             parts.append(y[-1])
         return backend.to_host(backend.xp.concatenate(parts)).astype(np.float64)
+
+
+def _require_rows(config: TrainConfig, parts: Parts) -> None:
+    """Raise unless each part of the series holds at least one window, in the words of the options."""
+    needs = {"train": config.window + config.horizon, "validation": config.horizon, "test": config.horizon}
+    for name, need in needs.items():
+        rows = len(getattr(parts, name))
+        if rows < need:
+            sizes = f"--window + --horizon = {need}" if name == "train" else f"--horizon = {need}"
+            mend = "give a longer series, or lower --window or --horizon"
+            raise bad_data(str(config.data), f"at least {sizes} rows in the {name} part", rows, mend)

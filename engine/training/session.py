@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend import get_backend
+from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
+from engine.errors import BackendUnavailableError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import FORECAST, TrainConfig
 from engine.training.forecaster import Forecaster
@@ -56,9 +57,9 @@ def run_training(
         job = make_task(run.config)
         reporter = make_reporter(job.position, quiet)
         try:
+            trainer = Trainer(run, job, reporter, lambda: stop.requested)
             if run.note:
                 reporter.note(run.note)
-            trainer = Trainer(run, job, reporter, lambda: stop.requested)
             outcome = trainer.train()
         finally:
             reporter.close()
@@ -93,6 +94,22 @@ def make_task(config: TrainConfig, vocabulary: Vocabulary | None = None) -> Task
     if config.task == FORECAST:
         return Forecaster(config, backend)
     return LanguageModel(config, backend, vocabulary)
+
+
+def backend_for(checkpoint: Checkpoint, name: str | None) -> Backend:
+    """The backend of that name; None means the one that the checkpoint's model was trained on.
+
+    Raises
+    ------
+    BackendUnavailableError
+        if it cannot be used here.
+    """
+    if name is not None:
+        return get_backend(name)
+    try:
+        return get_backend(field(checkpoint.path, checkpoint.meta, "config", "backend"))
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(f"{error}; name another one with --backend") from error
 
 
 def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:

@@ -64,11 +64,8 @@ class Trainer:
         self.optimizer = make_optimizer(task.model, self.config)
         self.live = Live(task.model, self.optimizer)
         self._recorded: list[Recorded] = []
-        lines = self._restore(run.checkpoint) if run.checkpoint else 0
-        run.write_options(task.fingerprint)
-        path = run.directory / METRICS
-        self._before = elapsed_in(path, lines)
-        self.metrics = MetricsLog(path, lines)
+        self._lines = self._restore(run.checkpoint) if run.checkpoint else 0
+        self._before = elapsed_in(run.directory / METRICS, self._lines)
         self.total = self._total_steps()
         self.schedule = make_schedule(self.config, self.total or self.state.planned)
         self._started = self._reported = time.monotonic()
@@ -92,6 +89,9 @@ class Trainer:
             if a file cannot be written; what was saved before is untouched.
         """
         config, state = self.config, self.state
+        self.run.write_options(self.task.fingerprint)
+        self.metrics = MetricsLog(self.run.directory / METRICS, self._lines)
+        self._started = self._reported = time.monotonic()
         try:
             while not self._finished():
                 self._step()
@@ -130,7 +130,7 @@ class Trainer:
             optimizer.lr = self.schedule(state.step)
             # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
             optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
-            self.live.loss_sum += out.loss * out.positions
+            self.live.loss_sum += out.loss.astype(np.float64) * out.positions
             self.live.norm_sum += norm
         self.live.carried = out.state
         state.positions += out.positions
@@ -155,6 +155,7 @@ class Trainer:
         self._require_finite()
         state, to_host = self.state, self.task.model.backend.to_host
         loss = float(to_host(self.live.loss_sum)) / state.positions
+        norm = float(to_host(self.live.norm_sum)) / state.since
         name, figure = self.task.figure(loss)
         now = time.monotonic()
         speed = (
@@ -168,7 +169,7 @@ class Trainer:
             "loss": loss,
             name: figure,
             "lr": self.optimizer.lr,
-            "grad_norm": float(to_host(self.live.norm_sum)) / state.since,
+            "grad_norm": norm if math.isfinite(norm) else None,  # finite gradients can have a norm that float32 has not
             "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},
         }
         self.live.loss_sum[...] = 0

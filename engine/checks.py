@@ -1,0 +1,80 @@
+"""Checks of plain arguments that all floors share; each raises the project's one-sentence error."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from engine.errors import bad_input, bad_type
+
+
+def describe(obj: Any) -> str:
+    """A few words on an object for an error message; never its contents, which may be long."""
+    if obj is None or isinstance(obj, bool | int | float | np.bool_ | np.number):
+        return repr(obj) if not isinstance(obj, np.generic) else str(obj)
+    if isinstance(obj, str):
+        return repr(obj if len(obj) <= 60 else obj[:57] + "...")
+    kind = type(obj)
+    return (
+        f"a {kind.__name__}"
+        if kind.__module__ == "builtins"
+        else f"a {kind.__module__.partition('.')[0]}.{kind.__name__}"
+    )
+
+
+def integer(argument: str, value: Any, minimum: int, mend: str = "") -> int:
+    """The value as an int of at least `minimum`; a bool or a float is a wrong type, not a number of things."""
+    expected = f"an integer >= {minimum}"
+    if isinstance(value, bool | np.bool_):
+        raise bad_type(argument, expected, describe(value), mend)
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise bad_type(argument, expected, describe(value), mend) from None
+    if found < minimum:
+        raise bad_input(argument, expected, found, mend)
+    return found
+
+
+def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf) -> float:
+    """The value as a Python float with ``low <= value < below``; anything else, NaN too, is an error."""
+    expected = f"a number >= {low:g}" if low > -math.inf else "a finite number"
+    expected += f" and < {below:g}" if below < math.inf else ""
+    if not _is_real(value):
+        raise bad_type(argument, expected, describe(value))
+    if not low <= value < below or math.isinf(value):
+        raise bad_input(argument, expected, describe(value))
+    return float(value)
+
+
+def fraction(argument: str, value: Any, *, zero_allowed: bool) -> float:
+    """The value as a float in (0, 1), or in [0, 1) where zero is allowed."""
+    expected = f"a fraction {'>= 0' if zero_allowed else '> 0'} and < 1"
+    if not _is_real(value):
+        raise bad_type(argument, expected, describe(value), "give a number such as 0.1")
+    if not (value < 1.0 and (value > 0.0 or (zero_allowed and value == 0.0))):  # written so that NaN fails
+        raise bad_input(argument, expected, describe(value), "give a number such as 0.1")
+    return float(value)
+
+
+def probability(argument: str, value: Any) -> float:
+    """The value as a float in 0..1, both ends included."""
+    if not _is_real(value):
+        raise bad_type(argument, "a probability in 0..1", describe(value))
+    if not 0.0 <= value <= 1.0:
+        raise bad_input(argument, "a probability in 0..1", describe(value))
+    return float(value)
+
+
+def switch(argument: str, value: Any) -> bool:
+    """The value, which must be True or False: the string "False" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise bad_type(argument, "True or False", describe(value))
+    return bool(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
