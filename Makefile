@@ -41,8 +41,9 @@ test: $(VENV)/.test
 	$(PYTEST) $(ARGS)
 
 # A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
+UNCOMPILED := $(addprefix tests/test_,kernels.py recurrent.py layers.py gradcheck.py truncation.py recorded_layers.py)
 test-nojit: $(VENV)/.test
-	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) -m "not slow and not oracle" $(ARGS)
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) -m "not slow and not oracle" $(UNCOMPILED) $(ARGS)
 
 test-oracle: $(VENV)/.oracle
 	BPTT_REQUIRE_ORACLE=1 $(PYTEST) -m oracle $(ARGS)
