@@ -29,13 +29,14 @@ PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/pyt
 help:
 	@sed -n 's/^#   //p' Makefile
 
+# A finished run is never overwritten: a second demo goes to runs/demo-2.
 demo: $(VENV)/.demo
 	$(BIN)/bptt gradcheck
-	$(ONE_THREAD) $(BIN)/bptt train --minutes 2 --out $(DEMO_RUN)
-	@echo
-	$(BIN)/bptt sample $(DEMO_RUN)
-	@echo
-	@echo "Checkpoint: $(DEMO_RUN)/best.safetensors   picture of the loss: $(DEMO_RUN)/loss.png"
+	@run=$(DEMO_RUN); n=2; while [ -e $$run ]; do run=$(DEMO_RUN)-$$n; n=$$((n + 1)); done; set -e; \
+	echo "bptt train --minutes $(DEMO_MINUTES) --out $$run"; \
+	$(ONE_THREAD) $(BIN)/bptt train --minutes $(DEMO_MINUTES) --out $$run; \
+	echo; echo "bptt sample $$run --prompt 'The '"; $(BIN)/bptt sample $$run --prompt "The "; \
+	echo; echo "Checkpoint: $$run/best.safetensors   picture of the loss: $$run/loss.png"
 
 test: $(VENV)/.test
 	$(PYTEST) $(ARGS)

@@ -68,10 +68,14 @@ def _hash_of_sources() -> str:
 class _Announcer(event.Listener):
     """Prints one line when one of our loops is compiled, as it takes seconds; a load from the disk cache is silent."""
 
+    def __init__(self) -> None:
+        self.said: set[tuple[str, str]] = set()  # arrays of another layout compile again; one line says enough
+
     def on_start(self, event: Any) -> None:
         title = _TITLES.get(id(event.data["dispatcher"]))
-        if title is not None:
-            dtype = next((str(a.dtype) for a in event.data["args"] if hasattr(a, "dtype")), "")
+        dtype = next((str(a.dtype) for a in event.data["args"] if hasattr(a, "dtype")), "")
+        if title is not None and (title, dtype) not in self.said:
+            self.said.add((title, dtype))
             print(f"bptt-engine: compiling {title} for {dtype} (once; kept on disk)", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:

@@ -335,6 +335,7 @@ def test_sample(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "temperature: expected a finite number >= 0, got -1.0" in refused(capsys, "sample", run, "--temperature", -1)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_moves_between_kernels(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = answer(capsys, "evaluate", run, "--backend", "numpy:reference")
     other = answer(capsys, "evaluate", run, "--backend", "numpy:numba")
@@ -364,6 +365,7 @@ def test_gradcheck_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(check["verdict"] == "ok" and check["error"] < 1e-7 for check in result["checks"])
 
 
+@pytest.mark.slow
 def test_gradcheck_fails_on_a_wrong_gradient(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

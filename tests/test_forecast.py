@@ -180,6 +180,7 @@ def test_without_a_season_there_is_no_seasonal_baseline(
 # -- the CO2 series ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_lstm_beats_persistence_and_seasonal_naive_on_co2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
