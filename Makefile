@@ -15,8 +15,9 @@ JOBS ?= 2
 ARGS ?=
 # Where PyTorch's CPU build is to be found, for a smaller download: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-# Where the demo writes: runs/demo, or runs/demo-2 and so on, so that an earlier run is kept.
-DEMO_RUN := $(shell run=runs/demo; n=1; while [ -e $$run ]; do n=$$((n + 1)); run=runs/demo-$$n; done; echo $$run)
+# Where the demo writes, or runs/demo-2 and so on where an earlier run lies; and how long it trains.
+DEMO_RUN ?= runs/demo
+DEMO_MINUTES ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -29,7 +30,7 @@ PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/pyt
 help:
 	@sed -n 's/^#   //p' Makefile
 
-# A finished run is never overwritten: a second demo goes to runs/demo-2.
+# An earlier run is never overwritten.
 demo: $(VENV)/.demo
 	$(BIN)/bptt gradcheck
 	@run=$(DEMO_RUN); n=2; while [ -e $$run ]; do run=$(DEMO_RUN)-$$n; n=$$((n + 1)); done; set -e; \

@@ -114,19 +114,60 @@ PLANTED: dict[str, Plant] = {
 }
 
 
+METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("lengths", [None, [5, 0, 2]], ids=["full", "lengths"])
+def test_every_method_passes_right_gradients(kind: str, method: str, lengths: Any) -> None:
+    layer = build(kind, 3, 4, 2, bidirectional=True, dropout=0.3)
+    x, state, _, _ = random_arguments(layer, 5, 3, 2)
+    report = engine.gradcheck(layer, x, state, lengths, method=method)
+    assert report.passed, report
+    if method in ("complex", "rtrl", "adjoint"):
+        assert report.worst.error < 1e-13
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_knows_every_layer(method: str) -> None:
+    options: dict[str, Any] = {"dtype": "float64", "batch_first": True}
+    model = engine.Sequential(
+        engine.Embedding(7, 3, **options),
+        engine.Dropout(0.4, **options),
+        engine.Sequential(engine.GRU(3, 4, reset_after=False, **options), engine.Linear(4, 5, **options)),
+    )
+    ids = np.random.default_rng(0).integers(0, 7, size=(3, 5))
+    for lengths in (None, [5, 0, 2]):
+        report = engine.gradcheck(model, ids, lengths=lengths, method=method)
+        assert report.passed, report
+        assert {"0.weight", "2.0.weight_hh_l0", "2.1.bias", "2.0.h0"} <= {row.name for row in report.rows}
+
+
 @pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_planted_bugs_are_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_bugs_are_found_by_every_method(
+    name: str, method: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layer = build("lstm", 2, 3)
     x, state, _, _ = random_arguments(layer, 12, 2, seed)
-    assert engine.gradcheck(layer, x, state, seed=seed).passed
     PLANTED[name](monkeypatch)
-    report = engine.gradcheck(layer, x, state, seed=seed)
+    report = engine.gradcheck(layer, x, state, method=method, seed=seed)
     assert not report.passed
     assert report.verdict == "wrong"
     assert "wrong" in str(report)
-    if name == "a sign":
+    if name == "a sign" and method in ("central", "complex", "rtrl"):
         assert any(row.worst.gate == "o" for row in report.rows if row.verdict == "wrong")
+
+
+def test_adjoint_and_directional_checks_work_at_a_size_where_single_entries_would_take_hours() -> None:
+    layer = build("lstm", 128, 256)
+    layer.load_state_dict({name: 0.1 * value for name, value in layer.state_dict().items()})
+    x, state, _, _ = random_arguments(layer, 20, 3)
+    for method in ("adjoint", "directional"):
+        report = engine.gradcheck(layer, x, state, method=method)
+        assert report.passed, report
 
 
 def test_a_transposed_recurrent_weight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,13 +220,35 @@ def test_own_functions_in_the_course_convention() -> None:
         np.testing.assert_array_equal(array, before)
 
 
+@pytest.mark.parametrize("method", ["central", "complex", "directional", "taylor"])
+def test_own_functions_by_every_method(method: str) -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), np.array([2, 5])]
+    assert engine.check_gradients(scaled_tanh, scaled_tanh_backward, inputs, method=method).passed
+    wrong = engine.check_gradients(scaled_tanh, lambda d, c: scaled_tanh_backward(d, c, 1.2), inputs, method=method)
+    assert wrong.verdict == "wrong"
+
+
+def test_a_function_that_drops_the_imaginary_part_cannot_be_told() -> None:
+    def real_part_only(x: Any) -> tuple[Any, Any]:
+        buffer = np.empty(x.shape)
+        buffer[...] = np.real(x)
+        return buffer**2, buffer
+
+    report = engine.check_gradients(real_part_only, lambda d, c: 2 * c * d, [np.ones(3)], method="complex")
+    assert report.verdict == "cannot tell"
+    assert not report.passed
+
+
 def test_bad_arguments_are_named() -> None:
+    with pytest.raises(engine.InputError, match=r"method: expected one of 'central', .*, got 'adjoint'"):
+        engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.ones(3)], method="adjoint")
     layer = build("lstm", 2, 3)
     with pytest.raises(engine.InputTypeError, match="layer: expected a layer of engine, got 'abc'"):
         engine.gradcheck("abc", np.ones((2, 2, 2)))  # type: ignore[arg-type]
     with pytest.raises(engine.InputError, match="backward: expected a gradient for input 0, got None"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: None, [np.ones(3)])
-    with pytest.raises(engine.InputError, match="method: expected one of 'central', got 'magic'"):
+    with pytest.raises(engine.InputError, match=r"method: expected one of 'central', 'directional', .*, got 'magic'"):
         engine.gradcheck(layer, np.ones((2, 2, 2)), method="magic")
     with pytest.raises(engine.InputError, match="backward: expected 1 gradients, one for each input, got 2"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: (d, d), [np.ones(3)])

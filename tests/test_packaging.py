@@ -224,6 +224,16 @@ def test_the_command_is_there() -> None:
     assert callable(importlib.metadata.EntryPoint(name, value, "console_scripts").load())
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("target", ["demo", "test", "test-nojit", "test-oracle", "lint", "format", "bench", "clean"])
+def test_makefile_names_no_variable_that_it_does_not_set(target: str) -> None:
+    """An unset variable is an empty word to make: `--minutes  --out DIR`, which then fails where a newcomer looks."""
+    command = ["make", "--dry-run", "--warn-undefined-variables", target]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_wheel_holds_the_two_packages_and_no_more(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info")

@@ -57,9 +57,9 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """``"ok"``, ``"wrong"`` or ``"non-finite"``."""
+        """``"ok"``, ``"wrong"``, ``"cannot tell"`` or ``"non-finite"``."""
         found = {row.verdict for row in self.rows}
-        return next((verdict for verdict in ("non-finite", "wrong") if verdict in found), "ok")
+        return next((verdict for verdict in ("non-finite", "wrong", "cannot tell") if verdict in found), "ok")
 
     @property
     def passed(self) -> bool:
