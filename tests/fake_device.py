@@ -43,7 +43,7 @@ class DeviceArray:
         if name.startswith("__"):
             raise AttributeError(name)
         attribute = getattr(self._data, name)
-        return _on_device(attribute) if callable(attribute) else attribute
+        return _on_device(attribute) if callable(attribute) else _outer(attribute)
 
     def __getitem__(self, index: Any) -> DeviceArray:
         return DeviceArray(np.asarray(self._data[_inner(index)]))
@@ -94,7 +94,7 @@ def _waiting(name: str) -> Any:
     return wait
 
 
-for _stem in "add sub mul truediv pow and or".split():
+for _stem in "add sub mul truediv pow and or xor matmul lshift rshift".split():
     for _prefix in ("__", "__r", "__i"):
         setattr(DeviceArray, f"{_prefix}{_stem}__", _operator(f"{_prefix}{_stem}__"))
 for _name in "__lt__ __le__ __gt__ __ge__ __eq__ __ne__ __neg__ __invert__".split():
@@ -118,7 +118,13 @@ class Library:
         return DeviceArray(np.asarray(_inner(array), dtype=dtype))
 
     def __getattr__(self, name: str) -> Any:
-        return _on_device(getattr(np, name))
+        found = getattr(np, name)
+        if isinstance(found, type):  # a scalar type, such as uint64
+            return found
+        call = _on_device(found)
+        if isinstance(found, np.ufunc):
+            call.reduceat = _on_device(found.reduceat)
+        return call
 
 
 def use_backend(name: str, monkeypatch: pytest.MonkeyPatch) -> Backend:
