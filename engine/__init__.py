@@ -8,10 +8,11 @@ from __future__ import annotations
 import kernels as _kernels
 
 if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
+    _found = getattr(_kernels, "__file__", None) or list(_kernels.__path__)
     raise ImportError(
-        f"the package 'kernels' found first ({getattr(_kernels, '__file__', None)}) is not the one of bptt-engine: "
-        "another distribution or folder of that name comes first on the import path; remove it "
-        "(pip uninstall kernels), or install bptt-engine into a virtual environment of its own"
+        f"the package 'kernels' found first ({_found}) is not the one of bptt-engine: another distribution or folder "
+        "of that name comes first on the import path; remove it (pip uninstall kernels), or install bptt-engine into "
+        "a virtual environment of its own"
     )
 
 from engine.backend import Backend, available_backends, get_backend

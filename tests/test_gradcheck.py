@@ -229,6 +229,60 @@ def test_own_functions_by_every_method(method: str) -> None:
     assert wrong.verdict == "wrong"
 
 
+def relu_pair(x: Any) -> tuple[Any, Any]:
+    return np.maximum(x, 0.0), x
+
+
+def test_a_kink_is_called_a_kink_and_a_wrong_gradient_beside_it_wrong() -> None:
+    x = np.array([0.7, 0.0, -0.4, 1e-7, 2.0])
+    for slope_at_zero in (0.0, 1.0, 0.5):
+
+        def backward(dout: Any, x: Any, slope: float = slope_at_zero) -> Any:
+            return dout * np.where(x == 0, slope, x > 0)
+
+        report = engine.check_gradients(relu_pair, backward, [x])
+        if slope_at_zero != 0.5:  # halfway is what the difference itself gives at 0, but 1e-7 is a kink too
+            assert report.verdict == "kink"
+        assert not report.passed
+    assert engine.check_gradients(relu_pair, lambda d, c: d * 2.0 * (c > 0), [x]).verdict == "wrong"
+    assert engine.check_gradients(relu_pair, lambda d, c: d * (c > 0), [x[[0, 2, 4]]]).passed
+
+
+def test_fresh_noise_and_scribbling_are_told_apart_from_wrong_gradients() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 2))
+
+    def noisy(x: Any) -> tuple[Any, Any]:
+        mask = rng.integers(0, 2, x.shape)
+        return x * mask, mask
+
+    def scribbling(x: Any) -> tuple[Any, Any]:
+        out = 2.0 * x
+        x[0, 0] += 1.0
+        return out, None
+
+    def scribbling_backward(dout: Any, cache: Any) -> Any:
+        cache *= 0.0
+        return 2.0 * dout
+
+    before = x.copy()
+    assert engine.check_gradients(noisy, lambda d, mask: d * mask, [x]).verdict == "non-deterministic"
+    assert engine.check_gradients(scribbling, lambda d, c: 2.0 * d, [x]).verdict == "input mutated"
+    assert engine.check_gradients(lambda x: (2.0 * x, x), scribbling_backward, [x]).verdict == "input mutated"
+    np.testing.assert_array_equal(x, before)
+
+
+def test_the_time_step_is_the_first_that_backward_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("lstm", 2, 3)
+    x, state, _, _ = random_arguments(layer, 12, 2, 0)
+    _first_steps_only(monkeypatch)
+    for method in ("central", "complex", "rtrl"):
+        report = engine.gradcheck(layer, x, state, method=method)
+        row = next(row for row in report.rows if row.name == "x")
+        assert row.verdict == "wrong"
+        assert row.worst.time_step == 2
+
+
 def test_a_function_that_drops_the_imaginary_part_cannot_be_told() -> None:
     def real_part_only(x: Any) -> tuple[Any, Any]:
         buffer = np.empty(x.shape)

@@ -36,6 +36,17 @@ def central(subject: Subject, part: Part) -> np.ndarray:
     return gradient.reshape(part.array.shape)
 
 
+def one_sided(subject: Subject, part: Part, index: int) -> tuple[float, float]:
+    """The slopes to the left and to the right of one entry: they differ at a kink, and hardly elsewhere."""
+    base = _entries(subject, part)[index]
+    step = STEP * max(1.0, abs(base))
+    above, below = base + step, base - step
+    here = subject.evaluate({})
+    left = subject.weigh_change(here, _evaluate_at(subject, part, index, below)) / (base - below)
+    right = subject.weigh_change(_evaluate_at(subject, part, index, above), here) / (above - base)
+    return left, right
+
+
 def complex_step(subject: Subject, part: Part) -> np.ndarray:
     """Every entry by the complex step: Im f(x + ih) / h, exact to round-off (Squire and Trapp 1998).
 

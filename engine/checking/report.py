@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
+SERIOUS = ("input mutated", "non-deterministic", "non-finite", "wrong", "kink", "cannot tell")
+
 
 @dataclass(frozen=True)
 class Departure:
@@ -15,7 +18,7 @@ class Departure:
     ----------
     name : parameter, ``x``, or part of the state.
     gate : the gate block the entry stands in, or None.
-    time_step : the entry's time step, or None where there is none.
+    time_step : the entry's time step, or None where there is none; of several that depart, the last.
     index : the entry's index in its tensor.
     analytic, numeric : the two values.
     error : their difference, relative to the tensor's largest value.
@@ -49,17 +52,25 @@ class Report:
     rows : one for each tensor that was checked.
     tol : largest error that passes.
     method : how the numerical values were found.
+    trouble : a finding about the function as a whole, ``"non-deterministic"`` or ``"input mutated"``, or nothing.
     """
 
     rows: tuple[Row, ...]
     tol: float
     method: str
+    trouble: str = ""
 
     @property
     def verdict(self) -> str:
-        """``"ok"``, ``"wrong"``, ``"cannot tell"`` or ``"non-finite"``."""
-        found = {row.verdict for row in self.rows}
-        return next((verdict for verdict in ("non-finite", "wrong", "cannot tell") if verdict in found), "ok")
+        """The most serious finding.
+
+        ``"ok"``: every gradient is right.  ``"wrong"``: one is not.  ``"kink"``: all that departs stands at a kink,
+        where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``: the
+        method does not reach this function.  ``"non-finite"``: NaN or infinity.  ``"non-deterministic"``: two
+        evaluations at the same place differ.  ``"input mutated"``: the function wrote into its arguments.
+        """
+        found = {self.trouble, *(row.verdict for row in self.rows)}
+        return next((verdict for verdict in SERIOUS if verdict in found), "ok")
 
     @property
     def passed(self) -> bool:
@@ -109,6 +120,12 @@ def compare(
     with np.errstate(invalid="ignore"):
         error = np.abs(analytic - numeric) / scale
     ranked = np.where(np.isnan(error), np.inf, error)
+    if time_axis is not None and (ranked > tol + roundoff / scale).any():
+        # of the steps that depart, the last: the first that backward meets
+        departing = np.moveaxis(ranked > tol + roundoff / scale, time_axis, 0).reshape(ranked.shape[time_axis], -1)
+        last = int(np.flatnonzero(departing.any(axis=1))[-1])
+        elsewhere = np.arange(ranked.shape[time_axis]) != last
+        np.moveaxis(ranked, time_axis, 0)[elsewhere] = -1.0
     index = tuple(int(k) for k in np.unravel_index(int(np.argmax(ranked)), ranked.shape)) if ranked.size else ()
     finite = bool(np.isfinite(analytic).all() and np.isfinite(numeric).all())
     value = float(error[index]) if error.size else 0.0

@@ -46,6 +46,7 @@ class Subject:
     parts : the tensors.
     cotangents : float64 weights, one for each output.
     evaluate : runs the function with some tensors replaced, ``evaluate({name: array})``, and returns its outputs.
+    trouble : a finding about the function as a whole, or nothing; goes into the report.
     tangent : the outputs' tangents along ``{name: direction}``, where forward mode is known, else None.
     """
 
@@ -54,6 +55,7 @@ class Subject:
     cotangents: list[Any] = field(default_factory=list)
     evaluate: Callable[[dict[str, Any]], list[Any]] = lambda replaced: []
     tangent: Callable[[dict[str, Any]], list[Any]] | None = None
+    trouble: str = ""
 
     def weigh(self, outputs: Sequence[Any]) -> Any:
         """Sum of cotangent * output over all outputs, 0-d."""
