@@ -121,6 +121,11 @@ _STEPS: dict[str, tuple[Any, Any]] = {
 }
 
 
+#: A vanishing product is 0; and a BLAS may raise the "invalid" flag for padding that it computes and throws away.  What
+#: is really not finite stays visible in the values, where the optimiser's step looks for it.
+_quiet = np.errstate(under="ignore", invalid="ignore")
+
+
 class ReferenceKernels:
     """The plain kernel set over the array library `xp`.  See `kernels.KernelSet` for what a kernel set offers."""
 
@@ -130,11 +135,12 @@ class ReferenceKernels:
         self.xp = xp
         self.act = activations(xp)
 
+    @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
         return a @ b
 
-    @np.errstate(under="ignore")  # a vanishing product is 0
+    @_quiet
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         xp = self.xp
@@ -166,7 +172,7 @@ class ReferenceKernels:
                 hidden_n[t] = _select(xp, valid, hidden_new, 0)
         return Run(h, c, gate, hidden_n)
 
-    @np.errstate(under="ignore")  # a vanishing product is 0
+    @_quiet
     def backward(
         self,
         cell: Cell,

@@ -93,7 +93,7 @@ def test_a_flipped_bit_is_noticed(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 16
     path.write_bytes(data)
-    with refused(CheckpointError, f"{path}: expected arrays with checksum ", "damaged"):
+    with refused(CheckpointError, f"{path}: expected contents with checksum ", "damaged"):
         read_checkpoint(path)
 
 
@@ -135,9 +135,9 @@ def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_missing_file_and_a_directory(tmp_path: Path) -> None:
-    with refused(CheckpointError, "expected a checkpoint file, got 'No such file or directory'; give "):
+    with refused(CheckpointError, "expected a checkpoint file, got 'No such file or directory'; train one first"):
         read_checkpoint(tmp_path / "none")
-    with refused(CheckpointError, "expected a checkpoint file, got 'Is a directory'; give "):
+    with refused(CheckpointError, "expected a checkpoint file, got 'Is a directory'; train one first"):
         read_checkpoint(tmp_path)
 
 
@@ -252,11 +252,14 @@ def test_one_run_a_directory(tmp_path: Path) -> None:
 # -- metrics ----------------------------------------------------------------------------------------------------------
 
 
+LINE = {"kind": "train", "epoch": 0.0, "loss": 1.0}
+
+
 def test_metrics_go_on_after_the_line_that_the_checkpoint_knows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path)
     for step in range(3):
-        log.write({"step": step, "timing": {"elapsed_s": step + 0.5}})
+        log.write({**LINE, "step": step, "timing": {"elapsed_s": step + 0.5}})
     log.close()
     with path.open("ab") as file:
         file.write(b'{"step": 3, "ti')  # a kill in the middle of a line
@@ -264,10 +267,28 @@ def test_metrics_go_on_after_the_line_that_the_checkpoint_knows(tmp_path: Path) 
     assert elapsed_in(path, 2) == 1.5
     assert elapsed_in(path, 0) == 0.0
     log = MetricsLog(path, lines=2)
-    log.write({"step": "again"})
+    log.write({**LINE, "step": "again"})
     log.close()
     assert [record["step"] for record in read_metrics(path)] == [0, 1, "again"]
-    assert path.read_bytes().endswith(b'{"step": "again"}\n')
+    assert path.read_bytes().endswith(b'"step": "again"}\n')
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"\xff", b"1", b"[]", b'{"kind": "train", "stop": 1}', b'{"timing": 3}'])
+def test_metrics_that_were_damaged_are_refused(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"kind": "train", "step": 1, "epoch": 0, "loss": 2, "bpc": 1}\n' + line + b"\n")
+    with refused(CheckpointError, f"{path}: expected a JSON object with bpc, epoch, kind, loss, step in line 2, got"):
+        read_metrics(path, "bpc")
+
+
+def test_changed_metadata_is_noticed(path: Path) -> None:
+    """Any change of the JSON part, not only of the arrays."""
+    data = path.read_bytes()
+    changed = data.replace(b'\\"step\\":', b'\\"stop\\":', 1)
+    assert changed != data
+    path.write_bytes(changed)
+    with refused(CheckpointError, f"{path}: expected contents with checksum ", "damaged"):
+        read_checkpoint(path)
 
 
 def test_metrics_that_were_cut_are_not_patched_up(tmp_path: Path) -> None:

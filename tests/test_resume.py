@@ -349,3 +349,30 @@ def test_no_clock_in_the_checkpoint(begun: Path, text: Path, tmp_path: Path) -> 
     assert bptt("train", text, "--out", tmp_path / "again", "--steps", 20, *TINY, "--quiet") == 0
     assert_same_run(begun, tmp_path / "again")
     assert os.path.getmtime(begun / "last.safetensors") != os.path.getmtime(tmp_path / "again" / "last.safetensors")
+
+
+def test_another_runs_checkpoint_is_refused_and_nothing_is_overwritten(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for out, cell in ((one, "lstm"), (other, "gru")):
+        assert bptt("train", text, "--out", out, "--steps", 20, *TINY, "--cell", cell, "--quiet") == 0
+    (one / "last.safetensors").write_bytes((other / "last.safetensors").read_bytes())
+    before = {path.name: path.read_bytes() for path in one.iterdir()}
+    err = refused(capsys, "train", "--out", one, "--resume", "--steps", 40)
+    assert (
+        "last.safetensors: expected the state of the run that run.json describes, got one that differs in cell; " in err
+    )
+    assert {path.name: path.read_bytes() for path in one.iterdir()} == before
+
+
+def test_a_lost_last_state_does_not_cost_the_best_one(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert bptt("train", text, "--out", out, "--steps", 60, *TINY, "--checkpoint-every", 5, "--quiet") == 0
+    (out / "last.safetensors").unlink()
+    before = (out / "best.safetensors").read_bytes()
+    err = refused(capsys, "train", "--out", out, "--resume")
+    assert "last.safetensors: expected the last state of a run that reached step " in err
+    assert (out / "best.safetensors").read_bytes() == before

@@ -57,7 +57,8 @@ def run(args: list[str]) -> int:
         os.environ.setdefault(variable, "1")
     try:
         code = bptt.main(args=args, prog_name="bptt", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else SUCCESS
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "bptt"
@@ -73,6 +74,10 @@ def run(args: list[str]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
+    except OSError as error:
+        with contextlib.suppress(OSError):  # nor at interpreter exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"bptt: expected to write the output, got '{error.strerror or error}'", FAILURE)
     except (KeyboardInterrupt, click.Abort):
         return _complain("bptt: interrupted", INTERRUPTED)
 

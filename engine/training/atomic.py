@@ -93,6 +93,10 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY)
     except OSError as error:
+        if isinstance(error, NotADirectoryError | FileExistsError):
+            raise bad_input(
+                "out", "a directory", f"{directory}, where a file is in the way", "choose another"
+            ) from error
         raise storage_error(directory, "a directory to write to", error) from error
     try:
         if fcntl is not None:

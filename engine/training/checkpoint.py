@@ -62,8 +62,8 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     """
     from safetensors.numpy import save
 
-    body = {"format_version": FORMAT_VERSION, "crc32": _crc32(arrays), **meta}
-    text = json.dumps(body, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    body = {"format_version": FORMAT_VERSION, **meta}
+    text = _as_text({**body, "crc32": _crc32(arrays, body)})
     # safetensors keeps metadata in a hash map: a second entry would come in an order that differs between processes.
     write_atomic(path, save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={KEY: text}))
 
@@ -85,15 +85,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise problem(
-            path, "a checkpoint file", f"'{reason}'", "give a run directory or a .safetensors file"
+            path,
+            "a checkpoint file",
+            f"'{reason}'",
+            "train one first (bptt train), or name a run or a .safetensors file",
         ) from error
     meta = _metadata(path, data)
     try:
         arrays = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise problem(path, "arrays in safetensors form", f"'{error}'", _RESTORE) from error
-    if _crc32(arrays) != meta.get("crc32"):
-        raise problem(path, f"arrays with checksum {meta.get('crc32')}", f"{_crc32(arrays)} (damaged)", _RESTORE)
+    stated = meta.pop("crc32", None)
+    if _crc32(arrays, meta) != stated:
+        raise problem(path, f"contents with checksum {stated}", f"{_crc32(arrays, meta)} (damaged)", _RESTORE)
     return Checkpoint(path, dict(arrays), meta)
 
 
@@ -147,6 +151,7 @@ def _metadata(path: Path, data: bytes) -> dict[str, Any]:
     try:
         meta = json.loads(text)
         version = meta["format_version"]
+        _as_text(meta)  # NaN is no JSON, though Python reads it
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise problem(path, f"metadata {KEY!r} as JSON with 'format_version'", "something else", _RESTORE) from error
     if version != FORMAT_VERSION:
@@ -178,9 +183,13 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _crc32(arrays: Mapping[str, np.ndarray]) -> int:
-    """One checksum over all arrays, in the order of their names."""
-    value = 0
+def _as_text(meta: Mapping[str, Any]) -> str:
+    return json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
+def _crc32(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
+    """One checksum over the metadata and all arrays, in the order of their names."""
+    value = zlib.crc32(_as_text(meta).encode())
     for name in sorted(arrays):
         value = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), value))
     return value

@@ -32,6 +32,7 @@ from engine.data import (
     split_windows,
 )
 from engine.data.checks import bad_data
+from engine.errors import bad_input
 from engine.layers import Sequential
 from engine.losses import mse
 from engine.training.checkpoint import Checkpoint, field
@@ -61,6 +62,14 @@ class Forecaster:
         parts = chronological_split(len(self.series.values), config.validation, config.test)
         _require_rows(config, parts)
         self.parts = split_windows(self.series.values, parts, config.window, config.horizon)
+        largest = float(np.abs(self.series.values).max())
+        if largest > 1e150:  # errors and variances square the values
+            mend = "give the series in larger units"
+            raise bad_input("data", "numbers whose squares are finite, up to 1e150", f"{largest:g}", mend)
+        earliest = int(self.parts.test.origins[0])
+        if config.season > earliest:
+            mend = "leave it out, or give a longer series"
+            raise bad_input("season", f"at most the {earliest} rows before the held-out part", config.season, mend)
         self.unit = f"RMSE in units of {self.series.names[0]!r}"
         self.x_scaler, self.y_scaler = _SCALERS[config.scaling](), _SCALERS[config.scaling]()
         train = self.parts.train.anchored()
@@ -121,11 +130,11 @@ class Forecaster:
         """The forecasts (N, horizon) of the network and of every baseline for the held-out last part, by name.
 
         The linear autoregression sees exactly what the network sees: the same windows, as differences.  Seasonal-naive
-        is left out where no season is given, or the first window has less than one season before it.
+        is left out where no season is given.
         """
         held_out, train = self.parts.test, self.parts.train
         found = {self.config.cell.upper(): self.forecast(held_out), "persistence": persistence(held_out)}
-        if 1 < self.config.season <= int(held_out.origins[0]):
+        if self.config.season > 1:
             found["seasonal-naive"] = seasonal_naive(held_out, self.config.season)
         linear = LinearAutoregression().fit(train.anchored())
         found["linear autoregression"] = linear.predict(held_out.anchored()) + held_out.anchors[:, None]

@@ -76,12 +76,34 @@ class MetricsLog:
         self._file.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of the file at `path`; [] where there is none."""
+def read_metrics(path: Path, *needed: str) -> list[dict[str, Any]]:
+    """Every whole line of the file at `path`, each with the keys that all have and those `needed`; [] without a file.
+
+    Raises
+    ------
+    CheckpointError
+        for a line of another kind.
+    """
     if not path.exists():
         return []
     whole = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    keys = {"kind", "step", "epoch", "loss", *needed}
+    return [_record(path, number, line, keys) for number, line in enumerate(whole.splitlines(), start=1)]
+
+
+def _record(path: Path, number: int, line: bytes, keys: set[str]) -> dict[str, Any]:
+    """One line, checked to be what `MetricsLog` writes."""
+    try:
+        record = json.loads(line)
+        good = keys <= record.keys() and isinstance(record.get("timing", {}), dict)
+    except (ValueError, AttributeError):
+        good = False
+    if not good:
+        raise CheckpointError(
+            f"{path}: expected a JSON object with {', '.join(sorted(keys))} in line {number}, got something else; "
+            "the file has been changed since: restore it, or start anew with another --out"
+        )
+    return record
 
 
 def elapsed_in(path: Path, lines: int) -> float:

@@ -136,20 +136,41 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
         stored = _stored(last, record)
         config = _resumed(directory, stored, task, given, label)
         step = field(last, checkpoint.meta, "trainer", "step")
+        if (directory / OPTIONS).exists():
+            begun, begun_data = _options(directory, label)
+            names = changed(stored, {name: value for name, value in begun.__dict__.items() if name != "task"})
+            if names or begun.task != stored.task or begun_data != data:
+                what = ", ".join(names) or "the task" * (begun.task != stored.task) or "the data"
+                mend = f"it is another run's checkpoint: put back the one of this run, or choose another {label('out')}"
+                raise problem(
+                    last, f"the state of the run that {OPTIONS} describes", f"one that differs in {what}", mend
+                )
         return Run(directory, config, checkpoint, data, f"resuming {directory} at step {step:,}")
     if not (directory / OPTIONS).exists():
         found = ", ".join(name for name in FILES if (directory / name).exists())
         mend = f"choose another {label('out')}"
         raise bad_input(label("out"), f"a run with {LAST} or {OPTIONS}", f"{directory} with {found} alone", mend)
+    stored, data = _options(directory, label)
+    config = _resumed(directory, stored, task, given, label)
+    best = directory / BEST
+    if best.exists():
+        reached = field(best, read_checkpoint(best).meta, "trainer", "step")
+        if reached > config.checkpoint_every:  # then a first checkpoint had been written
+            mend = f"put {LAST} back from a copy, or choose another {label('out')}"
+            raise problem(directory / LAST, f"the last state of a run that reached step {reached:,}", "no file", mend)
+    note = f"{directory} holds no checkpoint yet: starting afresh, with the options in {OPTIONS}"
+    return Run(directory, config, None, data, note)
+
+
+def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, Any]:
+    """What ``run.json`` says: the options, and the fingerprint of the data."""
     try:
         record = json.loads((directory / OPTIONS).read_bytes())
         options, data = record["config"], record["data"]
     except (ValueError, KeyError, TypeError) as error:
         mend = f"choose another {label('out')}"
         raise problem(directory / OPTIONS, "the options of a run in JSON", f"'{error}'", mend) from error
-    config = _resumed(directory, _stored(directory / OPTIONS, options), task, given, label)
-    note = f"{directory} holds no checkpoint yet: starting afresh, with the options in {OPTIONS}"
-    return Run(directory, config, None, data, note)
+    return _stored(directory / OPTIONS, options), data
 
 
 def _stored(path: Path, record: Any) -> TrainConfig:

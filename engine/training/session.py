@@ -19,7 +19,7 @@ from engine.training.language_model import LanguageModel
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_forecast, draw_loss
 from engine.training.progress import make_reporter
-from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, open_run
+from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, checkpoint_in, open_run
 from engine.training.task import Task, load_weights
 from engine.training.trainer import INTERRUPTED, Trainer
 
@@ -76,14 +76,14 @@ def run_training(
             else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
             "unit": job.unit,
             "checkpoint": str(run.directory / LAST),
-            "best": None if figure is None else str(run.directory / BEST),
+            "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
             "picture": str(run.directory / LOSS_PICTURE),
         }
-        draw_loss(
-            run.directory / LOSS_PICTURE, read_metrics(run.directory / METRICS), job.figure(1.0)[0], job.unit, job.title
-        )
+        name = job.figure(1.0)[0]
+        records = read_metrics(run.directory / METRICS, name)
+        draw_loss(run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
         if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
-            load_weights(job.model, read_checkpoint(run.directory / BEST))
+            load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
             result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
         return result
 

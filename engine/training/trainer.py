@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.clipping import clip_grad_norm, clip_grad_value
-from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.errors import CheckpointError, NonFiniteError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, write_checkpoint
 from engine.training.learning import make_optimizer, make_schedule
 from engine.training.metrics import METRICS, MetricsLog, elapsed_in
@@ -231,7 +231,7 @@ class Trainer:
             return int(field(checkpoint.path, checkpoint.meta, "metrics_lines"))
         except CheckpointError:
             raise
-        except (InputError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{checkpoint.path}: expected the state of this run, got '{error}'; "
                 "resume with the options and the release that wrote it"
