@@ -226,7 +226,7 @@ def _row(subject: Subject, part: Part, method: str, seed: int, tol: float, round
             return Row(row.name, row.shape, row.worst, "kink")
         return row
     if method == "rtrl":
-        return compare(part.name, part.analytic, oracles.rtrl(subject, part), tol, gates, axis, oracles.EPS * roundoff)
+        return compare(part.name, part.analytic, oracles.rtrl(subject, part), tol, gates, axis)
     if method == "complex":
         numeric = oracles.complex_step(subject, part)
         lost = numeric.size > 0 and np.isnan(numeric).all() and np.isfinite(part.analytic).all()
