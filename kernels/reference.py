@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels import gates
-from kernels.activations import activations
+from kernels.activations import activations, matmul
 from kernels.cells import Adjoints, Cell, Run
 
 
@@ -28,9 +28,12 @@ class _Step(NamedTuple):
     xp: Any
 
     def recur(self, h: Any, rows: slice = slice(None)) -> Any:
-        """U h + b for the gate rows asked for: (B, H) -> (B, number of rows)."""
-        product = h @ self.weight[rows].T
-        return product if self.bias is None else product + self.bias[rows]
+        """U h + b for the gate rows asked for: (B, H) -> (B, number of rows).
+
+        A gradient check runs K changed copies at once: h is (K, B, H) then, and what is changed has an axis K too.
+        """
+        product = matmul(h, self.weight[..., rows, :].swapaxes(-1, -2))
+        return product if self.bias is None else product + self.bias[..., rows]
 
 
 # -- one step of each cell: forward (h, c) -> (h, c, gates, hidden_n), and its reverse ---------------------------------
@@ -38,12 +41,12 @@ class _Step(NamedTuple):
 
 
 def _rnn_forward(step: _Step, act: Any, pre: Any, h_prev: Any) -> tuple[Any, Any, tuple[Any, ...], Any]:
-    h = gates.rnn_forward(pre[:, 0] + step.recur(h_prev), act)
+    h = gates.rnn_forward(pre[..., 0, :] + step.recur(h_prev), act)
     return h, None, (h,), None
 
 
 def _rnn_backward(step: _Step, slope: Any, dh: Any, gate: Any) -> tuple[tuple[Any, ...], Any, Any]:
-    da = gates.rnn_backward(dh, gate[:, 0], slope, step.one)
+    da = gates.rnn_backward(dh, gate[..., 0, :], slope, step.one)
     return (da,), da @ step.weight, None  # a = pre + U h_prev
 
 
@@ -65,13 +68,15 @@ def _rnn_relu_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, 
 
 def _lstm_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     a = pre + step.recur(h_prev).reshape(pre.shape)
-    i, f, g, o, c, h = gates.lstm_forward(a[:, 0], a[:, 1], a[:, 2], a[:, 3], c_prev, step.act.sigmoid, step.act.tanh)
+    i, f, g, o, c, h = gates.lstm_forward(
+        a[..., 0, :], a[..., 1, :], a[..., 2, :], a[..., 3, :], c_prev, step.act.sigmoid, step.act.tanh
+    )
     return h, c, (i, f, g, o), None
 
 
 def _lstm_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
     c_prev, c_now = c_pair
-    i, f, g, o = gate[:, 0], gate[:, 1], gate[:, 2], gate[:, 3]
+    i, f, g, o = gate[..., 0, :], gate[..., 1, :], gate[..., 2, :], gate[..., 3, :]
     *da, dc_prev, dc = gates.lstm_backward(dh, dc, i, f, g, o, c_prev, c_now, step.act.tanh, step.one)
     dh_prev = step.xp.concatenate(da, axis=1) @ step.weight  # a = pre + U h_prev
     return tuple(da), dh_prev, dc_prev, None, dc
@@ -79,32 +84,34 @@ def _lstm_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_pr
 
 def _gru_after_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
     hidden = step.recur(h_prev).reshape(pre.shape)
-    h_r, h_z, h_n = hidden[:, 0], hidden[:, 1], hidden[:, 2]
+    h_r, h_z, h_n = hidden[..., 0, :], hidden[..., 1, :], hidden[..., 2, :]
     r, z, n, h = gates.gru_after_forward(
-        pre[:, 0], pre[:, 1], pre[:, 2], h_r, h_z, h_n, h_prev, step.act.sigmoid, step.act.tanh, step.one
+        pre[..., 0, :], pre[..., 1, :], pre[..., 2, :], h_r, h_z, h_n, h_prev, step.act.sigmoid, step.act.tanh, step.one
     )
     return h, None, (r, z, n), h_n
 
 
 def _gru_after_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
-    r, z, n = gate[:, 0], gate[:, 1], gate[:, 2]
+    r, z, n = gate[..., 0, :], gate[..., 1, :], gate[..., 2, :]
     da_r, da_z, da_n, dh_n, dh_prev = gates.gru_after_backward(dh, r, z, n, hidden_n, h_prev, step.one)
     dh_prev = dh_prev + step.xp.concatenate((da_r, da_z, dh_n), axis=1) @ step.weight  # hidden = U h_prev + b
     return (da_r, da_z, da_n), dh_prev, None, dh_n, None
 
 
 def _gru_before_forward(step: _Step, pre: Any, h_prev: Any, c_prev: Any) -> Any:
-    H = h_prev.shape[1]
+    H = h_prev.shape[-1]
     a = step.recur(h_prev, slice(0, 2 * H))
-    r, z, reset_h = gates.gru_before_gates_forward(pre[:, 0] + a[:, :H], pre[:, 1] + a[:, H:], h_prev, step.act.sigmoid)
-    a_n = pre[:, 2] + step.recur(reset_h, slice(2 * H, 3 * H))
+    r, z, reset_h = gates.gru_before_gates_forward(
+        pre[..., 0, :] + a[..., :H], pre[..., 1, :] + a[..., H:], h_prev, step.act.sigmoid
+    )
+    a_n = pre[..., 2, :] + step.recur(reset_h, slice(2 * H, 3 * H))
     n, h = gates.gru_before_output_forward(a_n, z, h_prev, step.act.tanh, step.one)
     return h, None, (r, z, n), None
 
 
 def _gru_before_backward(step: _Step, dh: Any, dc: Any, gate: Any, hidden_n: Any, h_prev: Any, c_pair: Any) -> Any:
-    r, z, n = gate[:, 0], gate[:, 1], gate[:, 2]
-    H = h_prev.shape[1]
+    r, z, n = gate[..., 0, :], gate[..., 1, :], gate[..., 2, :]
+    H = h_prev.shape[-1]
     da_z, da_n, dh_prev = gates.gru_before_output_backward(dh, z, n, h_prev, step.one)
     dreset_h = da_n @ step.weight[2 * H :]  # a_n = x_n + U_n reset_h + b_hn
     da_r, dh_reset = gates.gru_before_gates_backward(dreset_h, r, h_prev, step.one)
@@ -137,26 +144,26 @@ class ReferenceKernels:
     @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
-        return a @ b
+        return matmul(a, b)
 
     @_quiet
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
         xp = self.xp
-        T, B, H = pre.shape[0], pre.shape[1], h0.shape[-1]
-        G = len(cell.gates)
-        pre = pre.reshape(T, B, G, H)
+        T, H, G = pre.shape[0], h0.shape[-1], len(cell.gates)
+        rows = pre.shape[1:-1]  # (B,); with a leading axis of copies (K, B)
+        pre = pre.reshape(T, *rows, G, H)
         step = _Step(self.act, weight_hh, bias_hh, _one(pre), xp)
         step_forward = _STEPS[cell.name][0]
 
-        h = xp.empty((T + 1, B, H), dtype=pre.dtype)
+        h = xp.empty((T + 1, *rows, H), dtype=pre.dtype)
         h[0] = h0
         c = None
         if cell.has_c:
-            c = xp.empty((T + 1, B, H), dtype=pre.dtype)
+            c = xp.empty((T + 1, *rows, H), dtype=pre.dtype)
             c[0] = c0
-        gate = xp.empty((T, B, G, H), dtype=pre.dtype)
-        hidden_n = xp.empty((T, B, H), dtype=pre.dtype) if cell.splits_n else None
+        gate = xp.empty((T, *rows, G, H), dtype=pre.dtype)
+        hidden_n = xp.empty((T, *rows, H), dtype=pre.dtype) if cell.splits_n else None
 
         for t in range(T):
             c_prev = None if c is None else c[t]
@@ -166,7 +173,7 @@ class ReferenceKernels:
             if c is not None:
                 c[t + 1] = _select(xp, valid, c_new, c_prev)
             for block, value in enumerate(gate_new):
-                gate[t, :, block] = _select(xp, valid, value, 0)
+                gate[t, ..., block, :] = _select(xp, valid, value, 0)
             if hidden_n is not None:
                 hidden_n[t] = _select(xp, valid, hidden_new, 0)
         return Run(h, c, gate, hidden_n)

@@ -10,7 +10,6 @@ import pytest
 from builders import KERNELS, KINDS, build, random_arguments
 
 import engine
-from engine.checking.report import compare
 from kernels import gates, products, reference
 
 OPTIONS: list[dict[str, Any]] = [
@@ -184,12 +183,20 @@ def test_a_transposed_recurrent_weight_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_nan_never_passes() -> None:
-    right = np.ones((2, 3))
-    for analytic, numeric in ((right * np.nan, right), (right, right * np.nan)):
-        row = compare("w", analytic, numeric, 1e9)
-        assert row.verdict == "non-finite"
-    assert compare("w", np.ones((3, 2)), right, 1e9).verdict == "wrong"
-    assert compare("w", np.zeros((2, 3)), np.zeros((2, 3)), 1e-6).verdict == "ok"
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    for right in (True, False):
+
+        def forward(x: Any, right: bool = right) -> tuple[Any, None]:
+            return (2.0 * x if right else x * np.nan), None
+
+        def backward(dout: Any, cache: Any, right: bool = right) -> Any:
+            return dout * np.nan if right else 2.0 * dout
+
+        assert engine.check_gradients(forward, backward, [x], tol=1e9).verdict == "non-finite"
+    wrong = engine.check_gradients(lambda x: (2.0 * x, None), lambda d, c: (2.0 * d).T, [x])
+    assert wrong.verdict == "wrong"
+    assert "shape (3, 2) in place of (2, 3)" in str(wrong)
+    assert engine.check_gradients(lambda x: (0.0 * x, None), lambda d, c: 0.0 * d, [x]).passed
 
 
 # -- anyone's own pair of functions ------------------------------------------------------------------------------------
@@ -241,9 +248,8 @@ def test_a_kink_is_called_a_kink_and_a_wrong_gradient_beside_it_wrong() -> None:
             return dout * np.where(x == 0, slope, x > 0)
 
         report = engine.check_gradients(relu_pair, backward, [x])
-        if slope_at_zero != 0.5:  # halfway is what the difference itself gives at 0, but 1e-7 is a kink too
-            assert report.verdict == "kink"
-        assert not report.passed
+        # halfway between the slopes is what a difference across the kink gives, too: there is nothing to object to
+        assert report.verdict == ("ok" if slope_at_zero == 0.5 else "kink"), report
     assert engine.check_gradients(relu_pair, lambda d, c: d * 2.0 * (c > 0), [x]).verdict == "wrong"
     assert engine.check_gradients(relu_pair, lambda d, c: d * (c > 0), [x[[0, 2, 4]]]).passed
 
@@ -298,15 +304,15 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(engine.InputError, match=r"method: expected one of 'central', .*, got 'adjoint'"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.ones(3)], method="adjoint")
     layer = build("lstm", 2, 3)
-    with pytest.raises(engine.InputTypeError, match="layer: expected a layer of engine, got 'abc'"):
-        engine.gradcheck("abc", np.ones((2, 2, 2)))  # type: ignore[arg-type]
+    with pytest.raises(
+        engine.InputTypeError, match=r"layer: expected a layer of engine, or an object with forward, .*, got 'abc'"
+    ):
+        engine.gradcheck("abc", np.ones((2, 2, 2)))
     with pytest.raises(engine.InputError, match="backward: expected a gradient for input 0, got None"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: None, [np.ones(3)])
     with pytest.raises(engine.InputError, match=r"method: expected one of 'central', 'directional', .*, got 'magic'"):
         engine.gradcheck(layer, np.ones((2, 2, 2)), method="magic")
     with pytest.raises(engine.InputError, match="backward: expected 1 gradients, one for each input, got 2"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: (d, d), [np.ones(3)])
-    with pytest.raises(engine.InputError, match=r"inputs\[0\]: expected float64, got float32"):
-        engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.ones(3, np.float32)])
-    with pytest.raises(engine.InputError, match="inputs: expected at least one float64 array, got none"):
+    with pytest.raises(engine.InputError, match="inputs: expected at least one float array, got none"):
         engine.check_gradients(lambda: (0, None), lambda d, c: d, [])

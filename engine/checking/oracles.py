@@ -1,160 +1,203 @@
 """Independent second opinions on a gradient.  Each takes a `Subject` and one of its parts; it returns numbers.
 
-Entry by entry:  `central` (differences), `complex_step`, `rtrl` (forward accumulation).
-Along random directions, which needs only a few passes at any size:  `directional`, `adjoint`, `taylor`.
+Entry by entry:  `differences.central`, `complex_step`, `rtrl` (forward accumulation).
+Along random directions, which needs only a few passes at any size:  `differences.along`, `adjoint`, `taylor`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
-from engine.checking.subject import COMPLEX, Part, Subject
+from engine.checking import differences
+from engine.checking.subject import MANY, Part, Subject
 
 EPS = float(np.finfo(np.float64).eps)
-#: Balances the truncation error e**2 against the round-off error eps/e of a central difference.
-STEP = float(np.cbrt(EPS))
 #: The complex step has no cancellation, so the step can be so small that nothing of second order is left.
 COMPLEX_STEP = 1e-30
-DIRECTIONS = 4
+#: Random directions through a whole tensor; every gate block and span of time steps gets one of its own beside them.
+DIRECTIONS = 3
 #: Steps of the Taylor test, from coarse to fine.
-TAYLOR_STEPS = [2.0**-k for k in range(3, 27)]
+TAYLOR_STEPS = tuple(2.0**-k for k in range(3, 27))
 
 
-def central(subject: Subject, part: Part) -> np.ndarray:
-    """Every entry by central differences (rule 17): the divisor is the realised difference (x+e) - (x-e)."""
-    gradient = np.zeros(part.array.size)
-    for index, value in enumerate(_entries(subject, part)):
-        base = value if math.isfinite(value) else 0.0  # a NaN in a pad: whatever stands there must not matter
-        step = STEP * max(1.0, abs(base))
-        above, below = base + step, base - step
-        high, low = (_evaluate_at(subject, part, index, moved) for moved in (above, below))
-        gradient[index] = subject.weigh_change(high, low) / (above - below)
-    return gradient.reshape(part.array.shape)
+def complex_step(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
+    """Derivatives (n, G) by the complex step: Im f(x + ih) / h, exact to round-off (Squire and Trapp 1998).
 
-
-def one_sided(subject: Subject, part: Part, index: int) -> tuple[float, float]:
-    """The slopes to the left and to the right of one entry: they differ at a kink, and hardly elsewhere."""
-    base = _entries(subject, part)[index]
-    step = STEP * max(1.0, abs(base))
-    above, below = base + step, base - step
-    here = subject.evaluate({})
-    left = subject.weigh_change(here, _evaluate_at(subject, part, index, below)) / (base - below)
-    right = subject.weigh_change(_evaluate_at(subject, part, index, above), here) / (above - base)
-    return left, right
-
-
-def complex_step(subject: Subject, part: Part) -> np.ndarray:
-    """Every entry by the complex step: Im f(x + ih) / h, exact to round-off (Squire and Trapp 1998).
-
-    NaN where an output is not complex: the function has dropped the imaginary part, and nothing can be said.
+    NaN where the function does not take complex numbers, or gives none back: then nothing can be said.
     """
-    gradient = np.zeros(part.array.size)
-    for index, value in enumerate(_entries(subject, part)):
-        base = value if math.isfinite(value) else 0.0
-        outputs = _evaluate_at(subject, part, index, complex(base, COMPLEX_STEP))
-        if all(output.dtype.kind != "c" for output in outputs):
-            return np.full(part.array.shape, np.nan)
-        gradient[index] = float(subject.weigh([output.imag for output in outputs])) / COMPLEX_STEP
-    return gradient.reshape(part.array.shape)
+    values = subject.host(part).astype(np.complex128)
+    block = differences.block_size(subject)
+    found = [np.zeros((0, len(subject.weights)))]
+    for start in range(0, len(entries), block):
+        chosen = entries[start : start + block]
+        stack = np.repeat(values[None], len(chosen), axis=0)
+        stack.reshape(len(stack), -1)[np.arange(len(chosen)), chosen] += 1j * COMPLEX_STEP
+        outputs = _run_complex(subject, part, stack)
+        if outputs is None:
+            return np.full((len(entries), len(subject.weights)), np.nan)
+        found.append((outputs.imag / COMPLEX_STEP) @ subject.weights.T)
+    return np.concatenate(found)
 
 
-def rtrl(subject: Subject, part: Part) -> np.ndarray:
-    """Every entry by forward accumulation, as real-time recurrent learning does (Williams and Zipser 1989).
+def complex_reach(subject: Subject, seed: int) -> str:
+    """Why the complex step does not reach this function; nothing where it does.
+
+    Any ``abs``, real buffer, cast or conjugating product on the way drops imaginary parts without a word, and what
+    comes out is still a number.  So the complex step is compared with a difference along a random direction first.
+    """
+    here = subject.flat(subject.outputs)
+    generator = np.random.default_rng([seed, 4])
+    for part in subject.parts:
+        if part.size == 0:
+            continue
+        direction = generator.normal(size=part.shape)
+        values = subject.host(part)
+        found = _run_complex(subject, part, (values + 1j * COMPLEX_STEP * direction)[None])
+        if found is None:
+            return "forward does not carry complex numbers through"
+        size = float(np.max(np.abs(here), initial=0.0))
+        if float(np.max(np.abs(found[0].real - here), initial=0.0)) > 1e-12 * size:
+            return "forward gives other values for complex input: it is not analytic, or so chaotic that rounding shows"
+        if subject.can_copy:  # the plain kernels, which are known to be analytic
+            continue
+        slope = (found.imag / COMPLEX_STEP) @ subject.weights.T
+        numeric, error = differences.along(subject, part, direction[None], reach(subject, part, [Direction(direction)]))
+        if (np.abs(slope - numeric) > 10.0 * error + 1e-6 * np.maximum(np.abs(slope), np.abs(numeric))).any():
+            return f"forward loses the imaginary part on the way from {part.name} (abs, a cast, a real buffer?)"
+    return ""
+
+
+def _run_complex(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            outputs = subject.run(part, stack)
+    except (TypeError, np.exceptions.ComplexWarning):
+        return None
+    return outputs if outputs.dtype.kind == "c" else None
+
+
+def rtrl(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
+    """Derivatives (n, G) by forward accumulation: real-time recurrent learning (Williams and Zipser 1989).
 
     The sensitivity of every state to one entry is carried along with the time; for small nets only.
     """
-    assert subject.tangent is not None
-    gradient = np.zeros(part.array.size)
-    for index in range(part.array.size):
-        unit = np.zeros(part.array.size)
-        unit[index] = 1.0
-        direction = subject.backend.asarray(unit.reshape(part.array.shape))
-        gradient[index] = float(subject.weigh(subject.tangent({part.name: direction})))
-    return gradient.reshape(part.array.shape)
+    found = np.zeros((len(entries), len(subject.weights)))
+    for row, entry in enumerate(entries):
+        direction = np.zeros(part.size)
+        direction[entry] = 1.0
+        moved = subject.tangent({part.name: subject.backend.asarray(direction.reshape(part.shape))})
+        found[row] = subject.weights @ subject.flat(moved)
+    return found
 
 
-def directional(subject: Subject, part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Claimed and numerical derivative along random directions: <gradient, v> and a central difference along v."""
-    claimed, numeric = [], []
-    values = _host(subject, part)
-    for direction in _directions(part, seed):
-        step = STEP * max(1.0, float(np.abs(values).max(initial=0.0))) / float(np.abs(direction).max())
-        # the moved points are rounded: the realised direction is the difference between them
-        above, below = values + step * direction, values - step * direction
-        realised = (above - below) / (2.0 * step)
-        high, low = (subject.evaluate({part.name: subject.backend.asarray(moved)}) for moved in (above, below))
-        claimed.append(float((part.analytic * realised).sum()))
-        numeric.append(subject.weigh_change(high, low) / (2.0 * step))
-    return np.array(claimed), np.array(numeric)
+# -- along directions --------------------------------------------------------------------------------------------------
 
 
-def adjoint(subject: Subject, part: Part, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The two sides of <v, J' u> = <J v, u>: backward's gradient against forward mode, exact to round-off."""
-    assert subject.tangent is not None
-    claimed, numeric = [], []
-    for direction in _directions(part, seed):
-        claimed.append(float((part.analytic * direction).sum()))
-        numeric.append(float(subject.weigh(subject.tangent({part.name: subject.backend.asarray(direction)}))))
-    return np.array(claimed), np.array(numeric)
+@dataclass(frozen=True)
+class Direction:
+    """A random direction through a tensor, or through one gate block or span of time steps of it."""
+
+    values: np.ndarray
+    gate: str | None = None
+    steps: tuple[int, int] | None = None
 
 
-def taylor(subject: Subject, part: Part, seed: int, roundoff: float) -> float:
+def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
+    """Directions to look along: some through everything, and one for each gate block and each span of time steps.
+
+    A span of its own keeps the early steps, whose gradients have shrunk, from drowning in the later ones.
+    """
+    generator = np.random.default_rng([seed, 1])
+    if part.size == 0:
+        return []
+    found = [Direction(generator.normal(size=part.shape)) for _ in range(DIRECTIONS)]
+    for block, gate in enumerate(part.gates):
+        values = np.zeros(part.shape)
+        rows = part.shape[0] // len(part.gates)
+        own = slice(block * rows, (block + 1) * rows)
+        values[own] = generator.normal(size=values[own].shape)
+        found.append(Direction(values, gate=gate))
+    if part.time_axis is not None and subject.weights.shape[1] <= MANY:
+        steps = part.shape[part.time_axis]
+        edges = sorted(
+            {steps - width for width in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if width < steps}
+        )
+        for start, stop in zip([0, *edges[:-1]], edges, strict=True):
+            if start == stop:
+                continue
+            values = np.zeros(part.shape)
+            own_steps = [slice(None)] * len(part.shape)
+            own_steps[part.time_axis] = slice(start, stop)
+            values[tuple(own_steps)] = generator.normal(size=values[tuple(own_steps)].shape)
+            found.append(Direction(values, steps=(start, stop)))
+    return found
+
+
+def claimed_along(subject: Subject, part: Part, looks: list[Direction]) -> tuple[np.ndarray, np.ndarray]:
+    """<gradient, v> (n, G) for every direction and group, and its natural size: the root of the summed squares."""
+    stack = np.stack([look.values.reshape(-1) for look in looks])
+    claimed = subject.claimed[part.name].reshape(len(subject.weights), -1)
+    return stack @ claimed.T, np.sqrt(stack**2 @ (claimed**2).T)
+
+
+def adjoint(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
+    """<J v, u> (n, G), which is to be <v, J' u>: forward mode against backward, exact to round-off."""
+    found = [
+        subject.weights @ subject.flat(subject.tangent({part.name: subject.backend.asarray(look.values)}))
+        for look in looks
+    ]
+    return np.stack(found)
+
+
+def reach(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
+    """(n,) how far along each direction one unit step goes: about the size of the tensor's entries."""
+    size = max(1.0, float(np.max(np.abs(subject.host(part)), initial=0.0)))
+    return np.array([size / float(np.abs(look.values).max()) for look in looks])
+
+
+def taylor(subject: Subject, part: Part, looks: list[Direction]) -> tuple[np.ndarray, np.ndarray]:
     """Order in h of the remainder |f(x + hv) - f(x) - h <gradient, v>|: about 2 if the gradient is right, 1 if wrong.
 
-    2 where the remainder sinks into round-off at a step where a wrong gradient would not (also if a kink was crossed at
-    larger ones); else the slope of the finest steps that stand clear of it; NaN where too few are left to tell.
+    The slope of the finest steps that stand clear of round-off.  2 also where the remainder sinks into round-off at a
+    step where a gradient wrong by one part in a million would not (also if a kink was crossed at larger ones).  NaN
+    where too few steps are left to tell.
+
+    Returns
+    -------
+    slopes, claimed : (n, G) orders, and the claimed derivatives.
     """
-    values = _host(subject, part)
-    direction = next(_directions(part, seed))
-    direction = direction / max(float(np.sqrt((direction**2).sum())), EPS)
-    before = subject.evaluate({})
-    remainders = []
+    base = subject.host(part).astype(np.float64)
+    unit = [look.values / max(float(np.sqrt((look.values**2).sum())), EPS) for look in looks]
+    before = subject.flat(subject.outputs).astype(np.float64)
+    claimed_gradient = subject.claimed[part.name].reshape(len(subject.weights), -1)
+    remainders, noises = [], []
     for step in TAYLOR_STEPS:
-        moved = values + step * direction
-        after = subject.evaluate({part.name: subject.backend.asarray(moved)})
-        claimed = float((part.analytic * (moved - values)).sum())
-        remainders.append(abs(subject.weigh_change(after, before) - claimed))
-    if not all(map(math.isfinite, remainders)):
-        return math.nan
-    # round-off in f, and in the claimed change itself, which shrinks with the step
-    size = float(np.abs(part.analytic * direction).sum())
-    noise = [100.0 * (roundoff + EPS * size * h) for h in TAYLOR_STEPS]
+        moved = np.stack([base + step * one for one in unit]).astype(part.array.dtype)
+        realised = (moved.astype(np.float64) - base).reshape(len(unit), -1)
+        after = differences.in_blocks(subject, part, moved)
+        claimed = realised @ claimed_gradient.T
+        remainders.append(np.abs((after - before) @ subject.weights.T - claimed))
+        size = np.sqrt((realised**2) @ (claimed_gradient**2).T)
+        noises.append(25.0 * (differences.floor(subject, after, before[None], 1.0) + EPS * size))
+    slopes = np.empty(remainders[0].shape)
+    claims = np.abs(np.stack([one.reshape(-1) for one in unit]) @ claimed_gradient.T)
+    for place in np.ndindex(*slopes.shape):
+        slopes[place] = _order([r[place] for r in remainders], [n[place] for n in noises], claims[place])
+    return slopes, claims
+
+
+def _order(remainders: list[float], noise: list[float], claimed: float) -> float:
+    if not np.isfinite(remainders).all():
+        return np.nan
     clear = [r > limit for r, limit in zip(remainders, noise, strict=True)]
     usable = clear.index(False) if False in clear else len(clear)
-    if usable < len(clear):
-        claimed = abs(float((part.analytic * direction).sum())) * TAYLOR_STEPS[usable]
-        if noise[usable] < 1e-6 * claimed:  # a gradient wrong by one part in a million would stand clear here
-            return 2.0
+    if usable < len(clear) and noise[usable] <= 1e-6 * claimed * TAYLOR_STEPS[usable]:
+        return 2.0
     if usable < 4:
-        return math.nan
-    slopes = [math.log2(remainders[k - 1] / remainders[k]) for k in range(max(1, usable - 4), usable)]
-    return float(np.median(slopes))
-
-
-def _directions(part: Part, seed: int) -> Iterator[np.ndarray]:
-    generator = np.random.default_rng([seed, 1])
-    for _ in range(DIRECTIONS):
-        yield generator.normal(size=part.array.shape)
-
-
-def _host(subject: Subject, part: Part) -> np.ndarray:
-    """The part's values on the host, 0 in place of a NaN that stands in a pad."""
-    values = np.array(subject.backend.to_host(part.array))
-    return np.where(np.isfinite(values), values, 0.0)
-
-
-def _entries(subject: Subject, part: Part) -> list[float]:
-    values: list[float] = subject.backend.to_host(part.array).reshape(-1).tolist()
-    return values
-
-
-def _evaluate_at(subject: Subject, part: Part, index: int, value: complex) -> list[Any]:
-    """The outputs with one entry of one part replaced."""
-    dtype = COMPLEX if isinstance(value, complex) else np.dtype(np.float64)
-    moved = np.array(subject.backend.to_host(part.array), dtype=dtype)
-    moved.reshape(-1)[index] = value
-    return subject.evaluate({part.name: subject.backend.asarray(moved)})
+        return np.nan
+    found = [np.log2(remainders[k - 1] / remainders[k]) for k in range(max(1, usable - 4), usable)]
+    return float(np.median(found))

@@ -1,13 +1,16 @@
-"""What a gradient check found, as data and as a table a person can read."""
+"""What a gradient check found, as data, as a table a person can read, and as a picture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 #: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
 SERIOUS = ("input mutated", "non-deterministic", "non-finite", "wrong", "kink", "cannot tell")
+WIDTH = 79
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,12 @@ class Departure:
     Attributes
     ----------
     name : parameter, ``x``, or part of the state.
-    gate : the gate block the entry stands in, or None.
-    time_step : the entry's time step, or None where there is none; of several that depart, the last.
-    index : the entry's index in its tensor.
-    analytic, numeric : the two values.
-    error : their difference, relative to the tensor's largest value.
+    gate : the gate block to blame, or None.
+    time_step : the largest time step at which gradients depart, the first that backward meets; None where there is
+        none.
+    index : the entry's index in its tensor; empty for methods that look along directions.
+    analytic, numeric : the two values (for the Taylor method: the order of the remainder, and 2).
+    error : their difference, relative to the largest value of the slice (time step, gate block) it lies in.
     """
 
     name: str
@@ -35,12 +39,50 @@ class Departure:
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of a check; `worst` is its farthest entry."""
+    """One tensor of a check.
+
+    Attributes
+    ----------
+    name, shape : of the tensor.
+    worst : its farthest entry.
+    verdict : of this tensor alone.
+    by_step, by_gate : largest relative error of every time step, of every gate block, where it has any.
+    hidden_steps : time steps at which nothing can be told.
+    """
 
     name: str
     shape: tuple[int, ...]
     worst: Departure
     verdict: str
+    by_step: tuple[float, ...] = ()
+    by_gate: dict[str, float] = field(default_factory=dict)
+    hidden_steps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Where a wrong gradient comes from, as far as the numbers tell.
+
+    Attributes
+    ----------
+    name : the tensor nearest to the bug.
+    gate : its gate block, or None where no single one is to blame.
+    time_step : the largest time step at which the gradient of x departs; None where it is right, or not known.
+    cause : what fits the numbers, such as ``"sign"`` or ``"transposed"``; or nothing.
+    seen_in : the outputs whose gradient shows it most simply.
+    """
+
+    name: str
+    gate: str | None
+    time_step: int | None
+    cause: str
+    seen_in: str
+
+    def __str__(self) -> str:
+        where = f"{self.name}" + (f", gate {self.gate}" if self.gate else "")
+        when = "" if self.time_step is None else f", first met by backward at time step {self.time_step}"
+        cause = f"; likely cause: {self.cause}" if self.cause else ""
+        return f"{where}{when}{cause} (seen most simply from {self.seen_in})"
 
 
 @dataclass(frozen=True)
@@ -50,24 +92,31 @@ class Report:
     Attributes
     ----------
     rows : one for each tensor that was checked.
-    tol : largest error that passes.
+    tol : largest error that passes, relative to each slice.
     method : how the numerical values were found.
     trouble : a finding about the function as a whole, ``"non-deterministic"`` or ``"input mutated"``, or nothing.
+    diagnosis : of a wrong gradient; else None.
+    cause : what `trouble` comes from, in words.
+    warnings : what this check cannot see because of the numbers it was given, in sentences.
     """
 
     rows: tuple[Row, ...]
     tol: float
     method: str
     trouble: str = ""
+    diagnosis: Diagnosis | None = None
+    cause: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The most serious finding.
 
         ``"ok"``: every gradient is right.  ``"wrong"``: one is not.  ``"kink"``: all that departs stands at a kink,
-        where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``: the
-        method does not reach this function.  ``"non-finite"``: NaN or infinity.  ``"non-deterministic"``: two
-        evaluations at the same place differ.  ``"input mutated"``: the function wrote into its arguments.
+        where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``: some
+        part of a gradient is hidden by rounding, or the method does not reach this function.  ``"non-finite"``: NaN
+        or infinity.  ``"non-deterministic"``: two evaluations at the same place differ.  ``"input mutated"``: a
+        function wrote into its arguments, or backward into its tape.
         """
         found = {self.trouble, *(row.verdict for row in self.rows)}
         return next((verdict for verdict in SERIOUS if verdict in found), "ok")
@@ -79,59 +128,71 @@ class Report:
 
     @property
     def worst(self) -> Departure:
-        """The entry that lies farthest from its numerical value, of all tensors."""
-        return max((row.worst for row in self.rows), key=lambda d: np.inf if np.isnan(d.error) else d.error)
+        """The entry that lies farthest from its numerical value; of a wrong gradient, in the tensor to blame."""
+        rows = [row for row in self.rows if row.verdict == self.verdict] or list(self.rows)
+        if self.diagnosis is not None:
+            blamed = [row for row in rows if row.name == self.diagnosis.name]
+            if blamed:
+                worst = blamed[0].worst
+                step = self.diagnosis.time_step if worst.time_step is None else worst.time_step
+                return Departure(
+                    worst.name,
+                    self.diagnosis.gate,
+                    step,
+                    worst.index,
+                    worst.analytic,
+                    worst.numeric,
+                    worst.error,
+                )
+        return max((row.worst for row in rows), key=lambda d: np.inf if np.isnan(d.error) else d.error)
 
     def __str__(self) -> str:
-        lines = [f"{'tensor':<24}{'shape':<14}{'error':>10}  verdict    farthest entry: backward / numerical"]
+        lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: backward / numerical"]
         for row in self.rows:
             worst = row.worst
-            place = f"[{', '.join(map(str, worst.index))}]" + (f" gate {worst.gate}" if worst.gate else "")
+            place = f"[{','.join(map(str, worst.index))}]" if worst.index else ""
+            place += f" {worst.gate}" if worst.gate else ""
+            shape = "x".join(map(str, row.shape)) or "scalar"
             lines.append(
-                f"{row.name:<24}{row.shape!s:<14}{worst.error:>10.1e}  {row.verdict:<10} "
-                f"{place} {worst.analytic:.6g} / {worst.numeric:.6g}"
+                f"{_short(row.name, 20):<20} {shape:<13} {worst.error:>8.1e}  {row.verdict:<11} "
+                f"{place} {worst.analytic:.4g} / {worst.numeric:.4g}".rstrip()
             )
+            if row.hidden_steps:
+                lines.append(f"{'':<20} below rounding at time steps {_ranges(row.hidden_steps)}")
         lines.append(f"{self.verdict}: {len(self.rows)} tensors, method {self.method}, tolerance {self.tol:.0e}")
+        notes = [f"because {self.cause}"] if self.cause and not self.diagnosis else []
+        notes += [f"where: {self.diagnosis}"] if self.diagnosis else []
+        notes += [f"warning: {warning}" for warning in self.warnings]
+        for note in notes:
+            lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")
         return "\n".join(lines)
 
+    def plot(self, path: Any = None) -> Any:
+        """Draw the errors over time steps and gates; see `engine.checking.picture.draw`.
 
-def compare(
-    name: str,
-    analytic: np.ndarray,
-    numeric: np.ndarray,
-    tol: float,
-    gates: tuple[str, ...] = (),
-    time_axis: int | None = None,
-    roundoff: float = 0.0,
-) -> Row:
-    """Compare one tensor; errors are relative to its largest value.
+        Parameters
+        ----------
+        path : a file to write; None returns the figure alone.
 
-    Parameters
-    ----------
-    roundoff : how far the numerical values may be off by rounding alone; allowed on top of `tol`.
-    gates : names of the blocks along the first axis, if it has blocks.
-    time_axis : the axis that counts time steps, if there is one.
-    """
-    if analytic.shape != numeric.shape:
-        index: tuple[int, ...] = ()
-        worst = Departure(name, None, None, index, float("nan"), float("nan"), float("nan"))
-        return Row(name, tuple(numeric.shape), worst, "wrong")
-    scale = max(float(np.max(np.abs(numeric), initial=0.0)), float(np.max(np.abs(analytic), initial=0.0)), 1e-300)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(analytic - numeric) / scale
-    ranked = np.where(np.isnan(error), np.inf, error)
-    if time_axis is not None and (ranked > tol + roundoff / scale).any():
-        # of the steps that depart, the last: the first that backward meets
-        departing = np.moveaxis(ranked > tol + roundoff / scale, time_axis, 0).reshape(ranked.shape[time_axis], -1)
-        last = int(np.flatnonzero(departing.any(axis=1))[-1])
-        elsewhere = np.arange(ranked.shape[time_axis]) != last
-        np.moveaxis(ranked, time_axis, 0)[elsewhere] = -1.0
-    index = tuple(int(k) for k in np.unravel_index(int(np.argmax(ranked)), ranked.shape)) if ranked.size else ()
-    finite = bool(np.isfinite(analytic).all() and np.isfinite(numeric).all())
-    value = float(error[index]) if error.size else 0.0
-    gate = gates[index[0] * len(gates) // analytic.shape[0]] if gates else None
-    time_step = index[time_axis] if time_axis is not None else None
-    worst = Departure(name, gate, time_step, index, float(analytic[index]), float(numeric[index]), value)
-    # "not <= tol" and never "> tol": a NaN must fail
-    verdict = "non-finite" if not finite else "ok" if value <= tol + roundoff / scale else "wrong"
-    return Row(name, tuple(analytic.shape), worst, verdict)
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from engine.checking.picture import draw
+
+        return draw(self, path)
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def _ranges(steps: tuple[int, ...]) -> str:
+    """0..3, 7: consecutive steps as spans."""
+    spans: list[list[int]] = []
+    for step in steps:
+        if spans and step == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], step]
+        else:
+            spans.append([step])
+    return ", ".join("..".join(map(str, span)) for span in spans)

@@ -1,19 +1,27 @@
-"""What is being checked: a function whose inputs can be moved one entry at a time, and its claimed gradients."""
+"""What is being checked: a function whose inputs can be moved, and the gradients that are claimed for it.
+
+The function's outputs are weighted by fixed random cotangents into one number, whose gradient backward claims to know.
+Beside that number stand others, of the same outputs under the same cotangents: those of single time steps, or of the
+final state alone.  Backward is linear in its cotangents, so it has to be right for each of these `Group`s as well.
+They keep what is small from drowning in what is large (the loss of step 0 does not care how long the sequence is),
+and they tell where an error comes from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import abc
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend
-from engine.layers.base import Layer
-from engine.layers.recurrent import Recurrent
-from engine.layers.sequential import Sequential
+from engine.checking.nests import kind
 
-COMPLEX = np.dtype(np.complex128)
+#: Beyond so many output values the groups would cost more than they tell.
+MANY = 200_000
 
 
 @dataclass(frozen=True)
@@ -23,93 +31,191 @@ class Part:
     Attributes
     ----------
     name : parameter, ``x``, part of the state, or ``input k``.
-    array : its float64 values, in place of which `Subject.evaluate` reads others.
-    analytic : the claimed gradient, float64 on the host.
+    array : its values, in place of which `Subject.evaluate` reads others.
     gates : names of the blocks along the first axis, if it has blocks.
     time_axis : the axis that counts time steps, if there is one.
+    own_axes : whether every axis may be one along which gradients shrink (a tensor of which nothing is known).
     """
 
     name: str
     array: Any
-    analytic: np.ndarray
     gates: tuple[str, ...] = ()
     time_axis: int | None = None
+    own_axes: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return tuple(self.array.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(self.array.size)
 
 
-@dataclass
-class Subject:
-    """A function of several tensors, weighted by fixed random cotangents into one number.
+@dataclass(frozen=True)
+class Group:
+    """Some of the outputs.
+
+    Attributes
+    ----------
+    name : in words.
+    steps : the time steps ``start, stop`` of the output that it holds, where it is a span of time.
+    state : whether it is a part of the final state.
+    """
+
+    name: str
+    steps: tuple[int, int] | None = None
+    state: bool = False
+
+
+ALL = Group("all outputs")
+
+
+class Subject(abc.ABC):
+    """A function of several tensors, and its claimed gradients.
 
     Attributes
     ----------
     backend : where the arrays live.
     parts : the tensors.
-    cotangents : float64 weights, one for each output.
-    evaluate : runs the function with some tensors replaced, ``evaluate({name: array})``, and returns its outputs.
+    outputs : what the function returns, as it is.
+    groups, weights : the groups, and for each the weights (G, N) of all N output values.  The first is everything.
+    claimed : gradients by name, each (G, ...), float64 on the host.
     trouble : a finding about the function as a whole, or nothing; goes into the report.
-    tangent : the outputs' tangents along ``{name: direction}``, where forward mode is known, else None.
+    causes : by name, or for ``""`` all together, what is wrong where that was seen on the way.
+    warnings : what this check cannot see, in sentences.
     """
 
-    backend: Backend
-    parts: list[Part] = field(default_factory=list)
-    cotangents: list[Any] = field(default_factory=list)
-    evaluate: Callable[[dict[str, Any]], list[Any]] = lambda replaced: []
-    tangent: Callable[[dict[str, Any]], list[Any]] | None = None
-    trouble: str = ""
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.parts: list[Part] = []
+        self.outputs: list[Any] = []
+        self.groups: list[Group] = [ALL]
+        self.weights = np.zeros((1, 0))
+        self.claimed: dict[str, np.ndarray] = {}
+        self.trouble = ""
+        self.causes: dict[str, str] = {}
+        self.warnings: list[str] = []
 
-    def weigh(self, outputs: Sequence[Any]) -> Any:
-        """Sum of cotangent * output over all outputs, 0-d."""
-        return sum((out * weight).sum() for out, weight in zip(outputs, self.cotangents, strict=True))
+    # -- what a subject can do -----------------------------------------------------------------------------------------
 
-    def weigh_change(self, after: Sequence[Any], before: Sequence[Any]) -> float:
-        """Weighted sum of the outputs' changes, taken output by output: less cancellation than between two sums."""
-        return float(self.weigh([one - other for one, other in zip(after, before, strict=True)]))
+    @abc.abstractmethod
+    def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
+        """Run the function with some tensors replaced, ``{name: array}``; returns its outputs."""
+
+    @abc.abstractmethod
+    def pull(self, cotangents: list[Any]) -> dict[str, Any]:
+        """Run backward; returns the claimed gradients by name."""
+
+    @abc.abstractmethod
+    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Run backward with every number that it reads moved by about one rounding."""
+
+    def copies(self, name: str, stack: Any) -> list[Any] | None:
+        """Outputs (K, ...) for K values (K, ...) of one tensor; None where they have to be run one by one."""
+        return None
+
+    #: Whether `copies` is known.
+    can_copy = False
+    #: Whether `tangent` is known.
+    has_tangent = False
+    #: Whether a gradient that is 0 on both sides, and stays 0 under `blur`, is sure to be 0.
+    zeros_are_zeros = False
+
+    def tangent(self, directions: dict[str, Any]) -> list[Any]:
+        """The outputs' tangents along ``{name: direction}``."""
+        raise NotImplementedError
+
+    def explain(self, block: Any) -> Iterable[str]:
+        """Likely causes for a `diagnosis.Block` that departs, from what is known of the function's inside."""
+        return ()
+
+    # -- numbers on the host -------------------------------------------------------------------------------------------
+
+    def host(self, part: Part) -> np.ndarray:
+        """A copy of a part's values, 0 in place of a NaN that stands in a pad."""
+        values = np.array(self.backend.to_host(part.array), order="C")
+        return np.where(np.isfinite(values), values, values.dtype.type(0))
+
+    def run(self, part: Part, stack: np.ndarray) -> np.ndarray:
+        """Output values (K, N) for K values (K, ...) of one part, in place of its own."""
+        together = self.copies(part.name, self.backend.asarray(stack))
+        if together is not None:
+            return self._flat(together, (len(stack),))
+        rows = [self.flat(self.evaluate({part.name: self.backend.asarray(values)})) for values in stack]
+        return np.stack(rows) if rows else np.zeros((0, self.weights.shape[1]))
+
+    def flat(self, outputs: Sequence[Any]) -> np.ndarray:
+        """All output values in a row, (N,)."""
+        return self._flat(outputs, ())
+
+    def _flat(self, outputs: Sequence[Any], lead: tuple[int, ...]) -> np.ndarray:
+        return np.concatenate([np.reshape(self.backend.to_host(out), (*lead, -1)) for out in outputs], axis=-1)
+
+    def cotangents(self, group: int = 0) -> list[Any]:
+        """The cotangents of a group, in the outputs' shapes."""
+        split = np.split(self.weights[group], np.cumsum([int(out.size) for out in self.outputs])[:-1])
+        pairs = zip(split, self.outputs, strict=True)
+        return [self.backend.asarray(row.reshape(tuple(out.shape)).astype(out.dtype)) for row, out in pairs]
+
+    def jitter(self, array: Any, eps: float, generator: np.random.Generator) -> None:
+        """Move every number of a float array by about one rounding, in place; zeros stay."""
+        if kind(array) == "f":
+            array *= self.backend.asarray(1.0 + eps * generator.uniform(-1.0, 1.0, tuple(array.shape)), array.dtype)
+
+    def claim(self, pulled: Sequence[dict[str, Any]]) -> None:
+        """Keep the gradients that backward gave for each group, in order."""
+        for part in self.parts:
+            values = [np.asarray(self.backend.to_host(one[part.name]), dtype=np.float64) for one in pulled]
+            self.claimed[part.name] = np.stack(values)
 
 
-def complex_twin(layer: Layer) -> Layer:
-    """A copy of a layer with complex parameters on the plain kernels, for the complex step."""
-    twin: Layer = layer.to(backend=f"{layer.backend.name}:reference", dtype="float64")
-    _complexify(twin)
-    return twin
+def draw_weights(seed: int, outputs: Sequence[Any]) -> np.ndarray:
+    """Random weights (1, N) for every output value, never ones: a plain sum cannot tell one output from another."""
+    generator = np.random.default_rng(seed)
+    drawn = [generator.normal(size=tuple(out.shape)).reshape(-1) for out in outputs]
+    return np.concatenate(drawn)[None] if drawn else np.zeros((1, 0))
 
 
-def _complexify(layer: Layer) -> None:
-    layer.dtype = COMPLEX
-    if isinstance(layer, Sequential):
-        for index, part in enumerate(layer.layers):
-            _complexify(part)
-            layer.params.update({f"{index}.{name}": param for name, param in part.params.items()})
-    else:
-        layer.params = {name: param.astype(COMPLEX) for name, param in layer.params.items()}
+def split_weights(
+    everything: np.ndarray, outputs: Sequence[Any], time_axes: Sequence[int | None], names: Sequence[str]
+) -> tuple[list[Group], np.ndarray]:
+    """Groups of the outputs: spans of time that grow with the step they start at, and each output without time.
+
+    Parameters
+    ----------
+    everything : (1, N) weights of all outputs.
+    time_axes : for each output the axis that counts time, or None.
+    names : of the outputs, in words.
+    """
+    groups, rows = [ALL], [everything[0]]
+    if everything.shape[1] > MANY:
+        return groups, everything
+    start = 0
+    for out, axis, name in zip(outputs, time_axes, names, strict=True):
+        size = int(out.size)
+        places = np.arange(start, start + size).reshape(tuple(out.shape))
+        spans: list[tuple[int, int] | None] = [None] if axis is None else list(_spans(out.shape[axis]))
+        for span in spans:
+            if size == 0 or (len(outputs) == 1 and (span is None or out.shape[axis] == 1)):
+                continue
+            chosen = places if span is None or axis is None else np.take(places, range(*span), axis=axis)
+            row = np.zeros_like(everything[0])
+            row[chosen.reshape(-1)] = everything[0][chosen.reshape(-1)]
+            label = name if span is None else f"{name} at step {span[0]}" + f"..{span[1] - 1}" * (span[1] - span[0] > 1)
+            groups.append(Group(label, span, span is None))
+            rows.append(row)
+        start += size
+    return groups, np.stack(rows)
 
 
-def gates_of(layer: Layer, name: str) -> tuple[str, ...]:
-    """The gate blocks along the first axis of a parameter."""
-    while isinstance(layer, Sequential):
-        position, _, name = name.partition(".")
-        layer = layer.layers[int(position)]
-    return layer.cell.gates if isinstance(layer, Recurrent) and len(layer.cell.gates) > 1 else ()
-
-
-def state_names(layer: Layer, state: Any, prefix: str = "") -> list[str]:
-    """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
-    if state is None:
-        return []
-    if isinstance(layer, Sequential):
-        pairs = enumerate(zip(layer.layers, state, strict=True))
-        return [name for k, (part, own) in pairs for name in state_names(part, own, f"{prefix}{k}.")]
-    return [prefix + name for name in (("h0", "c0") if isinstance(state, (tuple, list)) else ("h0",))]
-
-
-def leaves(value: Any) -> list[Any]:
-    """The arrays of a nest of tuples, in order."""
-    if isinstance(value, (tuple, list)):
-        return [leaf for part in value for leaf in leaves(part)]
-    return [] if value is None else [value]
-
-
-def transform(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply to every array of a nest of tuples; None stays None."""
-    if isinstance(value, (tuple, list)):
-        return tuple(transform(function, part) for part in value)
-    return None if value is None else function(value)
+def _spans(steps: int) -> Sequence[tuple[int, int]]:
+    """0, 1, 2, 3, 4-5, 6-7, 8-11, 12-15, 16-23, ...: two spans for every doubling."""
+    edges, width = [0, 1, 2, 3, 4], 2
+    while edges[-1] < steps:
+        edges += [edges[-1] + width, edges[-1] + 2 * width]
+        width *= 2
+    edges = sorted({min(edge, steps) for edge in edges})
+    return list(itertools.pairwise(edges))

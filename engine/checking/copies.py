@@ -1,0 +1,156 @@
+"""Many changed copies of a layer's forward pass at once.
+
+A difference needs the outputs for thousands of slightly changed tensors.  Here K of them run together: every array
+has an axis of copies in front, of length K where it is changed and 1 elsewhere, and the plain kernels
+(`kernels.reference`), which do not mind such an axis, walk the time once for all.  Complex arrays pass too.
+
+The dropout masks are those of a tape, so every copy drops the same units.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import bad_type
+from engine.layers.base import Layer, apply_mask
+from engine.layers.dropout import Dropout
+from engine.layers.embedding import Embedding
+from engine.layers.linear import Linear
+from engine.layers.recurrent import Recurrent
+from engine.layers.rnn import GRU, LSTM, RNN
+from engine.layers.sequential import Sequential
+from kernels.activations import matmul
+from kernels.reference import ReferenceKernels
+
+#: The layers that this file knows.  A class derived from one of them may do anything, and is run copy by copy.
+KNOWN = (RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
+
+
+def known(layer: Any) -> bool:
+    """Whether copies of this layer can run together."""
+    return type(layer) in KNOWN and all(map(known, layer.layers if isinstance(layer, Sequential) else ()))
+
+
+@functools.singledispatch
+def run(layer: Any, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, Any]:
+    """Output and final state of copies.
+
+    Parameters
+    ----------
+    layer : a layer that is `known`.
+    tape : of a forward pass with the same lengths; its masks are used.
+    params : by name, each with the axis of copies in front.
+    x, state : likewise; an Embedding's x is on its tape.
+
+    Returns
+    -------
+    y, state : with the axis of copies in front.
+    """
+    raise bad_type("layer", "a layer of engine", f"a {type(layer).__name__}")
+
+
+@run.register
+def _recurrent(layer: Recurrent, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, Any]:
+    xp, timeline = layer.backend.xp, tape.timeline
+    kernels = ReferenceKernels(xp)
+    # inside: (T, K, B, ...)
+    layer_input = x.swapaxes(1, 2).swapaxes(0, 1) if layer.batch_first else x.swapaxes(0, 1)
+    layer_input = _clean(xp, timeline, layer_input)
+    states = state if layer.cell.has_c else (state,)
+    h0, c0 = (*states, None)[:2]
+    dtype = xp.result_type(layer_input, *states, *params.values())
+    h_last, c_last = [], []
+    for number in range(layer.num_layers):
+        if tape.masks[number] is not None:
+            layer_input = apply_mask(xp, layer_input, tape.masks[number][:, None])
+        outputs = []
+        for direction in range(layer.num_directions):
+            end = f"_l{number}" + "_reverse" * direction
+            slot = number * layer.num_directions + direction
+            entering = _flip(timeline, layer_input) if direction else layer_input
+            pre = matmul(entering, params["weight_ih" + end].swapaxes(-1, -2))
+            if layer.bias:
+                pre = pre + params["bias_ih" + end][:, None]
+            bias_hh = params["bias_hh" + end][:, None] if layer.bias else None
+            copies = max(len(value) for value in (*states, pre[0], *params.values()))
+            pre = xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])).astype(dtype)
+            c0_d = None if c0 is None else c0[:, slot]
+            found = kernels.forward(
+                layer.cell, pre, params["weight_hh" + end], bias_hh, h0[:, slot], c0_d, timeline.lengths
+            )
+            y = _clean(xp, timeline, found.h[1:])
+            outputs.append(_flip(timeline, y) if direction else y)
+            h_last.append(found.h[-1])
+            if found.c is not None:
+                c_last.append(found.c[-1])
+        layer_input = xp.concatenate(outputs, axis=-1)
+    last = (xp.stack(h_last, axis=1), xp.stack(c_last, axis=1)) if layer.cell.has_c else xp.stack(h_last, axis=1)
+    y = layer_input.swapaxes(0, 1)
+    return (y.swapaxes(1, 2) if layer.batch_first else y), last
+
+
+@run.register
+def _linear(layer: Linear, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
+    x = _clean_layout(layer, tape, x)
+    between = (1,) * max(0, x.ndim - 3)
+    weight = params["weight"]
+    y = matmul(x, weight.reshape(len(weight), *between, *weight.shape[1:]).swapaxes(-1, -2))
+    if layer.bias:
+        bias = params["bias"]
+        y = y + bias.reshape(len(bias), *(1,) * (x.ndim - 2), -1)
+    return _clean_layout(layer, tape, y), None
+
+
+@run.register
+def _embedding(layer: Embedding, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
+    y = params["weight"][:, layer.backend.asarray(tape.ids)]
+    if tape.valid is not None:
+        y = layer.backend.xp.where(layer.backend.asarray(tape.valid)[..., None], y, 0)
+    return y, None
+
+
+@run.register
+def _dropout(layer: Dropout, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
+    x = _clean_layout(layer, tape, x)
+    return (x if tape.mask is None else apply_mask(layer.backend.xp, x, tape.mask)), None
+
+
+@run.register
+def _sequential(
+    layer: Sequential, tape: Any, params: Mapping[str, Any], x: Any, state: Any
+) -> tuple[Any, tuple[Any, ...]]:
+    states = []
+    for number, (part, part_tape, part_state) in enumerate(zip(layer.layers, tape.tapes, state, strict=True)):
+        prefix = f"{number}."
+        own = {name[len(prefix) :]: value for name, value in params.items() if name.startswith(prefix)}
+        x, last = run(part, part_tape, own, x, part_state)
+        states.append(last)
+    return x, tuple(states)
+
+
+# -- lengths, with an axis of copies --------------------------------------------------------------------------------
+
+
+def _clean(xp: Any, timeline: Any, values: Any) -> Any:
+    """(T, K, B, ...) with pads 0."""
+    if timeline.lengths is None:
+        return values
+    valid = xp.arange(timeline.steps)[:, None] < timeline.lengths  # (T, B)
+    return xp.where(valid[:, None, :, None], values, 0)
+
+
+def _flip(timeline: Any, values: Any) -> Any:
+    """(T, K, B, ...) into the reverse direction's processing order, or back."""
+    return timeline.flip(values.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def _clean_layout(layer: Layer, tape: Any, values: Any) -> Any:
+    """(K, T, B, ...), or (K, B, T, ...), with pads 0."""
+    if tape.timeline is None:
+        return values
+    xp = layer.backend.xp
+    if layer.batch_first:
+        return _clean(xp, tape.timeline, values.transpose(2, 0, 1, 3)).transpose(1, 2, 0, 3)
+    return _clean(xp, tape.timeline, values.swapaxes(0, 1)).swapaxes(0, 1)

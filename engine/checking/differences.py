@@ -1,0 +1,162 @@
+"""Central differences that know how far they can be trusted.
+
+One step size is right for no function: a large one sees the function's bend, a small one its rounding, and in float32,
+beside a kink or in a chaotic network there may be none in between.  So a sweep of steps is taken, each a quarter of
+the one before; Richardson's extrapolation removes the leading powers of the step (Richardson 1911), and the estimate
+whose neighbours in the tableau agree best is kept, with that disagreement as its error bound (Ridders 1982).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.checking.subject import Part, Subject
+
+#: The first look: where the function is smooth, three steps give ten digits.
+FIRST_STEPS = (2.0**-9, 2.0**-11, 2.0**-13)
+#: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
+ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
+#: How far the neighbours' disagreement may underestimate the error.
+SAFETY = 4.0
+#: Memory for output values that are held at a time, in numbers.
+BLOCK = 4_000_000
+
+
+def central(
+    subject: Subject, part: Part, entries: np.ndarray, steps: tuple[float, ...] = FIRST_STEPS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (n, G) of every group of outputs by the entries (n,) of a tensor, and bounds of their errors.
+
+    The divisor is the realised difference (x+e) - (x-e) (rule 17).
+    """
+    slopes, floors = [], []
+    for step in steps:
+        slope, floor = _differences(subject, part, entries, step)
+        slopes.append(slope)
+        floors.append(floor)
+    return extrapolate(np.stack(slopes), np.stack(floors))
+
+
+def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best of Richardson's tableau, and its error bound.
+
+    Parameters
+    ----------
+    slopes, floors : (S, ...) central differences for steps that shrink by 4, and what rounding alone does to each.
+    """
+    best, bound = slopes[-1], np.full(slopes.shape[1:], np.inf)
+    column, power = slopes, 16.0
+    for level in range(len(slopes)):
+        if level == 0:
+            candidates = column[1:]
+            errors = np.abs(np.diff(column, axis=0))
+        elif level <= 3:
+            before = column
+            column = (power * before[1:] - before[:-1]) / (power - 1.0)  # removes the step's next even power
+            power *= 16.0
+            candidates = column
+            errors = np.maximum(np.abs(column - before[1:]), np.abs(column - before[:-1]))
+        else:
+            break
+        errors = SAFETY * errors + floors[len(floors) - len(candidates) :]
+        for candidate, error in zip(candidates, errors, strict=True):
+            better = error < bound
+            best, bound = np.where(better, candidate, best), np.where(better, error, bound)
+    return best, bound
+
+
+def one_sided(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (n, G) to the left and to the right of entries: at a kink they differ however small the step."""
+    high, low, above, below, base = _moved(subject, part, entries, step)
+    here = subject.flat(subject.outputs)
+    weights = subject.weights.T
+    left = ((here - low) @ weights) / (base - below)[:, None]
+    right = ((high - here) @ weights) / (above - base)[:, None]
+    return left, right
+
+
+def first_movement(subject: Subject, part: Part, entry: int) -> float:
+    """How much the outputs move when they begin to, as one entry is moved further and further away.
+
+    Relative to the outputs' size; 0 if they never do.  A saturated function begins by the last digit; one that has a
+    kink in the distance, such as a relu that is off, begins at once.
+    """
+    here = subject.flat(subject.outputs).astype(np.float64)
+    size = float(np.max(np.abs(here), initial=0.0)) or 1.0
+    for k in range(0, 40):
+        high, low, *_ = _moved(subject, part, np.array([entry]), 2.0**-13 * 1.5**k)
+        moved = max(float(np.max(np.abs(side[0] - here), initial=0.0)) for side in (high, low))
+        if moved > 0.0:
+            return moved / size
+    return 0.0
+
+
+def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (n, G) along directions (n, ...), and bounds of their errors.
+
+    Parameters
+    ----------
+    reach : (n,) the length of a direction that counts as one step of size 1.
+    """
+    base = subject.host(part).astype(np.float64)
+    weights = subject.weights.T
+    slopes, floors = [], []
+    for step in ALL_STEPS:
+        size = (step * reach).reshape(-1, *(1,) * base.ndim)
+        stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.array.dtype)
+        found = in_blocks(subject, part, stack)
+        high, low = found[: len(directions)], found[len(directions) :]
+        width = 2.0 * (step * reach)[:, None]
+        slopes.append(((high - low) @ weights) / width)
+        floors.append(floor(subject, high, low, width))
+    return extrapolate(np.stack(slopes), np.stack(floors))
+
+
+# -- evaluating --------------------------------------------------------------------------------------------------------
+
+
+def _differences(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    found = [np.zeros((0, len(subject.weights)))] * 2
+    slopes, floors = [found[0]], [found[1]]
+    block = block_size(subject)
+    for start in range(0, len(entries), block):
+        chosen = entries[start : start + block]
+        high, low, above, below, _ = _moved(subject, part, chosen, step)
+        width = (above - below)[:, None]
+        slopes.append(((high - low) @ subject.weights.T) / width)
+        floors.append(floor(subject, high, low, width))
+    return np.concatenate(slopes), np.concatenate(floors)
+
+
+def _moved(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, ...]:
+    """Outputs (n, N) with single entries moved up and down; where to; and where from."""
+    values = subject.host(part)
+    base = values.reshape(-1)[entries].astype(np.float64)
+    reach = step * np.maximum(1.0, np.abs(base))
+    stack = np.repeat(values[None], 2 * len(entries), axis=0)
+    flat = stack.reshape(len(stack), -1)
+    rows = np.arange(len(entries))
+    flat[rows, entries] = base + reach
+    flat[rows + len(entries), entries] = base - reach
+    above, below = flat[rows, entries].astype(np.float64), flat[rows + len(entries), entries].astype(np.float64)
+    found = subject.run(part, stack).astype(np.float64)
+    return found[: len(entries)], found[len(entries) :], above, below, base
+
+
+def in_blocks(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray:
+    """Outputs (K, N) for K values of a part, not too many at a time."""
+    block = 2 * block_size(subject)
+    found = [subject.run(part, stack[k : k + block]) for k in range(0, len(stack), block)]
+    return np.concatenate(found).astype(np.float64)
+
+
+def block_size(subject: Subject) -> int:
+    """How many copies are run together."""
+    return int(min(128, max(1, BLOCK // (16 * max(1, subject.weights.shape[1])))))
+
+
+def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray | float) -> np.ndarray:
+    """What rounding of the outputs alone may do to a difference: those that moved, each by a few last digits."""
+    eps = max(float(np.finfo(out.dtype).eps) for out in subject.outputs)
+    size = np.where(high != low, np.maximum(np.abs(high), np.abs(low)), 0.0)
+    return 4.0 * eps * np.sqrt((size**2) @ (subject.weights.T**2)) / width

@@ -1,0 +1,136 @@
+"""Anyone's own pair of functions as the subject of a gradient check."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.backend import backend_of
+from engine.checking import blind_spots
+from engine.checking.layer_subject import same
+from engine.checking.nests import float_arrays, kind, leaves, named_leaves, refill, transform
+from engine.checking.subject import Part, Subject, draw_weights, split_weights
+from engine.checks import describe
+from engine.errors import bad_input, bad_type
+
+
+class FunctionSubject(Subject):
+    """``forward(*inputs) -> (out, cache)`` and ``backward(dout, cache)``; see `engine.check_gradients`."""
+
+    def __init__(
+        self,
+        forward: Callable[..., tuple[Any, Any]],
+        backward: Callable[[Any, Any], Any],
+        inputs: Sequence[Any],
+        seed: int,
+        time_axis: int | None,
+    ) -> None:
+        self.forward, self.backward = forward, backward
+        floats = [leaf for leaf in leaves(list(inputs)) if kind(leaf) == "f"]
+        if not floats:
+            raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
+        super().__init__(backend_of(floats[0], "inputs"))
+        self.inputs = self._private(tuple(inputs))
+        for position, given in enumerate(self.inputs):
+            for name, array in named_leaves(given, f"input {position}"):
+                if kind(array) == "f":
+                    self.parts.append(Part(name, array, time_axis=_time_axis(array, time_axis), own_axes=True))
+        self.warnings += blind_spots.blind_spots(self, self.parts)
+        out, _ = self._call(self._private(self.inputs))
+        self.out = transform(self._array, out)
+        self.outputs = leaves(self.out)
+        if not self.outputs:
+            raise bad_type("forward", "(out, cache) with an array or a nest of arrays as out", describe(out))
+        axes = [_time_axis(array, time_axis) for array in self.outputs]
+        names = [name for name, _ in named_leaves(self.out, "out")]
+        self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
+        self._watch()
+        self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
+
+    def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
+        """The outputs with some inputs replaced; the functions get copies, which are theirs to spoil."""
+        out, _ = self._call(self._with(replaced))
+        return leaves(transform(self._array, out))
+
+    def pull(self, cotangents: list[Any]) -> dict[str, Any]:
+        """The gradients that backward claims, on a fresh cache."""
+        _, cache = self._call(self._with({}))
+        return self._gradients(cotangents, cache)
+
+    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays."""
+        _, cache = self._call(self._with({}))
+        try:
+            cache = copy.deepcopy(cache)  # it may hold arrays that are not ours to change
+        except Exception:
+            cache = self._call(self._with({}))[1]
+        else:
+            for array in float_arrays(cache):
+                self.jitter(array, float(np.finfo(array.dtype).eps), generator)
+        cotangents = self.cotangents()
+        for array in cotangents:
+            self.jitter(array, float(np.finfo(array.dtype).eps), generator)
+        return self._gradients(cotangents, cache)
+
+    def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        found = self.forward(*inputs)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise bad_type("forward", "a function that returns (out, cache)", f"one that returns {describe(found)}")
+        return found
+
+    def _watch(self) -> None:
+        """Whether forward or backward writes into what it is given."""
+        given = self._private(self.inputs)
+        before = [self.backend.to_host(array).copy() for array in leaves(given) if kind(array)]
+        _, cache = self._call(given)
+        cotangents = self.cotangents()
+        untouched = [self.backend.to_host(array).copy() for array in cotangents]
+        self._gradients(cotangents, cache)
+        after = [array for array in leaves(given) if kind(array)]
+        if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, after, strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "a function writes into its inputs"
+        elif not all(same(old, self.backend.to_host(new)) for old, new in zip(untouched, cotangents, strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "backward writes into the gradient it is given"
+
+    def _gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
+        found = self.backward(refill(self.out, iter(cotangents)), cache)
+        if not isinstance(found, (tuple, list)):
+            found = (found,)
+        elif len(self.inputs) == 1 and isinstance(self.inputs[0], tuple) and len(found) != 1:
+            found = (found,)  # the one input is a nest, and so is its gradient
+        if len(found) != len(self.inputs):
+            raise bad_input("backward", f"{len(self.inputs)} gradients, one for each input", f"{len(found)}")
+        gradients: dict[str, Any] = {}
+        for position, (given, gradient) in enumerate(zip(self.inputs, found, strict=True)):
+            own = dict(named_leaves(gradient, f"input {position}"))
+            for name, array in named_leaves(given, f"input {position}"):
+                if kind(array) != "f":
+                    continue
+                if own.get(name) is None:
+                    raise bad_type("backward", f"a gradient for {name}", "None", "only integer inputs have none")
+                gradients[name] = self._array(own[name])
+                if tuple(gradients[name].shape) != tuple(array.shape):
+                    self.causes[name] = f"shape {tuple(gradients[name].shape)} in place of {tuple(array.shape)}"
+                    gradients[name] = self.backend.xp.full(array.shape, np.nan)
+        return gradients
+
+    def _with(self, replaced: dict[str, Any]) -> tuple[Any, ...]:
+        def fill(nest: Any, position: int) -> Any:
+            named = named_leaves(nest, f"input {position}")
+            return refill(nest, iter([self._private(replaced.get(name, array)) for name, array in named]))
+
+        return tuple(fill(given, position) for position, given in enumerate(self.inputs))
+
+    def _private(self, nest: Any) -> Any:
+        """Contiguous copies: inputs that share memory, or lie in it with gaps, come apart."""
+        return transform(lambda a: a.copy() if self.backend.is_array(a) else copy.deepcopy(a), nest)
+
+    def _array(self, value: Any) -> Any:
+        return value if self.backend.is_array(value) else self.backend.xp.asarray(value)
+
+
+def _time_axis(array: Any, time_axis: int | None) -> int | None:
+    return time_axis if time_axis is not None and getattr(array, "ndim", 0) >= 3 else None

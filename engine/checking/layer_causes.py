@@ -1,0 +1,75 @@
+"""Causes of a wrong gradient that only the layer's own inside gives away: its states, weights, lengths and windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.checking.diagnosis import LATER_H, MASK, TRANSPOSED, Block, fits
+from engine.layers.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from engine.checking.layer_subject import LayerSubject
+
+
+def explain(subject: LayerSubject, chosen: Block) -> Iterator[str]:
+    """Mistakes that fit the block that departs."""
+    layer = subject.checked
+    if isinstance(layer, Recurrent):
+        if chosen.name.startswith("weight_hh") and _later_h(subject, chosen):
+            yield LATER_H
+        if chosen.name == "h0" and _transposed_use(subject, chosen):
+            yield TRANSPOSED
+    if subject.lengths is not None and subject.right_without_lengths():
+        yield MASK
+
+
+def _later_h(subject: LayerSubject, chosen: Block) -> bool:
+    """Whether the recurrent weight was paired with the state after each step, where the one before belongs."""
+    number, direction = _place(chosen.name)
+    record = subject.tape.layers[number][direction]
+    da = _hidden_gradients(subject, chosen.group, number, direction)
+    later = subject.backend.to_host(record.h)[1:]
+    if record.cell.resets_before and chosen.gate == "n":
+        later = later * subject.backend.to_host(record.gates["r"])
+    rows = da.reshape(da.shape[0] * da.shape[1], -1)
+    wanted = rows.T @ later.reshape(len(rows), -1)
+    if chosen.gate is not None:
+        wanted = np.array_split(wanted, len(record.cell.gates))[record.cell.gates.index(chosen.gate)]
+    return fits(chosen.claimed, wanted)
+
+
+def _transposed_use(subject: LayerSubject, chosen: Block) -> bool:
+    """Whether dh_prev was multiplied by the transpose of the recurrent weight, or of one of its blocks."""
+    layer = subject.checked
+    gap = chosen.claimed - chosen.numeric
+    for slot in range(len(gap)):
+        if not np.abs(gap[slot]).max(initial=0.0) > 0.0:
+            continue
+        number, direction = divmod(slot, layer.num_directions)
+        da = _hidden_gradients(subject, chosen.group, number, direction)[0]  # (B, G, H) of step 0
+        end = f"_l{number}" + "_reverse" * direction
+        weights = np.split(subject.backend.to_host(layer.params["weight_hh" + end]), da.shape[1])
+        changes = np.stack([da[:, k] @ (w.T - w) for k, w in enumerate(weights)])
+        if layer.cell.resets_before:
+            record = subject.tape.layers[number][direction]
+            changes[2] = changes[2] * subject.backend.to_host(record.gates["r"])[0]
+        if any(fits(gap[slot], change) for change in (changes.sum(axis=0), *changes)):
+            return True
+    return False
+
+
+def _hidden_gradients(subject: LayerSubject, group: int, number: int, direction: int) -> Any:
+    """(T, B, G, H) hidden-side gradients of the pre-activations, as backward itself has them."""
+    cotangents = subject.cotangents(group)
+    trace = subject.trace(cotangents)
+    return np.asarray(subject.backend.to_host(trace.layers[number][direction].adjoints.da_hidden), dtype=np.float64)
+
+
+def _place(name: str) -> tuple[int, int]:
+    found = re.search(r"_l(\d+)(_reverse)?$", name)
+    assert found is not None
+    return int(found.group(1)), int(found.group(2) is not None)

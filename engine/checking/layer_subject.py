@@ -1,0 +1,342 @@
+"""A layer as the subject of a gradient check: one of the engine's, or any object that speaks the layer protocol.
+
+The protocol: ``forward(x, state, lengths) -> (y, state, tape)``, ``backward(tape, dy, dstate) -> (dx, dstate)`` which
+adds to ``grads``, and two dicts of arrays by the same names, ``params`` and ``grads``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from engine.backend import get_backend
+from engine.checking import blind_spots, copies, differences, layer_causes
+from engine.checking.forward_mode import jvp
+from engine.checking.nests import float_arrays, kind, leaves, refill, transform
+from engine.checking.subject import Part, Subject, draw_weights, split_weights
+from engine.checks import describe
+from engine.errors import EngineError, bad_type
+from engine.layers.base import Layer
+from engine.layers.recurrent import Recurrent
+from engine.layers.sequential import Sequential, SequentialTape
+
+#: Gate blocks of a foreign layer whose recurrent weight has so many rows for each of its columns.
+GUESSED_GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
+
+
+class LayerSubject(Subject):
+    """A layer with its arguments; what they are, see `engine.gradcheck`.
+
+    Two copies of the layer are at work: `exact`, in float64, is evaluated; `checked` runs backward.
+    """
+
+    def __init__(self, layer: Any, x: Any, state: Any, lengths: Any, seed: int, dtype: str) -> None:
+        _check_protocol(layer)
+        super().__init__(getattr(layer, "backend", None) or get_backend("numpy:reference"))
+        self.dtype, self.lengths = dtype, lengths
+        self.original = layer
+        self.exact, self.checked = _convert(layer, "float64", "forward"), _convert(layer, dtype, "backward")
+        self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
+        self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
+        self.x, self.state = self._cast(x, "float64"), self._cast(state, "float64")
+        _, last, self.exact_tape = self.forward(self.exact, self.x, self.state)
+        if self.state is None:  # the gradient with respect to zeros is checked at zeros
+            self.state = transform(self.backend.xp.zeros_like, last)
+        self.last = last
+        self.state_names = state_names(self.exact, last)
+        self._find_parts()
+        weights = [part for part in self.parts if part.name in self.exact.params]
+        self.warnings += [*blind_spots.blind_spots(self, weights), *blind_spots.tokens(self.x)]
+        self.outputs = self.evaluate({})
+        self._weigh(seed)
+        self.has_tangent = self._knows_tangent()
+        self.zeros_are_zeros = isinstance(layer, Layer)  # its tape holds what a saturated gate was rounded to
+        self.can_copy = copies.known(layer) and self._copies_agree()
+        self.tape = self._tape(self.checked)
+        kept = {name: grad.copy() for name, grad in layer.grads.items()}
+        self._claim()
+        for name, grad in kept.items():
+            layer.grads[name][...] = grad
+
+    def _find_parts(self) -> None:
+        for name, param in self.exact.params.items():
+            self.parts.append(Part(name, param.copy(), gates_of(self.exact, name)))
+        if kind(self.x) == "f":
+            self.parts.append(Part("x", self.x, time_axis=self.time_axis if self.x.ndim > 2 else None))
+        for name, array in zip(self.state_names, leaves(self.state), strict=True):
+            self.parts.append(Part(name, array))
+
+    def _weigh(self, seed: int) -> None:
+        names = ["y", *(f"final {name[:-1]}" for name in self.state_names)]
+        timed = self.outputs[0].ndim > 2 or (kind(self.x) in "iu" and self.x.ndim == 2)
+        axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]
+        self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
+
+    # -- forward -----------------------------------------------------------------------------------------------------
+
+    def forward(self, model: Any, x: Any, state: Any) -> tuple[Any, Any, Any]:
+        """y, state and tape of one of the copies; every pass draws the same dropout masks."""
+        if self.counters is not None:
+            model.load_call_counters(self.counters)
+        given = (x, state) if self.lengths is None else (x, state, self.lengths)
+        found = model.forward(*(given if state is not None or self.lengths is not None else (x,)))
+        if not isinstance(found, tuple) or len(found) != 3:
+            raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found))
+        return found
+
+    def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
+        """The outputs with some tensors replaced."""
+        params = self.exact.params
+        before = {name: params[name].copy() for name in replaced if name in params}
+        for name in before:
+            params[name][...] = replaced[name]
+        try:
+            return self._outputs(replaced.get("x", self.x), self._with_state(replaced))
+        finally:
+            for name, value in before.items():
+                params[name][...] = value
+
+    def _outputs(self, x: Any, state: Any) -> list[Any]:
+        y, last, _ = self.forward(self.exact, x, state)
+        return [y, *leaves(last)]
+
+    def _with_state(self, replaced: dict[str, Any]) -> Any:
+        parts = zip(self.state_names, leaves(self.state), strict=True)
+        return refill(self.state, iter([replaced.get(name, part) for name, part in parts]))
+
+    def copies(self, name: str, stack: Any) -> list[Any] | None:
+        """Outputs for K values of one tensor, in one pass of the plain kernels."""
+        if not self.can_copy:
+            return None
+        params = {key: stack if key == name else value[None] for key, value in self.exact.params.items()}
+        parts = zip(self.state_names, leaves(self.state), strict=True)
+        state = refill(self.state, iter([stack if key == name else part[None] for key, part in parts]))
+        y, last = copies.run(self.exact, self.exact_tape, params, stack if name == "x" else self.x[None], state)
+        spread = self.backend.xp.broadcast_to
+        return [spread(out, (len(stack), *out.shape[1:])) for out in [y, *leaves(last)]]
+
+    def _copies_agree(self) -> bool:
+        """Whether copies give what the layer's own forward gives: else that is run, one copy at a time."""
+        self.can_copy = True
+        found = self.run(self.parts[0], self.host(self.parts[0])[None])[0]
+        own = self.flat(self.outputs)
+        size = float(np.max(np.abs(own), initial=0.0, where=np.isfinite(own)))
+        return bool(np.allclose(found, own, rtol=0.0, atol=1e-9 * size, equal_nan=True))
+
+    def _knows_tangent(self) -> bool:
+        return isinstance(self.original, Layer)
+
+    def tangent(self, directions: dict[str, Any]) -> list[Any]:
+        """Tangents of the outputs."""
+        zeros = self.backend.xp.zeros_like
+        params_dot = {name: directions.get(name, zeros(param)) for name, param in self.exact.params.items()}
+        parts = zip(self.state_names, leaves(self.state), strict=True)
+        state_dot = refill(self.state, iter([directions.get(name, zeros(part)) for name, part in parts]))
+        x_dot = directions.get("x", None if kind(self.x) in "iu" else zeros(self.x))
+        y_dot, last_dot = jvp(self.exact, self.exact_tape, params_dot, x_dot, state_dot)
+        return [y_dot, *leaves(last_dot)]
+
+    # -- backward ----------------------------------------------------------------------------------------------------
+
+    def pull(self, cotangents: list[Any]) -> dict[str, Any]:
+        """The gradients that backward claims; one that it does not return counts as zeros."""
+        zero_grads(self.checked)
+        return self.backward(self.checked, self.tape, self._cast(cotangents, self.dtype))
+
+    def backward(self, model: Any, tape: Any, cotangents: list[Any]) -> dict[str, Any]:
+        """Backward on top of the gradients that are there."""
+        dx, dfirst = model.backward(tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
+        return self.named(model, dx, dfirst)
+
+    def named(self, model: Any, dx: Any, dfirst: Any) -> dict[str, Any]:
+        """All gradients by the names of the parts."""
+        found = {name: grad.copy() for name, grad in model.grads.items()} | {"x": dx}
+        found |= dict(zip(self.state_names, leaves(dfirst), strict=True)) if leaves(dfirst) else {}
+        zeros = self.backend.xp.zeros_like
+        return {p.name: zeros(p.array) if found.get(p.name) is None else found[p.name] for p in self.parts}
+
+    def trace(self, cotangents: list[Any]) -> Any:
+        """What backward has inside, step by step."""
+        cotangents = self._cast(cotangents, self.dtype)
+        return self.checked.backward_trace(self.tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
+
+    def explain(self, block: Any) -> Iterable[str]:
+        """Causes that the layer's inside gives away."""
+        return layer_causes.explain(self, block)
+
+    def right_without_lengths(self) -> bool:
+        """Whether backward is right where every row is full."""
+        x = self.backend.to_host(self.x)
+        if not np.isfinite(x).all():
+            return False
+        full = LayerSubject(self.original, self.x, self.state, None, 0, self.dtype)
+        entries = [differences.central(full, part, np.arange(part.size)) for part in full.parts]
+        for part, (numeric, error) in zip(full.parts, entries, strict=True):
+            claimed = full.claimed[part.name].reshape(len(full.groups), -1).T
+            size = np.max(np.abs(numeric), initial=0.0)
+            if (np.abs(claimed - numeric) > error + 1e-4 * size).any():
+                return False
+        return not full.trouble
+
+    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Backward with tape and cotangents moved by a rounding; in float32 forward's numbers as well.
+
+        In float64 forward is left as it was: the second opinions differentiate the same trajectory, so its own
+        rounding is no error of the gradient, not even in a chaotic network, where it grows without bound.
+        """
+        eps = float(np.finfo(self.dtype).eps)
+        model = _convert(self.original, self.dtype, "backward")
+        x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
+        if self.dtype != "float64":
+            for array in (*model.params.values(), *leaves(x), *leaves(state)):
+                self.jitter(array, eps, generator)
+            if isinstance(model, Layer):
+                model.touch()
+        tape = self._tape(model, x, state)
+        for array in float_arrays(tape):
+            if not any(array is param for param in model.params.values()):
+                self.jitter(array, eps, generator)
+        cotangents = self._cast(self.cotangents(), self.dtype)
+        for array in cotangents:
+            self.jitter(array, eps, generator)
+        zero_grads(model)
+        return self.backward(model, tape, cotangents)
+
+    def _tape(self, model: Any, x: Any = None, state: Any = None) -> Any:
+        """A tape for backward to read, of the trajectory that the second opinion sees.
+
+        Compiled kernels round otherwise than plain ones.  In a chaotic network that grows until the two walk different
+        ways, and right gradients of the one would be wrong for the other.
+        """
+        x = self._cast(self.x, self.dtype) if x is None else x
+        state = self._cast(self.state, self.dtype) if state is None else state
+        if not self.can_copy or self.dtype != "float64" or self.backend.kernels.name == "reference":
+            return self.forward(model, x, state)[2]
+        plain = self.exact.to(backend=f"{self.backend.name}:reference")
+        return _adopt(self.forward(plain, x, state)[2], model)
+
+    def _claim(self) -> None:
+        first = self.pull(self.cotangents())
+        self._promises(first)
+        self.claim([first, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
+
+    def _promises(self, first: dict[str, Any]) -> None:
+        """Backward adds to grads, and changes neither tape nor arguments: so a second call on the same tape doubles."""
+        host = self.backend.to_host
+        cotangents = self._cast(self.cotangents(), self.dtype)
+        frozen = [host(array).copy() for array in cotangents]
+        before = [host(array).copy() for array in float_arrays(self.tape)]
+        zero_grads(self.checked)
+        self.backward(self.checked, self.tape, cotangents)
+        if not all(same(old, host(new)) for old, new in zip(frozen, cotangents, strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "backward writes into the gradients it is given"
+        elif not all(same(old, host(new)) for old, new in zip(before, float_arrays(self.tape), strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "backward writes into its tape"
+        if self.trouble:
+            return
+        again = self.backward(self.checked, self.tape, self._cast(self.cotangents(), self.dtype))
+        for name, value in again.items():
+            once, now = host(first[name]), host(value)
+            if name in self.exact.params:
+                if not close(now, 2 * once, self.dtype):
+                    if close(now, once, self.dtype):
+                        self.causes[name] = "overwritten, not added"
+                    else:
+                        self.trouble = "non-deterministic"
+            elif not close(now, once, self.dtype):
+                self.trouble = "non-deterministic"
+        if self.trouble:
+            self.causes[""] = "a second backward on the same tape gives something else"
+
+    def _cast(self, value: Any, dtype: str) -> Any:
+        """A contiguous copy of an array or a nest of arrays, floats in the dtype asked for."""
+
+        def one(array: Any) -> Any:
+            host = self.backend.to_host(array) if self.backend.is_array(array) else np.asarray(array)
+            return host if host.dtype.kind in "iu" else self.backend.asarray(np.array(host, order="C"), dtype=dtype)
+
+        return transform(one, value)
+
+
+def gates_of(layer: Any, name: str) -> tuple[str, ...]:
+    """The gate blocks along the first axis of a parameter."""
+    while isinstance(layer, Sequential):
+        position, _, name = name.partition(".")
+        layer = layer.layers[int(position)]
+    if isinstance(layer, Layer):
+        return layer.cell.gates if isinstance(layer, Recurrent) and len(layer.cell.gates) > 1 else ()
+    rows = int(layer.params[name].shape[0]) if layer.params[name].ndim else 0
+    for param in layer.params.values():  # a recurrent weight is (G*H, H)
+        if param.ndim == 2 and param.shape[0] == rows and rows // max(1, param.shape[1]) in GUESSED_GATES:
+            blocks, rest = divmod(rows, param.shape[1])
+            if rest == 0:
+                return GUESSED_GATES[blocks]
+    return ()
+
+
+def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
+    """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
+    if state is None:
+        return []
+    if isinstance(layer, Sequential):
+        pairs = enumerate(zip(layer.layers, state, strict=True))
+        return [name for k, (part, own) in pairs for name in state_names(part, own, f"{prefix}{k}.")]
+    found = leaves(state)
+    if len(found) <= 2:
+        return [prefix + name for name in ("h0", "c0")[: len(found)]]
+    return [f"{prefix}state{k}" for k in range(len(found))]
+
+
+def zero_grads(layer: Any) -> None:
+    """Set all gradients to zero, in place."""
+    for grad in layer.grads.values():
+        grad[...] = 0
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are equal, NaN to NaN."""
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+
+
+def close(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
+    """Whether two sums of the same terms, perhaps taken in another order, are equal."""
+    size = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
+    return bool(np.allclose(a, b, rtol=0.0, atol=256 * float(np.finfo(dtype).eps) * size, equal_nan=True))
+
+
+def _check_protocol(layer: Any) -> None:
+    missing = [name for name in ("forward", "backward", "params", "grads") if not hasattr(layer, name)]
+    if missing or isinstance(layer, type):
+        raise bad_type(
+            "layer",
+            "a layer of engine, or an object with forward, backward, params and grads",
+            describe(layer),
+            "for functions of your own, use check_gradients",
+        )
+
+
+def _convert(layer: Any, dtype: str, used: str) -> Any:
+    """A copy of a layer; one of the engine's in the dtype asked for, another object as it is.
+
+    A layer on which the method to be `used` was replaced by hand is not copied: the copy would not have it.
+    """
+    if used in vars(layer) and (not isinstance(layer, Layer) or layer.dtype == dtype):
+        return layer
+    if isinstance(layer, Layer):
+        with contextlib.suppress(TypeError, EngineError):  # a class of someone's own may be built in another way
+            return layer.to(dtype=dtype)
+    return copy.deepcopy(layer)
+
+
+def _adopt(tape: Any, layer: Any) -> Any:
+    """The tape as if this layer had made it."""
+    stamp = layer._stamp()
+    if isinstance(tape, SequentialTape):
+        pairs = zip(tape.tapes, layer.layers, strict=True)
+        return dataclasses.replace(tape, tapes=tuple(_adopt(part, own) for part, own in pairs), stamp=stamp)
+    return dataclasses.replace(tape, stamp=stamp)

@@ -1,0 +1,82 @@
+"""A gradient check as a picture: how large the errors are, over time steps and over gates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from engine.checking.report import Report
+
+#: Errors smaller than this are drawn as this: nothing is gained by telling 1e-17 from 0.
+SMALLEST = 1e-17
+
+
+def draw(report: Report, path: Any = None) -> Any:
+    """Draw a report's errors.
+
+    Above, the error of every time step of x, where x has time; below, every tensor, by gate blocks where it has any.
+    Green lies within the tolerance, red does not; a dashed line is the tolerance.
+
+    Parameters
+    ----------
+    report : what a gradient check returned.
+    path : a file to write, its kind by its ending; None writes none.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    timed = [row for row in report.rows if row.by_step]
+    figure = Figure(figsize=(8.0, 3.0 + 2.4 * len(timed) + 0.18 * len(report.rows)), layout="constrained")
+    panels = figure.subplots(len(timed) + 1, 1, squeeze=False)[:, 0]
+    for panel, row in zip(panels, timed, strict=False):
+        _over_time(panel, row, report)
+    _over_tensors(panels[-1], report)
+    title = f"gradient check: {report.verdict} ({report.method})"
+    if report.diagnosis is not None and report.diagnosis.cause:
+        title += f"\n{report.diagnosis.name}, likely cause: {report.diagnosis.cause}"
+    figure.suptitle(title)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def _over_time(panel: Any, row: Any, report: Report) -> None:
+    errors = _drawable(row.by_step)
+    steps = np.arange(len(errors))
+    wrong = row.verdict not in ("ok", "cannot tell")
+    colours = ["tab:red" if wrong and error > report.tol else "tab:green" for error in errors]
+    panel.vlines(steps, SMALLEST, errors, colors=colours, linewidth=1)
+    panel.scatter(steps, errors, c=colours, s=16, zorder=3)
+    hidden = [t for t in row.hidden_steps if t < len(errors)]
+    if hidden:
+        panel.scatter(hidden, errors[hidden], facecolors="none", edgecolors="tab:gray", s=60, label="cannot tell")
+        panel.legend(loc="lower right")
+    panel.axhline(report.tol, color="black", linestyle="--", linewidth=0.8)
+    panel.set(yscale="log", ylim=(SMALLEST, 10), xlabel="time step", ylabel=f"error of d{row.name}")
+
+
+def _over_tensors(panel: Any, report: Report) -> None:
+    labels, errors, colours = [], [], []
+    for row in report.rows:
+        blocks = row.by_gate or {"": row.worst.error}
+        for gate, error in blocks.items():
+            labels.append(f"{row.name} {gate}".rstrip())
+            errors.append(error)
+            bad = row.verdict not in ("ok", "cannot tell") and not error <= report.tol
+            colours.append("tab:red" if bad else "tab:gray" if row.verdict == "cannot tell" else "tab:green")
+    places = np.arange(len(labels))
+    panel.barh(places, _drawable(errors), left=0, color=colours)
+    panel.axvline(report.tol, color="black", linestyle="--", linewidth=0.8)
+    panel.set(xscale="log", xlim=(SMALLEST, 10), xlabel="largest error, relative to its slice")
+    panel.set_yticks(places, labels, fontsize=7)
+    panel.invert_yaxis()
+
+
+def _drawable(errors: Any) -> np.ndarray:
+    values = np.asarray(errors, dtype=np.float64)
+    return np.clip(np.where(np.isfinite(values), values, 10.0), SMALLEST, 10.0)
