@@ -5,6 +5,10 @@ Public names are gathered here; `docs/notation.md` explains letters and shapes, 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
 import kernels as _kernels
 
 if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
@@ -15,14 +19,30 @@ if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
         "a virtual environment of its own"
     )
 
-from engine.backend import Backend, available_backends, get_backend
-from engine.checking import check_gradients, gradcheck
-from engine.clipping import clip_grad_norm, clip_grad_value
-from engine.errors import EngineError, InputError, InputTypeError
-from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
-from engine.losses import cross_entropy, mse
-from engine.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from engine.truncation import truncated_bptt
+if TYPE_CHECKING:
+    from engine.backend import Backend, available_backends, get_backend
+    from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.pytest_plugin import assert_gradients
+    from engine.clipping import clip_grad_norm, clip_grad_value
+    from engine.errors import EngineError, InputError, InputTypeError
+    from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+    from engine.losses import cross_entropy, mse
+    from engine.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from engine.truncation import truncated_bptt
+
+#: Where the public names live.  Each is fetched when it is first asked for: every pytest run loads this file, with
+#: `engine.checking.pytest_plugin`, and NumPy must not be there before a conftest.py has pinned its threads.
+_HOMES = {
+    "backend": ("Backend", "available_backends", "get_backend"),
+    "checking.check": ("check_gradients", "gradcheck"),
+    "checking.pytest_plugin": ("assert_gradients",),
+    "clipping": ("clip_grad_norm", "clip_grad_value"),
+    "errors": ("EngineError", "InputError", "InputTypeError"),
+    "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential"),
+    "losses": ("cross_entropy", "mse"),
+    "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop"),
+    "truncation": ("truncated_bptt",),
+}
 
 __all__ = [
     "GRU",
@@ -41,6 +61,7 @@ __all__ = [
     "Linear",
     "RMSprop",
     "Sequential",
+    "assert_gradients",
     "available_backends",
     "check_gradients",
     "clip_grad_norm",
@@ -53,3 +74,16 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # a type checker that saw this would let any name through
+
+    def __getattr__(name: str) -> Any:
+        for home, names in _HOMES.items():
+            if name in names:
+                return globals().setdefault(name, getattr(importlib.import_module(f"engine.{home}"), name))
+        if not name.startswith("_") and importlib.util.find_spec(f"engine.{name}") is not None:
+            return importlib.import_module(f"engine.{name}")  # engine.layers, after a bare `import engine`
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

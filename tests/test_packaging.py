@@ -14,10 +14,12 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import engine
+import engine.checking
 import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,6 +112,23 @@ def test_import_engine_is_light() -> None:
     code = f"import sys, engine; print([name for name in {heavy} if name in sys.modules])"
     done = run_python(code, ROOT)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_loading_the_pytest_plugin_brings_in_nothing_heavy() -> None:
+    """Every pytest run loads it, before any conftest.py can pin the threads of NumPy's BLAS."""
+    heavy = ["numpy", "numba", "scipy", "hypothesis"]
+    code = f"import sys, engine.checking.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
+    done = run_python(code, ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("module", [engine, engine.checking], ids=["engine", "engine.checking"])
+def test_every_public_name_is_there(module: ModuleType) -> None:
+    for name in module.__all__:
+        assert getattr(module, name).__module__.startswith(module.__name__)
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match="has no attribute 'lstm'"):
+        module.lstm  # noqa: B018
 
 
 def test_kernels_is_ours() -> None:

@@ -6,7 +6,32 @@ cannot be told), `diagnosis` (where it comes from), `report` (what comes back). 
 layer's forward pass many times at once, and in forward mode.  `zoo` holds planted bugs.
 """
 
-from engine.checking.check import check_gradients, gradcheck
-from engine.checking.report import Departure, Diagnosis, Report, Row
+from __future__ import annotations
 
-__all__ = ["Departure", "Diagnosis", "Report", "Row", "check_gradients", "gradcheck"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.pytest_plugin import assert_gradients
+    from engine.checking.report import Departure, Diagnosis, Report, Row
+
+__all__ = ["Departure", "Diagnosis", "Report", "Row", "assert_gradients", "check_gradients", "gradcheck"]
+
+#: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
+_HOMES = {
+    "check": ("check_gradients", "gradcheck"),
+    "pytest_plugin": ("assert_gradients",),
+    "report": ("Departure", "Diagnosis", "Report", "Row"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        for home, names in _HOMES.items():
+            if name in names:
+                return globals().setdefault(name, getattr(importlib.import_module(f"engine.checking.{home}"), name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

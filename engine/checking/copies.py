@@ -26,6 +26,7 @@ from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A class derived from one of them may do anything, and is run copy by copy.
 KNOWN = (RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
+ALL_STEPS = slice(None)
 
 
 def known(layer: Any) -> bool:
@@ -34,7 +35,9 @@ def known(layer: Any) -> bool:
 
 
 @functools.singledispatch
-def run(layer: Any, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, Any]:
+def run(
+    layer: Any, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
+) -> tuple[Any, Any]:
     """Output and final state of copies.
 
     Parameters
@@ -43,6 +46,7 @@ def run(layer: Any, tape: Any, params: Mapping[str, Any], x: Any, state: Any) ->
     tape : of a forward pass with the same lengths; its masks are used.
     params : by name, each with the axis of copies in front.
     x, state : likewise; an Embedding's x is on its tape.
+    span : the time steps of the tape that x holds, where rows are full.
 
     Returns
     -------
@@ -52,7 +56,9 @@ def run(layer: Any, tape: Any, params: Mapping[str, Any], x: Any, state: Any) ->
 
 
 @run.register
-def _recurrent(layer: Recurrent, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, Any]:
+def _recurrent(
+    layer: Recurrent, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
+) -> tuple[Any, Any]:
     xp, timeline = layer.backend.xp, tape.timeline
     kernels = ReferenceKernels(xp)
     # inside: (T, K, B, ...)
@@ -64,7 +70,7 @@ def _recurrent(layer: Recurrent, tape: Any, params: Mapping[str, Any], x: Any, s
     h_last, c_last = [], []
     for number in range(layer.num_layers):
         if tape.masks[number] is not None:
-            layer_input = apply_mask(xp, layer_input, tape.masks[number][:, None])
+            layer_input = apply_mask(xp, layer_input, tape.masks[number][span][:, None])
         outputs = []
         for direction in range(layer.num_directions):
             end = f"_l{number}" + "_reverse" * direction
@@ -92,42 +98,56 @@ def _recurrent(layer: Recurrent, tape: Any, params: Mapping[str, Any], x: Any, s
 
 
 @run.register
-def _linear(layer: Linear, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
+def _linear(
+    layer: Linear, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
+) -> tuple[Any, None]:
     x = _clean_layout(layer, tape, x)
-    between = (1,) * max(0, x.ndim - 3)
+    single = x.ndim == 2  # one vector (D,) in each copy
+    x = x[:, None] if single else x
     weight = params["weight"]
-    y = matmul(x, weight.reshape(len(weight), *between, *weight.shape[1:]).swapaxes(-1, -2))
+    y = matmul(x, weight.reshape(len(weight), *(1,) * (x.ndim - 3), *weight.shape[1:]).swapaxes(-1, -2))
     if layer.bias:
         bias = params["bias"]
         y = y + bias.reshape(len(bias), *(1,) * (x.ndim - 2), -1)
-    return _clean_layout(layer, tape, y), None
+    return _clean_layout(layer, tape, y[:, 0] if single else y), None
 
 
 @run.register
-def _embedding(layer: Embedding, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
-    y = params["weight"][:, layer.backend.asarray(tape.ids)]
+def _embedding(
+    layer: Embedding, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
+) -> tuple[Any, None]:
+    y = params["weight"][:, layer.backend.asarray(tape.ids[_in_layout(layer, span)])]
     if tape.valid is not None:
         y = layer.backend.xp.where(layer.backend.asarray(tape.valid)[..., None], y, 0)
     return y, None
 
 
 @run.register
-def _dropout(layer: Dropout, tape: Any, params: Mapping[str, Any], x: Any, state: Any) -> tuple[Any, None]:
+def _dropout(
+    layer: Dropout, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
+) -> tuple[Any, None]:
     x = _clean_layout(layer, tape, x)
-    return (x if tape.mask is None else apply_mask(layer.backend.xp, x, tape.mask)), None
+    if tape.mask is None:
+        return x, None
+    mask = tape.mask if tape.mask.ndim == 2 else tape.mask[_in_layout(layer, span)]
+    return apply_mask(layer.backend.xp, x, mask), None
 
 
 @run.register
 def _sequential(
-    layer: Sequential, tape: Any, params: Mapping[str, Any], x: Any, state: Any
+    layer: Sequential, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, tuple[Any, ...]]:
     states = []
     for number, (part, part_tape, part_state) in enumerate(zip(layer.layers, tape.tapes, state, strict=True)):
         prefix = f"{number}."
         own = {name[len(prefix) :]: value for name, value in params.items() if name.startswith(prefix)}
-        x, last = run(part, part_tape, own, x, part_state)
+        x, last = run(part, part_tape, own, x, part_state, span)
         states.append(last)
     return x, tuple(states)
+
+
+def _in_layout(layer: Layer, span: slice) -> tuple[slice, ...]:
+    return (slice(None), span) if layer.batch_first else (span,)
 
 
 # -- lengths, with an axis of copies --------------------------------------------------------------------------------

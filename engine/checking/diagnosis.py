@@ -126,14 +126,14 @@ def _time_step(findings: list[Finding]) -> int | None:
 
 
 def _simplest_group(subject: Subject, findings: list[Finding]) -> int:
-    """The group in which the fewest blocks depart."""
+    """The group in which the fewest blocks depart, of those in which more departs than x if there are any."""
     counts = []
     for group in range(len(subject.groups)):
-        count = sum(departs(block) for finding in findings for block in blocks_of(finding, group))
-        counts.append(count if count else np.inf)
-    if len(counts) > 1 and np.isfinite(counts[1:]).any():
-        return 1 + int(np.argmin(counts[1:]))
-    return 0
+        blocks = [block for finding in findings for block in blocks_of(finding, group) if departs(block)]
+        only_x = all(_rank(block.name) == 2 for block in blocks)
+        everything = group == 0 and len(subject.groups) > 1
+        counts.append((not blocks, only_x, everything, len(blocks)))
+    return min(range(len(counts)), key=counts.__getitem__)
 
 
 def _missing_state(subject: Subject, findings: list[Finding]) -> int | None:

@@ -16,6 +16,7 @@ from engine.checking.subject import Part, Subject
 FIRST_STEPS = (2.0**-9, 2.0**-11, 2.0**-13)
 #: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
 ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
+SHORTEST = 2.0**-27
 #: How far the neighbours' disagreement may underestimate the error.
 SAFETY = 4.0
 #: Memory for output values that are held at a time, in numbers.
@@ -34,7 +35,21 @@ def central(
         slope, floor = _differences(subject, part, entries, step)
         slopes.append(slope)
         floors.append(floor)
-    return extrapolate(np.stack(slopes), np.stack(floors))
+    best, bound = extrapolate(np.stack(slopes), np.stack(floors))
+    # what never moves may still do so within the outputs' rounding
+    return best, np.where((best == 0.0) & (bound == 0.0), one_sided_rounding(subject) * SHORTEST / steps[0], bound)
+
+
+def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `central`, with all steps, and at the end one so short that a kink nearby is hardly ever crossed.
+
+    That last one needs no agreement with a longer step: the slopes to its left and right vouch for each other.
+    """
+    best, bound = central(subject, part, entries, ALL_STEPS)
+    left, right = one_sided(subject, part, entries, SHORTEST)
+    error = np.abs(left - right) + one_sided_rounding(subject)
+    better = error < bound
+    return np.where(better, 0.5 * (left + right), best), np.where(better, error, bound)
 
 
 def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +59,9 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
     ----------
     slopes, floors : (S, ...) central differences for steps that shrink by 4, and what rounding alone does to each.
     """
+    floors = floors.copy()
+    for k in range(1, len(floors)):  # what moved at a longer step is only hidden by rounding at a shorter one
+        floors[k] = np.maximum(floors[k], 4.0 * floors[k - 1])
     best, bound = slopes[-1], np.full(slopes.shape[1:], np.inf)
     column, power = slopes, 16.0
     for level in range(len(slopes)):
@@ -73,6 +91,12 @@ def one_sided(subject: Subject, part: Part, entries: np.ndarray, step: float) ->
     left = ((here - low) @ weights) / (base - below)[:, None]
     right = ((high - here) @ weights) / (above - base)[:, None]
     return left, right
+
+
+def one_sided_rounding(subject: Subject) -> np.ndarray:
+    """(G,) what rounding of the outputs may do to a slope over the shortest step."""
+    here = subject.flat(subject.outputs).astype(np.float64)
+    return 8.0 * _eps(subject) * np.sqrt((subject.weights**2) @ here**2) / SHORTEST
 
 
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
@@ -157,6 +181,10 @@ def block_size(subject: Subject) -> int:
 
 def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray | float) -> np.ndarray:
     """What rounding of the outputs alone may do to a difference: those that moved, each by a few last digits."""
-    eps = max(float(np.finfo(out.dtype).eps) for out in subject.outputs)
+    eps = _eps(subject)
     size = np.where(high != low, np.maximum(np.abs(high), np.abs(low)), 0.0)
     return 4.0 * eps * np.sqrt((size**2) @ (subject.weights.T**2)) / width
+
+
+def _eps(subject: Subject) -> float:
+    return max(float(np.finfo(out.dtype).eps) for out in subject.outputs)

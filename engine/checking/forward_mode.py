@@ -101,6 +101,7 @@ def _embedding(
 
 @jvp.register
 def _dropout(layer: Dropout, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
+    x_dot = clean(x_dot, tape.timeline, layer.batch_first)
     return (x_dot if tape.mask is None else x_dot * tape.mask), None  # y = x * mask
 
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.checking import differences, oracles
-from engine.checking.differences import ALL_STEPS
 from engine.checking.subject import Part, Subject
 
 #: Bounds larger than this part of a slice hide it.
-HIDDEN = 0.1
+HIDDEN = 0.01
 #: Probes of backward's own rounding, and how far they may underestimate it.
 PROBES, NOISE_SAFETY = 3, 16.0
 #: More departing entries than this are no kinks, and are not looked at one by one.
@@ -120,7 +119,7 @@ def entrywise(
     if method == "central":
         doubtful = np.flatnonzero(_doubtful(finding, chosen, error, tol))
         if doubtful.size:
-            numeric[doubtful], error[doubtful] = differences.central(subject, part, chosen[doubtful], ALL_STEPS)
+            numeric[doubtful], error[doubtful] = differences.thorough(subject, part, chosen[doubtful])
             finding = _compare(subject, part, chosen, numeric, error, tol, noise)
     _judge(finding)
     if method == "complex" and np.isnan(numeric).any() and np.isfinite(finding.claimed).all():
@@ -152,7 +151,8 @@ def _compare(
         scale = slices(part, np.maximum(np.abs(claimed), np.abs(values)))
         allowed = tol * scale + bound + noise
         departs = ~(np.abs(claimed - values) <= allowed)  # "not <=" and never ">": a NaN must depart
-    hidden = (bound[0] + noise) > HIDDEN * scale[0]
+    nothing = (claimed[0] == 0.0) & (values[0] == 0.0) & (noise == 0.0)  # no way leads there
+    hidden = ((bound[0] + noise) > HIDDEN * scale[0]) & ~nothing
     return Finding(part, claimed, values, allowed, scale, departs, hidden)
 
 
@@ -189,11 +189,9 @@ def _look_for_kinks(subject: Subject, finding: Finding) -> None:
         values.reshape(lead, -1)[:, places].T
         for values in (finding.departs, finding.claimed, finding.numeric, finding.allowed)
     )
-    near, far = 2.0**-27, 2.0**-20
-    left, right = differences.one_sided(subject, part, places, near)
-    left_far, right_far = differences.one_sided(subject, part, places, far)
-    rounding = 32.0 * _one_sided_noise(subject) / near
-    slack = allowed + rounding
+    left, right = differences.one_sided(subject, part, places, differences.SHORTEST)
+    left_far, right_far = differences.one_sided(subject, part, places, 128.0 * differences.SHORTEST)
+    slack = allowed + 4.0 * differences.one_sided_rounding(subject)
     # where a function is smooth the two slopes differ by the step times its bend
     jump = np.abs(left - right) > np.maximum(4.0 * slack, 0.25 * np.abs(left_far - right_far))
     between = (np.minimum(left, right) - slack <= claimed) & (claimed <= np.maximum(left, right) + slack)
@@ -205,12 +203,6 @@ def _look_for_kinks(subject: Subject, finding: Finding) -> None:
         finding.verdict = "cannot tell" if finding.hidden.any() else "ok"
     elif (jump & between)[departs & ~close_by].all():
         finding.verdict = "kink"
-
-
-def _one_sided_noise(subject: Subject) -> np.ndarray:
-    here = subject.flat(subject.outputs).astype(np.float64)
-    eps = max(float(np.finfo(out.dtype).eps) for out in subject.outputs)
-    return eps * np.sqrt((subject.weights**2) @ here**2)
 
 
 def _saturated(subject: Subject, finding: Finding) -> bool:

@@ -1,21 +1,21 @@
-"""Causes of a wrong gradient that only the layer's own inside gives away: its states, weights, lengths and windows."""
+"""Causes of a wrong gradient that only the layer's own inside gives away: its states, weights and lengths.
+
+`subject` is a `engine.checking.layer_subject.LayerSubject` throughout, which asks here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from engine.checking.diagnosis import LATER_H, MASK, TRANSPOSED, Block, fits
 from engine.layers.recurrent import Recurrent
 
-if TYPE_CHECKING:
-    from engine.checking.layer_subject import LayerSubject
 
-
-def explain(subject: LayerSubject, chosen: Block) -> Iterator[str]:
+def explain(subject: Any, chosen: Block) -> Iterator[str]:
     """Mistakes that fit the block that departs."""
     layer = subject.checked
     if isinstance(layer, Recurrent):
@@ -27,7 +27,7 @@ def explain(subject: LayerSubject, chosen: Block) -> Iterator[str]:
         yield MASK
 
 
-def _later_h(subject: LayerSubject, chosen: Block) -> bool:
+def _later_h(subject: Any, chosen: Block) -> bool:
     """Whether the recurrent weight was paired with the state after each step, where the one before belongs."""
     number, direction = _place(chosen.name)
     record = subject.tape.layers[number][direction]
@@ -42,7 +42,7 @@ def _later_h(subject: LayerSubject, chosen: Block) -> bool:
     return fits(chosen.claimed, wanted)
 
 
-def _transposed_use(subject: LayerSubject, chosen: Block) -> bool:
+def _transposed_use(subject: Any, chosen: Block) -> bool:
     """Whether dh_prev was multiplied by the transpose of the recurrent weight, or of one of its blocks."""
     layer = subject.checked
     gap = chosen.claimed - chosen.numeric
@@ -62,7 +62,7 @@ def _transposed_use(subject: LayerSubject, chosen: Block) -> bool:
     return False
 
 
-def _hidden_gradients(subject: LayerSubject, group: int, number: int, direction: int) -> Any:
+def _hidden_gradients(subject: Any, group: int, number: int, direction: int) -> Any:
     """(T, B, G, H) hidden-side gradients of the pre-activations, as backward itself has them."""
     cotangents = subject.cotangents(group)
     trace = subject.trace(cotangents)

@@ -44,7 +44,7 @@ class LayerSubject(Subject):
         self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
         self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
         self.x, self.state = self._cast(x, "float64"), self._cast(state, "float64")
-        _, last, self.exact_tape = self.forward(self.exact, self.x, self.state)
+        self.y, last, self.exact_tape = self.forward(self.exact, self.x, self.state)
         if self.state is None:  # the gradient with respect to zeros is checked at zeros
             self.state = transform(self.backend.xp.zeros_like, last)
         self.last = last
@@ -116,9 +116,12 @@ class LayerSubject(Subject):
         params = {key: stack if key == name else value[None] for key, value in self.exact.params.items()}
         parts = zip(self.state_names, leaves(self.state), strict=True)
         state = refill(self.state, iter([stack if key == name else part[None] for key, part in parts]))
-        y, last = copies.run(self.exact, self.exact_tape, params, stack if name == "x" else self.x[None], state)
-        spread = self.backend.xp.broadcast_to
-        return [spread(out, (len(stack), *out.shape[1:])) for out in [y, *leaves(last)]]
+        outputs = self._run_copies(params, stack if name == "x" else self.x[None], state)
+        return [self.backend.xp.broadcast_to(out, (len(stack), *out.shape[1:])) for out in outputs]
+
+    def _run_copies(self, params: dict[str, Any], x: Any, state: Any) -> list[Any]:
+        y, last = copies.run(self.exact, self.exact_tape, params, x, state)
+        return [y, *leaves(last)]
 
     def _copies_agree(self) -> bool:
         """Whether copies give what the layer's own forward gives: else that is run, one copy at a time."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from engine.checking.report import Report
 
 #: Errors smaller than this are drawn as this: nothing is gained by telling 1e-17 from 0.
 SMALLEST = 1e-17
 
 
-def draw(report: Report, path: Any = None) -> Any:
+def draw(report: Any, path: Any = None) -> Any:
     """Draw a report's errors.
 
     Above, the error of every time step of x, where x has time; below, every tensor, by gate blocks where it has any.
@@ -21,7 +18,7 @@ def draw(report: Report, path: Any = None) -> Any:
 
     Parameters
     ----------
-    report : what a gradient check returned.
+    report : an `engine.checking.report.Report`.
     path : a file to write, its kind by its ending; None writes none.
 
     Returns
@@ -45,7 +42,7 @@ def draw(report: Report, path: Any = None) -> Any:
     return figure
 
 
-def _over_time(panel: Any, row: Any, report: Report) -> None:
+def _over_time(panel: Any, row: Any, report: Any) -> None:
     errors = _drawable(row.by_step)
     steps = np.arange(len(errors))
     wrong = row.verdict not in ("ok", "cannot tell")
@@ -60,7 +57,7 @@ def _over_time(panel: Any, row: Any, report: Report) -> None:
     panel.set(yscale="log", ylim=(SMALLEST, 10), xlabel="time step", ylabel=f"error of d{row.name}")
 
 
-def _over_tensors(panel: Any, report: Report) -> None:
+def _over_tensors(panel: Any, report: Any) -> None:
     labels, errors, colours = [], [], []
     for row in report.rows:
         blocks = row.by_gate or {"": row.worst.error}

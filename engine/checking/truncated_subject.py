@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.checking import differences
+from engine.checking import copies, differences
 from engine.checking.diagnosis import FIT, TRUNCATION
 from engine.checking.layer_subject import LayerSubject, zero_grads
+from engine.checking.nests import transform
 from engine.truncation import truncated_bptt
 
 
@@ -28,22 +29,45 @@ class TruncatedSubject(LayerSubject):
         super().__init__(layer, x, state, None, seed, dtype)
 
     def _outputs(self, x: Any, state: Any) -> list[Any]:
+        if copies.known(self.original):
+            params = {name: param[None] for name, param in self.exact.params.items()}
+            return [out[0] for out in self._run_copies(params, x[None], transform(lambda part: part[None], state))]
+        windows = [(begin, stop) for begin, _, stop in self._chunks()]
         axis = self.time_axis
-        steps = x.shape[axis]
-        pieces = []
-        for start in range(0, steps, self.k1):
-            stop = min(start + self.k1, steps)
-            begin = max(0, stop - self.k2)
-            y, _, _ = self.forward(self.exact, _steps(x, axis, begin, stop), self._state_at(begin, state))
-            pieces.append(_steps(y, axis, start - begin, stop - begin))
-        return [self.backend.xp.concatenate(pieces, axis=axis)]
+        pieces = [
+            self.forward(self.exact, _steps(x, axis, begin, stop), state if begin == 0 else self._held[begin])[0]
+            for begin, stop in windows
+        ]
+        return [self._newest(pieces, axis)]
 
-    def _state_at(self, begin: int, state: Any) -> Any:
-        if begin == 0:
-            return state
-        if begin not in self._held:  # first asked for with the layer as it is
-            self._held[begin] = self.forward(self.exact, _steps(self.x, self.time_axis, 0, begin), self.state)[1]
-        return self._held[begin]
+    def _run_copies(self, params: dict[str, Any], x: Any, state: Any) -> list[Any]:
+        """The newest k1 outputs of each chunk, from a state held fixed where its window does not start at 0."""
+        axis = self.time_axis + 1
+        pieces = []
+        for begin, _, stop in self._chunks():
+            entering = state if begin == 0 else transform(lambda part: part[None], self._held[begin])
+            window = _steps(x, axis, begin, stop)
+            y, _ = copies.run(self.exact, self.exact_tape, params, window, entering, slice(begin, stop))
+            pieces.append(y)
+        most = max(len(piece) for piece in pieces)
+        return [self._newest([self._spread(piece, most) for piece in pieces], axis)]
+
+    def _spread(self, piece: Any, most: int) -> Any:
+        return self.backend.xp.broadcast_to(piece, (most, *piece.shape[1:]))
+
+    def _chunks(self) -> list[tuple[int, int, int]]:
+        """Of each chunk: where its window begins, where it starts, where it stops."""
+        steps = self.x.shape[self.time_axis]
+        stops = [(start, min(start + self.k1, steps)) for start in range(0, steps, self.k1)]
+        return [(max(0, stop - self.k2), start, stop) for start, stop in stops]
+
+    def _newest(self, pieces: list[Any], axis: int) -> Any:
+        """Of each window's output the steps that belong to its chunk, in a row."""
+        newest = [
+            _steps(piece, axis, start - begin, stop - begin)
+            for piece, (begin, start, stop) in zip(pieces, self._chunks(), strict=True)
+        ]
+        return self.backend.xp.concatenate(newest, axis=axis)
 
     def _weigh(self, seed: int) -> None:
         names, self.state_names = self.state_names, []  # the final state has no part in it
@@ -52,14 +76,14 @@ class TruncatedSubject(LayerSubject):
 
     def _find_parts(self) -> None:
         super()._find_parts()
-        self.evaluate({})  # holds the states at the starts of the windows
-
-    def copies(self, name: str, stack: Any) -> list[Any] | None:
-        """Windows are run one by one."""
-        return None
+        for begin in range(1, self.x.shape[self.time_axis]):  # the states of the unchanged layer
+            part = _steps(self.x, self.time_axis, 0, begin)
+            self._held[begin] = self.forward(self.exact, part, self.state)[1]
 
     def _copies_agree(self) -> bool:
-        return False
+        """The outputs do not depend on k1 and k2: they are those of the whole sequence."""
+        found, own = self.flat(self.outputs), self.flat([self.y])
+        return bool(np.allclose(found, own, rtol=0.0, atol=1e-9 * float(np.max(np.abs(own), initial=0.0))))
 
     def _knows_tangent(self) -> bool:
         return False
@@ -85,7 +109,7 @@ class TruncatedSubject(LayerSubject):
             if k2 < 1:
                 continue
             other = TruncatedSubject.__new__(TruncatedSubject)
-            other.__dict__.update(self.__dict__, k2=k2, _held={})
+            other.__dict__.update(self.__dict__, k2=k2)
             other.outputs = other.evaluate({})
             part = block.finding.part
             numeric, error = differences.central(other, part, np.arange(part.size))
@@ -99,4 +123,4 @@ class TruncatedSubject(LayerSubject):
 
 
 def _steps(array: Any, axis: int, start: int, stop: int) -> Any:
-    return array[:, start:stop] if axis == 1 else array[start:stop]
+    return array[(slice(None),) * axis + (slice(start, stop),)]

@@ -1,0 +1,394 @@
+"""Hypothesis strategies for tests of recurrent code: sizes, lengths, arrays, states, layers, whole gradient checks.
+
+Numbers come from a generator whose seed hypothesis draws, not entry by entry: an array of any size costs one draw, and
+is never the zeros or ones that hide a swapped axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from engine.backend import Backend, check_dtype
+from engine.checks import describe, integer, number, switch
+from engine.errors import bad_input, bad_type
+from engine.layers import GRU, LSTM, RNN, Sequential
+from engine.layers.base import Layer
+from engine.layers.recurrent import Recurrent
+from kernels.cells import CELLS
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"engine.checking.strategies needs {error.name}, which is not installed: pip install hypothesis"
+    ) from error
+
+__all__ = ["KINDS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths", "problems", "sizes", "states"]
+
+#: The cells that `layers` draws from.
+KINDS = tuple(CELLS)
+#: Standard deviation of the weights: every gate moves, and none saturates.
+WEIGHT = 0.4
+
+#: A size, or the smallest and the largest one.
+Range: TypeAlias = int | tuple[int, int]
+
+
+class Sizes(NamedTuple):
+    """Time steps, rows, input features, hidden units."""
+
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+class Problem(NamedTuple):
+    """What `engine.gradcheck` takes, in its order: ``engine.gradcheck(*problem)``."""
+
+    layer: Any
+    x: Any
+    state: Any
+    lengths: list[int] | None
+
+    def __repr__(self) -> str:
+        """The shape of the problem; hypothesis prints it, and thousands of digits say nothing."""
+        config = self.layer.config()
+        arguments = ", ".join(f"{name}={value!r}" for name, value in config["args"].items())
+        state = "None" if self.state is None else "given"
+        return f"Problem({config['type']}({arguments}), x {self.x.shape}, state {state}, lengths {self.lengths})"
+
+
+def sizes(
+    T: Range = (3, 7), B: Range = (1, 5), D: Range = (1, 5), H: Range = (2, 6), distinct: bool = True
+) -> st.SearchStrategy[Sizes]:
+    """Draw sizes of a small problem.
+
+    Parameters
+    ----------
+    T, B, D, H : the smallest and the largest value, or the only one.
+    distinct : whether the four differ, so that no swap of two axes goes unseen.
+
+    Returns
+    -------
+    SearchStrategy
+        of `Sizes`, a named tuple ``(T, B, D, H)``.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        for a range that holds no size, or ranges that hold no four different ones.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(sizes(T=(3, 20), B=4))
+    ... def test(size):
+    ...     assert size.T >= 3 and size.B == 4 and size.D != size.H
+    >>> test()
+    """
+    ranges = [_range(name, value) for name, value in (("T", T), ("B", B), ("D", D), ("H", H))]
+    if switch("distinct", distinct) and not _differ(ranges, set()):
+        raise bad_input("sizes", "ranges with four different sizes", str(ranges), "widen one, or give distinct=False")
+    return _sizes(ranges, distinct)
+
+
+def lengths(T: int, B: int, zero: bool = True) -> st.SearchStrategy[list[int]]:
+    """Draw the number of valid steps of each row; the two ends come up more often than all between.
+
+    Parameters
+    ----------
+    T, B : time steps and rows.
+    zero : whether a row may have no step at all; the shortest has 1 otherwise.
+
+    Returns
+    -------
+    SearchStrategy
+        of lists of B integers in 0..T.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(lengths(T=5, B=3))
+    ... def test(rows):
+    ...     assert len(rows) == 3 and all(0 <= row <= 5 for row in rows)
+    >>> test()
+    """
+    T, B = integer("T", T, 1), integer("B", B, 1)
+    shortest = 0 if switch("zero", zero) else 1
+    return st.lists(st.sampled_from((T, shortest)) | st.integers(shortest, T), min_size=B, max_size=B)
+
+
+def dtypes() -> st.SearchStrategy[str]:
+    """Draw the name of a dtype that layers come in, ``"float64"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(dtypes().flatmap(lambda dtype: problems("lstm", dtype=dtype)))
+    ... def test(problem):
+    ...     assert problem.layer.dtype == problem.x.dtype
+    >>> test()
+    """
+    return st.sampled_from(("float64", "float32"))
+
+
+def arrays(shape: int | Sequence[int], dtype: Any = "float64", scale: float = 1.0) -> st.SearchStrategy[np.ndarray]:
+    """Draw a NumPy array of normally distributed numbers: finite, all different, symmetric in no axes.
+
+    Two draws in one example may give the same numbers, since hypothesis likes to repeat itself; draw one array and
+    split it where that would hide something.
+
+    Parameters
+    ----------
+    shape : length, or length of each axis.
+    dtype : ``"float64"`` or ``"float32"``.
+    scale : standard deviation.
+
+    Returns
+    -------
+    SearchStrategy
+        of arrays.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(arrays((7, 3, 2), "float32"))
+    ... def test(x):
+    ...     assert x.shape == (7, 3, 2) and np.isfinite(x).all()
+    >>> test()
+    """
+    axes = (shape,) if not isinstance(shape, Iterable) else tuple(shape)
+    axes = tuple(integer("shape", axis, 0) for axis in axes)
+    dtype = check_dtype(dtype)
+    scale = number("scale", scale, low=1e-30, below=1e30)  # float32 holds no more
+    return _generators().map(lambda rng: rng.normal(scale=scale, size=axes).astype(dtype))
+
+
+def states(layer: Layer, batch: int, none: bool = True) -> st.SearchStrategy[Any]:
+    """Draw an initial state in the structure, dtype and library of a layer.
+
+    Parameters
+    ----------
+    layer : any layer of engine; one that carries no state gets None.
+    batch : number of rows, B.
+    none : whether None, which stands for zeros, is drawn too.
+
+    Returns
+    -------
+    SearchStrategy
+        of ``h`` or ``(h, c)``, each (L*N, B, H); of a tuple of these for a Sequential; of None.
+
+    Examples
+    --------
+    >>> import engine
+    >>> from hypothesis import given
+    >>> layer = engine.LSTM(3, 5, num_layers=2)
+    >>> @given(states(layer, batch=4, none=False))
+    ... def test(state):
+    ...     h, c = state
+    ...     assert h.shape == c.shape == (2, 4, 5)
+    >>> test()
+    """
+    if not isinstance(layer, Layer):
+        raise bad_type("layer", "a layer of engine", describe(layer))
+    batch = integer("batch", batch, 1)
+    given = _generators().map(lambda rng: _state(layer, batch, rng))
+    return st.none() | given if switch("none", none) else given
+
+
+def layers(
+    kinds: str | Iterable[str] = KINDS,
+    max_layers: int = 2,
+    *,
+    D: Range = (1, 4),
+    H: Range = (2, 5),
+    dtype: Any = "float64",
+    backend: str | Backend = "numpy:reference",
+    **fixed: Any,
+) -> st.SearchStrategy[Any]:
+    """Draw a recurrent layer with random weights and options.
+
+    Parameters
+    ----------
+    kinds : one or more of `KINDS`: ``"rnn_tanh"``, ``"rnn_relu"``, ``"lstm"``, ``"gru_after"``, ``"gru_before"`` (the
+        GRU by the place of its reset gate).
+    max_layers : most layers on top of one another.
+    D, H : input features and hidden units: the smallest and the largest number, or the only one.
+    dtype, backend : of the layer.
+    fixed : options of the layer that are given instead of drawn, such as ``bidirectional=True``.  Drawn are ``bias``,
+        ``batch_first`` and ``bidirectional``; between layers also ``dropout`` and ``variational``.
+
+    Returns
+    -------
+    SearchStrategy
+        of layers.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        for an unknown kind or a bad range at once; for a bad option of the layer when one is drawn.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> @given(layers(["lstm", "gru_after"], D=3, bidirectional=True))
+    ... def test(layer):
+    ...     assert layer.params["weight_ih_l0_reverse"].shape[1] == 3
+    >>> test()
+    """
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise bad_input("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kind))
+    if not kinds:
+        raise bad_input("kinds", "at least one", "none")
+    common = {"dtype": check_dtype(dtype).name, "backend": backend}
+    return _layers(kinds, integer("max_layers", max_layers, 1), _range("D", D), _range("H", H), common, fixed)
+
+
+def problems(
+    kinds: str | Iterable[str] = KINDS,
+    max_layers: int = 2,
+    *,
+    size: st.SearchStrategy[Sizes] | None = None,
+    dtype: Any = "float64",
+    backend: str | Backend = "numpy:reference",
+    **fixed: Any,
+) -> st.SearchStrategy[Problem]:
+    """Draw a layer with an input, an initial state and lengths, ready for `engine.gradcheck`.
+
+    State and lengths are None in some problems.  In the others one row at least has all T steps.
+
+    Parameters
+    ----------
+    kinds, max_layers, dtype, backend, fixed : as for `layers`.
+    size : where the sizes come from; None is ``sizes()``.
+
+    Returns
+    -------
+    SearchStrategy
+        of `Problem`, a named tuple ``(layer, x, state, lengths)``.
+
+    Examples
+    --------
+    >>> import engine
+    >>> from hypothesis import given
+    >>> @given(problems("gru_after", size=sizes(T=(3, 5), H=(2, 4))))
+    ... def test(problem):
+    ...     assert engine.gradcheck(*problem, method="adjoint").passed
+    >>> test()
+    """
+    drawn = sizes() if size is None else size
+    if not isinstance(drawn, st.SearchStrategy):
+        raise bad_type("size", "a strategy such as sizes()", describe(drawn))
+    kinds = kinds if isinstance(kinds, str) else tuple(kinds)
+    layers(kinds, max_layers, dtype=dtype, backend=backend)  # refuses bad arguments now, not at the first draw
+    return _problems(drawn, kinds, max_layers, {"dtype": dtype, "backend": backend, **fixed})
+
+
+# -- how they are drawn ------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def _sizes(draw: st.DrawFn, ranges: list[tuple[int, int]], distinct: bool) -> Sizes:
+    found: list[int] = []
+    for position, (low, high) in enumerate(ranges):
+        choices: Sequence[int] = range(low, high + 1)
+        if distinct:  # only what leaves a choice to those that follow
+            choices = [n for n in choices if n not in found and _differ(ranges[position + 1 :], {*found, n})]
+        found.append(draw(st.sampled_from(choices)))
+    return Sizes(*found)
+
+
+@st.composite
+def _layers(
+    draw: st.DrawFn,
+    kinds: tuple[str, ...],
+    max_layers: int,
+    D: tuple[int, int],
+    H: tuple[int, int],
+    common: dict[str, Any],
+    fixed: dict[str, Any],
+) -> Any:
+    kind = draw(st.sampled_from(kinds))
+    options: dict[str, Any] = {
+        "num_layers": draw(st.integers(1, max_layers)),
+        "bias": not draw(st.booleans()),  # turned round: the plain layer is the one that hypothesis shrinks to
+        "batch_first": draw(st.booleans()),
+        "bidirectional": draw(st.booleans()),
+        **common,
+    }
+    if options["num_layers"] > 1:
+        options |= {"dropout": draw(st.sampled_from((0.0, 0.3))), "variational": draw(st.booleans())}
+    seed = draw(st.integers(0, 2**32 - 1))  # of the weights, and of the dropout masks
+    arguments = draw(st.integers(*D)), draw(st.integers(*H))
+    options |= {"seed": seed} | fixed
+    layer: Recurrent
+    if kind == "lstm":
+        layer = LSTM(*arguments, **options)
+    elif kind.startswith("gru"):
+        layer = GRU(*arguments, reset_after=kind == "gru_after", **options)
+    else:
+        layer = RNN(*arguments, nonlinearity=kind.removeprefix("rnn_"), **options)
+    rng = np.random.default_rng(seed)
+    layer.load_state_dict({name: rng.normal(scale=WEIGHT, size=param.shape) for name, param in layer.params.items()})
+    return layer
+
+
+@st.composite
+def _problems(
+    draw: st.DrawFn, size: st.SearchStrategy[Sizes], kinds: Any, max_layers: int, options: dict[str, Any]
+) -> Problem:
+    T, B, D, H = draw(size)
+    layer = draw(layers(kinds, max_layers, D=D, H=H, **options))
+    rng = draw(_generators())  # one for all arrays: no two of them are alike
+    x = _normal(layer, (B, T, D) if layer.batch_first else (T, B, D), rng)
+    state = _state(layer, B, rng) if draw(st.booleans()) else None
+    rows = draw(st.none() | lengths(T, B))
+    if rows is not None and T not in rows:
+        rows[draw(st.integers(0, B - 1))] = T
+    return Problem(layer, x, state, rows)
+
+
+def _generators() -> st.SearchStrategy[np.random.Generator]:
+    return st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+def _normal(layer: Layer, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+    return layer.backend.asarray(rng.normal(size=shape), dtype=layer.dtype)
+
+
+def _state(layer: Layer, batch: int, rng: np.random.Generator) -> Any:
+    """A state of `layer`: an array, a pair, a tuple of such, or None."""
+    if isinstance(layer, Sequential):
+        return tuple(_state(part, batch, rng) for part in layer.layers)
+    if not isinstance(layer, Recurrent):
+        return None
+    shape = (layer.num_layers * layer.num_directions, batch, layer.hidden_size)
+    h = _normal(layer, shape, rng)
+    return (h, _normal(layer, shape, rng)) if layer.cell.has_c else h
+
+
+def _range(name: str, value: Any) -> tuple[int, int]:
+    """The smallest and the largest size."""
+    if not isinstance(value, tuple | list):
+        value = (value, value)
+    if len(value) != 2:
+        raise bad_input(name, "a size, or the smallest and the largest one", f"{len(value)} numbers")
+    low = integer(name, value[0], 1)
+    return low, integer(name, value[1], low)
+
+
+def _differ(ranges: Iterable[tuple[int, int]], taken: set[int]) -> bool:
+    """Whether each range can give a number that is not taken and that no other gives."""
+    taken = set(taken)
+    for low, high in sorted(ranges, key=lambda ends: ends[1]):  # who ends first is served first, with the least
+        size = next((n for n in range(low, high + 1) if n not in taken), None)
+        if size is None:
+            return False
+        taken.add(size)
+    return True

@@ -1,0 +1,58 @@
+"""The bug zoo: mistakes in backward code, each planted for as long as a ``with`` block lasts.
+
+They are the mistakes that people make, and some that are hard to see.  A gradient checker has to find every one; in
+class they show what a wrong gradient looks like.
+
+    bug = zoo.find("lstm-final-c-dropped")
+    case = bug.case(0)
+    with bug.plant():
+        report = engine.gradcheck(case.layer, case.x, case.state, case.lengths)
+
+`bug` says what a bug is, `rewriting` how it is planted, `cases` where it shows.  The bugs themselves stand by family:
+`lstm`, `gru_after`, `gru_before` and `rnn` (the equations), `states`, `loop` (time), `lengths`, `stacking` (layers,
+directions, dropout between them), `weights` (products), `around` (the other layers), `truncated`, `protocol`.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from engine.checking.zoo import (
+    around,
+    gru_after,
+    gru_before,
+    lengths,
+    loop,
+    lstm,
+    protocol,
+    rnn,
+    stacking,
+    states,
+    truncated,
+    weights,
+)
+from engine.checking.zoo.bug import CAUSES, Bug, Case
+from engine.checks import describe
+from engine.errors import bad_input
+
+__all__ = ["BUGS", "CAUSES", "Bug", "Case", "find"]
+
+_FAMILIES = (lstm, gru_after, gru_before, rnn, states, loop, lengths, stacking, weights, around, truncated, protocol)
+
+#: All bugs by name, in a fixed order.
+BUGS: dict[str, Bug] = {bug.name: bug for family in _FAMILIES for bug in family.BUGS}
+
+
+def find(name: str) -> Bug:
+    """The bug of that name.
+
+    Raises
+    ------
+    InputError
+        for an unknown name; the message lists those that look like it.
+    """
+    if name in BUGS:
+        return BUGS[name]
+    near = difflib.get_close_matches(str(name), BUGS, n=5, cutoff=0.4)
+    mend = f"near it: {', '.join(near)}" if near else f"the first ones are {', '.join(list(BUGS)[:5])}"
+    raise bad_input("inject", f"the name of one of the {len(BUGS)} bugs", describe(name), mend)

@@ -1,0 +1,179 @@
+"""Bugs with rows of different lengths: a short row, a full one and an empty one."""
+
+from __future__ import annotations
+
+import functools
+
+from engine.checking.zoo.bug import Bug
+from engine.checking.zoo.cases import (
+    CELL,
+    LAST,
+    LENGTHS,
+    NO_GATE,
+    SHORT_LAST,
+    blocks,
+    dropout,
+    embedding,
+    linear,
+    only,
+    recurrent,
+)
+from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK
+
+_LSTM = recurrent("lstm", lengths=LENGTHS)
+_GRU = recurrent("gru_after", lengths=LENGTHS)
+_RNN = recurrent("rnn_tanh", lengths=LENGTHS)
+_FORGOTTEN = "mask forgotten"
+_CARRY_H, _CARRY_C = "dh = _select(xp, valid, dh_prev, dh)", "dc = _select(xp, valid, dc_prev, dc)"
+_CLEAN = "dy = clean(dy, tape.timeline, self.batch_first)"
+
+BUGS = (
+    Bug(
+        "mask-forgotten",
+        "Backward walks through the pads as if they were steps.",
+        _GRU,
+        WALK.line("timeline.lengths,", "None,"),
+        CELL | {"h0"},
+        blocks("n") | NO_GATE,
+        LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "lstm-mask-forgotten",
+        "Backward walks through the pads of an LSTM, whose gates stand at 0 there: the final state's gradient is lost.",
+        _LSTM,
+        WALK.line("timeline.lengths,", "None,"),
+        CELL | {"h0", "c0"},
+        NO_GATE,
+        SHORT_LAST,
+        cause=_FORGOTTEN,
+    ),
+    # The input at pads is 0, so its weights do not notice.
+    Bug(
+        "mask-not-on-the-gates",
+        "The gates' gradients at pads are not set to 0: pads count for the weights and for dx.",
+        _RNN,
+        TIME_LOOP.line("= _select(xp, valid, value, 0)", "= value"),
+        CELL - {"weight_ih_l0"},
+        NO_GATE,
+        LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "mask-not-on-dh",
+        "At a pad h goes back through the cell, where forward had carried it over unchanged.",
+        _GRU,
+        TIME_LOOP.line(_CARRY_H, "dh = dh_prev"),
+        CELL | {"h0"},
+        NO_GATE,
+        SHORT_LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "mask-not-on-dc",
+        "At a pad c goes back through the forget gate, where forward had carried it over unchanged.",
+        _LSTM,
+        TIME_LOOP.line(_CARRY_C, "dc = dc_prev"),
+        CELL | {"c0"},
+        blocks("i", "f", "g"),
+        SHORT_LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "mask-multiplied-into-dh",
+        "The state's gradient is multiplied with the mask: at a pad it is lost, where it should be carried.",
+        _RNN,
+        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh_prev, 0)"),
+        CELL | {"h0"},
+        NO_GATE,
+        SHORT_LAST,
+    ),
+    Bug(
+        "mask-on-the-wrong-tensor",
+        "The branches of the mask are exchanged: valid steps carry dh over, pads send it through the cell.",
+        _GRU,
+        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh, dh_prev)"),
+        CELL | {"h0"},
+        NO_GATE,
+        LAST - 1,
+    ),
+    Bug(
+        "mask-of-c-on-h",
+        "What is carried over at a pad is the gradient of c, for h as well.",
+        _LSTM,
+        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh_prev, dh if dc is None else dc)"),
+        CELL | {"h0"},
+        NO_GATE,
+        SHORT_LAST,
+    ),
+    Bug(
+        "mask-one-step-short",
+        "The mask ends one step too early: each row's last valid step is taken for a pad.",
+        _LSTM,
+        TIME_LOOP.line("(lengths > t)", "(lengths > t + 1)"),
+        CELL | {"h0", "c0"},
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "mask-one-step-long",
+        "The mask ends one step too late: the first pad of a row is taken for a step.",
+        _RNN,
+        TIME_LOOP.line("(lengths > t)", "(lengths >= t)"),
+        CELL | {"h0"},
+        NO_GATE,
+        SHORT_LAST + 1,
+    ),
+    Bug(
+        "mask-of-another-row",
+        "Each row is masked with the length of its neighbour.",
+        _GRU,
+        TIME_LOOP.line("(lengths > t)", "(xp.roll(lengths, 1) > t)"),
+        CELL | {"h0"},
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "dy-at-pads",
+        "The output's gradient at pads is not set to 0, although the output there is.",
+        _LSTM,
+        ENTER_DY.line("else timeline.clean(dy)", "else dy"),
+        CELL | {"h0"},
+        NO_GATE,
+        SHORT_LAST,
+        cause=_FORGOTTEN,
+    ),
+    # -- the layers around ---------------------------------------------------------------------------------------------
+    Bug(
+        "linear-dy-at-pads",
+        "A dense layer lets the output's gradient at pads into its bias and into dx.",
+        functools.partial(linear, lengths=LENGTHS),
+        LINEAR.line(_CLEAN, "dy = dy"),
+        only("bias", "x"),
+        NO_GATE,
+        LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "dropout-dy-at-pads",
+        "Dropout lets the output's gradient at pads into dx.",
+        functools.partial(dropout, lengths=LENGTHS),
+        DROPOUT.line(_CLEAN, "dy = dy"),
+        only("x"),
+        NO_GATE,
+        LAST,
+        cause=_FORGOTTEN,
+    ),
+    Bug(
+        "embedding-at-pads",
+        "The table's gradient also collects what stands at pads.",
+        functools.partial(embedding, lengths=LENGTHS),
+        EMBEDDING.line(
+            "np.arange(ids.size) if tape.valid is None else np.flatnonzero(tape.valid)", "np.arange(ids.size)"
+        ),
+        only("weight"),
+        NO_GATE,
+        None,
+        cause=_FORGOTTEN,
+    ),
+)

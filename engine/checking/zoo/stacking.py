@@ -1,0 +1,254 @@
+"""Bugs between the parts of a recurrent layer: two directions, several layers, dropout between them, axis order."""
+
+from __future__ import annotations
+
+from engine.checking.zoo.bug import Bug
+from engine.checking.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
+from engine.checking.zoo.rewriting import ENTER_DY, WALK
+
+_BOTH = recurrent("lstm", bidirectional=True)
+_BOTH_SHORT = recurrent("gru_after", lengths=LENGTHS, bidirectional=True)
+_TWO = recurrent("gru_before", 2)
+_DROPPING = recurrent("lstm", 2, dropout=0.5)
+_FORWARD, _REVERSE = parameters(), parameters("_l0_reverse")
+_HALF = "dlayer[:, :, direction * H : (direction + 1) * H]"
+_TO_DX, _TO_DY = "dx_d = timeline.flip(dx_d) if direction else dx_d", "dy_d = timeline.flip(dy_d)"
+_ADD = "dx_layer = dx_d if dx_layer is None else dx_layer + dx_d"
+_DOWN = "dlayer = dx_layer if mask is None else apply_mask(xp, dx_layer, mask)"
+_MASKED = "apply_mask(xp, dx_layer, mask)"
+_SUFFIX = '"weight_hh" + end]'
+
+# The reverse direction walks x's time axis the other way: what goes wrong in it alone is met first at t = 0, and what
+# that spoils lies at larger t.  No single time step says both, so none is given.
+_DIRECTIONS = (
+    Bug(
+        "reverse-dx-off-by-one",
+        "The reverse direction's share of dx is turned back into time order one step off.",
+        _BOTH,
+        WALK.line(_TO_DX, "dx_d = xp.roll(timeline.flip(dx_d), 1, axis=0) if direction else dx_d"),
+        only("x"),
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "reverse-dx-not-turned",
+        "The reverse direction's share of dx is left in processing order.",
+        _BOTH,
+        WALK.line(_TO_DX, "dx_d = dx_d"),
+        only("x"),
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "reverse-dx-over-the-full-length",
+        "The reverse direction's share of dx is turned over all T steps in place of each row's own length.",
+        _BOTH_SHORT,
+        WALK.line(_TO_DX, "dx_d = xp.flip(dx_d, axis=0) if direction else dx_d"),
+        only("x"),
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "reverse-dy-off-by-one",
+        "The reverse direction gets the output's gradient of the neighbouring step.",
+        _BOTH,
+        WALK.line(_TO_DY, "dy_d = xp.roll(timeline.flip(dy_d), 1, axis=0)"),
+        _REVERSE,
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "reverse-dy-not-turned",
+        "The reverse direction gets the output's gradient in time order, not in processing order.",
+        _BOTH,
+        WALK.line(_TO_DY, "dy_d = dy_d"),
+        _REVERSE,
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "reverse-dy-over-the-full-length",
+        "The output's gradient is turned over all T steps in place of each row's own length.",
+        _BOTH_SHORT,
+        WALK.line(_TO_DY, "dy_d = xp.flip(dy_d, axis=0)"),
+        _REVERSE,
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "directions-exchanged",
+        "Each direction gets the half of the output's gradient that belongs to the other.",
+        _BOTH,
+        WALK.line(_HALF, "dlayer[:, :, (1 - direction) * H : (2 - direction) * H]"),
+        _FORWARD | _REVERSE,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "reverse-gets-the-forward-half",
+        "Both directions get the first half of the output's gradient.",
+        _BOTH,
+        WALK.line(_HALF, "dlayer[:, :, :H]"),
+        _REVERSE,
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "dx-of-the-reverse-direction-only",
+        "The reverse direction's share of dx overwrites that of the forward direction.",
+        _BOTH,
+        WALK.line(_ADD, "dx_layer = dx_d"),
+        only("x"),
+        NO_GATE,
+        LAST,
+        cause="overwritten, not added",
+    ),
+    Bug(
+        "dx-of-the-forward-direction-only",
+        "The reverse direction's share of dx is never added.",
+        _BOTH,
+        WALK.line(_ADD, "dx_layer = dx_d if dx_layer is None else dx_layer"),
+        only("x"),
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "reverse-input-not-turned",
+        "The reverse direction's input weights are paired with the input in time order.",
+        _BOTH,
+        WALK.line("adjoints.da, record.x,", "adjoints.da, timeline.flip(record.x) if direction else record.x,"),
+        only("weight_ih_l0_reverse"),
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "reverse-final-state-of-the-forward-direction",
+        "The reverse direction gets the final state's gradient of the forward direction.",
+        recurrent("rnn_tanh", bidirectional=True),
+        WALK.line("dh_last[slot],", "dh_last[layer * self.num_directions],"),
+        _REVERSE | {"h0"},
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "final-states-direction-major",
+        "The final states' gradients are read with the directions outside the layers, in place of inside.",
+        recurrent("gru_after", 2, bidirectional=True),
+        WALK.line("dh_last[slot],", "dh_last[direction * self.num_layers + layer],"),
+        parameters("_l0_reverse") | parameters("_l1") | {"h0"},
+        NO_GATE,
+        LAST,
+    ),
+)
+
+_LAYERS = (
+    Bug(
+        "layers-exchanged",
+        "The recurrent weights of the two layers get each other's gradient.",
+        _TWO,
+        WALK.line(_SUFFIX, '"weight_hh" + _suffix(self.num_layers - 1 - layer, direction)]'),
+        only("weight_hh_l0", "weight_hh_l1"),
+        NO_GATE,
+        None,
+    ),
+    Bug(
+        "first-layer-gets-the-second-layers-dy",
+        "The gradient of the top output is handed to every layer, not that of the layer's own output.",
+        _TWO,
+        WALK.line(_DOWN, "dlayer = dx_layer if layer == 0 else dlayer"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "nothing-below-the-top-layer",
+        "The gradient does not go down from the top layer: the first hears only of its final state.",
+        _TWO,
+        WALK.line(_DOWN, "dlayer = dx_layer if layer == 0 else None"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+)
+
+_DROPOUT = (
+    Bug(
+        "dropout-between-layers-forgotten",
+        "The dropout mask between the layers is not applied on the way back.",
+        _DROPPING,
+        WALK.line(_MASKED, "dx_layer"),
+        CELL,
+        NO_GATE,
+        LAST,
+        cause="mask forgotten",
+    ),
+    Bug(
+        "dropout-between-layers-without-scale",
+        "On the way back the units that were dropped get 0, but the others are not scaled with 1/(1-p).",
+        _DROPPING,
+        WALK.line(_MASKED, "apply_mask(xp, dx_layer, mask != 0)"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "dropout-between-layers-redrawn",
+        "Backward draws a dropout mask of its own.",
+        _DROPPING,
+        WALK.line(_MASKED, "apply_mask(xp, dx_layer, self._mask(self._next_call(True), layer, timeline))"),
+        CELL,
+        NO_GATE,
+        LAST,
+        verdicts=frozenset({"wrong", "non-deterministic"}),
+    ),
+    Bug(
+        "dropout-taken-for-variational",
+        "Backward uses the mask of the first step at all steps, where forward had drawn a fresh one at each.",
+        _DROPPING,
+        WALK.line(_MASKED, "apply_mask(xp, dx_layer, mask[:1])"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "variational-mask-of-another-row",
+        "Each row of the batch gets the variational mask of its neighbour.",
+        recurrent("gru_after", 2, dropout=0.5, variational=True),
+        WALK.line(_MASKED, "apply_mask(xp, dx_layer, xp.roll(mask, 1, axis=1))"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "dropout-masks-of-two-layers-exchanged",
+        "The masks under the second and the third layer change places.",
+        recurrent("rnn_tanh", 3, dropout=0.5),
+        WALK.line("mask = tape.masks[layer]", "mask = tape.masks[layer and self.num_layers - layer]"),
+        parameters() | parameters("_l1"),
+        NO_GATE,
+        LAST,
+    ),
+)
+
+_AXES = (
+    Bug(
+        "batch-first-dy-reshaped",
+        "The output's gradient is reshaped to time-major order in place of having its axes swapped.",
+        recurrent("gru_after", batch_first=True),
+        ENTER_DY.line("dy = dy.swapaxes(0, 1) if", "dy = dy.reshape(shape) if"),
+        CELL,
+        NO_GATE,
+        LAST,
+    ),
+    Bug(
+        "batch-first-dx-reshaped",
+        "dx is reshaped to batch-first order in place of having its axes swapped.",
+        recurrent("lstm", batch_first=True),
+        WALK.line("xp.ascontiguousarray(dlayer.swapaxes(0, 1))", "dlayer.reshape(timeline.batch, timeline.steps, -1)"),
+        only("x"),
+        NO_GATE,
+        LAST,
+    ),
+)
+
+BUGS = _DIRECTIONS + _LAYERS + _DROPOUT + _AXES
