@@ -126,18 +126,25 @@ def _time_step(findings: list[Finding]) -> int | None:
 
 
 def _simplest_group(subject: Subject, findings: list[Finding]) -> int:
-    """The group in which the fewest blocks depart, of those in which more departs than x if there are any."""
-    counts = []
-    for group in range(len(subject.groups)):
-        blocks = [block for finding in findings for block in blocks_of(finding, group) if departs(block)]
+    """The group that shows the bug most simply: the earliest outputs, which have the fewest steps behind them.
+
+    One in which x alone departs comes later, as do final states, and everything together last.
+    """
+
+    def complexity(number: int) -> tuple[bool, bool, bool, int, int]:
+        group = subject.groups[number]
+        blocks = [block for finding in findings for block in blocks_of(finding, number) if departs(block)]
         only_x = all(_rank(block.name) == 2 for block in blocks)
-        everything = group == 0 and len(subject.groups) > 1
-        counts.append((not blocks, only_x, everything, len(blocks)))
-    return min(range(len(counts)), key=counts.__getitem__)
+        together = number == 0 and len(subject.groups) > 1
+        return not blocks, only_x, together, 10**9 if group.steps is None else group.steps[0], len(blocks)
+
+    return min(range(len(subject.groups)), key=complexity)
 
 
 def _missing_state(subject: Subject, findings: list[Finding]) -> int | None:
-    """The group of a final state whose gradient backward does not take up at all."""
+    """The group of a final state whose gradient backward does not take up at all, where all else is right."""
+    if any(f.departs[k].any() for f in findings for k, group in enumerate(subject.groups) if group.steps is not None):
+        return None
     for number, group in enumerate(subject.groups):
         if not group.state:
             continue
@@ -253,12 +260,14 @@ def _exchanged(chosen: Block) -> bool:
 
 def _bias_merged(findings: list[Finding], chosen: Block) -> bool:
     """GRU, reset after: the hidden side's bias b_hn gets the gradient of b_in, as if it stood outside r."""
-    if chosen.gate != "n" or "bias_hh" not in chosen.name:
+    if chosen.gate != "n" or "_hh" not in chosen.name:
         return False
-    outer = chosen.name.replace("bias_hh", "bias_ih")
-    return any(
-        block.gate == "n" and fits(chosen.claimed, block.numeric)
+    n = {
+        finding.part.name: block
         for finding in findings
-        if finding.part.name == outer
         for block in blocks_of(finding, chosen.group)
-    )
+        if block.gate == "n"
+    }
+    inner = n.get(chosen.name.replace("weight_hh", "bias_hh"))
+    outer = n.get(chosen.name.replace("weight_hh", "bias_ih").replace("bias_hh", "bias_ih"))
+    return inner is not None and outer is not None and fits(inner.claimed, outer.numeric)

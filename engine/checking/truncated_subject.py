@@ -91,6 +91,8 @@ class TruncatedSubject(LayerSubject):
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that `truncated_bptt` claims."""
         zero_grads(self.checked)
+        if self.counters is not None:
+            self.checked.load_call_counters(self.counters)
         x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
         (dy,) = self._cast(cotangents, self.dtype)
         found = truncated_bptt(self.checked, x, lambda y: (0.0, dy), self.k1, self.k2, state)
