@@ -159,9 +159,18 @@ class LayerSubject(Subject):
     def named(self, model: Any, dx: Any, dfirst: Any) -> dict[str, Any]:
         """All gradients by the names of the parts."""
         found = {name: grad.copy() for name, grad in model.grads.items()} | {"x": dx}
-        found |= dict(zip(self.state_names, leaves(dfirst), strict=True)) if leaves(dfirst) else {}
-        zeros = self.backend.xp.zeros_like
-        return {p.name: zeros(p.array) if found.get(p.name) is None else found[p.name] for p in self.parts}
+        found |= zip(self.state_names, _spread(dfirst, self.last), strict=True)
+        return {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
+
+    def _as_gradient(self, part: Part, value: Any) -> Any:
+        """What backward gave for a part: zeros for None, and NaN, which no tolerance passes, for a wrong shape."""
+        xp = self.backend.xp
+        if value is None:
+            return xp.zeros_like(part.array)
+        if tuple(np.shape(value)) != part.shape:
+            self.causes[part.name] = f"shape {tuple(np.shape(value))} in place of {part.shape}"
+            return xp.full(part.shape, np.nan, dtype=part.array.dtype)
+        return value
 
     def trace(self, cotangents: list[Any]) -> Any:
         """What backward has inside, step by step."""
@@ -177,7 +186,10 @@ class LayerSubject(Subject):
         x = self.backend.to_host(self.x)
         if not np.isfinite(x).all():
             return False
-        full = LayerSubject(self.original, self.x, self.state, None, 0, self.dtype)
+        try:
+            full = LayerSubject(self.original, self.x, self.state, None, 0, self.dtype)
+        except Exception:  # a backward that is wrong with lengths may well fail without them
+            return False
         entries = [differences.central(full, part, np.arange(part.size)) for part in full.parts]
         for part, (numeric, error) in zip(full.parts, entries, strict=True):
             claimed = full.claimed[part.name].reshape(len(full.groups), -1).T
@@ -293,6 +305,14 @@ def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
     if len(found) <= 2:
         return [prefix + name for name in ("h0", "c0")[: len(found)]]
     return [f"{prefix}state{k}" for k in range(len(found))]
+
+
+def _spread(nest: Any, like: Any) -> list[Any]:
+    """The arrays of a state's gradient in the order of the state's own; None for what is left out."""
+    if isinstance(like, (tuple, list)):
+        parts = nest if isinstance(nest, (tuple, list)) and len(nest) == len(like) else (None,) * len(like)
+        return [leaf for part, own in zip(parts, like, strict=True) for leaf in _spread(part, own)]
+    return [] if like is None else [nest]
 
 
 def zero_grads(layer: Any) -> None:

@@ -1,0 +1,424 @@
+"""Small mistakes planted in every backward line of the kernels, one at a time, to try the gradient checks on.
+
+A mutant differs from the right code in one expression of one line: a sign, a factor left out, one gate in place of
+another, a step too far.  `generate` finds them in the syntax trees of `kernels.gates`, `kernels.reference` and
+`kernels.products`; `Mutant.plant` puts one in place for a while.  Only what runs from the plain source sees it: what
+Numba has compiled stays as it was.  Every loop mutated here runs over a finite range, so no mutant runs forever.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, ModuleType
+from typing import NamedTuple, TypeVar
+
+from kernels import gates, products, reference
+from kernels.cells import CELLS
+
+MODULES: dict[str, ModuleType] = {module.__name__: module for module in (gates, reference, products)}
+#: The order in which a mutant is tried on its cells: the one with most to go wrong first.
+ORDER = ("lstm", "gru_after", "gru_before", "rnn_tanh", "rnn_relu")
+
+#: Variables that may stand in for one another: the same shape and much the same meaning.  Sizes are left out, as a
+#: wrong size is a wrong shape and raises.
+KINDS = tuple(
+    tuple(names.split())
+    for names in (
+        "i f g o r z n",
+        "h h_prev h_n hidden_n hidden_t reset_h c c_prev c_now tanh_c",
+        "dh dc do df di dg dn dz dr dc_prev dh_prev dh_n dreset_h dh_reset dh_gates dh_last dc_last dc_total value "
+        "da_i da_f da_g da_o da_r da_z da_n",
+        "da da_hidden",
+        "dh_all dc_all",
+        "dx dweight dbias rows",
+    )
+)
+KIND = {name: kind for kind in KINDS for name in kind}
+#: Attributes that may stand in for one another.
+ATTRIBUTES = {"da_hidden": "da", "tanh_slope": "relu_slope", "relu_slope": "tanh_slope"}
+SWAPPED: dict[type[ast.operator], tuple[ast.operator, ...]] = {
+    ast.Add: (ast.Sub(),),
+    ast.Sub: (ast.Add(),),
+    ast.Mult: (ast.Add(), ast.Div()),
+    ast.Div: (ast.Mult(),),
+}
+COMPARED: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
+    ast.Is: (ast.IsNot(),),
+    ast.IsNot: (ast.Is(),),
+    ast.Gt: (ast.GtE(), ast.Lt()),
+}
+
+_Tree = TypeVar("_Tree", bound=ast.AST)
+
+
+class Change(NamedTuple):
+    """In a function's tree, one node and what stands in its place."""
+
+    tree: ast.FunctionDef
+    site: ast.AST
+    new: ast.AST
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One small mistake.
+
+    Attributes
+    ----------
+    module, function, line : where it stands, such as ``"kernels.gates"``, ``"lstm_backward"`` and 75.
+    before, after : the statement, or the head of it, right and wrong.
+    operator : what kind of mistake it is, such as ``"arithmetic"`` or ``"variable"``.
+    cells : the cells that run the line, the one to try first in front.
+    gates : the gates that a right diagnosis may name, in gate equations and steps; empty elsewhere.  They are the gates
+        whose gradient the mistake reaches within its own step.  None among them stands for "no gate": the mistake
+        spoils several gates from outside, or none at all, or the cell has but one.
+    """
+
+    module: str
+    function: str
+    line: int
+    before: str
+    after: str
+    operator: str
+    cells: tuple[str, ...]
+    gates: frozenset[str | None]
+    _change: Change = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        place = f"{self.module.replace('.', '/')}.py:{self.line}"
+        return f"{place} {self.function}: {self.before}  ->  {self.after}  ({self.operator})"
+
+    @contextmanager
+    def plant(self) -> Iterator[None]:
+        """Put the mistake in place, and take it out on leaving.
+
+        The function keeps its identity and changes its code, so that tables, methods and decorators that hold it see
+        the mistake too.
+        """
+        function = _function(self.module, self.function)
+        right = function.__code__
+        function.__code__ = _compile(self._change, MODULES[self.module])
+        try:
+            yield
+        finally:
+            function.__code__ = right
+
+
+def generate() -> list[Mutant]:
+    """Every mutant, in the order of the source; the same list on every call.
+
+    Returns
+    -------
+    list of Mutant
+        no two of them alike.
+    """
+    trees = {name: _backward_functions(module) for name, module in MODULES.items()}
+    steps = [tree for name, tree in trees["kernels.reference"] if "." not in name]
+    flow = _Flow({tree.name: tree for _, tree in trees["kernels.gates"]}, steps)
+    found: list[Mutant] = []
+    for module, functions in trees.items():
+        for name, tree in functions:
+            cells = _cells(name)
+            seen = set()
+            for statement, scope in _statements(tree):
+                for site, operator, new in _mistakes(statement, scope):
+                    before, after = _head(statement), _head(_replaced(statement, site, new))
+                    if after == before or (statement.lineno, after) in seen:
+                        continue
+                    seen.add((statement.lineno, after))
+                    local = module != "kernels.products" and "." not in name
+                    blame = flow.blame(tree, statement, site, cells) if local else frozenset()
+                    line = getattr(site, "lineno", statement.lineno)
+                    change = Change(tree, site, new)
+                    found.append(Mutant(module, name, line, before, after, operator, cells, blame, change))
+    return found
+
+
+# -- functions and statements ----------------------------------------------------------------------------------------
+
+
+def _backward_functions(module: ModuleType) -> list[tuple[str, ast.FunctionDef]]:
+    """The backward functions and methods of a module, with their syntax trees."""
+    found = []
+    for node in ast.parse(inspect.getsource(module)).body:
+        owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+        for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(inner, ast.FunctionDef) and inner.name.endswith(("backward", "_slope")):
+                found.append((owner + inner.name, inner))
+    return found
+
+
+def _function(module: str, name: str) -> FunctionType:
+    """The function itself, below its decorators."""
+    found: object = MODULES[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    found = inspect.unwrap(found)  # type: ignore[arg-type]
+    assert isinstance(found, FunctionType)
+    return found
+
+
+def _replaced(tree: _Tree, site: ast.AST, new: ast.AST) -> _Tree:
+    """A copy of the tree with one node replaced: the memo puts `new` wherever `site` stood."""
+    return copy.deepcopy(tree, {id(site): new})
+
+
+def _compile(change: Change, module: ModuleType) -> CodeType:
+    wrong = _replaced(*change)
+    wrong.decorator_list = []  # the code goes into the function below its decorators
+    whole = ast.fix_missing_locations(ast.Module([wrong], []))
+    made: dict[str, FunctionType] = {}
+    exec(compile(whole, f"<mutant of {module.__name__}>", "exec"), vars(module), made)
+    return made[wrong.name].__code__
+
+
+def _cells(name: str) -> tuple[str, ...]:
+    """The cells that run a function."""
+    bare = name.lstrip("_")
+    if bare.endswith("_slope"):
+        return ("rnn_" + bare.removesuffix("_slope"),)
+    if bare == "rnn_backward":
+        return ("rnn_tanh", "rnn_relu")
+    return tuple(cell for cell in ORDER if bare.startswith(cell)) or ORDER
+
+
+def _statements(tree: ast.FunctionDef) -> Iterator[tuple[ast.stmt, list[str]]]:
+    """Every statement in order, with the names that are bound before it."""
+    scope = [argument.arg for argument in tree.args.args]
+
+    def walk(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, list[str]]]:
+        for statement in body:
+            if isinstance(statement, ast.Expr):  # the docstring
+                continue
+            yield statement, list(scope)
+            scope.extend(sorted(_names(statement, ast.Store) - set(scope)) if _parts(statement) else [])
+            for inner in ("body", "orelse"):
+                yield from walk(getattr(statement, inner, []))
+
+    return walk(tree.body)
+
+
+def _parts(statement: ast.stmt) -> list[ast.expr]:
+    """The expressions of a statement itself, without the statements inside it."""
+    match statement:
+        case ast.Assign(targets=targets, value=value):
+            return [value, *targets]
+        case ast.Return(value=ast.expr() as value):
+            return [value]
+        case ast.If(test=test):
+            return [test]
+        case ast.For(target=target, iter=over):
+            return [over, target]
+    return []
+
+
+def _names(statement: ast.AST, context: type[ast.expr_context] = ast.Load) -> set[str]:
+    """The names read (or bound) in a statement or expression."""
+    parts: list[ast.AST] = [*_parts(statement)] if isinstance(statement, ast.stmt) else [statement]
+    nodes = (node for part in parts for node in ast.walk(part))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def _head(statement: ast.stmt) -> str:
+    """The statement as text, without the statements inside it."""
+    shallow = copy.copy(statement)
+    if isinstance(shallow, (ast.If, ast.For)):
+        shallow.body, shallow.orelse = [ast.Pass()], []
+    return ast.unparse(ast.fix_missing_locations(shallow)).splitlines()[0]
+
+
+# -- the mistakes ----------------------------------------------------------------------------------------------------
+
+
+def _mistakes(statement: ast.stmt, scope: list[str]) -> Iterator[tuple[ast.AST, str, ast.AST]]:
+    """(node, kind of mistake, what stands in its place instead), for every mistake that can be made here."""
+    parts = _parts(statement)
+    for part in _signed(statement):
+        yield part, "sign", ast.UnaryOp(ast.USub(), part)
+    if isinstance(statement, ast.If) and not isinstance(statement.test, ast.Compare):
+        yield statement.test, "condition", ast.UnaryOp(ast.Not(), statement.test)
+    nodes = [node for part in parts for node in ast.walk(part)]
+    # whose shape or dtype is asked for does not matter
+    silent = {id(node.value) for node in nodes if isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype")}
+    for node in nodes:
+        for operator, new in _in_place_of(node):
+            yield node, operator, new
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in silent:
+            for name in scope:
+                if name in KIND.get(node.id, ()) and name != node.id:
+                    yield node, "variable", ast.Name(name, ast.Load())
+
+
+def _in_place_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What a mistake may put in the place of one node, whatever stands around it."""
+    match node:
+        case ast.BinOp(left=left, op=op, right=right):
+            for other in SWAPPED.get(type(op), ()):
+                yield "arithmetic", ast.BinOp(left, other, right)
+            yield "operand dropped", left
+            yield "operand dropped", right
+            if isinstance(op, ast.MatMult) and isinstance(right, ast.Attribute):
+                yield "transposed", ast.BinOp(left, op, ast.Attribute(right, "T", ast.Load()))
+        case ast.BoolOp(op=op, values=values):
+            for value in values:
+                yield "condition", value
+            yield "condition", ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+        case ast.Compare(left=left, ops=[compared], comparators=right_side):
+            for instead in COMPARED.get(type(compared), ()):
+                yield "condition", ast.Compare(left, [instead], right_side)
+        case ast.IfExp(test=test, body=body, orelse=orelse) if not isinstance(test, ast.Compare):
+            yield "condition", ast.IfExp(ast.UnaryOp(ast.Not(), test), body, orelse)
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
+            yield "off by one", ast.Constant(value + 1)
+            if value > 0:
+                yield "off by one", ast.Constant(value - 1)
+        case ast.Slice(lower=None, upper=ast.UnaryOp(op=ast.USub(), operand=bound)):
+            yield "slice", ast.Slice(bound, None)  # h[:-1] -> h[1:]
+        case ast.Slice(lower=lower, upper=upper) if (lower is None) != (upper is None):
+            yield "slice", ast.Slice(upper, lower)
+        case ast.Attribute(value=value, attr="T"):
+            yield "not transposed", value
+        case ast.Attribute(value=value, attr=attr, ctx=ctx) if attr in ATTRIBUTES:
+            yield "variable", ast.Attribute(value, ATTRIBUTES[attr], ctx)
+        case ast.Call(func=ast.Name(id="_select"), args=[_, _, chosen, otherwise]):
+            yield "mask forgotten", chosen
+            yield "mask forgotten", otherwise
+        case ast.Call(func=ast.Attribute(attr="concatenate") as function, args=[blocks, *rest], keywords=keywords):
+            for order in _other_orders(blocks):
+                yield "order", ast.Call(function, [order, *rest], keywords)
+
+
+def _other_orders(blocks: ast.expr) -> Iterator[ast.expr]:
+    """Two neighbours exchanged; or all reversed, where the blocks are not written out."""
+    if isinstance(blocks, (ast.Tuple, ast.List)):
+        for k in range(len(blocks.elts) - 1):
+            order = list(blocks.elts)
+            order[k : k + 2] = order[k + 1], order[k]
+            yield type(blocks)(order, ast.Load())
+    else:
+        backwards = ast.Slice(None, None, ast.UnaryOp(ast.USub(), ast.Constant(1)))
+        yield ast.Subscript(blocks, backwards, ast.Load())
+
+
+def _signed(statement: ast.stmt) -> Iterator[ast.expr]:
+    """Every number or array that the statement assigns or returns."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in KIND or name == "c_pair":
+            yield from _flat(value)
+        case ast.Assign(targets=[ast.Subscript()], value=value) | ast.Return(value=ast.expr() as value):
+            yield from _flat(value)
+        case ast.Assign(targets=[ast.Tuple()], value=ast.Tuple() as value):
+            yield from _flat(value)
+
+
+def _flat(value: ast.expr) -> Iterator[ast.expr]:
+    """The values of a nest of tuples and choices that can take a sign."""
+    match value:
+        case ast.Tuple(elts=parts):
+            for part in parts:
+                yield from _flat(part)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from _flat(body)
+            yield from _flat(orelse)
+        case ast.Constant(value=None) | ast.Starred() | ast.Call(func=ast.Name(id="tuple" | "Adjoints")):
+            pass
+        case ast.Call(func=ast.Attribute(attr="zeros" | "empty")):  # a sign changes nothing there
+            pass
+        case _:
+            yield value
+
+
+# -- which gate is to blame ------------------------------------------------------------------------------------------
+
+
+class _Flow:
+    """Where a wrong value goes within one step of a cell."""
+
+    def __init__(self, equations: dict[str, ast.FunctionDef], steps: list[ast.FunctionDef]) -> None:
+        self.equations, self.steps = equations, steps
+
+    def blame(
+        self, tree: ast.FunctionDef, statement: ast.stmt, site: ast.AST, cells: tuple[str, ...]
+    ) -> frozenset[str | None]:
+        """The gates that a right diagnosis may name; see `Mutant.gates`."""
+        letters = CELLS[cells[0]].gates
+        if len(letters) == 1:
+            return frozenset({None})
+
+        def holds(expression: ast.AST) -> bool:
+            return any(node is site for node in ast.walk(expression))
+
+        if isinstance(statement, ast.Assign):
+            spoilt, reached = self._assign(statement, set(), holds)
+            at_end, more = self._follow(tree, spoilt, tree.body.index(statement) + 1)
+            reached |= more
+        else:
+            assert isinstance(statement, ast.Return)
+            assert statement.value is not None
+            parts = [part for part in _flat(statement.value) if holds(part) and isinstance(part, ast.Name)]
+            spoilt = at_end = {part.id for part in parts}
+            reached = _gates(spoilt)
+        if tree.name in self.equations:
+            reached |= self._onwards(tree.name, at_end)
+        gradients = spoilt if _called(statement) not in self.equations else set()
+        own = _gates(gradients) | {letter for letter in letters if "d" + letter in gradients}
+        return frozenset(reached) if len(reached) == 1 or own else frozenset({None, *reached})
+
+    def _onwards(self, equation: str, wrong: set[str]) -> set[str]:
+        """The gates reached in the rest of the steps that call an equation, if it returns these names wrong."""
+        reached: set[str] = set()
+        for step in self.steps:
+            for position, statement in enumerate(step.body):
+                if isinstance(statement, ast.Assign) and _called(statement) == equation:
+                    reached |= self._follow(step, _names(statement, ast.Store) & wrong, position + 1)[1]
+        return reached
+
+    def _follow(self, tree: ast.FunctionDef, wrong: set[str], start: int) -> tuple[set[str], set[str]]:
+        """The names that are wrong at the end, and the gates reached, if these names are wrong at a statement."""
+        reached = _gates(wrong)
+
+        def spoils(part: ast.AST) -> bool:
+            return bool(_names(part) & wrong)
+
+        for statement in tree.body[start:]:
+            if isinstance(statement, ast.Assign):
+                wrong, more = self._assign(statement, wrong, spoils)
+                reached |= more
+        return wrong, reached
+
+    def _assign(
+        self, statement: ast.Assign, wrong: set[str], spoils: Callable[[ast.AST], bool]
+    ) -> tuple[set[str], set[str]]:
+        """The same after one assignment."""
+        targets, value = _names(statement, ast.Store), statement.value
+        reached: set[str] = set()
+        if isinstance(value, ast.Call) and (called := _called(statement)) in self.equations:
+            inner = self.equations[called]
+            given = zip(inner.args.args, value.args, strict=True)
+            at_end, reached = self._follow(inner, {name.arg for name, part in given if spoils(part)}, 0)
+            new = targets & at_end  # steps call what they get by the name that the equations give it
+        elif isinstance(value, ast.Tuple):
+            assert isinstance(statement.targets[0], ast.Tuple)
+            pairs = zip(statement.targets[0].elts, value.elts, strict=True)
+            new = {name for target, part in pairs if spoils(part) for name in _names(target, ast.Store)}
+        else:
+            new = targets if spoils(value) else set()
+        return (wrong - targets) | new, reached | _gates(new)
+
+
+def _called(statement: ast.stmt) -> str:
+    """The equation that an assignment calls, such as ``lstm_backward``, or nothing."""
+    match statement:
+        case ast.Assign(value=ast.Call(func=ast.Attribute(attr=called))):
+            return called
+    return ""
+
+
+def _gates(names: set[str]) -> set[str]:
+    """The gates whose gradients these are: da_i is that of i; dh_n is the hidden side's of n."""
+    return {name[-1] for name in names if name == "dh_n" or (name.startswith("da_") and len(name) == 4)}

@@ -1,0 +1,281 @@
+"""How many small mistakes in backward code do the gradient checks miss?
+
+    python benchmarks/mutation_test.py [--cell lstm] [--limit 100] [--json]
+
+Every mutant of `benchmarks.mutants` is planted in turn and tried with nothing but `engine.gradcheck` and
+`engine.check_gradients` on small layers, until a check finds it.  Printed is how many were found by a wrong gradient,
+how many raised, and every one that survived.  A survivor must be listed in `EQUIVALENT`, with the reason why it changes
+no gradient; else, or if a listed one is found, the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import engine
+from benchmarks.mutants import ORDER, Mutant, generate
+from kernels.cells import CELLS
+
+PAST_THE_END = "past a row's end the stored o is 0, and so dc_total = dc + dh * o * (...) is dc: the same number"
+#: (function, before, after): why no gradient can tell.
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("relu_slope", "return one * (h.real > 0)", "return h.real > 0"): (
+        "the 1 only gives the truth value a dtype, and its product with dh has dh's dtype in any case"
+    ),
+    (
+        "ReferenceKernels.backward",
+        "dc_all = xp.empty((T + 1, B, H), dtype=gate.dtype) if trace and cell.has_c else None",
+        "dc_all = xp.empty((T + 1, B, H), dtype=gate.dtype) if cell.has_c else None",
+    ): "keeps the trace of c also where nobody asked for it; no number differs",
+    (
+        "ReferenceKernels.backward",
+        "da_hidden[t, :, 2] = _select(xp, valid, dh_n, 0)",
+        "da_hidden[t, :, 2] = dh_n",
+    ): "past a row's end the stored r is 0, and so is dh_n = da_n * r: the mask is a second lock",
+    (
+        "ReferenceKernels.backward",
+        "dc_all[t + 1] = _select(xp, valid, dc_total, dc)",
+        "dc_all[t + 1] = dc_total",
+    ): PAST_THE_END,
+    (
+        "ReferenceKernels.backward",
+        "dc_all[t + 1] = _select(xp, valid, dc_total, dc)",
+        "dc_all[t + 1] = _select(xp, valid, dc_total, dc_total)",
+    ): PAST_THE_END,
+    (
+        "ReferenceKernels.backward",
+        "dc = _select(xp, valid, dc_prev, dc)",
+        "dc = _select(xp, valid, dc_prev, dc_total)",
+    ): PAST_THE_END,
+    (
+        "project_backward",
+        "rows = da.reshape(steps * batch, -1)",
+        "rows = da.reshape(steps * batch, -2)",
+    ): "NumPy takes any negative length for the one that it works out itself",
+}
+
+# All sizes differ, so that a wrong axis is a wrong shape; one row is empty, one is full.
+T, B, D, H = 5, 4, 2, 3
+LENGTHS = [5, 0, 3, 1]
+BACKEND = "numpy:reference"
+
+Check = Callable[[], Any]
+
+
+# -- the checks ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def checks(cell: str) -> tuple[Check, ...]:
+    """The gradient checks of a cell, the quickest first; each returns a report.
+
+    The complex step goes entry by entry and is exact to round-off; forward mode is a second opinion, along random
+    directions.
+    """
+    rng = np.random.default_rng(0)
+    (one, *arguments), (two, *more) = _case(cell, rng, 1), _case(cell, rng, 2, bidirectional=True)
+    reads = ("yhc", "y", "h", "c") if CELLS[cell].has_c else ("yh", "y", "h")
+    return (
+        functools.partial(engine.gradcheck, one, *arguments, LENGTHS, method="complex"),
+        functools.partial(engine.gradcheck, one, *arguments, method="adjoint"),
+        *(functools.partial(_check_trace, cell, read) for read in reads),
+        functools.partial(engine.gradcheck, two, *more, LENGTHS, method="adjoint"),
+    )
+
+
+def _case(cell: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
+    """A layer with weights that move every gate and saturate none, an input and a state."""
+    options |= {"dtype": "float64", "backend": BACKEND}
+    if cell == "lstm":
+        layer: Any = engine.LSTM(D, H, layers, **options)
+    elif cell.startswith("gru"):
+        layer = engine.GRU(D, H, layers, reset_after=cell == "gru_after", **options)
+    else:
+        layer = engine.RNN(D, H, layers, nonlinearity=cell.removeprefix("rnn_"), **options)
+    layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
+    h, c = rng.normal(size=(2, layers * layer.num_directions, B, H))
+    return layer, rng.normal(size=(T, B, D)), (h, c) if layer.cell.has_c else h
+
+
+def _check_trace(name: str, read: str) -> Any:
+    """Check the gradients of every h and c that a trace keeps: what a small push on each of them does to the loss.
+
+    The loss reads the outputs y, the final h or the final c, as `read` says; backward is told of no others.  A push on
+    c[t+1] also moves h[t+1] = o * tanh(c[t+1]).
+    """
+    kernels, cell = engine.get_backend(BACKEND).kernels, CELLS[name]
+    rng = np.random.default_rng(1)
+    T, B, H, G = 3, 4, 2, len(cell.gates)
+    lengths = np.array([3, 0, 2, 1])
+    pre, weight, bias = (rng.normal(scale=0.4, size=size) for size in ((T, B, G * H), (G * H, H), (G * H,)))
+    h0, c0 = rng.normal(size=(2, B, H))
+    c0 = c0 if cell.has_c else None
+
+    def forward(h_push: Any, c_push: Any = None) -> tuple[Any, None]:
+        h, c, y = h0 + h_push[0], None, []
+        if cell.has_c:
+            c = c0 + c_push[0]
+        for t in range(T):
+            step = pre[t : t + 1].astype(h.dtype if c is None else np.result_type(h, c))
+            run = kernels.forward(cell, step, weight, bias, h, c, np.clip(lengths - t, 0, 1))
+            h = run.h[1] + h_push[t + 1]
+            if cell.has_c:
+                c = run.c[1] + c_push[t + 1]
+                h = h + run.gates[0, :, 3] * (np.tanh(c) - np.tanh(run.c[1]))  # past a row's end, o is 0
+            y.append(h)
+        found = {"y": np.stack(y), "h": h, "c": c}
+        return tuple(found[letter] for letter in read), None
+
+    def backward(dout: Any, cache: None) -> tuple[Any, ...]:
+        given = dict(zip(read, dout, strict=True))
+        run = kernels.forward(cell, pre, weight, bias, h0, c0, lengths)
+        told = (given.get(letter) for letter in "yhc")
+        adjoints = kernels.backward(cell, run, weight, *told, lengths, trace=True)
+        return tuple(trace for trace in (adjoints.dh, adjoints.dc) if trace is not None)
+
+    pushes = [np.zeros((T + 1, B, H)) for _ in range(1 + cell.has_c)]
+    return engine.check_gradients(forward, backward, pushes, method="complex")
+
+
+class _Unwritten:
+    """NumPy, but for `empty`: fresh memory may hold the right numbers by chance, NaN never is right."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def empty(shape: Any, dtype: Any) -> Any:
+        return np.full(shape, np.nan, dtype=dtype)
+
+
+@contextmanager
+def _quiet_and_unlucky() -> Iterator[None]:
+    """No warnings, as mutants divide by zero; and `_Unwritten` under the kernels."""
+    kernels = engine.get_backend(BACKEND).kernels
+    right = kernels.xp
+    kernels.xp = _Unwritten()
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        kernels.xp = right
+
+
+def fate(mutant: Mutant) -> str:
+    """``"killed"`` if a check finds a wrong gradient, ``"raised"``, or ``"survived"``.
+
+    "cannot tell" finds nothing: only a verdict against the gradient counts.
+    """
+    with _quiet_and_unlucky(), mutant.plant():
+        try:
+            killed = any(map(_finds, _in_turn(mutant.cells)))
+        except Exception:  # whatever it is, nobody can take it for a gradient
+            return "raised"
+    return "killed" if killed else "survived"
+
+
+def alarms() -> list[str]:
+    """The cells whose right code a check complains of: none, else the kills mean nothing."""
+    with _quiet_and_unlucky():
+        return [cell for cell in ORDER if not all(check().passed for check in checks(cell))]
+
+
+def _in_turn(cells: tuple[str, ...]) -> Iterator[Check]:
+    """The first check of every cell, then the second, and so on: what one cell hides another may show at once."""
+    for level in itertools.zip_longest(*map(checks, cells)):
+        yield from filter(None, level)
+
+
+def _finds(check: Check) -> bool:
+    return check().verdict not in ("ok", "cannot tell")
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+
+def key(mutant: Mutant) -> tuple[str, str, str]:
+    """What `EQUIVALENT` knows a mutant by: line numbers move."""
+    return mutant.function, mutant.before, mutant.after
+
+
+def main() -> int:
+    """Print the table; 1 if a survivor has no reason or a listed one does not survive."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cell", choices=ORDER, help="only what this cell runs")
+    parser.add_argument("--limit", type=int, help="only so many mutants, evenly spread")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in generate() if options.cell in (None, *mutant.cells)]
+    if options.limit is not None:
+        chosen = chosen[:: max(1, -(-len(chosen) // max(1, options.limit)))]
+    start = time.perf_counter()
+    wrongly = alarms()
+    if wrongly:
+        print(f"Error: the checks complain of right code: {', '.join(wrongly)}", file=sys.stderr)
+        return 1
+    fates = {mutant: fate(mutant) for mutant in chosen}
+    seconds = time.perf_counter() - start
+
+    survivors = [mutant for mutant in chosen if fates[mutant] == "survived"]
+    unexplained = [mutant for mutant in survivors if key(mutant) not in EQUIVALENT]
+    stale = set(EQUIVALENT) - set(map(key, survivors))
+    if len(chosen) < len(generate()):  # what was not tried may be stale or not
+        stale &= set(map(key, chosen))
+    if options.json:
+        print(json.dumps(_summary(chosen, fates, seconds), indent=1))
+    else:
+        _show(chosen, fates, seconds)
+    for function, before, after in sorted(stale):
+        print(f"listed as equivalent, but gone or found: {function}: {before}  ->  {after}", file=sys.stderr)
+    return 1 if unexplained or stale else 0
+
+
+def _summary(chosen: list[Mutant], fates: dict[Mutant, str], seconds: float) -> dict[str, Any]:
+    count = Counter(fates.values())
+    survivors = [
+        {
+            "module": mutant.module,
+            "function": mutant.function,
+            "line": mutant.line,
+            "before": mutant.before,
+            "after": mutant.after,
+            "operator": mutant.operator,
+            "equivalent": EQUIVALENT.get(key(mutant)),
+        }
+        for mutant in chosen
+        if fates[mutant] == "survived"
+    ]
+    counts = {name: count[name] for name in ("killed", "raised", "survived")}
+    return {"mutants": len(chosen), **counts, "survivors": survivors, "seconds": round(seconds, 1)}
+
+
+def _show(chosen: list[Mutant], fates: dict[Mutant, str], seconds: float) -> None:
+    print(f"$ python {' '.join(sys.argv)}")
+    print(f"{'function':<48}{'mutants':>8}{'killed':>8}{'raised':>8}{'survived':>10}")
+    rows = {(mutant.module, mutant.function): Counter[str]() for mutant in chosen}
+    for mutant in chosen:
+        rows[mutant.module, mutant.function][fates[mutant]] += 1
+    total = sum(rows.values(), Counter[str]())
+    for name, row in [*((".".join(place), row) for place, row in rows.items()), ("all", total)]:
+        print(f"{name:<48}{row.total():>8}{row['killed']:>8}{row['raised']:>8}{row['survived']:>10}")
+    print(f"{seconds:.0f} s")
+    for mutant in chosen:
+        if fates[mutant] == "survived":
+            print(f"\n{mutant}\n    {EQUIVALENT.get(key(mutant), 'NOT FOUND, and no reason is listed')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
