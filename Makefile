@@ -32,7 +32,7 @@ help:
 
 # An earlier run is never overwritten.
 demo: $(VENV)/.demo
-	$(BIN)/bptt gradcheck
+	$(BIN)/bptt gradcheck --backend numpy
 	@run=$(DEMO_RUN); n=2; while [ -e $$run ]; do run=$(DEMO_RUN)-$$n; n=$$((n + 1)); done; set -e; \
 	echo "bptt train --minutes $(DEMO_MINUTES) --out $$run"; \
 	$(ONE_THREAD) $(BIN)/bptt train --minutes $(DEMO_MINUTES) --out $$run; \

@@ -155,7 +155,9 @@ def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | N
                 for part in subject.parts
             ]
         diagnosis = diagnose(subject, detailed if any(f.departs.any() for f in detailed) else findings)
-    rows = tuple(reading.row(subject, finding) for finding in findings) or reading.unread(subject)
+    names = [group.name for group in subject.groups]
+    seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
+    rows = tuple(reading.row(finding, seen) for finding in findings) or reading.unread(subject)
     return Report(rows, tol, method, subject.trouble, diagnosis, subject.causes.get("", ""), tuple(subject.warnings))
 
 

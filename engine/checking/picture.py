@@ -14,7 +14,9 @@ def draw(report: Any, path: Any = None) -> Any:
     """Draw a report's errors.
 
     Above, the error of every time step of x, where x has time; below, every tensor, by gate blocks where it has any.
-    Green lies within the tolerance, red does not; a dashed line is the tolerance.
+    Green lies within the tolerance, red does not; a dashed line is the tolerance.  A wrong gradient spoils nearly
+    every tensor, so black dots show the errors for those outputs alone that the diagnosis looked at: what is red there
+    is what is wrong by itself.
 
     Parameters
     ----------
@@ -58,16 +60,20 @@ def _over_time(panel: Any, row: Any, report: Any) -> None:
 
 
 def _over_tensors(panel: Any, report: Any) -> None:
-    labels, errors, colours = [], [], []
+    labels, errors, seen, colours = [], [], [], []
     for row in report.rows:
-        blocks = row.by_gate or {"": row.worst.error}
-        for gate, error in blocks.items():
+        for gate, error in (row.by_gate or {"": row.worst.error}).items():
             labels.append(f"{row.name} {gate}".rstrip())
             errors.append(error)
+            seen.append(row.by_gate_seen.get(gate, np.nan))
             bad = row.verdict not in ("ok", "cannot tell") and not error <= report.tol
-            colours.append("tab:red" if bad else "tab:gray" if row.verdict == "cannot tell" else "tab:green")
+            colours.append("#f4a6a0" if bad else "tab:gray" if row.verdict == "cannot tell" else "tab:green")
     places = np.arange(len(labels))
     panel.barh(places, _drawable(errors), left=0, color=colours)
+    if report.diagnosis is not None and np.isfinite(seen).any():
+        dots = ["tab:red" if error > report.tol else "black" for error in seen]
+        panel.scatter(_drawable(seen), places, c=dots, s=18, zorder=3, label=f"from {report.diagnosis.seen_in}")
+        panel.legend(loc="lower left", fontsize=7)
     panel.axvline(report.tol, color="black", linestyle="--", linewidth=0.8)
     panel.set(xscale="log", xlim=(SMALLEST, 10), xlabel="largest error, relative to its slice")
     panel.set_yticks(places, labels, fontsize=7)

@@ -9,15 +9,20 @@ from engine.checking.report import Departure, Row
 from engine.checking.subject import Part, Subject
 
 
-def row(subject: Subject, finding: Finding) -> Row:
-    """One tensor's row."""
+def row(finding: Finding, seen: int | None = None) -> Row:
+    """One tensor's row.
+
+    Parameters
+    ----------
+    seen : the group of outputs that the diagnosis looked at.
+    """
     part = finding.part
     errors = finding.errors()
     if finding.looks:
         return Row(part.name, part.shape, _along(finding, errors), finding.verdict)
     by_step: tuple[float, ...] = ()
     hidden: tuple[int, ...] = ()
-    by_gate = {}
+    by_gate, by_gate_seen = {}, {}
     if part.time_axis is not None and part.size:
         over = np.moveaxis(errors, part.time_axis + 1, 0).reshape(part.shape[part.time_axis], -1)
         by_step = tuple(float(one) for one in over.max(axis=1))
@@ -26,7 +31,10 @@ def row(subject: Subject, finding: Finding) -> Row:
     if part.gates and part.size:
         blocks = errors.reshape(len(errors), len(part.gates), -1).max(axis=(0, 2))
         by_gate = {gate: float(one) for gate, one in zip(part.gates, blocks, strict=True)}
-    return Row(part.name, part.shape, _entry(subject, finding, errors), finding.verdict, by_step, by_gate, hidden)
+    if seen is not None and part.size:
+        blocks = errors[seen].reshape(max(1, len(part.gates)), -1).max(axis=1)
+        by_gate_seen = {gate: float(one) for gate, one in zip(part.gates or ("",), blocks, strict=True)}
+    return Row(part.name, part.shape, _entry(finding, errors), finding.verdict, by_step, by_gate, hidden, by_gate_seen)
 
 
 def unread(subject: Subject) -> tuple[Row, ...]:
@@ -38,7 +46,7 @@ def unread(subject: Subject) -> tuple[Row, ...]:
     )
 
 
-def _entry(subject: Subject, finding: Finding, errors: np.ndarray) -> Departure:
+def _entry(finding: Finding, errors: np.ndarray) -> Departure:
     """The farthest entry; of a tensor that departs, at the last time step that does."""
     part = finding.part
     if part.size == 0:

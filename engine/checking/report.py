@@ -48,6 +48,8 @@ class Row:
     verdict : of this tensor alone.
     by_step, by_gate : largest relative error of every time step, of every gate block, where it has any.
     hidden_steps : time steps at which nothing can be told.
+    by_gate_seen : errors of every gate block (of the whole tensor under ``""``) for the outputs that the diagnosis
+        looked at; empty without one.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Row:
     by_step: tuple[float, ...] = ()
     by_gate: dict[str, float] = field(default_factory=dict)
     hidden_steps: tuple[int, ...] = ()
+    by_gate_seen: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,14 @@
-"""``bptt gradcheck``: compare every hand-written gradient with numerical differences."""
+"""``bptt gradcheck``: every hand-written gradient against a second opinion; or a planted bug, and how it is found."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-from engine.cli.common import backend_option, json_option, print_json, print_table
-
-#: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
-STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 4, 5
-
-#: Cells by the option that names them: title, class, and its own arguments.
-CELLS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
-    "rnn": [("RNN tanh", "RNN", {"nonlinearity": "tanh"}), ("RNN relu", "RNN", {"nonlinearity": "relu"})],
-    "gru": [("GRU reset after", "GRU", {"reset_after": True}), ("GRU reset before", "GRU", {"reset_after": False})],
-    "lstm": [("LSTM", "LSTM", {})],
-}
+from engine.cli.common import json_option, print_json, print_table
 
 #: Methods of `engine.gradcheck`, in words.
 METHODS = {
@@ -28,84 +20,149 @@ METHODS = {
     "taylor": "Taylor remainder",
 }
 
-#: What is tried with each cell: title, the layer's arguments, and whether the rows differ in length.
-OPTIONS: list[tuple[str, dict[str, Any], bool]] = [
-    ("plain", {}, False),
-    ("no bias", {"bias": False}, False),
-    ("batch first", {"batch_first": True}, False),
-    ("lengths", {}, True),
-    ("bidirectional, lengths", {"bidirectional": True}, True),
-    ("2 layers, dropout, bidirectional, lengths", {"num_layers": 2, "dropout": 0.3, "bidirectional": True}, True),
-]
-
 
 @click.command(short_help="Check every gradient of every cell.")
 @click.option(
-    "--cell", "cells", multiple=True, type=click.Choice(list(CELLS)), help="May be given more than once. [all]"
+    "--cell",
+    "cells",
+    multiple=True,
+    type=click.Choice(["rnn", "gru", "lstm", "others"]),
+    help="May be given more than once. [all]",
 )
 @click.option(
     "--method", type=click.Choice(list(METHODS)), default="central", show_default=True, help="The second opinion."
 )
 @click.option("--seed", default=0, show_default=True, help="Of weights, inputs and cotangents.")
+@click.option("--backend", metavar="NAME", help="numpy, cupy, or with kernels: numpy:reference. [every one]")
+@click.option("--inject", metavar="BUG", help="Plant a known bug in backward, and see how it is found.")
+@click.option("--bugs", is_flag=True, help="List the bugs that can be planted.")
+@click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False), help="Draw the first check that fails.")
 @click.option("--verbose", is_flag=True, help="Show every tensor of every check.")
-@backend_option
 @json_option
 @click.pass_context
 def gradcheck(
-    context: click.Context, cells: tuple[str, ...], method: str, seed: int, verbose: bool, backend: str, as_json: bool
+    context: click.Context,
+    cells: tuple[str, ...],
+    method: str,
+    seed: int,
+    backend: str | None,
+    inject: str | None,
+    bugs: bool,
+    plot: str | None,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
-    """Check the gradients of every cell, with every option, against a second opinion in float64.
+    """Check the gradients of every cell, with every option, on every backend, against a second opinion.
 
     Parameters, inputs and initial states are checked, with random non-zero gradients on outputs and final states.
     Exit code 1 if one does not pass.
     """
-    from engine import get_backend
     from engine.errors import bad_input
 
     if seed < 0:
         raise bad_input("--seed", "an integer >= 0", seed)
-    chosen = get_backend(backend)
-    rows, records, reports = [], [], []
-    for title, kind, arguments in [cell for name in cells or CELLS for cell in CELLS[name]]:
-        for options, extra, ragged in OPTIONS:
-            report = _check(kind, {**arguments, **extra}, ragged, chosen, method, seed)
-            worst = report.worst
-            place = worst.name + (f" gate {worst.gate}" if worst.gate else "")
-            rows.append((title, options, str(len(report.rows)), f"{worst.error:.1e}", place, report.verdict))
-            where = {"name": worst.name, "gate": worst.gate, "time_step": worst.time_step, "index": list(worst.index)}
-            error = worst.error if worst.error == worst.error else None  # JSON has no NaN
-            records.append(
-                {"cell": title, "options": options, "verdict": report.verdict, "error": error, "worst": where}
-            )
-            if verbose or not report.passed:
-                reports.append(f"{title}, {options}\n{report}\n")
-    failed = sum(record["verdict"] != "ok" for record in records)
+    if plot is not None and not Path(plot).resolve().parent.is_dir():
+        raise bad_input("--plot", "a file in a folder that exists", plot)
+    if bugs:
+        _list_bugs(as_json)
+        return
+    checks = _injected(inject, method, seed) if inject else _all(cells, method, seed, backend)
+    records, rows, texts, failed, total = [], [], [], 0, 0
+    for title, options, spec, report in checks:
+        if isinstance(report, str):  # a backend that is not here: a row, with the reason
+            rows.append((title, options, spec, "", "", "", f"not checked: {report}"))
+            records.append({"cell": None, "options": None, "backend": spec, "verdict": None, "reason": report})
+            continue
+        total += 1
+        failed += not report.passed
+        rows.append(_table_row(title, options, spec, report))
+        records.append(_record(title, options, spec, report))
+        if verbose or not report.passed:
+            texts.append(f"{title}, {options}, {spec}\n{report}\n")
+        if plot is not None and not report.passed:
+            report.plot(plot)
+            plot = None
     if as_json:
-        print_json({"passed": not failed, "backend": chosen.spec, "method": method, "checks": records})
+        print_json({"passed": not failed, "method": method, "checks": records})
     else:
-        for text in reports:
+        for text in texts:
             click.echo(text)
-        print_table(("cell", "options", "tensors", "worst error", "at", "verdict"), rows)
-        verdict = (
-            f"{failed} of {len(records)} gradient checks FAILED"
-            if failed
-            else f"all {len(records)} gradient checks passed"
-        )
-        click.echo(f"{verdict} ({chosen.spec}, float64, {METHODS[method]})")
+        if not inject:
+            print_table(("cell", "options", "backend", "tensors", "worst error", "at", "verdict"), rows)
+        words = f"{failed} of {total} gradient checks FAILED" if failed else f"all {total} gradient checks passed"
+        click.echo(f"{words} ({METHODS[method]})")
     context.exit(1 if failed else 0)
 
 
-def _check(kind: str, arguments: dict[str, Any], ragged: bool, backend: Any, method: str, seed: int) -> Any:
-    """The report of one layer, with random inputs and a non-zero initial state."""
-    import numpy as np
-
+def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) -> Iterator[tuple[str, str, str, Any]]:
+    """Title, options, backend and report of every check; a reason in place of the report where a backend is missing."""
     import engine
+    from engine.backend import KERNELS
+    from engine.checking.catalogue import catalogue
+    from engine.errors import BackendUnavailableError
 
-    rng = np.random.Generator(np.random.PCG64(seed))
-    layer = getattr(engine, kind)(INPUTS, HIDDEN, backend=backend, dtype="float64", seed=seed, **arguments)
-    shape = (BATCH, STEPS, INPUTS) if arguments.get("batch_first") else (STEPS, BATCH, INPUTS)
-    slots = arguments.get("num_layers", 1) * (2 if arguments.get("bidirectional") else 1)
-    state = [backend.asarray(rng.normal(size=(slots, BATCH, HIDDEN))) for _ in range(2)]
-    lengths = [STEPS, 0, STEPS - 2] if ragged else None
-    x = backend.asarray(rng.normal(size=shape))
-    return engine.gradcheck(layer, x, tuple(state) if kind == "LSTM" else state[0], lengths, method, seed)
+    specs = [backend] if backend else [f"{name}:{kernel}" for name, kernels in KERNELS.items() for kernel in kernels]
+    for spec in specs:
+        try:
+            chosen = engine.get_backend(spec)
+        except BackendUnavailableError as error:
+            if backend:
+                raise
+            yield "every cell", "every option", spec, str(error)
+            continue
+        for case in catalogue(chosen, seed):
+            if cells and case.family not in cells:
+                continue
+            if case.truncation is not None and method in ("rtrl", "adjoint"):
+                continue  # forward mode is that of the whole sequence
+            yield case.title, case.options, chosen.spec, case.check(method, seed)
+
+
+def _injected(name: str, method: str, seed: int) -> Iterator[tuple[str, str, str, Any]]:
+    """The one check of a planted bug, after a word about it on standard error."""
+    import engine
+    from engine.checking import zoo
+
+    bug = zoo.find(name)
+    case = bug.case(seed)
+    click.echo(f"{bug.name}: {bug.story}\n  {bug.change}\n", err=True)
+    with bug.plant():
+        report = engine.gradcheck(
+            case.layer, case.x, case.state, case.lengths, method, seed, truncation=case.truncation
+        )
+    yield type(case.layer).__name__, f"with {bug.name}", case.layer.backend.spec, report
+
+
+def _list_bugs(as_json: bool) -> None:
+    from engine.checking import zoo
+
+    if as_json:
+        print_json({name: bug.story for name, bug in zoo.BUGS.items()})
+    else:
+        print_table(("bug", "what is wrong"), [(name, bug.story) for name, bug in zoo.BUGS.items()])
+
+
+def _table_row(title: str, options: str, spec: str, report: Any) -> tuple[str, str, str, str, str, str, str]:
+    worst = report.worst
+    place = worst.name + (f" gate {worst.gate}" if worst.gate else "")
+    return title, options, spec, str(len(report.rows)), f"{worst.error:.1e}", place, report.verdict
+
+
+def _record(title: str, options: str, spec: str, report: Any) -> dict[str, Any]:
+    worst, diagnosis = report.worst, report.diagnosis
+    record = {
+        "cell": title,
+        "options": options,
+        "backend": spec,
+        "verdict": report.verdict,
+        "error": worst.error if abs(worst.error) < float("inf") else None,  # JSON has neither NaN nor infinity
+        "worst": {"name": worst.name, "gate": worst.gate, "time_step": worst.time_step, "index": list(worst.index)},
+    }
+    if diagnosis is not None:
+        record["diagnosis"] = {
+            "name": diagnosis.name,
+            "gate": diagnosis.gate,
+            "time_step": diagnosis.time_step,
+            "cause": diagnosis.cause or None,
+        }
+    return record
