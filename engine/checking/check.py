@@ -21,7 +21,6 @@ from engine.errors import bad_input
 
 #: The largest error that passes, by method: what is exact to round-off is held to more than what is not.
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
-FLOAT32_TOLERANCE = 1e-4
 #: Methods that need forward-mode derivatives, which the engine has for its own layers.
 FORWARD_MODE = ("adjoint", "rtrl")
 ENTRYWISE = ("central", "complex", "rtrl")
@@ -89,7 +88,7 @@ def gradcheck(
         raise bad_input(
             "method", f"one of {known}", repr(method), "forward mode is known for the engine's layers alone"
         )
-    return judge(subject, method, seed, _tolerance(method, tol, dtype), entries)
+    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
 
 
 def check_gradients(
@@ -126,8 +125,7 @@ def check_gradients(
     """
     _check_method(method, tuple(name for name in TOLERANCE if name not in FORWARD_MODE))
     subject = FunctionSubject(forward, backward, inputs, seed, time_axis)
-    narrow = any(part.array.dtype != np.float64 for part in subject.parts)
-    return judge(subject, method, seed, _tolerance(method, tol, "float32" if narrow else "float64"), entries)
+    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
 
 
 def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | None = None) -> Report:
@@ -179,10 +177,10 @@ def _evaluate_twice(subject: Subject) -> None:
             subject.causes[""] = "two evaluations of forward at the same place differ"
 
 
-def _tolerance(method: str, tol: float | None, dtype: str) -> float:
+def _tolerance(method: str, tol: float | None, narrow: bool) -> float:
     if tol is not None:
         return number("tol", tol)
-    return max(TOLERANCE[method], FLOAT32_TOLERANCE) if dtype == "float32" else TOLERANCE[method]
+    return max(TOLERANCE[method], judging.FLOAT32_TOLERANCE) if narrow else TOLERANCE[method]
 
 
 def _check_method(method: str, known: tuple[str, ...]) -> None:

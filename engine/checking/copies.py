@@ -24,14 +24,15 @@ from engine.layers.sequential import Sequential
 from kernels.activations import matmul
 from kernels.reference import ReferenceKernels
 
-#: The layers that this file knows.  A class derived from one of them may do anything, and is run copy by copy.
+#: The layers that this file knows.  One derived from them with a forward of its own is run copy by copy.
 KNOWN = (RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
 ALL_STEPS = slice(None)
 
 
 def known(layer: Any) -> bool:
     """Whether copies of this layer can run together."""
-    return type(layer) in KNOWN and all(map(known, layer.layers if isinstance(layer, Sequential) else ()))
+    own = "forward" in vars(layer) or not any(type(layer).forward is base.forward for base in KNOWN)
+    return isinstance(layer, KNOWN) and not own and all(map(known, getattr(layer, "layers", ())))
 
 
 @functools.singledispatch

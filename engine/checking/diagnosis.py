@@ -63,7 +63,7 @@ def diagnose(subject: Subject, findings: list[Finding]) -> Diagnosis:
         blocks = [block for finding in findings for block in blocks_of(finding, group) if departs(block)]
         chosen = _final_state_block(subject, blocks, group)
     else:
-        cause = subject.causes.get(chosen.name) or _cause(subject, findings, blocks, chosen)
+        cause = _cause(subject, findings, blocks, chosen) or subject.causes.get(chosen.name, "")
     return Diagnosis(chosen.name, _gate(blocks, chosen), step, cause, subject.groups[group].name)
 
 

@@ -30,14 +30,7 @@ def central(
 
     The divisor is the realised difference (x+e) - (x-e) (rule 17).
     """
-    slopes, floors = [], []
-    for step in steps:
-        slope, floor = _differences(subject, part, entries, step)
-        slopes.append(slope)
-        floors.append(floor)
-    best, bound = extrapolate(np.stack(slopes), np.stack(floors))
-    # what never moves may still do so within the outputs' rounding
-    return best, np.where((best == 0.0) & (bound == 0.0), one_sided_rounding(subject) * SHORTEST / steps[0], bound)
+    return _settle(subject, *_sweep(subject, part, entries, steps), steps[0])
 
 
 def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,11 +38,21 @@ def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndar
 
     That last one needs no agreement with a longer step: the slopes to its left and right vouch for each other.
     """
-    best, bound = central(subject, part, entries, ALL_STEPS)
+    slopes, floors = _sweep(subject, part, entries, ALL_STEPS)
+    best, bound = _settle(subject, slopes, floors, ALL_STEPS[0])
+    bound = unsettled(slopes, floors, best, bound)
+    if not _within_reach(part, (SHORTEST,)):
+        return best, bound
     left, right = one_sided(subject, part, entries, SHORTEST)
-    error = np.abs(left - right) + one_sided_rounding(subject)
-    better = error < bound
+    error = np.abs(left - right) + output_rounding(subject) / SHORTEST
+    better = (error < bound) & np.isfinite(bound)
     return np.where(better, 0.5 * (left + right), best), np.where(better, error, bound)
+
+
+def _settle(subject: Subject, slopes: np.ndarray, floors: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
+    """The best estimates and their bounds; what never moves may still do so within the outputs' rounding."""
+    best, bound = extrapolate(slopes, floors)
+    return best, np.where((best == 0.0) & (bound == 0.0), output_rounding(subject) / longest, bound)
 
 
 def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,20 +86,33 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
     return best, bound
 
 
+def unsettled(slopes: np.ndarray, floors: np.ndarray, best: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """The error bounds (n, G), infinite where differences do not settle at all.
+
+    In a chaotic network the outputs change by as much for a step of 1e-8 as for one of 1e-1, so the slope grows as the
+    step shrinks; where it would settle lies far below rounding.  If it is so for many entries, it is so for all: a few
+    agree by chance.
+    """
+    shortest = np.abs(slopes[-1])
+    growing = (shortest > 30.0 * np.abs(best)) & (shortest > 100.0 * floors[-1])
+    many = growing.mean(axis=0) > 0.1 if len(growing) else False
+    return np.where(growing | many, np.inf, bound)
+
+
 def one_sided(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Slopes (n, G) to the left and to the right of entries: at a kink they differ however small the step."""
     high, low, above, below, base = _moved(subject, part, entries, step)
-    here = subject.flat(subject.outputs)
+    here = subject.here()
     weights = subject.weights.T
     left = ((here - low) @ weights) / (base - below)[:, None]
     right = ((high - here) @ weights) / (above - base)[:, None]
     return left, right
 
 
-def one_sided_rounding(subject: Subject) -> np.ndarray:
-    """(G,) what rounding of the outputs may do to a slope over the shortest step."""
-    here = subject.flat(subject.outputs).astype(np.float64)
-    return 8.0 * _eps(subject) * np.sqrt((subject.weights**2) @ here**2) / SHORTEST
+def output_rounding(subject: Subject) -> np.ndarray:
+    """(G,) what rounding of all outputs may do to their weighted sum."""
+    here = subject.here()
+    return 8.0 * _eps(subject) * np.sqrt((subject.weights**2) @ here**2)
 
 
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
@@ -105,7 +121,7 @@ def first_movement(subject: Subject, part: Part, entry: int) -> float:
     Relative to the outputs' size; 0 if they never do.  A saturated function begins by the last digit; one that has a
     kink in the distance, such as a relu that is off, begins at once.
     """
-    here = subject.flat(subject.outputs).astype(np.float64)
+    here = subject.here()
     size = float(np.max(np.abs(here), initial=0.0)) or 1.0
     for k in range(0, 40):
         high, low, *_ = _moved(subject, part, np.array([entry]), 2.0**-13 * 1.5**k)
@@ -124,19 +140,29 @@ def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarra
     """
     base = subject.host(part).astype(np.float64)
     weights = subject.weights.T
-    slopes, floors = [], []
-    for step in ALL_STEPS:
+    slopes_list, floors_list = [], []
+    for step in _within_reach(part, ALL_STEPS):
         size = (step * reach).reshape(-1, *(1,) * base.ndim)
         stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.array.dtype)
         found = in_blocks(subject, part, stack)
         high, low = found[: len(directions)], found[len(directions) :]
         width = 2.0 * (step * reach)[:, None]
-        slopes.append(((high - low) @ weights) / width)
-        floors.append(floor(subject, high, low, width))
-    return extrapolate(np.stack(slopes), np.stack(floors))
+        slopes_list.append(((high - low) @ weights) / width)
+        floors_list.append(floor(subject, high, low, width))
+    slopes, floors = np.stack(slopes_list), np.stack(floors_list)
+    best, bound = _settle(subject, slopes, floors, float(ALL_STEPS[0] * reach.min()))
+    return best, unsettled(slopes, floors, best, bound)
 
 
 # -- evaluating --------------------------------------------------------------------------------------------------------
+
+
+def _sweep(
+    subject: Subject, part: Part, entries: np.ndarray, steps: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Central differences (S, n, G) for every step, and what rounding does to each."""
+    pairs = [_differences(subject, part, entries, step) for step in _within_reach(part, steps)]
+    return np.stack([slope for slope, _ in pairs]), np.stack([floor for _, floor in pairs])
 
 
 def _differences(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +193,11 @@ def _moved(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tu
     return found[: len(entries)], found[len(entries) :], above, below, base
 
 
+def _within_reach(part: Part, steps: tuple[float, ...]) -> tuple[float, ...]:
+    """The steps that a number of the tensor's dtype can make."""
+    return tuple(step for step in steps if step >= 16.0 * float(np.finfo(part.array.dtype).eps))
+
+
 def in_blocks(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray:
     """Outputs (K, N) for K values of a part, not too many at a time."""
     block = 2 * block_size(subject)
@@ -187,4 +218,11 @@ def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray
 
 
 def _eps(subject: Subject) -> float:
-    return max(float(np.finfo(out.dtype).eps) for out in subject.outputs)
+    """The last digit of the outputs; that of float32 also where float32 numbers are dressed up as float64."""
+    found = []
+    for out in subject.outputs:
+        host = np.asarray(subject.backend.to_host(out))
+        with np.errstate(over="ignore"):
+            narrow = host.dtype == np.float32 or np.array_equal(host, host.astype(np.float32))
+        found.append(float(np.finfo(np.float32 if narrow and host.any() else host.dtype).eps))
+    return max(found)

@@ -28,7 +28,7 @@ class FunctionSubject(Subject):
         seed: int,
         time_axis: int | None,
     ) -> None:
-        self.forward, self.backward = forward, backward
+        self.forward, self.backward, self.seed, self.time_axis = forward, backward, seed, time_axis
         floats = [leaf for leaf in leaves(list(inputs)) if kind(leaf) == "f"]
         if not floats:
             raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
@@ -38,6 +38,7 @@ class FunctionSubject(Subject):
             for name, array in named_leaves(given, f"input {position}"):
                 if kind(array) == "f":
                     self.parts.append(Part(name, array, time_axis=_time_axis(array, time_axis), own_axes=True))
+        self.narrow = any(part.array.dtype != np.float64 for part in self.parts)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         out, _ = self._call(self._private(self.inputs))
         self.out = transform(self._array, out)
@@ -74,6 +75,18 @@ class FunctionSubject(Subject):
         for array in cotangents:
             self.jitter(array, float(np.finfo(array.dtype).eps), generator)
         return self._gradients(cotangents, cache)
+
+    def displaced(self) -> FunctionSubject:
+        """The functions at inputs nearby."""
+        generator = np.random.default_rng([self.seed, 5])
+
+        def move(array: Any) -> Any:
+            if kind(array) != "f":
+                return array
+            shift = self.backend.asarray(1e-2 * generator.normal(size=tuple(array.shape)), array.dtype)
+            return array + shift
+
+        return FunctionSubject(self.forward, self.backward, transform(move, self.inputs), self.seed, self.time_axis)
 
     def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
         found = self.forward(*inputs)

@@ -20,6 +20,8 @@ from engine.checking.subject import Part, Subject
 HIDDEN = 0.01
 #: Probes of backward's own rounding, and how far they may underestimate it.
 PROBES, NOISE_SAFETY = 3, 16.0
+#: What float32 arithmetic may be off by, relative to a slice, beyond what the probes show.
+FLOAT32_TOLERANCE = 1e-4
 #: More departing entries than this are no kinks, and are not looked at one by one.
 KINKS = 400
 #: Zero gradients that are looked at for saturation, for each tensor.
@@ -149,7 +151,7 @@ def _compare(
     values, bound = np.reshape(values, claimed.shape), np.reshape(bound, claimed.shape)
     with np.errstate(invalid="ignore"):
         scale = slices(part, np.maximum(np.abs(claimed), np.abs(values)))
-        allowed = tol * scale + bound + noise
+        allowed = tol * scale + bound + noise + _underflow(subject)
         departs = ~(np.abs(claimed - values) <= allowed)  # "not <=" and never ">": a NaN must depart
     nothing = (claimed[0] == 0.0) & (values[0] == 0.0) & (noise == 0.0)  # no way leads there
     hidden = ((bound[0] + noise) > HIDDEN * scale[0]) & ~nothing
@@ -161,8 +163,14 @@ def _doubtful(finding: Finding, chosen: np.ndarray, error: np.ndarray, tol: floa
     lead = len(finding.claimed)
     gap = np.abs(finding.claimed - finding.numeric).reshape(lead, -1)[:, chosen].T
     departs = finding.departs.reshape(lead, -1)[:, chosen].T
-    unsure = departs & (gap < 1e3 * error)
+    size = np.abs(finding.numeric).reshape(lead, -1)[:, chosen].T
+    unsure = departs & ((gap < 1e3 * error) | (error > 1e-3 * size))
     return np.asarray(unsure.any(axis=1) | finding.hidden.reshape(-1)[chosen])
+
+
+def _underflow(subject: Subject) -> float:
+    """Smaller numbers than this lose digits, and then are 0."""
+    return 1e3 * float(np.finfo(np.float32 if subject.narrow else np.float64).tiny)
 
 
 def _judge(finding: Finding) -> None:
@@ -183,7 +191,7 @@ def _look_for_kinks(subject: Subject, finding: Finding) -> None:
     part = finding.part
     lead = len(finding.claimed)
     places = np.flatnonzero(finding.departs.reshape(lead, -1).any(axis=0))
-    if places.size > KINKS:
+    if places.size > KINKS or part.array.dtype != np.float64:
         return
     departs, claimed, numeric, allowed = (
         values.reshape(lead, -1)[:, places].T
@@ -191,7 +199,7 @@ def _look_for_kinks(subject: Subject, finding: Finding) -> None:
     )
     left, right = differences.one_sided(subject, part, places, differences.SHORTEST)
     left_far, right_far = differences.one_sided(subject, part, places, 128.0 * differences.SHORTEST)
-    slack = allowed + 4.0 * differences.one_sided_rounding(subject)
+    slack = allowed + 4.0 * differences.output_rounding(subject) / differences.SHORTEST
     # where a function is smooth the two slopes differ by the step times its bend
     jump = np.abs(left - right) > np.maximum(4.0 * slack, 0.25 * np.abs(left_far - right_far))
     between = (np.minimum(left, right) - slack <= claimed) & (claimed <= np.maximum(left, right) + slack)
@@ -203,6 +211,19 @@ def _look_for_kinks(subject: Subject, finding: Finding) -> None:
         finding.verdict = "cannot tell" if finding.hidden.any() else "ok"
     elif (jump & between)[departs & ~close_by].all():
         finding.verdict = "kink"
+    elif jump[departs & ~close_by].all() and _right_beside(subject, part):
+        finding.verdict = "kink"  # of several at once, whose slopes need not lie between those of all together
+
+
+def _right_beside(subject: Subject, part: Part) -> bool:
+    """Whether the same gradient is right a little way off, where there is no kink."""
+    beside = subject.displaced()
+    there = next(one for one in beside.parts if one.name == part.name)
+    entries = np.arange(there.size)
+    numeric, error = differences.thorough(beside, there, entries)
+    claimed = beside.claimed[part.name].reshape(len(beside.groups), -1).T
+    size = np.max(np.abs(numeric), axis=0, initial=0.0)
+    return bool((np.abs(claimed - numeric) <= error + 1e-6 * size).all())
 
 
 def _saturated(subject: Subject, finding: Finding) -> bool:
@@ -228,7 +249,8 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     stack = np.stack([look.values.reshape(-1) for look in looks])
     blurred = np.sqrt(stack**2 @ noise.reshape(-1) ** 2)[:, None]
     if method == "taylor":
-        slopes, claims = oracles.taylor(subject, part, looks)
+        precision = FLOAT32_TOLERANCE if subject.narrow else 1e-10
+        slopes, claims = oracles.taylor(subject, part, looks, precision * size + blurred + _underflow(subject))
         short = np.maximum(0.0, 2.0 - slopes)
         told = ~np.isnan(slopes)
         structural = (claims == 0) & ~told & (size == 0)
@@ -262,9 +284,10 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     else:
         numeric = oracles.adjoint(subject, part, looks)
     scale = np.maximum(np.maximum(size, np.abs(numeric)), np.abs(claimed))
-    allowed = tol * scale + error + blurred
+    allowed = tol * scale + error + blurred + _underflow(subject)
     departs = ~(np.abs(claimed - numeric) <= allowed)
-    hidden = (error + blurred)[:, 0] > HIDDEN * scale[:, 0]
+    nothing = (claimed[:, 0] == 0.0) & (numeric[:, 0] == 0.0) & (blurred[:, 0] == 0.0)  # no way leads there
+    hidden = ((error + blurred)[:, 0] > HIDDEN * scale[:, 0]) & ~nothing
     finding = Finding(part, claimed.T, numeric.T, allowed.T, scale.T, departs.T, hidden, looks)
     _judge(finding)
     return finding

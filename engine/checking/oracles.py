@@ -48,7 +48,7 @@ def complex_reach(subject: Subject, seed: int) -> str:
     Any ``abs``, real buffer, cast or conjugating product on the way drops imaginary parts without a word, and what
     comes out is still a number.  So the complex step is compared with a difference along a random direction first.
     """
-    here = subject.flat(subject.outputs)
+    here = subject.here()
     generator = np.random.default_rng([seed, 4])
     for part in subject.parts:
         if part.size == 0:
@@ -159,22 +159,29 @@ def reach(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
     return np.array([size / float(np.abs(look.values).max()) for look in looks])
 
 
-def taylor(subject: Subject, part: Part, looks: list[Direction]) -> tuple[np.ndarray, np.ndarray]:
+def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order in h of the remainder |f(x + hv) - f(x) - h <gradient, v>|: about 2 if the gradient is right, 1 if wrong.
 
     The slope of the finest steps that stand clear of round-off.  2 also where the remainder sinks into round-off at a
-    step where a gradient wrong by one part in a million would not (also if a kink was crossed at larger ones).  NaN
-    where too few steps are left to tell.
+    step where a gradient wrong by one part in a million would not, or all at once.  NaN where too few steps are left
+    to tell.
+
+    Parameters
+    ----------
+    allowed : (n, G) by how much a right derivative may be off, in the directions' own length.
 
     Returns
     -------
     slopes, claimed : (n, G) orders, and the claimed derivatives.
     """
     base = subject.host(part).astype(np.float64)
+    lengths = np.array([max(float(np.sqrt((look.values**2).sum())), EPS) for look in looks])
+    off = allowed / lengths[:, None]
     unit = [look.values / max(float(np.sqrt((look.values**2).sum())), EPS) for look in looks]
-    before = subject.flat(subject.outputs).astype(np.float64)
+    before = subject.here()
     claimed_gradient = subject.claimed[part.name].reshape(len(subject.weights), -1)
     remainders, noises = [], []
+    rounding = np.zeros(1)
     for step in TAYLOR_STEPS:
         moved = np.stack([base + step * one for one in unit]).astype(part.array.dtype)
         realised = (moved.astype(np.float64) - base).reshape(len(unit), -1)
@@ -182,22 +189,30 @@ def taylor(subject: Subject, part: Part, looks: list[Direction]) -> tuple[np.nda
         claimed = realised @ claimed_gradient.T
         remainders.append(np.abs((after - before) @ subject.weights.T - claimed))
         size = np.sqrt((realised**2) @ (claimed_gradient**2).T)
-        noises.append(25.0 * (differences.floor(subject, after, before[None], 1.0) + EPS * size))
+        # what moved at a longer step is only hidden by rounding at a shorter one
+        rounding = np.maximum(rounding, differences.floor(subject, after, before[None], 1.0))
+        moved_or_not = np.where(rounding > 0.0, rounding, differences.output_rounding(subject))
+        noises.append(25.0 * (moved_or_not + EPS * size) + 2.0 * off * step)
     slopes = np.empty(remainders[0].shape)
     claims = np.abs(np.stack([one.reshape(-1) for one in unit]) @ claimed_gradient.T)
     for place in np.ndindex(*slopes.shape):
-        slopes[place] = _order([r[place] for r in remainders], [n[place] for n in noises], claims[place])
+        least = max(1e-6 * claims[place], 10.0 * off[place])
+        slopes[place] = _order([r[place] for r in remainders], [n[place] for n in noises], least)
     return slopes, claims
 
 
-def _order(remainders: list[float], noise: list[float], claimed: float) -> float:
+def _order(remainders: list[float], noise: list[float], least: float) -> float:
+    """The slope of the remainders; `least` is the error of a derivative that has to be seen."""
     if not np.isfinite(remainders).all():
         return np.nan
     clear = [r > limit for r, limit in zip(remainders, noise, strict=True)]
     usable = clear.index(False) if False in clear else len(clear)
-    if usable < len(clear) and noise[usable] <= 1e-6 * claimed * TAYLOR_STEPS[usable]:
+    if usable < len(clear) and noise[usable] <= least * TAYLOR_STEPS[usable]:
         return 2.0
+    if 0 < usable < len(clear) and remainders[usable - 1] > 8.0 * noise[usable]:
+        return 2.0  # it drops out of sight at once: the longer steps have crossed a kink
     if usable < 4:
         return np.nan
     found = [np.log2(remainders[k - 1] / remainders[k]) for k in range(max(1, usable - 4), usable)]
-    return float(np.median(found))
+    slope = float(np.median(found))
+    return slope if slope > 0.5 else np.nan  # what does not shrink with the step is noise, not a wrong gradient

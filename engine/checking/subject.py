@@ -86,6 +86,7 @@ class Subject(abc.ABC):
     trouble : a finding about the function as a whole, or nothing; goes into the report.
     causes : by name, or for ``""`` all together, what is wrong where that was seen on the way.
     warnings : what this check cannot see, in sentences.
+    narrow : whether backward works in float32.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -98,6 +99,8 @@ class Subject(abc.ABC):
         self.trouble = ""
         self.causes: dict[str, str] = {}
         self.warnings: list[str] = []
+        self.narrow = False
+        self._here: np.ndarray | None = None
 
     # -- what a subject can do -----------------------------------------------------------------------------------------
 
@@ -112,6 +115,10 @@ class Subject(abc.ABC):
     @abc.abstractmethod
     def blur(self, generator: np.random.Generator) -> dict[str, Any]:
         """Run backward with every number that it reads moved by about one rounding."""
+
+    @abc.abstractmethod
+    def displaced(self) -> Subject:
+        """The same function at a place nearby, off any kink that this one stands on."""
 
     def copies(self, name: str, stack: Any) -> list[Any] | None:
         """Outputs (K, ...) for K values (K, ...) of one tensor; None where they have to be run one by one."""
@@ -146,6 +153,12 @@ class Subject(abc.ABC):
             return self._flat(together, (len(stack),))
         rows = [self.flat(self.evaluate({part.name: self.backend.asarray(values)})) for values in stack]
         return np.stack(rows) if rows else np.zeros((0, self.weights.shape[1]))
+
+    def here(self) -> np.ndarray:
+        """Output values (N,) of the unchanged function, computed as `run` computes those of changed ones."""
+        if self._here is None:
+            self._here = self.run(self.parts[0], self.host(self.parts[0])[None])[0].astype(np.float64)
+        return self._here
 
     def flat(self, outputs: Sequence[Any]) -> np.ndarray:
         """All output values in a row, (N,)."""

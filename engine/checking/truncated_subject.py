@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.checking import copies, differences
 from engine.checking.diagnosis import FIT, TRUNCATION
-from engine.checking.layer_subject import LayerSubject, zero_grads
+from engine.checking.layer_subject import LayerSubject, near, zero_grads
 from engine.checking.nests import transform
 from engine.truncation import truncated_bptt
 
@@ -82,8 +82,7 @@ class TruncatedSubject(LayerSubject):
 
     def _copies_agree(self) -> bool:
         """The outputs do not depend on k1 and k2: they are those of the whole sequence."""
-        found, own = self.flat(self.outputs), self.flat([self.y])
-        return bool(np.allclose(found, own, rtol=0.0, atol=1e-9 * float(np.max(np.abs(own), initial=0.0))))
+        return near(self.flat(self.outputs), self.flat([self.y]))
 
     def _knows_tangent(self) -> bool:
         return False
@@ -119,6 +118,10 @@ class TruncatedSubject(LayerSubject):
             size = float(np.max(np.abs(numeric), initial=0.0))
             if (np.abs(claimed - numeric) <= error + FIT * size).all():
                 yield TRUNCATION
+
+    def displaced(self) -> TruncatedSubject:
+        """The layer at an input and a state nearby."""
+        return TruncatedSubject(self.original, *self._nearby(), self.seed, self.dtype, self.k1, self.k2)
 
     def _promises(self, first: dict[str, Any]) -> None:
         """It makes its own tape; there is nothing to look at twice."""

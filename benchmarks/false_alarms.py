@@ -1,0 +1,115 @@
+"""How often the gradient checker accuses right code: random cells, options and weights, long and saturated ones too.
+
+    python benchmarks/false_alarms.py --seeds 1000
+    python benchmarks/false_alarms.py --seeds 1000 --dtype float32
+
+A false alarm is any verdict that accuses ("wrong", "kink", "non-finite", "non-deterministic", "input mutated").
+"cannot tell" is none, but it is counted: a checker that never can tell is of no use either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import numpy as np  # noqa: E402
+
+import engine  # noqa: E402
+from engine.checking.zoo import Case  # noqa: E402
+
+KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before")
+METHODS = ("central", "complex", "adjoint", "directional", "taylor")
+#: Standard deviations of the recurrent weights, from contracting to saturated.
+GAINS = (0.1, 0.4, 1.0, 3.0)
+
+
+def right_case(seed: int, longest: int = 200) -> Case:
+    """A layer of the engine with random sizes, options, weights and arguments; every seed another."""
+    rng = np.random.default_rng([seed, 7])
+    kind = KINDS[seed % len(KINDS)]
+    D, H, B = (int(k) for k in rng.permutation([1, 2, 3, 4, 5])[:3])
+    T = int(rng.choice([3, 6, 7, 11, 25, 50, longest], p=[0.15, 0.2, 0.2, 0.15, 0.1, 0.1, 0.1]))
+    options: dict[str, Any] = {
+        "bidirectional": bool(rng.random() < 0.3),
+        "batch_first": bool(rng.random() < 0.3),
+        "bias": bool(rng.random() < 0.8),
+        "dropout": float(rng.choice([0.0, 0.3])),
+        "variational": bool(rng.random() < 0.3),
+    }
+    layers = 1 if T > 50 else int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    common: dict[str, Any] = {
+        "dtype": "float64",
+        "seed": seed,
+        "backend": str(rng.choice(["numpy", "numpy:reference"])),
+    }
+    if kind == "lstm":
+        layer: Any = engine.LSTM(D, H, layers, **options, **common)
+    elif kind.startswith("gru"):
+        layer = engine.GRU(D, H, layers, reset_after=kind == "gru_after", **options, **common)
+    else:
+        layer = engine.RNN(D, H, layers, nonlinearity=kind.removeprefix("rnn_"), **options, **common)
+    gain = float(rng.choice(GAINS))
+    if kind == "rnn_relu":  # has no ceiling: a gain above 1 would overflow in long sequences
+        gain = min(gain, 0.4)
+    layer.load_state_dict(
+        {
+            name: rng.normal(scale=gain / (np.sqrt(H) if gain > 1 else 1), size=p.shape)
+            for name, p in layer.params.items()
+        }
+    )
+    x = rng.normal(size=(B, T, D) if options["batch_first"] else (T, B, D))
+    slots = layers * layer.num_directions
+    state: Any = tuple(rng.normal(size=(slots, B, H)) for _ in range(2))
+    state = state if kind == "lstm" else state[0]
+    lengths = rng.integers(0, T + 1, size=B).tolist() if rng.random() < 0.4 else None
+    return Case(layer, x, None if rng.random() < 0.2 else state, lengths)
+
+
+def main() -> int:
+    """Run and print; exit code 1 on any false alarm."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--longest", type=int, default=200, help="the most time steps")
+    parser.add_argument("--dtype", choices=["float64", "float32"], default="float64")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    methods = arguments.methods.split(",")
+    counts: dict[str, Counter[str]] = {method: Counter() for method in methods}
+    seconds = dict.fromkeys(methods, 0.0)
+    alarms = []
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        case = right_case(seed, arguments.longest)
+        for method in methods:
+            start = time.perf_counter()
+            report = engine.gradcheck(case.layer, case.x, case.state, case.lengths, method, seed, dtype=arguments.dtype)
+            seconds[method] += time.perf_counter() - start
+            counts[method][report.verdict] += 1
+            if report.verdict not in ("ok", "cannot tell"):
+                alarms.append((seed, method, report.verdict))
+                if not arguments.json:
+                    print(f"seed {seed}, {method}: {report}\n", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"counts": counts, "seconds": seconds, "alarms": alarms}))
+    else:
+        print(f"{arguments.seeds} cases of right code, {arguments.dtype}, up to {arguments.longest} time steps")
+        print(f"{'method':<12} {'ok':>6} {'cannot tell':>12} {'false alarms':>13} {'seconds each':>13}")
+        for method in methods:
+            count = counts[method]
+            false = sum(count.values()) - count["ok"] - count["cannot tell"]
+            each = seconds[method] / max(1, arguments.seeds)
+            print(f"{method:<12} {count['ok']:>6} {count['cannot tell']:>12} {false:>13} {each:>13.3f}")
+    return 1 if alarms else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
