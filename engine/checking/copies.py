@@ -77,7 +77,7 @@ def _recurrent(
             end = f"_l{number}" + "_reverse" * direction
             slot = number * layer.num_directions + direction
             entering = _flip(timeline, layer_input) if direction else layer_input
-            pre = matmul(entering, params["weight_ih" + end].swapaxes(-1, -2))
+            pre = _project(entering, params["weight_ih" + end])
             if layer.bias:
                 pre = pre + params["bias_ih" + end][:, None]
             bias_hh = params["bias_hh" + end][:, None] if layer.bias else None
@@ -96,6 +96,14 @@ def _recurrent(
     last = (xp.stack(h_last, axis=1), xp.stack(c_last, axis=1)) if layer.cell.has_c else xp.stack(h_last, axis=1)
     y = layer_input.swapaxes(0, 1)
     return (y.swapaxes(1, 2) if layer.batch_first else y), last
+
+
+def _project(x: Any, weight: Any) -> Any:
+    """The hoisted product of all steps, one for each copy: (T, K, B, D) and (K, G*H, D) -> (T, K, B, G*H)."""
+    steps, copies, batch, features = x.shape
+    rows = x.swapaxes(0, 1).reshape(copies, steps * batch, features)
+    found = matmul(rows, weight.swapaxes(-1, -2))
+    return found.reshape(len(found), steps, batch, -1).swapaxes(0, 1)
 
 
 @run.register

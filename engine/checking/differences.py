@@ -19,6 +19,11 @@ ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
 SHORTEST = 2.0**-27
 #: How far the neighbours' disagreement may underestimate the error.
 SAFETY = 4.0
+#: By how many last digits an output may be off: it is a sum of many rounded products, through many steps, and of the
+#: thousands of differences that a check takes not one may stray farther.
+ROUNDINGS = 16.0
+#: Along directions: bounds larger than this part of the slope call for all steps.
+ROUGH = 1e-7
 #: Memory for output values that are held at a time, in numbers.
 BLOCK = 4_000_000
 
@@ -112,7 +117,7 @@ def one_sided(subject: Subject, part: Part, entries: np.ndarray, step: float) ->
 def output_rounding(subject: Subject) -> np.ndarray:
     """(G,) what rounding of all outputs may do to their weighted sum."""
     here = subject.here()
-    return 8.0 * _eps(subject) * np.sqrt((subject.weights**2) @ here**2)
+    return ROUNDINGS * _eps(subject) * np.sqrt((subject.weights**2) @ here**2)
 
 
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
@@ -138,20 +143,14 @@ def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarra
     ----------
     reach : (n,) the length of a direction that counts as one step of size 1.
     """
-    base = subject.host(part).astype(np.float64)
-    weights = subject.weights.T
-    slopes_list, floors_list = [], []
-    for step in _within_reach(part, ALL_STEPS):
-        size = (step * reach).reshape(-1, *(1,) * base.ndim)
-        stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.array.dtype)
-        found = in_blocks(subject, part, stack)
-        high, low = found[: len(directions)], found[len(directions) :]
-        width = 2.0 * (step * reach)[:, None]
-        slopes_list.append(((high - low) @ weights) / width)
-        floors_list.append(floor(subject, high, low, width))
-    slopes, floors = np.stack(slopes_list), np.stack(floors_list)
-    best, bound = _settle(subject, slopes, floors, float(ALL_STEPS[0] * reach.min()))
-    return best, unsettled(slopes, floors, best, bound)
+    slopes, floors = _sweep_along(subject, part, directions, reach, FIRST_STEPS)
+    best, bound = _settle(subject, slopes, floors, float(FIRST_STEPS[0] * reach.min()))
+    rough = np.flatnonzero((bound > ROUGH * np.abs(best)).any(axis=1))
+    if rough.size:
+        slopes, floors = _sweep_along(subject, part, directions[rough], reach[rough], ALL_STEPS)
+        best[rough], errors = _settle(subject, slopes, floors, float(ALL_STEPS[0] * reach.min()))
+        bound[rough] = unsettled(slopes, floors, best[rough], errors)
+    return best, bound
 
 
 # -- evaluating --------------------------------------------------------------------------------------------------------
@@ -198,6 +197,23 @@ def _within_reach(part: Part, steps: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(step for step in steps if step >= 16.0 * float(np.finfo(part.array.dtype).eps))
 
 
+def _sweep_along(
+    subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarray, steps: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Central differences (S, n, G) along directions for every step, and what rounding does to each."""
+    base = subject.host(part).astype(np.float64)
+    slopes, floors = [], []
+    for step in _within_reach(part, steps):
+        size = (step * reach).reshape(-1, *(1,) * base.ndim)
+        stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.array.dtype)
+        found = in_blocks(subject, part, stack)
+        high, low = found[: len(directions)], found[len(directions) :]
+        width = 2.0 * (step * reach)[:, None]
+        slopes.append(((high - low) @ subject.weights.T) / width)
+        floors.append(floor(subject, high, low, width))
+    return np.stack(slopes), np.stack(floors)
+
+
 def in_blocks(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray:
     """Outputs (K, N) for K values of a part, not too many at a time."""
     block = 2 * block_size(subject)
@@ -214,7 +230,7 @@ def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray
     """What rounding of the outputs alone may do to a difference: those that moved, each by a few last digits."""
     eps = _eps(subject)
     size = np.where(high != low, np.maximum(np.abs(high), np.abs(low)), 0.0)
-    return 4.0 * eps * np.sqrt((size**2) @ (subject.weights.T**2)) / width
+    return ROUNDINGS * eps * np.sqrt((size**2) @ (subject.weights.T**2)) / width
 
 
 def _eps(subject: Subject) -> float:

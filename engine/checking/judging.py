@@ -115,6 +115,7 @@ def entrywise(
         numeric, error = differences.central(subject, part, chosen)
     elif method == "complex":
         numeric = oracles.complex_step(subject, part, chosen)
+        error += oracles.COMPLEX_UNDERFLOW
     else:
         numeric = oracles.rtrl(subject, part, chosen)
     finding = _compare(subject, part, chosen, numeric, error, tol, noise)

@@ -17,8 +17,12 @@ from engine.checking.subject import MANY, Part, Subject
 EPS = float(np.finfo(np.float64).eps)
 #: The complex step has no cancellation, so the step can be so small that nothing of second order is left.
 COMPLEX_STEP = 1e-30
+#: Derivatives smaller than this sink below the smallest number on the way.
+COMPLEX_UNDERFLOW = 1e3 * float(np.finfo(np.float64).tiny) / COMPLEX_STEP
 #: Random directions through a whole tensor; every gate block and span of time steps gets one of its own beside them.
 DIRECTIONS = 3
+#: Tensors with more entries are looked at along fewer directions and with fewer steps.
+LARGE = 50_000
 #: Steps of the Taylor test, from coarse to fine.
 TAYLOR_STEPS = tuple(2.0**-k for k in range(3, 27))
 
@@ -114,7 +118,7 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
     generator = np.random.default_rng([seed, 1])
     if part.size == 0:
         return []
-    found = [Direction(generator.normal(size=part.shape)) for _ in range(DIRECTIONS)]
+    found = [Direction(generator.normal(size=part.shape)) for _ in range(DIRECTIONS if part.size <= LARGE else 1)]
     for block, gate in enumerate(part.gates):
         values = np.zeros(part.shape)
         rows = part.shape[0] // len(part.gates)
@@ -182,7 +186,8 @@ def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.nda
     claimed_gradient = subject.claimed[part.name].reshape(len(subject.weights), -1)
     remainders, noises = [], []
     rounding = np.zeros(1)
-    for step in TAYLOR_STEPS:
+    steps = TAYLOR_STEPS if part.size <= LARGE else TAYLOR_STEPS[::2]
+    for step in steps:
         moved = np.stack([base + step * one for one in unit]).astype(part.array.dtype)
         realised = (moved.astype(np.float64) - base).reshape(len(unit), -1)
         after = differences.in_blocks(subject, part, moved)
@@ -197,22 +202,25 @@ def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.nda
     claims = np.abs(np.stack([one.reshape(-1) for one in unit]) @ claimed_gradient.T)
     for place in np.ndindex(*slopes.shape):
         least = max(1e-6 * claims[place], 10.0 * off[place])
-        slopes[place] = _order([r[place] for r in remainders], [n[place] for n in noises], least)
+        slopes[place] = _order([r[place] for r in remainders], [n[place] for n in noises], least, steps)
     return slopes, claims
 
 
-def _order(remainders: list[float], noise: list[float], least: float) -> float:
+def _order(remainders: list[float], noise: list[float], least: float, steps: tuple[float, ...]) -> float:
     """The slope of the remainders; `least` is the error of a derivative that has to be seen."""
     if not np.isfinite(remainders).all():
         return np.nan
     clear = [r > limit for r, limit in zip(remainders, noise, strict=True)]
     usable = clear.index(False) if False in clear else len(clear)
-    if usable < len(clear) and noise[usable] <= least * TAYLOR_STEPS[usable]:
+    if usable < len(clear) and noise[usable] <= least * steps[usable]:
         return 2.0
-    if 0 < usable < len(clear) and remainders[usable - 1] > 8.0 * noise[usable]:
+    if 0 < usable < len(clear) and remainders[usable - 1] > 4.0 * (steps[usable - 1] / steps[usable]) * noise[usable]:
         return 2.0  # it drops out of sight at once: the longer steps have crossed a kink
-    if usable < 4:
+    if steps[0] / steps[max(0, usable - 1)] < 8.0:
         return np.nan
-    found = [np.log2(remainders[k - 1] / remainders[k]) for k in range(max(1, usable - 4), usable)]
+    found = [
+        np.log(remainders[k - 1] / remainders[k]) / np.log(steps[k - 1] / steps[k])
+        for k in range(max(1, usable - 4), usable)
+    ]
     slope = float(np.median(found))
     return slope if slope > 0.5 else np.nan  # what does not shrink with the step is noise, not a wrong gradient
