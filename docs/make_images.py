@@ -19,6 +19,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+import engine
+from engine.checking import zoo
+
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
 INK, PAPER, SLOT, STEP = "#222222", "#ffffff", "#e8f0f8", "#f4f1e8"
 CODE = {"family": "DejaVu Sans Mono", "size": 11}
@@ -235,7 +238,19 @@ def lstm_step() -> Any:
     return figure
 
 
-PICTURES: dict[str, Callable[[], Any]] = {"unrolled.svg": unrolled, "lstm_step.svg": lstm_step}
+def gradient_check() -> Any:
+    """What ``bptt gradcheck --inject gru-after-hidden-side-merged --plot FILE`` draws."""
+    bug = zoo.find("gru-after-hidden-side-merged")
+    case = bug.case(0)
+    with bug.plant():
+        return engine.gradcheck(case.layer, case.x, case.state, case.lengths).plot()
+
+
+PICTURES: dict[str, Callable[[], Any]] = {
+    "unrolled.svg": unrolled,
+    "lstm_step.svg": lstm_step,
+    "gradient_check.svg": gradient_check,
+}
 
 
 def main(folder: Path) -> None:

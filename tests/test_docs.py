@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import inspect
+import io
 import json
+import math
 import re
 import shlex
 import textwrap
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 from matplotlib.mathtext import MathTextParser
 
+from engine.checking.pytest_plugin import GradientChecks
 from kernels import gates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,14 +97,58 @@ MARKED = [pytest.param(path, marks=[pytest.mark.slow] if path.parent == ROOT els
 
 
 @pytest.mark.parametrize("path", MARKED, ids=relative)
-def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All Python of a page, in order, as one program; warnings are errors here as in every test."""
+def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradcheck: GradientChecks) -> None:
+    """All Python of a page, in order, as one program; warnings are errors here as in every test.
+
+    A block ``text printed`` is what the Python above it prints.  Tests that a page shows are run as pytest would.
+    """
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": path.stem}
+    printed = ""
     for block in blocks_of(path):
         if block.language == "python" and not block.words.endswith("not run"):
-            # the empty lines in front make a traceback name the page's own line
-            exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), namespace)
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                # the empty lines in front make a traceback name the page's own line
+                exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), namespace)
+            printed = stdout.getvalue()
+        elif block.words == "printed":
+            assert agree(printed, block.text), f"{relative(path)}:{block.line}: what is printed is\n{printed}"
+    for name, function in namespace.items():
+        if name.startswith("test_"):
+            wanted = inspect.signature(function).parameters
+            function(**{key: value for key, value in {"gradcheck": gradcheck}.items() if key in wanted})
+
+
+def agree(printed: str, shown: str) -> bool:
+    """Whether a page shows what its code prints: the same words, and numbers to about two digits.
+
+    Of a tensor that passed its error is rounding, and is another on every machine, as is the entry that has the
+    largest.
+    """
+    lines = [re.sub(r"\S+  ok  .*", "ok", text).split() for text in (printed, shown)]
+    return len(lines[0]) == len(lines[1]) and all(map(_same_word, *lines))
+
+
+def _same_word(one: str, other: str) -> bool:
+    try:
+        return one == other or math.isclose(float(one), float(other), rel_tol=0.06)
+    except ValueError:
+        return False
+
+
+def test_what_a_page_shows_is_compared_with_what_it_prints() -> None:
+    row = "x  6x2x3  2.3e-11  ok          [3,0,0] 0.05979 / 0.05979"
+    assert agree(f"{row}\nok: 1 tensors", "x 6x2x3 7.1e-12  ok  [1,0,1] 0.3 / 0.3\nok:  1 tensors\n")
+    wrong = "x  6x2x3  1.1e-01  wrong       [4,0,1] -0.3183 / -0.1468"
+    assert agree(wrong, wrong.replace("1.1e-01", "1.08e-01"))
+    for right, other in {
+        "1.1e-01": "1.3e-01",
+        "x ": "h0 ",
+        "[4,0,1]": "[3,0,1]",
+        "wrong": "ok",
+        " -0.1468": "",
+    }.items():
+        assert not agree(wrong, wrong.replace(right, other))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=relative)

@@ -9,9 +9,10 @@ import numpy as np
 
 from engine.backend import check_dtype
 from engine.checking import judging, oracles, reading
+from engine.checking.agreement import same
 from engine.checking.diagnosis import diagnose
 from engine.checking.function_subject import FunctionSubject
-from engine.checking.layer_subject import LayerSubject, same
+from engine.checking.layer_subject import LayerSubject
 from engine.checking.report import Report
 from engine.checking.sampling import choose
 from engine.checking.subject import Part, Subject
@@ -88,7 +89,10 @@ def gradcheck(
         raise bad_input(
             "method", f"one of {known}", repr(method), "forward mode is known for the engine's layers alone"
         )
-    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
+    try:
+        return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
+    finally:
+        subject.put_back()
 
 
 def check_gradients(

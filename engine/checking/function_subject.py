@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backend import backend_of
 from engine.checking import blind_spots
-from engine.checking.layer_subject import same
+from engine.checking.agreement import same
 from engine.checking.nests import float_arrays, kind, leaves, named_leaves, refill, transform
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checks import describe
@@ -59,6 +59,9 @@ class FunctionSubject(Subject):
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims, on a fresh cache."""
         _, cache = self._call(self._with({}))
+        self._call(
+            transform(self._nearby, self.inputs)
+        )  # a backward that reads the latest pass, and not its cache, shows
         return self._gradients(cotangents, cache)
 
     def blur(self, generator: np.random.Generator) -> dict[str, Any]:
@@ -78,15 +81,15 @@ class FunctionSubject(Subject):
 
     def displaced(self) -> FunctionSubject:
         """The functions at inputs nearby."""
-        generator = np.random.default_rng([self.seed, 5])
+        moved = transform(self._nearby, self.inputs)
+        return FunctionSubject(self.forward, self.backward, moved, self.seed, self.time_axis)
 
-        def move(array: Any) -> Any:
-            if kind(array) != "f":
-                return array
-            shift = self.backend.asarray(1e-2 * generator.normal(size=tuple(array.shape)), array.dtype)
-            return array + shift
-
-        return FunctionSubject(self.forward, self.backward, transform(move, self.inputs), self.seed, self.time_axis)
+    def _nearby(self, array: Any) -> Any:
+        """A copy of an input, a float one a little way off."""
+        if kind(array) != "f":
+            return copy.deepcopy(array)
+        shift = np.random.default_rng([self.seed, 5]).normal(scale=1e-2, size=tuple(array.shape))
+        return array + self.backend.asarray(shift, array.dtype)
 
     def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
         found = self.forward(*inputs)

@@ -230,11 +230,20 @@ def _right_beside(subject: Subject, part: Part) -> bool:
 def _saturated(subject: Subject, finding: Finding) -> bool:
     """Whether a gradient that is 0 on both sides is one that has drowned: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
     zero = (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
-    places = np.flatnonzero(zero)
+    return _drowned(subject, finding.part, np.flatnonzero(zero))
+
+
+def _drowned(subject: Subject, part: Part, places: np.ndarray) -> bool:
+    """Whether one of these entries, whose gradient seems to be 0, does move the outputs: far away, or a very little."""
     if places.size == 0 or subject.zeros_are_zeros:
         return False
     chosen = places[np.linspace(0, places.size - 1, min(ZEROS, places.size)).astype(int)]
-    return any(0.0 < differences.first_movement(subject, finding.part, int(place)) < 1e-9 for place in chosen)
+    moves = [differences.first_movement(subject, part, int(place)) for place in chosen]
+    if any(0.0 < moved < 1e-9 for moved in moves):
+        return True
+    still = chosen[[moved == 0.0 for moved in moves]]
+    hints = oracles.complex_step(subject, part, still) if still.size else np.zeros(0)
+    return bool((np.nan_to_num(hints) != 0.0).any())
 
 
 # -- along directions --------------------------------------------------------------------------------------------------
@@ -267,6 +276,9 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
             slope=True,
         )
         finite = bool(np.isfinite(claimed).all())
+        zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
+        if not finding.departs.any() and structural[:, 0].any() and _drowned(subject, part, zero):
+            finding.hidden[:] = True
         finding.verdict = (
             "non-finite"
             if not finite
@@ -290,5 +302,8 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     nothing = (claimed[:, 0] == 0.0) & (numeric[:, 0] == 0.0) & (blurred[:, 0] == 0.0)  # no way leads there
     hidden = ((error + blurred)[:, 0] > HIDDEN * scale[:, 0]) & ~nothing
     finding = Finding(part, claimed.T, numeric.T, allowed.T, scale.T, departs.T, hidden, looks)
+    if not departs.any() and nothing.any():
+        zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
+        finding.hidden |= nothing & _drowned(subject, part, zero)
     _judge(finding)
     return finding

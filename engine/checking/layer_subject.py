@@ -6,9 +6,6 @@ adds to ``grads``, and two dicts of arrays by the same names, ``params`` and ``g
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,17 +13,15 @@ import numpy as np
 
 from engine.backend import get_backend
 from engine.checking import blind_spots, copies, differences, layer_causes
+from engine.checking.agreement import close, near, same
 from engine.checking.forward_mode import jvp
+from engine.checking.naming import gates_of, spread, state_names
 from engine.checking.nests import float_arrays, kind, leaves, refill, transform
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
+from engine.checking.twins import adopt, check_protocol, twins, zero_grads
 from engine.checks import describe
-from engine.errors import EngineError, bad_type
+from engine.errors import bad_type
 from engine.layers.base import Layer
-from engine.layers.recurrent import Recurrent
-from engine.layers.sequential import Sequential, SequentialTape
-
-#: Gate blocks of a foreign layer whose recurrent weight has so many rows for each of its columns.
-GUESSED_GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
 
 
 class LayerSubject(Subject):
@@ -36,11 +31,12 @@ class LayerSubject(Subject):
     """
 
     def __init__(self, layer: Any, x: Any, state: Any, lengths: Any, seed: int, dtype: str) -> None:
-        _check_protocol(layer)
+        check_protocol(layer)
         super().__init__(getattr(layer, "backend", None) or get_backend("numpy:reference"))
         self.dtype, self.lengths, self.seed = dtype, lengths, seed
+        self._kept = [array.copy() for array in (*layer.params.values(), *layer.grads.values())]
         self.original, self.narrow = layer, dtype == "float32"
-        self.exact, self.checked = _convert(layer, "float64", "forward"), _convert(layer, dtype, "backward")
+        self.exact, self.checked = twins(layer, dtype)
         self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
         self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
         self.x, self.state = self._cast(x, "float64"), self._cast(state, "float64")
@@ -60,10 +56,7 @@ class LayerSubject(Subject):
         self.tape = self._tape(self.checked)
         if dtype == "float64":  # forward mode is to walk the same trajectory as backward
             self.exact_tape = self.tape
-        kept = {name: grad.copy() for name, grad in layer.grads.items()}
         self._claim()
-        for name, grad in kept.items():
-            layer.grads[name][...] = grad
 
     def _find_parts(self) -> None:
         for name, param in self.exact.params.items():
@@ -94,14 +87,19 @@ class LayerSubject(Subject):
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """The outputs with some tensors replaced."""
         params = self.exact.params
-        before = {name: params[name].copy() for name in replaced if name in params}
-        for name in before:
-            params[name][...] = replaced[name]
+        before = {name: params[name] for name in replaced if name in params}
+        values = {name: param.copy() for name, param in before.items()}
+        for name, param in before.items():
+            if replaced[name].dtype == param.dtype:
+                param[...] = replaced[name]  # in place: a layer may hold the array under another name as well
+            else:
+                params[name] = replaced[name]  # complex numbers find no room in a real array
         try:
             return self._outputs(replaced.get("x", self.x), self._with_state(replaced))
         finally:
-            for name, value in before.items():
-                params[name][...] = value
+            for name, param in before.items():
+                params[name] = param
+                param[...] = values[name]
 
     def _outputs(self, x: Any, state: Any) -> list[Any]:
         y, last, _ = self.forward(self.exact, x, state)
@@ -166,7 +164,7 @@ class LayerSubject(Subject):
     def named(self, model: Any, dx: Any, dfirst: Any) -> dict[str, Any]:
         """All gradients by the names of the parts."""
         found = {name: grad.copy() for name, grad in model.grads.items()} | {"x": dx}
-        found |= zip(self.state_names, _spread(dfirst, self.last), strict=True)
+        found |= zip(self.state_names, spread(dfirst, self.last), strict=True)
         return {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
 
     def _as_gradient(self, part: Part, value: Any) -> Any:
@@ -178,6 +176,14 @@ class LayerSubject(Subject):
             self.causes[part.name] = f"shape {tuple(np.shape(value))} in place of {part.shape}"
             return xp.full(part.shape, np.nan, dtype=part.array.dtype)
         return value
+
+    def put_back(self) -> None:
+        """Leave the layer that was given as it was."""
+        layer = self.original
+        for array, value in zip((*layer.params.values(), *layer.grads.values()), self._kept, strict=True):
+            array[...] = value
+        if self.counters is not None:
+            layer.load_call_counters(self.counters)
 
     def displaced(self) -> LayerSubject:
         """The layer at an input and a state nearby."""
@@ -226,7 +232,7 @@ class LayerSubject(Subject):
         rounding is no error of the gradient, not even in a chaotic network, where it grows without bound.
         """
         eps = float(np.finfo(self.dtype).eps)
-        model = _convert(self.original, self.dtype, "backward")
+        model = twins(self.original, self.dtype)[1]
         x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
         if self.dtype != "float64":
             for array in (*model.params.values(), *leaves(x), *leaves(state)):
@@ -251,10 +257,13 @@ class LayerSubject(Subject):
         """
         x = self._cast(self.x, self.dtype) if x is None else x
         state = self._cast(self.state, self.dtype) if state is None else state
+        tape = self.forward(model, x, state)[2]
+        # two forwards before a backward are legal: a backward that reads the latest pass, not its tape, shows itself
+        self.forward(model, *self._cast(self._nearby(), self.dtype))
         if not self.can_copy or self.dtype != "float64" or self.backend.kernels.name == "reference":
-            return self.forward(model, x, state)[2]
+            return tape
         plain = self.exact.to(backend=f"{self.backend.name}:reference")
-        return _adopt(self.forward(plain, x, state)[2], model)
+        return adopt(self.forward(plain, x, state)[2], model)
 
     def _claim(self) -> None:
         first = self.pull(self.cotangents())
@@ -293,99 +302,3 @@ class LayerSubject(Subject):
             return host if host.dtype.kind in "iu" else self.backend.asarray(np.array(host, order="C"), dtype=dtype)
 
         return transform(one, value)
-
-
-def gates_of(layer: Any, name: str) -> tuple[str, ...]:
-    """The gate blocks along the first axis of a parameter."""
-    while isinstance(layer, Sequential):
-        position, _, name = name.partition(".")
-        layer = layer.layers[int(position)]
-    if isinstance(layer, Layer):
-        return layer.cell.gates if isinstance(layer, Recurrent) and len(layer.cell.gates) > 1 else ()
-    rows = int(layer.params[name].shape[0]) if layer.params[name].ndim else 0
-    for param in layer.params.values():  # a recurrent weight is (G*H, H)
-        if param.ndim == 2 and param.shape[0] == rows and rows // max(1, param.shape[1]) in GUESSED_GATES:
-            blocks, rest = divmod(rows, param.shape[1])
-            if rest == 0:
-                return GUESSED_GATES[blocks]
-    return ()
-
-
-def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
-    """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
-    if state is None:
-        return []
-    if isinstance(layer, Sequential):
-        pairs = enumerate(zip(layer.layers, state, strict=True))
-        return [name for k, (part, own) in pairs for name in state_names(part, own, f"{prefix}{k}.")]
-    found = leaves(state)
-    if len(found) <= 2:
-        return [prefix + name for name in ("h0", "c0")[: len(found)]]
-    return [f"{prefix}state{k}" for k in range(len(found))]
-
-
-def _spread(nest: Any, like: Any) -> list[Any]:
-    """The arrays of a state's gradient in the order of the state's own; None for what is left out."""
-    if isinstance(like, (tuple, list)):
-        parts = nest if isinstance(nest, (tuple, list)) and len(nest) == len(like) else (None,) * len(like)
-        return [leaf for part, own in zip(parts, like, strict=True) for leaf in _spread(part, own)]
-    return [] if like is None else [nest]
-
-
-def zero_grads(layer: Any) -> None:
-    """Set all gradients to zero, in place."""
-    for grad in layer.grads.values():
-        grad[...] = 0
-
-
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are equal, NaN to NaN."""
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
-
-
-def close(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
-    """Whether two sums of the same terms, perhaps taken in another order, are equal."""
-    size = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
-    return bool(np.allclose(a, b, rtol=0.0, atol=256 * float(np.finfo(dtype).eps) * size, equal_nan=True))
-
-
-def near(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two ways of computing the same outputs agree."""
-    size = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
-    return bool(np.allclose(a, b, rtol=0.0, atol=1e-9 * size, equal_nan=True))
-
-
-def _check_protocol(layer: Any) -> None:
-    missing = [name for name in ("forward", "backward", "params", "grads") if not hasattr(layer, name)]
-    if missing or isinstance(layer, type):
-        raise bad_type(
-            "layer",
-            "a layer of engine, or an object with forward, backward, params and grads",
-            describe(layer),
-            "for functions of your own, use check_gradients",
-        )
-
-
-def _convert(layer: Any, dtype: str, used: str) -> Any:
-    """A copy of a layer; one of the engine's in the dtype asked for, another object as it is.
-
-    A layer on which the method to be `used` was replaced by hand is not copied: the copy would not have it.
-    """
-    if used in vars(layer) and (not isinstance(layer, Layer) or layer.dtype == dtype):
-        return layer
-    if isinstance(layer, Layer):
-        with contextlib.suppress(TypeError, EngineError):  # a class of someone's own may be built in another way
-            moved = layer.to(dtype=dtype)
-            for name in vars(layer).keys() - vars(moved).keys():
-                setattr(moved, name, copy.deepcopy(getattr(layer, name)))
-            return moved
-    return copy.deepcopy(layer)
-
-
-def _adopt(tape: Any, layer: Any) -> Any:
-    """The tape as if this layer had made it."""
-    stamp = layer._stamp()
-    if isinstance(tape, SequentialTape):
-        pairs = zip(tape.tapes, layer.layers, strict=True)
-        return dataclasses.replace(tape, tapes=tuple(_adopt(part, own) for part, own in pairs), stamp=stamp)
-    return dataclasses.replace(tape, stamp=stamp)

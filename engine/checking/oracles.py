@@ -6,6 +6,7 @@ Along random directions, which needs only a few passes at any size:  `difference
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -125,20 +126,22 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
         own = slice(block * rows, (block + 1) * rows)
         values[own] = generator.normal(size=values[own].shape)
         found.append(Direction(values, gate=gate))
-    if part.time_axis is not None and subject.weights.shape[1] <= MANY:
-        steps = part.shape[part.time_axis]
-        edges = sorted(
-            {steps - width for width in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if width < steps}
-        )
-        for start, stop in zip([0, *edges[:-1]], edges, strict=True):
-            if start == stop:
-                continue
+    axes = (part.time_axis,) if part.time_axis is not None else range(len(part.shape)) if part.own_axes else ()
+    if subject.weights.shape[1] > MANY or part.size > LARGE:
+        return found
+    for axis in axes:
+        for span in _spans_from_the_end(part.shape[axis]):
             values = np.zeros(part.shape)
-            own_steps = [slice(None)] * len(part.shape)
-            own_steps[part.time_axis] = slice(start, stop)
-            values[tuple(own_steps)] = generator.normal(size=values[tuple(own_steps)].shape)
-            found.append(Direction(values, steps=(start, stop)))
+            own_steps = (slice(None),) * axis + (slice(*span),)
+            values[own_steps] = generator.normal(size=values[own_steps].shape)
+            found.append(Direction(values, steps=span if axis == part.time_axis else None))
     return found
+
+
+def _spans_from_the_end(steps: int) -> list[tuple[int, int]]:
+    """The last steps one by one, then spans that grow: backward meets them in this order."""
+    edges = {steps - width for width in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if width < steps}
+    return list(itertools.pairwise(sorted({0, *edges})))
 
 
 def claimed_along(subject: Subject, part: Part, looks: list[Direction]) -> tuple[np.ndarray, np.ndarray]:

@@ -120,6 +120,10 @@ class Subject(abc.ABC):
     def displaced(self) -> Subject:
         """The same function at a place nearby, off any kink that this one stands on."""
 
+    def put_back(self) -> None:
+        """Leave what was given as it was; called when the check is over."""
+        return None
+
     def copies(self, name: str, stack: Any) -> list[Any] | None:
         """Outputs (K, ...) for K values (K, ...) of one tensor; None where they have to be run one by one."""
         return None

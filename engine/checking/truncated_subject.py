@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from engine.checking import copies, differences
+from engine.checking.agreement import near
 from engine.checking.diagnosis import FIT, TRUNCATION
-from engine.checking.layer_subject import LayerSubject, near, zero_grads
+from engine.checking.layer_subject import LayerSubject
 from engine.checking.nests import transform
+from engine.checking.twins import zero_grads
 from engine.truncation import truncated_bptt
 
 

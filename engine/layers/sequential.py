@@ -184,7 +184,8 @@ class Sequential(Layer):
 
     def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Sequential:
         """A copy on another backend or in another dtype."""
-        copy = Sequential(*(layer.to(backend=backend, dtype=dtype) for layer in self.layers), seed=self._seed_argument)
+        moved = (layer.to(backend=backend, dtype=dtype) for layer in self.layers)
+        copy = type(self)(*moved, seed=self._seed_argument)
         copy.load_state_dict({name: self.backend.to_host(param) for name, param in self.params.items()})
         copy.row_offset = self.row_offset
         return copy

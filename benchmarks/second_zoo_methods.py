@@ -1,0 +1,270 @@
+"""Bugs in layers of the engine, from outside: a subclass or a replaced method spoils what backward gives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import engine
+from benchmarks.second_zoo_bug import LAST, H, blocks, only, parameters
+from benchmarks.second_zoo_planting import (
+    Overlapping,
+    Remembering,
+    RowForgotten,
+    both_ways,
+    chain_of_three,
+    clipped,
+    decay,
+    deep_lstm,
+    deep_rnn,
+    exchange,
+    gru,
+    in_dstate,
+    in_dx,
+    in_gradients,
+    linear,
+    lstm,
+    method_bug,
+    part_of,
+    replaced,
+    rnn,
+    rows_first,
+    scaled,
+    small_decay,
+    subclass,
+    to_the_end,
+    told_to_decay,
+    walk_replaced,
+)
+
+CELL = parameters()
+
+_PARAMETERS = (
+    method_bug(
+        "method-lstm-candidate-scaled",
+        "The candidate's input weights get half as much again.",
+        lstm,
+        subclass(
+            engine.LSTM,
+            in_gradients(lambda new: part_of(new, "weight_ih_l0", np.s_[2 * H : 3 * H], 1.5)),
+        ),
+        only("weight_ih_l0"),
+        blocks("g"),
+    ),
+    method_bug(
+        "method-gru-one-unit-of-a-bias",
+        "The candidate's second bias forgets one hidden unit.",
+        gru,
+        replaced(engine.GRU, in_gradients(lambda new: part_of(new, "bias_hh_l0", 2 * H + 1, 0.0))),
+        only("bias_hh_l0"),
+        blocks("n"),
+    ),
+    method_bug(
+        "method-lstm-one-column-of-the-recurrent-weights",
+        "The recurrent weights that lead out of one hidden unit get the wrong sign.",
+        lstm,
+        replaced(engine.LSTM, in_gradients(lambda new: part_of(new, "weight_hh_l0", np.s_[:, 3], -1.0))),
+        only("weight_hh_l0"),
+        cause="sign",
+    ),
+    method_bug(
+        "method-lstm-row-of-the-batch-missing-above",
+        "The upper layer's input weights hear nothing of one row of the batch.",
+        deep_lstm,
+        RowForgotten,
+        only("weight_ih_l1"),
+    ),
+    method_bug(
+        "method-rnn-layers-exchanged",
+        "The recurrent weights of the two upper layers get each other's gradient.",
+        deep_rnn,
+        subclass(engine.RNN, in_gradients(lambda new: exchange(new, "weight_hh_l1", "weight_hh_l2"))),
+        only("weight_hh_l1", "weight_hh_l2"),
+    ),
+    method_bug(
+        "method-gru-biases-of-n-exchanged",
+        "The candidate's two biases get each other's gradient.",
+        gru,
+        subclass(engine.GRU, in_gradients(lambda new: exchange(new, "bias_ih_l0", "bias_hh_l0", slice(2 * H, None)))),
+        only("bias_ih_l0", "bias_hh_l0"),
+        blocks("n"),
+        cause="bias merged inside r",
+    ),
+    method_bug(
+        "method-lstm-biases-share",
+        "The two biases share one gradient, a half for each.",
+        lstm,
+        replaced(engine.LSTM, in_gradients(lambda new: {name: new[name] / 2 for name in ("bias_ih_l0", "bias_hh_l0")})),
+        only("bias_ih_l0", "bias_hh_l0"),
+    ),
+    method_bug(
+        "method-gru-weight-decay-left-in",
+        "A weight decay of the recurrent weights is left in their gradient.",
+        gru,
+        subclass(engine.GRU, decay),
+        only("weight_hh_l0"),
+    ),
+    method_bug(
+        "method-lstm-small-weight-decay-left-in",
+        "A small weight decay of the input weights is left in their gradient.",
+        lstm,
+        replaced(engine.LSTM, small_decay),
+        only("weight_ih_l0"),
+    ),
+    method_bug(
+        "method-lstm-told-to-decay",
+        "A weight decay, set on the layer after it was made, is left in every gradient.",
+        lstm,
+        told_to_decay,
+        CELL,
+    ),
+    method_bug(
+        "method-gru-clipping-left-in",
+        "Backward clips its gradients to norm 1.",
+        gru,
+        subclass(engine.GRU, in_gradients(clipped)),
+        CELL,
+    ),
+    method_bug(
+        "method-gru-directions-share-a-bias",
+        "The forward direction's first bias gets the sum of both directions' gradients.",
+        both_ways,
+        replaced(engine.GRU, in_gradients(lambda new: {"bias_ih_l0": new["bias_ih_l0"] + new["bias_ih_l0_reverse"]})),
+        only("bias_ih_l0"),
+    ),
+)
+
+_INPUTS_AND_STATES = (
+    method_bug(
+        "method-rnn-dx-of-one-step-missing",
+        "dx of one time step is zero.",
+        rnn,
+        replaced(engine.RNN, in_dx(lambda dx: scaled(dx, 2, 0.0))),
+        only("x"),
+        time_step=2,
+    ),
+    method_bug(
+        "method-lstm-dx-of-one-step-with-the-wrong-sign",
+        "dx of one time step has the wrong sign.",
+        lstm,
+        subclass(engine.LSTM, in_dx(lambda dx: scaled(dx, 3, -1.0))),
+        only("x"),
+        time_step=3,
+        cause="sign",
+    ),
+    method_bug(
+        "method-gru-dx-of-two-steps-exchanged",
+        "dx of the second and the third step change places.",
+        gru,
+        replaced(engine.GRU, in_dx(lambda dx: dx[[0, 2, 1, 3, 4]])),
+        only("x"),
+        time_step=2,
+    ),
+    method_bug(
+        "method-gru-directions-averaged",
+        "dx is the mean of both directions' shares, where it is their sum.",
+        both_ways,
+        replaced(engine.GRU, in_dx(lambda dx: dx / 2)),
+        only("x"),
+        time_step=LAST,
+    ),
+    method_bug(
+        "method-gru-dx-at-the-end-of-the-padding",
+        "dx of short rows is moved to the end of the row, behind the padding.",
+        rows_first,
+        replaced(
+            engine.GRU,
+            in_dx(to_the_end),
+        ),
+        only("x"),
+        time_step=LAST,
+        time_axis=1,
+    ),
+    method_bug(
+        "method-lstm-first-state-of-one-layer",
+        "The upper layer's first h gets nothing.",
+        deep_lstm,
+        replaced(engine.LSTM, in_dstate(lambda d: (scaled(d[0], 1, 0.0), d[1]))),
+        only("h0"),
+    ),
+    method_bug(
+        "method-gru-first-states-of-the-directions-exchanged",
+        "The first states of the two directions get each other's gradient.",
+        both_ways,
+        subclass(engine.GRU, in_dstate(lambda d: d[::-1].copy())),
+        only("h0"),
+    ),
+    method_bug(
+        "method-rnn-rows-of-the-first-state-reversed",
+        "The rows of the first state get their gradients in reverse order.",
+        rnn,
+        replaced(engine.RNN, in_dstate(lambda d: d[:, ::-1].copy())),
+        only("h0"),
+    ),
+    method_bug(
+        "method-lstm-first-c-gets-both",
+        "The first c gets the gradient of the first h as well.",
+        lstm,
+        subclass(engine.LSTM, in_dstate(lambda d: (d[0], d[0] + d[1]))),
+        only("c0"),
+    ),
+    method_bug(
+        "method-linear-dx-with-the-first-weights",
+        "The dense layer works out dx with the weights that it was made with.",
+        linear,
+        Remembering,
+        only("x"),
+        time_step=LAST,
+    ),
+    method_bug(
+        "method-rnn-windows-overlap",
+        "Backward walks the tape in two windows that have one step in common.",
+        rnn,
+        Overlapping,
+        CELL | {"h0"},
+        time_step=2,
+    ),
+)
+
+_REPLACED_INSIDE = (
+    method_bug(
+        "method-gru-walk-replaced",
+        "The layer's own walk through time was replaced by one that scales dy.",
+        gru,
+        walk_replaced,
+        CELL,
+        time_step=LAST,
+    ),
+    method_bug(
+        "method-chain-lower-layer-is-a-subclass",
+        "The lower layer of a chain is a subclass that forgets the update gate's second bias.",
+        chain_of_three,
+        {"lower": subclass(engine.GRU, in_gradients(lambda new: part_of(new, "bias_hh_l0", np.s_[H : 2 * H], 0.0)))},
+        only("0.bias_hh_l0"),
+        blocks("z"),
+    ),
+    method_bug(
+        "method-chain-upper-layer-replaced",
+        "The upper layer of a chain had its backward replaced by one that hands a tenth too much down.",
+        chain_of_three,
+        {"upper": replaced(engine.GRU, in_dx(lambda dx: 1.1 * dx))},
+        parameters(prefix="0."),
+        time_step=LAST,
+    ),
+    method_bug(
+        "method-chain-states-exchanged",
+        "A chain of its own make hands the first states' gradients back in the wrong order.",
+        chain_of_three,
+        {"chain": subclass(engine.Sequential, in_dstate(lambda d: (d[1], d[0], *d[2:])))},
+        only("0.h0", "1.h0"),
+    ),
+    method_bug(
+        "method-chain-replaced",
+        "The backward of a whole chain was replaced by one that halves dx.",
+        chain_of_three,
+        {"chain": replaced(engine.Sequential, in_dx(lambda dx: dx / 2))},
+        only("x"),
+        time_step=LAST,
+    ),
+)
+
+BUGS = _PARAMETERS + _INPUTS_AND_STATES + _REPLACED_INSIDE
