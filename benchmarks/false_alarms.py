@@ -3,8 +3,9 @@
     python benchmarks/false_alarms.py --seeds 1000
     python benchmarks/false_alarms.py --seeds 1000 --dtype float32
 
-A false alarm is any verdict that accuses ("wrong", "kink", "non-finite", "non-deterministic", "input mutated").
-"cannot tell" is none, but it is counted: a checker that never can tell is of no use either.
+A false alarm is a verdict that accuses ("wrong", "non-finite", "non-deterministic", "input mutated"; and "kink" where
+the cell has none).  "cannot tell" is none, nor is "kink" for a relu, which may stand on one by chance, in float32 within
+its rounding; both are counted: a checker that never can tell is of no use either.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np  # noqa: E402
 import engine  # noqa: E402
 from engine.checking.zoo import Case  # noqa: E402
 
+RELU = 1
 KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before")
 METHODS = ("central", "complex", "adjoint", "directional", "taylor")
 #: Standard deviations of the recurrent weights, from contracting to saturated.
@@ -94,7 +96,7 @@ def main() -> int:
             report = engine.gradcheck(case.layer, case.x, case.state, case.lengths, method, seed, dtype=arguments.dtype)
             seconds[method] += time.perf_counter() - start
             counts[method][report.verdict] += 1
-            if report.verdict not in ("ok", "cannot tell"):
+            if report.verdict not in ("ok", "cannot tell") and (report.verdict, seed % 5) != ("kink", RELU):
                 alarms.append((seed, method, report.verdict))
                 if not arguments.json:
                     print(f"seed {seed}, {method}: {report}\n", file=sys.stderr)
@@ -102,12 +104,14 @@ def main() -> int:
         print(json.dumps({"counts": counts, "seconds": seconds, "alarms": alarms}))
     else:
         print(f"{arguments.seeds} cases of right code, {arguments.dtype}, up to {arguments.longest} time steps")
-        print(f"{'method':<12} {'ok':>6} {'cannot tell':>12} {'false alarms':>13} {'seconds each':>13}")
+        print(f"{'method':<12} {'ok':>6} {'cannot tell':>12} {'kink':>5} {'false alarms':>13} {'seconds each':>13}")
         for method in methods:
             count = counts[method]
-            false = sum(count.values()) - count["ok"] - count["cannot tell"]
+            false = sum(alarm[1] == method for alarm in alarms)
             each = seconds[method] / max(1, arguments.seeds)
-            print(f"{method:<12} {count['ok']:>6} {count['cannot tell']:>12} {false:>13} {each:>13.3f}")
+            print(
+                f"{method:<12} {count['ok']:>6} {count['cannot tell']:>12} {count['kink']:>5} {false:>13} {each:>13.3f}"
+            )
     return 1 if alarms else 0
 
 

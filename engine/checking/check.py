@@ -11,7 +11,9 @@ from engine.backend import check_dtype
 from engine.checking import judging, oracles, reading
 from engine.checking.agreement import same
 from engine.checking.diagnosis import diagnose
+from engine.checking.finding import Finding
 from engine.checking.function_subject import FunctionSubject
+from engine.checking.judging_along import along
 from engine.checking.layer_subject import LayerSubject
 from engine.checking.report import Report
 from engine.checking.sampling import choose
@@ -165,10 +167,10 @@ def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | N
 
 def _look(
     subject: Subject, part: Part, method: str, seed: int, tol: float, noise: np.ndarray, entries: int | None
-) -> judging.Finding:
+) -> Finding:
     if method in ENTRYWISE:
         return judging.entrywise(subject, part, method, tol, noise, choose(part, entries, seed))
-    return judging.along(subject, part, method, tol, noise, seed)
+    return along(subject, part, method, tol, noise, seed)
 
 
 def _evaluate_twice(subject: Subject) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.checking.judging import Finding
+from engine.checking.finding import Finding
 from engine.checking.report import Diagnosis
 from engine.checking.subject import Subject
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.checking.judging import Finding
+from engine.checking.finding import Finding
 from engine.checking.report import Departure, Row
 from engine.checking.subject import Part, Subject
 

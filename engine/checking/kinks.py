@@ -1,0 +1,80 @@
+"""Telling kinks from errors.
+
+At a kink the slopes to the left and to the right differ, and a difference across it gives neither; code that returns
+one of them is right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.checking import differences
+from engine.checking.finding import Finding
+from engine.checking.subject import Part, Subject
+
+#: More departing entries than this are no kinks, and are not looked at one by one.
+KINKS = 400
+
+
+def look_for_kinks(subject: Subject, finding: Finding) -> None:
+    """Tell a kink from an error, by the slopes to the left and to the right of the entries that depart.
+
+    Where the two differ and the claimed slope lies between them, the entry stands at a kink.  Where they agree with
+    each other and with the claim, a kink lies close by, and all steps of the sweep but the shortest have crossed it.
+    """
+    part = finding.part
+    lead = len(finding.claimed)
+    places = np.flatnonzero(finding.departs.reshape(lead, -1).any(axis=0))
+    if places.size > KINKS or part.array.dtype != np.float64:
+        return
+    departs, claimed, numeric, allowed = (
+        values.reshape(lead, -1)[:, places].T
+        for values in (finding.departs, finding.claimed, finding.numeric, finding.allowed)
+    )
+    near = reach(subject)
+    left, right = differences.one_sided(subject, part, places, near)
+    left_far, right_far = differences.one_sided(subject, part, places, 128.0 * near)
+    rounding = 4.0 * differences.output_rounding(subject) / near
+    slack = allowed + rounding
+    # where a function is smooth the two slopes differ by the step times its bend
+    jump = np.abs(left - right) > np.maximum(rounding, 0.25 * np.abs(left_far - right_far))
+    between = (np.minimum(left, right) - slack <= claimed) & (claimed <= np.maximum(left, right) + slack)
+    middle = 0.5 * (left + right)
+    close_by = ~jump & (np.abs(claimed - middle) <= slack) & (np.abs(numeric - middle) > 4.0 * slack)
+    finding.numeric.reshape(lead, -1)[:, places] = np.where(close_by, middle, numeric).T
+    finding.departs.reshape(lead, -1)[:, places] = (departs & ~close_by).T
+    if not finding.departs.any():
+        finding.verdict = "cannot tell" if finding.hidden.any() else "ok"
+    elif (jump & between)[departs & ~close_by].all():
+        finding.verdict = "kink"
+    elif jump[departs & ~close_by].all() and _right_beside(subject, part):
+        finding.verdict = "kink"  # of several at once, whose slopes need not lie between those of all together
+
+
+def _right_beside(subject: Subject, part: Part) -> bool:
+    """Whether the same gradient is right a little way off, where there is no kink."""
+    beside = subject.displaced()
+    there = next(one for one in beside.parts if one.name == part.name)
+    entries = np.arange(there.size)
+    numeric, error = differences.thorough(beside, there, entries)
+    claimed = beside.claimed[part.name].reshape(len(beside.groups), -1).T
+    size = np.max(np.abs(numeric), axis=0, initial=0.0)
+    precision = 1e-2 if subject.narrow else 1e-6
+    return bool((np.abs(claimed - numeric) <= error + precision * size).all())
+
+
+def all_cross_one(subject: Subject, finding: Finding) -> bool:
+    """Whether every direction that departs crosses a kink right here."""
+    places: np.ndarray = np.asarray(finding.departs.any(axis=0))
+    looks = np.stack([look.values for look, departs in zip(finding.looks, places, strict=True) if departs])
+    near = reach(subject)
+    left, right = differences.one_sided_along(subject, finding.part, looks, near)
+    left_far, right_far = differences.one_sided_along(subject, finding.part, looks, 128.0 * near)
+    rounding = 4.0 * differences.output_rounding(subject) / near
+    jump = np.abs(left - right) > np.maximum(4.0 * rounding, 0.25 * np.abs(left_far - right_far))
+    return bool(jump[finding.departs[:, places].T].all())
+
+
+def reach(subject: Subject) -> float:
+    """The step to look to both sides with; in float32 a kink is met from as far away as its rounding reaches."""
+    return differences.SHORTEST * (256.0 if subject.narrow else 1.0)
