@@ -4,8 +4,8 @@
     python benchmarks/false_alarms.py --seeds 1000 --dtype float32
 
 A false alarm is a verdict that accuses ("wrong", "non-finite", "non-deterministic", "input mutated"; and "kink" where
-the cell has none).  "cannot tell" is none, nor is "kink" for a relu, which may stand on one by chance, in float32 within
-its rounding; both are counted: a checker that never can tell is of no use either.
+the cell has none).  "cannot tell" is none, nor is "kink" for a relu, which may stand on one by chance, in float32
+within its rounding; both are counted: a checker that never can tell is of no use either.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ def main() -> int:
         print(json.dumps({"counts": counts, "seconds": seconds, "alarms": alarms}))
     else:
         print(f"{arguments.seeds} cases of right code, {arguments.dtype}, up to {arguments.longest} time steps")
-        print(f"{'method':<12} {'ok':>6} {'cannot tell':>12} {'kink':>5} {'false alarms':>13} {'seconds each':>13}")
+        heads = ("ok", "cannot tell", "kink", "false alarms", "seconds each")
+        print(f"{'method':<12}" + "".join(f"{head:>14}" for head in heads))
         for method in methods:
             count = counts[method]
             false = sum(alarm[1] == method for alarm in alarms)
             each = seconds[method] / max(1, arguments.seeds)
-            print(
-                f"{method:<12} {count['ok']:>6} {count['cannot tell']:>12} {count['kink']:>5} {false:>13} {each:>13.3f}"
-            )
+            numbers = (count["ok"], count["cannot tell"], count["kink"], false)
+            print(f"{method:<12}" + "".join(f"{number:>14}" for number in numbers) + f"{each:>14.3f}")
     return 1 if alarms else 0
 
 

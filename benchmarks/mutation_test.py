@@ -109,6 +109,11 @@ def _case(cell: str, rng: np.random.Generator, layers: int, **options: Any) -> t
     return layer, rng.normal(size=(T, B, D)), (h, c) if layer.cell.has_c else h
 
 
+def case_of(cell: str) -> tuple[Any, Any, Any]:
+    """A small layer of that cell with its input and state, to plant mutants under."""
+    return _case(cell, np.random.default_rng(0), 1)
+
+
 def _check_trace(name: str, read: str) -> Any:
     """Check the gradients of every h and c that a trace keeps: what a small push on each of them does to the loss.
 

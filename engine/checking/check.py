@@ -19,8 +19,8 @@ from engine.checking.report import Report
 from engine.checking.sampling import choose
 from engine.checking.subject import Part, Subject
 from engine.checking.truncated_subject import TruncatedSubject
-from engine.checks import describe, number
-from engine.errors import bad_input
+from engine.checks import describe, integer, number
+from engine.errors import bad_input, bad_type
 
 #: The largest error that passes, by method: what is exact to round-off is held to more than what is not.
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
@@ -77,13 +77,13 @@ def gradcheck(
     InputError, InputTypeError
         for arguments that are not as described.
     """
-    dtype = check_dtype(dtype).name
+    dtype, seed = check_dtype(dtype).name, integer("seed", seed, 0)
     _check_method(method, tuple(TOLERANCE))
     subject: Subject
     if truncation is not None:
         if lengths is not None:
             raise bad_input("lengths", "None with truncation", describe(lengths), "truncated BPTT takes full rows")
-        subject = TruncatedSubject(layer, x, state, seed, dtype, *truncation)
+        subject = TruncatedSubject(layer, x, state, seed, dtype, *_windows(truncation))
     else:
         subject = LayerSubject(layer, x, state, lengths, seed, dtype)
     if method in FORWARD_MODE and not subject.has_tangent:
@@ -130,10 +130,17 @@ def check_gradients(
         for arguments, or results of the functions, that are not as described.
     """
     _check_method(method, tuple(name for name in TOLERANCE if name not in FORWARD_MODE))
+    seed = integer("seed", seed, 0)
+    for name, function in (("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise bad_type(name, "a function", describe(function))
+    if not isinstance(inputs, (tuple, list)):
+        raise bad_type("inputs", "a list of the arguments of forward", describe(inputs), "write [x] for a single one")
     subject = FunctionSubject(forward, backward, inputs, seed, time_axis)
     return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
 
 
+@np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # probes may leave a function's domain
 def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | None = None) -> Report:
     """Compare a subject's claims with a second opinion."""
     _evaluate_twice(subject)
@@ -187,6 +194,15 @@ def _tolerance(method: str, tol: float | None, narrow: bool) -> float:
     if tol is not None:
         return number("tol", tol)
     return max(TOLERANCE[method], judging.FLOAT32_TOLERANCE) if narrow else TOLERANCE[method]
+
+
+def _windows(truncation: Any) -> tuple[int, int]:
+    if not isinstance(truncation, (tuple, list)) or len(truncation) != 2:
+        raise bad_type("truncation", "a pair (k1, k2)", describe(truncation))
+    k1, k2 = integer("k1", truncation[0], 1), integer("k2", truncation[1], 1)
+    if k2 < k1:
+        raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")
+    return k1, k2
 
 
 def _check_method(method: str, known: tuple[str, ...]) -> None:

@@ -17,11 +17,12 @@ FIRST_STEPS = (2.0**-9, 2.0**-11, 2.0**-13)
 #: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
 ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
 SHORTEST = 2.0**-27
+EPS = float(np.finfo(np.float64).eps)
 #: How far the neighbours' disagreement may underestimate the error.
 SAFETY = 4.0
-#: By how many last digits an output may be off: it is a sum of many rounded products, through many steps, and of the
-#: thousands of differences that a check takes not one may stray farther.
-ROUNDINGS = 16.0
+#: How many times their measured noise outputs may be off: of the thousands of differences that a check takes not one
+#: may stray farther.
+ROUNDINGS = 12.0
 #: Along directions: bounds larger than this part of the slope call for all steps.
 ROUGH = 1e-7
 #: Memory for output values that are held at a time, in numbers.
@@ -45,7 +46,8 @@ def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndar
     """
     slopes, floors = _sweep(subject, part, entries, ALL_STEPS)
     best, bound = _settle(subject, slopes, floors, ALL_STEPS[0])
-    bound = unsettled(slopes, floors, best, bound)
+    # an output near 0 may be the difference of numbers that are not, and carries their rounding
+    bound = unsettled(slopes, floors, best, bound) + 64.0 * EPS * np.abs(slopes[0])
     if not _within_reach(part, (SHORTEST,)):
         return best, bound
     left, right = one_sided(subject, part, entries, SHORTEST)
@@ -71,6 +73,7 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
     for k in range(1, len(floors)):  # what moved at a longer step is only hidden by rounding at a shorter one
         floors[k] = np.maximum(floors[k], 4.0 * floors[k - 1])
     best, bound = slopes[-1], np.full(slopes.shape[1:], np.inf)
+    finest = np.zeros(slopes.shape[1:], dtype=np.int64)
     column, power = slopes, 16.0
     for level in range(len(slopes)):
         if level == 0:
@@ -85,9 +88,15 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
         else:
             break
         errors = SAFETY * errors + floors[len(floors) - len(candidates) :]
-        for candidate, error in zip(candidates, errors, strict=True):
+        for k, (candidate, error) in enumerate(zip(candidates, errors, strict=True), len(slopes) - len(candidates)):
             better = error < bound
             best, bound = np.where(better, candidate, best), np.where(better, error, bound)
+            finest = np.where(better, k, finest)
+    # on both sides of a kink far steps may agree as well, and only shorter ones, though noisy, contradict
+    for further in (1, 2):
+        shorter = np.minimum(finest + further, len(slopes) - 1)
+        gap = np.abs(np.take_along_axis(slopes, shorter[None], axis=0)[0] - best)
+        bound = np.where(finest + further < len(slopes), np.maximum(bound, 2.0 * gap), bound)
     return best, bound
 
 
@@ -123,8 +132,7 @@ def one_sided_along(subject: Subject, part: Part, directions: np.ndarray, step: 
 
 def output_rounding(subject: Subject) -> np.ndarray:
     """(G,) what rounding of all outputs may do to their weighted sum."""
-    here = subject.here()
-    return ROUNDINGS * _eps(subject) * np.sqrt((subject.weights**2) @ here**2)
+    return ROUNDINGS * np.sqrt((subject.weights**2) @ subject.output_noise() ** 2)
 
 
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
@@ -234,18 +242,6 @@ def block_size(subject: Subject) -> int:
 
 
 def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray | float) -> np.ndarray:
-    """What rounding of the outputs alone may do to a difference: those that moved, each by a few last digits."""
-    eps = _eps(subject)
-    size = np.where(high != low, np.maximum(np.abs(high), np.abs(low)), 0.0)
-    return ROUNDINGS * eps * np.sqrt((size**2) @ (subject.weights.T**2)) / width
-
-
-def _eps(subject: Subject) -> float:
-    """The last digit of the outputs; that of float32 also where float32 numbers are dressed up as float64."""
-    found = []
-    for out in subject.outputs:
-        host = np.asarray(subject.backend.to_host(out))
-        with np.errstate(over="ignore"):
-            narrow = host.dtype == np.float32 or np.array_equal(host, host.astype(np.float32))
-        found.append(float(np.finfo(np.float32 if narrow and host.any() else host.dtype).eps))
-    return max(found)
+    """What rounding of the outputs alone may do to a difference, counting those that moved."""
+    noise = np.where(high != low, subject.output_noise(), 0.0)
+    return ROUNDINGS * np.sqrt((noise**2) @ (subject.weights.T**2)) / width

@@ -33,6 +33,9 @@ class FunctionSubject(Subject):
         if not floats:
             raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
         super().__init__(backend_of(floats[0], "inputs"))
+        for array in floats:
+            if array.dtype not in (np.float32, np.float64):
+                raise bad_type("inputs", "arrays of float32 or float64", str(array.dtype))
         self.inputs = self._private(tuple(inputs))
         for position, given in enumerate(self.inputs):
             for name, array in named_leaves(given, f"input {position}"):
@@ -45,6 +48,9 @@ class FunctionSubject(Subject):
         self.outputs = leaves(self.out)
         if not self.outputs:
             raise bad_type("forward", "(out, cache) with an array or a nest of arrays as out", describe(out))
+        for array in self.outputs:
+            if kind(array) != "f":
+                raise bad_type("forward", "float arrays as out", describe(array))
         axes = [_time_axis(array, time_axis) for array in self.outputs]
         names = [name for name, _ in named_leaves(self.out, "out")]
         self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
@@ -149,4 +155,6 @@ class FunctionSubject(Subject):
 
 
 def _time_axis(array: Any, time_axis: int | None) -> int | None:
+    if time_axis is not None and time_axis not in (0, 1, 2):
+        raise bad_input("time_axis", "0, 1 or 2", describe(time_axis))
     return time_axis if time_axis is not None and getattr(array, "ndim", 0) >= 3 else None

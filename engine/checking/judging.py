@@ -36,7 +36,7 @@ def noise_of(subject: Subject, seed: int) -> dict[str, np.ndarray]:
             with np.errstate(invalid="ignore"):
                 gap = np.abs(moved - subject.claimed[part.name][0])
             found[part.name] = np.fmax(found[part.name], np.where(np.isfinite(gap), gap, 0.0))
-    safety = NOISE_SAFETY * (4.0 if subject.narrow else 1.0)  # float32 forward strays as well
+    safety = NOISE_SAFETY * (16.0 if subject.narrow else 1.0)  # float32 forward strays as well
     return {name: safety * noise for name, noise in found.items()}
 
 
@@ -86,7 +86,7 @@ def entrywise(
         if doubtful.size:
             numeric[doubtful], error[doubtful] = differences.thorough(subject, part, chosen[doubtful])
             finding = _compare(subject, part, chosen, numeric, error, tol, noise)
-    judge_finding(finding)
+    judge_finding(subject, finding)
     if method == "complex" and np.isnan(numeric).any() and np.isfinite(finding.claimed).all():
         finding.verdict = "cannot tell"
     if (method == "central" or subject.narrow) and finding.verdict == "wrong":
@@ -136,11 +136,16 @@ def underflow(subject: Subject) -> float:
     return 1e3 * float(np.finfo(np.float32 if subject.narrow else np.float64).tiny)
 
 
-def judge_finding(finding: Finding) -> None:
+def judge_finding(subject: Subject, finding: Finding) -> None:
     """Set the verdict that the numbers call for."""
-    if not (np.isfinite(finding.claimed).all() and np.isfinite(finding.numeric).all()):
+    lost = ~np.isfinite(finding.numeric)
+    if not np.isfinite(finding.claimed).all() or (lost.any() and not np.isfinite(subject.here()).all()):
         finding.verdict = "non-finite"
-    elif finding.departs.any():
+        return
+    if lost.any():  # finite here, but every probe has left the domain of the function
+        finding.departs &= ~lost
+        finding.hidden |= lost.any(axis=0)
+    if finding.departs.any():
         finding.verdict = "wrong"
     elif finding.hidden.any():
         finding.verdict = "cannot tell"

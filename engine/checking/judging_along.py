@@ -59,7 +59,7 @@ def _derivatives(
     if not departs.any() and nothing.any():
         zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
         finding.hidden |= nothing & drowned(subject, part, zero)
-    judge_finding(finding)
+    judge_finding(subject, finding)
     return finding
 
 

@@ -47,8 +47,13 @@ def look_for_kinks(subject: Subject, finding: Finding) -> None:
         finding.verdict = "cannot tell" if finding.hidden.any() else "ok"
     elif (jump & between)[departs & ~close_by].all():
         finding.verdict = "kink"
-    elif jump[departs & ~close_by].all() and _right_beside(subject, part):
+    elif (jump & _within(claimed, left, right, slack))[departs & ~close_by].all() and _right_beside(subject, part):
         finding.verdict = "kink"  # of several at once, whose slopes need not lie between those of all together
+
+
+def _within(claimed: np.ndarray, left: np.ndarray, right: np.ndarray, slack: np.ndarray | float) -> np.ndarray:
+    """Whether a claim is no larger than what the slopes of several kinks at once could add up to."""
+    return np.asarray(np.abs(claimed) <= np.abs(left) + np.abs(right) + slack)
 
 
 def _right_beside(subject: Subject, part: Part) -> bool:
@@ -72,7 +77,8 @@ def all_cross_one(subject: Subject, finding: Finding) -> bool:
     left_far, right_far = differences.one_sided_along(subject, finding.part, looks, 128.0 * near)
     rounding = 4.0 * differences.output_rounding(subject) / near
     jump = np.abs(left - right) > np.maximum(4.0 * rounding, 0.25 * np.abs(left_far - right_far))
-    return bool(jump[finding.departs[:, places].T].all())
+    claimed = finding.claimed[:, places].T if not finding.slope else np.zeros_like(left)
+    return bool((jump & _within(claimed, left, right, rounding))[finding.departs[:, places].T].all())
 
 
 def reach(subject: Subject) -> float:

@@ -18,7 +18,7 @@ from engine.checking.forward_mode import jvp
 from engine.checking.naming import gates_of, spread, state_names
 from engine.checking.nests import float_arrays, kind, leaves, refill, transform
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
-from engine.checking.twins import adopt, check_protocol, twins, zero_grads
+from engine.checking.twins import adopt, check_protocol, replaced_methods, twins, zero_grads
 from engine.checks import describe
 from engine.errors import bad_type
 from engine.layers.base import Layer
@@ -35,7 +35,13 @@ class LayerSubject(Subject):
         super().__init__(getattr(layer, "backend", None) or get_backend("numpy:reference"))
         self.dtype, self.lengths, self.seed = dtype, lengths, seed
         self._kept = [array.copy() for array in (*layer.params.values(), *layer.grads.values())]
-        self.original, self.narrow = layer, dtype == "float32"
+        self.original = layer
+        if isinstance(layer, Layer):
+            if replaced_methods(layer):
+                dtype = self.dtype = layer.dtype.name  # the object itself is used, as it is
+            self.narrow = dtype == "float32"
+        else:
+            self.narrow = any(getattr(param, "dtype", None) == np.float32 for param in layer.params.values())
         self.exact, self.checked = twins(layer, dtype)
         self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
         self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
@@ -70,7 +76,11 @@ class LayerSubject(Subject):
         names = ["y", *(f"final {name[:-1]}" for name in self.state_names)]
         timed = self.outputs[0].ndim > 2 or (kind(self.x) in "iu" and self.x.ndim == 2)
         axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]
-        self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
+        everything = draw_weights(seed, self.outputs)
+        if self.narrow:  # rounding is measured for all outputs together, and in float32 that is no small matter
+            self.weights = everything
+        else:
+            self.groups, self.weights = split_weights(everything, self.outputs, axes, names)
 
     # -- forward -----------------------------------------------------------------------------------------------------
 
@@ -79,7 +89,11 @@ class LayerSubject(Subject):
         if self.counters is not None:
             model.load_call_counters(self.counters)
         given = (x, state) if self.lengths is None else (x, state, self.lengths)
-        found = model.forward(*(given if state is not None or self.lengths is not None else (x,)))
+        given = tuple(transform(lambda array: array.copy(), one) for one in given[:2]) + given[2:]
+        before = [self.backend.to_host(array).copy() for array in leaves(given[:2])]
+        found = model.forward(*(given if state is not None or self.lengths is not None else given[:1]))
+        if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, leaves(given[:2]), strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "forward writes into its arguments"
         if not isinstance(found, tuple) or len(found) != 3:
             raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found))
         return found
@@ -158,8 +172,10 @@ class LayerSubject(Subject):
 
     def backward(self, model: Any, tape: Any, cotangents: list[Any]) -> dict[str, Any]:
         """Backward on top of the gradients that are there."""
-        dx, dfirst = model.backward(tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
-        return self.named(model, dx, dfirst)
+        found = model.backward(tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise bad_type("layer.backward", "two things, (dx, dstate)", describe(found))
+        return self.named(model, *found)
 
     def named(self, model: Any, dx: Any, dfirst: Any) -> dict[str, Any]:
         """All gradients by the names of the parts."""
@@ -276,12 +292,15 @@ class LayerSubject(Subject):
         cotangents = self._cast(self.cotangents(), self.dtype)
         frozen = [host(array).copy() for array in cotangents]
         before = [host(array).copy() for array in float_arrays(self.tape)]
+        params = [host(param).copy() for param in self.checked.params.values()]
         zero_grads(self.checked)
         again = self.backward(self.checked, self.tape, cotangents)
         if not all(same(old, host(new)) for old, new in zip(frozen, cotangents, strict=True)):
             self.trouble, self.causes[""] = "input mutated", "backward writes into the gradients it is given"
         elif not all(same(old, host(new)) for old, new in zip(before, float_arrays(self.tape), strict=True)):
             self.trouble, self.causes[""] = "input mutated", "backward writes into its tape"
+        elif not all(same(old, host(new)) for old, new in zip(params, self.checked.params.values(), strict=True)):
+            self.trouble, self.causes[""] = "input mutated", "backward writes into the parameters"
         elif not all(close(host(again[name]), host(first[name]), self.dtype) for name in first):
             self.trouble = "non-deterministic"
             self.causes[""] = "a second backward on the same tape gives something else"

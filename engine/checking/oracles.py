@@ -18,8 +18,8 @@ from engine.checking.subject import MANY, Part, Subject
 EPS = float(np.finfo(np.float64).eps)
 #: The complex step has no cancellation, so the step can be so small that nothing of second order is left.
 COMPLEX_STEP = 1e-30
-#: Derivatives smaller than this sink below the smallest number on the way.
-COMPLEX_UNDERFLOW = 1e3 * float(np.finfo(np.float64).tiny) / COMPLEX_STEP
+#: Derivatives smaller than this are hidden by the square of the step, which is all that is left of higher orders.
+COMPLEX_UNDERFLOW = 1e-57
 #: Random directions through a whole tensor; every gate block and span of time steps gets one of its own beside them.
 DIRECTIONS = 3
 #: Tensors with more entries are looked at along fewer directions and with fewer steps.
@@ -182,6 +182,8 @@ def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.nda
     slopes, claimed : (n, G) orders, and the claimed derivatives.
     """
     base = subject.host(part).astype(np.float64)
+    size = float(np.max(np.abs(base), initial=0.0))
+    scale = size if 0.0 < size < 1.0 else 1.0  # a step far longer than the numbers sees nothing but higher orders
     lengths = np.array([max(float(np.sqrt((look.values**2).sum())), EPS) for look in looks])
     off = allowed / lengths[:, None]
     unit = [look.values / max(float(np.sqrt((look.values**2).sum())), EPS) for look in looks]
@@ -190,17 +192,18 @@ def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.nda
     remainders, noises = [], []
     rounding = np.zeros(1)
     steps = TAYLOR_STEPS if part.size <= LARGE else TAYLOR_STEPS[::2]
+    steps = tuple(scale * step for step in steps)
     for step in steps:
         moved = np.stack([base + step * one for one in unit]).astype(part.array.dtype)
         realised = (moved.astype(np.float64) - base).reshape(len(unit), -1)
         after = differences.in_blocks(subject, part, moved)
         claimed = realised @ claimed_gradient.T
         remainders.append(np.abs((after - before) @ subject.weights.T - claimed))
-        size = np.sqrt((realised**2) @ (claimed_gradient**2).T)
+        natural = np.sqrt((realised**2) @ (claimed_gradient**2).T)
         # what moved at a longer step is only hidden by rounding at a shorter one
         rounding = np.maximum(rounding, differences.floor(subject, after, before[None], 1.0))
         moved_or_not = np.where(rounding > 0.0, rounding, differences.output_rounding(subject))
-        noises.append(25.0 * (moved_or_not + EPS * size) + 2.0 * off * step)
+        noises.append(25.0 * (moved_or_not + EPS * natural) + 2.0 * off * step)
     slopes = np.empty(remainders[0].shape)
     claims = np.abs(np.stack([one.reshape(-1) for one in unit]) @ claimed_gradient.T)
     for place in np.ndindex(*slopes.shape):

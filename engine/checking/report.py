@@ -137,7 +137,7 @@ class Report:
             blamed = [row for row in rows if row.name == self.diagnosis.name]
             if blamed:
                 worst = blamed[0].worst
-                step = self.diagnosis.time_step if worst.time_step is None else worst.time_step
+                step = worst.time_step if self.diagnosis.time_step is None else self.diagnosis.time_step
                 return Departure(
                     worst.name,
                     self.diagnosis.gate,

@@ -101,6 +101,7 @@ class Subject(abc.ABC):
         self.warnings: list[str] = []
         self.narrow = False
         self._here: np.ndarray | None = None
+        self._output_noise: np.ndarray | None = None
 
     # -- what a subject can do -----------------------------------------------------------------------------------------
 
@@ -164,6 +165,26 @@ class Subject(abc.ABC):
             self._here = self.run(self.parts[0], self.host(self.parts[0])[None])[0].astype(np.float64)
         return self._here
 
+    def output_noise(self) -> np.ndarray:
+        """(N,) by how much rounding may move each output: a last digit, or what all inputs moved by one make of it.
+
+        The second is much more where a network carries errors along and lets them grow.
+        """
+        if self._output_noise is None:
+            here = self.flat(self.outputs).astype(np.float64)
+            eps = max(_last_digit(self.backend.to_host(out)) for out in self.outputs)
+            noise = eps * np.abs(here)
+            generator = np.random.default_rng(6)
+            for _ in range(3):
+                moved = {}
+                for part in self.parts:
+                    values = part.array.copy()
+                    self.jitter(values, float(np.finfo(values.dtype).eps), generator)
+                    moved[part.name] = values
+                noise = np.fmax(noise, np.abs(self.flat(self.evaluate(moved)) - here))
+            self._output_noise = noise
+        return self._output_noise
+
     def flat(self, outputs: Sequence[Any]) -> np.ndarray:
         """All output values in a row, (N,)."""
         return self._flat(outputs, ())
@@ -187,6 +208,13 @@ class Subject(abc.ABC):
         for part in self.parts:
             values = [np.asarray(self.backend.to_host(one[part.name]), dtype=np.float64) for one in pulled]
             self.claimed[part.name] = np.stack(values)
+
+
+def _last_digit(out: np.ndarray) -> float:
+    """Relative size of the last digit; that of float32 also where float32 numbers are dressed up as float64."""
+    with np.errstate(over="ignore"):
+        narrow = out.dtype == np.float32 or (out.any() and np.array_equal(out, out.astype(np.float32)))
+    return float(np.finfo(np.float32 if narrow else out.dtype).eps)
 
 
 def draw_weights(seed: int, outputs: Sequence[Any]) -> np.ndarray:

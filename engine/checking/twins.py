@@ -29,13 +29,12 @@ def twins(layer: Any, dtype: str) -> tuple[Any, Any]:
     replaced = replaced_methods(layer)
     if not replaced:
         return _convert(layer, "float64"), _convert(layer, dtype)
-    own = getattr(layer, "dtype", None)
-    if isinstance(layer, Layer) and (own != dtype or (own != np.float64 and not replaced <= BACKWARD)):
+    if isinstance(layer, Layer) and layer.dtype != np.float64 and not replaced <= BACKWARD:
         raise bad_input(
             "layer",
-            f"one of dtype {dtype}, as its {sorted(replaced)[0]} was replaced on the object",
-            f"dtype {own}",
-            f'build it with dtype="{dtype}", or replace the method in a subclass',
+            f"one of dtype float64, as its {sorted(replaced - BACKWARD)[0]} was replaced on the object",
+            f"dtype {layer.dtype}",
+            'build it with dtype="float64", or replace the method in a subclass',
         )
     return (_convert(layer, "float64") if replaced <= BACKWARD else layer), layer
 
