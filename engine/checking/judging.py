@@ -36,7 +36,7 @@ def noise_of(subject: Subject, seed: int) -> dict[str, np.ndarray]:
             with np.errstate(invalid="ignore"):
                 gap = np.abs(moved - subject.claimed[part.name][0])
             found[part.name] = np.fmax(found[part.name], np.where(np.isfinite(gap), gap, 0.0))
-    safety = NOISE_SAFETY * (16.0 if subject.narrow else 1.0)  # float32 forward strays as well
+    safety = NOISE_SAFETY * (4.0 if subject.narrow else 1.0)  # float32 forward strays as well
     return {name: safety * noise for name, noise in found.items()}
 
 

@@ -199,9 +199,10 @@ class Subject(abc.ABC):
         return [self.backend.asarray(row.reshape(tuple(out.shape)).astype(out.dtype)) for row, out in pairs]
 
     def jitter(self, array: Any, eps: float, generator: np.random.Generator) -> None:
-        """Move every number of a float array by about one rounding, in place; zeros stay."""
+        """Move every number of a float array up or down by one rounding, in place; zeros stay."""
         if kind(array) == "f":
-            array *= self.backend.asarray(1.0 + eps * generator.uniform(-1.0, 1.0, tuple(array.shape)), array.dtype)
+            factors = 1.0 + eps * generator.choice((-1.0, 1.0), size=tuple(array.shape))
+            array *= self.backend.asarray(factors, array.dtype)
 
     def claim(self, pulled: Sequence[dict[str, Any]]) -> None:
         """Keep the gradients that backward gave for each group, in order."""
