@@ -64,7 +64,7 @@ def test_zero_states_and_zero_biases_put_a_relu_exactly_on_its_kink() -> None:
 
 
 def test_a_float32_function_needs_other_steps() -> None:
-    """At e = 1e-8 a difference of float32 numbers is 0, at e = 0.5 it is 11 % off; the sweep finds what lies between."""
+    """At e = 1e-8 a difference of float32 numbers is 0, at e = 0.5 it is 11 % off; the sweep finds a step between."""
     rng = np.random.default_rng(0)
     x = rng.uniform(0.5, 1.5, size=(3, 4)).astype(np.float32)
 

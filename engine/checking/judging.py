@@ -91,6 +91,8 @@ def entrywise(
         finding.verdict = "cannot tell"
     if (method == "central" or subject.narrow) and finding.verdict == "wrong":
         kinks.look_for_kinks(subject, finding)
+    elif method == "central" and finding.verdict == "cannot tell" and kinks.hides_kinks(subject, finding):
+        finding.verdict = "kink"
     if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding):
         finding.verdict = "cannot tell"
     finding.entries = entries

@@ -51,6 +51,21 @@ def look_for_kinks(subject: Subject, finding: Finding) -> None:
         finding.verdict = "kink"  # of several at once, whose slopes need not lie between those of all together
 
 
+def hides_kinks(subject: Subject, finding: Finding) -> bool:
+    """Whether every entry that noise hides stands at a kink: there, a rounding more or less decides between slopes."""
+    places = np.flatnonzero(finding.hidden)
+    if places.size > KINKS or finding.part.array.dtype != np.float64:
+        return False
+    near = reach(subject)
+    left, right = (slope[:, 0] for slope in differences.one_sided(subject, finding.part, places, near))
+    left_far, right_far = (slope[:, 0] for slope in differences.one_sided(subject, finding.part, places, 128.0 * near))
+    rounding = 4.0 * differences.output_rounding(subject)[0] / near
+    claimed = finding.claimed[0].reshape(-1)[places]
+    jump = np.abs(left - right) > np.maximum(rounding, 0.25 * np.abs(left_far - right_far))
+    between = (np.minimum(left, right) - rounding <= claimed) & (claimed <= np.maximum(left, right) + rounding)
+    return bool((jump & between).all())
+
+
 def _within(claimed: np.ndarray, left: np.ndarray, right: np.ndarray, slack: np.ndarray | float) -> np.ndarray:
     """Whether a claim is no larger than what the slopes of several kinks at once could add up to."""
     return np.asarray(np.abs(claimed) <= np.abs(left) + np.abs(right) + slack)
