@@ -70,7 +70,7 @@ class FunctionSubject(Subject):
         )  # a backward that reads the latest pass, and not its cache, shows
         return self._gradients(cotangents, cache)
 
-    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
         """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays."""
         _, cache = self._call(self._with({}))
         try:
@@ -80,7 +80,7 @@ class FunctionSubject(Subject):
         else:
             for array in float_arrays(cache):
                 self.jitter(array, float(np.finfo(array.dtype).eps), generator)
-        cotangents = self.cotangents()
+        cotangents = self.cotangents(group)
         for array in cotangents:
             self.jitter(array, float(np.finfo(array.dtype).eps), generator)
         return self._gradients(cotangents, cache)

@@ -6,7 +6,15 @@ import numpy as np
 
 from engine.checking import differences, kinks, oracles
 from engine.checking.finding import Finding
-from engine.checking.judging import FLOAT32_TOLERANCE, HIDDEN, drowned, judge_finding, noise_of, underflow
+from engine.checking.judging import (
+    FLOAT32_TOLERANCE,
+    HIDDEN,
+    drowned,
+    forgive_noise,
+    judge_finding,
+    noise_of,
+    underflow,
+)
 from engine.checking.oracles import Direction
 from engine.checking.subject import Part, Subject
 
@@ -59,6 +67,7 @@ def _derivatives(
     if not departs.any() and nothing.any():
         zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
         finding.hidden |= nothing & drowned(subject, part, zero)
+    forgive_noise(subject, finding)
     judge_finding(subject, finding)
     return finding
 

@@ -241,7 +241,7 @@ class LayerSubject(Subject):
                 return False
         return not full.trouble
 
-    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
         """Backward with tape and cotangents moved by a rounding; in float32 forward's numbers as well.
 
         In float64 forward is left as it was: the second opinions differentiate the same trajectory, so its own
@@ -259,7 +259,7 @@ class LayerSubject(Subject):
         for array in float_arrays(tape):
             if not any(array is param for param in model.params.values()):
                 self.jitter(array, eps, generator)
-        cotangents = self._cast(self.cotangents(), self.dtype)
+        cotangents = self._cast(self.cotangents(group), self.dtype)
         for array in cotangents:
             self.jitter(array, eps, generator)
         zero_grads(model)

@@ -114,8 +114,8 @@ class Subject(abc.ABC):
         """Run backward; returns the claimed gradients by name."""
 
     @abc.abstractmethod
-    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
-        """Run backward with every number that it reads moved by about one rounding."""
+    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
+        """Run backward for a group with every number that it reads moved by about one rounding."""
 
     @abc.abstractmethod
     def displaced(self) -> Subject:

@@ -99,9 +99,9 @@ class TruncatedSubject(LayerSubject):
         found = truncated_bptt(self.checked, x, lambda y: (0.0, dy), self.k1, self.k2, state)
         return self.named(self.checked, found.dx, found.dstate)
 
-    def blur(self, generator: np.random.Generator) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
         """Backward with moved cotangents; its tape is out of reach."""
-        cotangents = self._cast(self.cotangents(), self.dtype)
+        cotangents = self._cast(self.cotangents(group), self.dtype)
         for array in cotangents:
             self.jitter(array, 8 * float(np.finfo(self.dtype).eps), generator)
         return self.pull(cotangents)
