@@ -138,8 +138,15 @@ def forgive_noise(subject: Subject, finding: Finding) -> None:
     """Measure backward's noise for the single groups that depart, where all outputs together do not.
 
     The noise of everything is mostly that of the largest terms; a group that passes through saturated gates alone may
-    have much more of it than its size would suggest.
+    have much more of it than its size would suggest.  And what backward computes anew, as the tanh of
+    a saturated cell state, is off by a rounding of 1 where nearly nothing is left of 1 - tanh^2: in slices twelve
+    digits below the largest of their tensor an error of less than half is put down to that.
     """
+    whole = tuple(range(1, finding.scale.ndim))
+    tiny = finding.scale < 1e-12 * np.max(finding.scale, axis=whole, keepdims=True, initial=0.0)
+    forgiven = finding.departs & tiny & (np.abs(finding.claimed - finding.numeric) <= 0.5 * finding.scale)
+    finding.departs &= ~forgiven
+    finding.hidden |= forgiven[0]
     if finding.departs[0].any():
         return
     for group in np.flatnonzero(finding.departs.reshape(len(finding.departs), -1).any(axis=1)):
