@@ -92,11 +92,11 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
             better = error < bound
             best, bound = np.where(better, candidate, best), np.where(better, error, bound)
             finest = np.where(better, k, finest)
-    # on both sides of a kink far steps may agree as well, and only shorter ones, though noisy, contradict
-    for further in (1, 2):
-        shorter = np.minimum(finest + further, len(slopes) - 1)
-        gap = np.abs(np.take_along_axis(slopes, shorter[None], axis=0)[0] - best)
-        bound = np.where(finest + further < len(slopes), np.maximum(bound, 2.0 * gap), bound)
+    # on both sides of a kink far steps agree as well; shorter ones contradict them, beyond rounding or within it
+    for k, (slope, rounding) in enumerate(zip(slopes, floors, strict=True)):
+        gap = np.abs(slope - best)
+        against = (k > finest) & ((gap > rounding) | (k <= finest + 2))
+        bound = np.where(against, np.maximum(bound, 2.0 * gap), bound)
     return best, bound
 
 
