@@ -69,9 +69,12 @@ def serve(library: str) -> None:
             steps = {line: (ours if library == "engine" else theirs)(*json.loads(line))}
             for _ in range(3):
                 steps[line]()
-        start = time.perf_counter()
-        steps[line]()
-        print(time.perf_counter() - start, flush=True)
+        times = []
+        while sum(times) < 0.02:  # a turn of several steps: the first finds the other process's data in the caches
+            start = time.perf_counter()
+            steps[line]()
+            times.append(time.perf_counter() - start)
+        print(statistics.median(times), flush=True)
 
 
 class Worker:

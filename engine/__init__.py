@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
     from engine.losses import cross_entropy, mse
     from engine.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from engine.threads import get_num_threads, set_num_threads
     from engine.truncation import truncated_bptt
 
 #: Where the public names live.  Each is fetched when it is first asked for: every pytest run loads this file, with
@@ -41,6 +42,7 @@ _HOMES = {
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential"),
     "losses": ("cross_entropy", "mse"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop"),
+    "threads": ("get_num_threads", "set_num_threads"),
     "truncation": ("truncated_bptt",),
 }
 
@@ -68,8 +70,10 @@ __all__ = [
     "clip_grad_value",
     "cross_entropy",
     "get_backend",
+    "get_num_threads",
     "gradcheck",
     "mse",
+    "set_num_threads",
     "truncated_bptt",
 ]
 

@@ -27,19 +27,21 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return register_jitable(**INLINED)(function)
 
 
-def compiled(title: str) -> Callable[[Callable[..., Any]], Any]:
+def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile a whole time loop on first use and keep the result on disk.
 
     Parameters
     ----------
     title : what the loop is, for the line that is printed while it compiles.
+    overlapping : whether two of its array arguments may share memory.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
         if not getattr(config, "DISABLE_JIT", 0):
             _TITLES[id(dispatcher)] = title
-            dispatcher._compiler._customize_flags = _without_overlap
+            if not overlapping:
+                dispatcher._compiler._customize_flags = _without_overlap
             # Numba watches the one file that holds the loop; the equations it inlines live in others of this package
             dispatcher._cache._cache_file._source_stamp = _SOURCES
         return dispatcher
@@ -73,7 +75,8 @@ class _Announcer(event.Listener):
 
     def on_start(self, event: Any) -> None:
         title = _TITLES.get(id(event.data["dispatcher"]))
-        dtype = next((str(a.dtype) for a in event.data["args"] if hasattr(a, "dtype")), "")
+        dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
+        dtype = "float64" if "float64" in dtypes else "float32"
         if title is not None and (title, dtype) not in self.said:
             self.said.add((title, dtype))
             print(f"bptt-engine: compiling {title} for {dtype} (once; kept on disk)", file=sys.stderr, flush=True)

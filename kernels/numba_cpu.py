@@ -1,282 +1,247 @@
-# mypy: allow-untyped-defs, allow-untyped-calls
-"""The time loops of `kernels.reference`, compiled with Numba for the CPU.
+"""The compiled kernel set for NumPy arrays: one layer and direction a call, on a team of threads.
 
-The gate equations are those of `kernels.gates`: the very same source, compiled (`kernels.numba_rows`).  What is
-written here is the loop over steps and rows around them.  It stands once forward and once backward for every cell whose
-step is one product followed by gates; the reset-before GRU, with a second product in the middle of its step, has a pair
-of its own.
-
-Held against `kernels.reference` in tests/test_kernels.py (1e-12 in float64).  The per-step product is BLAS (Numba's
-``np.dot`` calls the one that SciPy carries).
-
-Shapes: T steps, B batch, H hidden units, G gate blocks; pre (T, B, G, H); weight (G*H, H); bias (G, H); h, c
-(T+1, B, H); gate (T, B, G, H).
-
-The compiled functions carry no type hints: Numba infers their types, and every argument is named above.
+What runs is in `kernels.numba_loops`; here the arrays are made ready for it, the threads are planned, and memory is
+taken from the workspace.  Held against `kernels.reference` in tests/test_kernels.py (1e-12 in float64).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import zlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import numba_rows as rows
+from kernels import numba_barrier, threads, workspace
 from kernels.cells import Adjoints, Cell, Run
 from kernels.compiling import compiled
-from kernels.numba_math import sigmoid, tanh
+from kernels.numba_loops import DEPTH, LOOPS
+from kernels.numba_products import checksum, pack, pack_transposed, padded, product
+from kernels.numba_tiles import VECTOR_BYTES
 
-# -- the time loops --------------------------------------------------------------------------------------------------
-
-
-def _make_forward(title: str, row: Callable[..., None]) -> Any:
-    @compiled(title)
-    def loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
-        T, B, G, H = pre.shape
-        product = np.empty((B, G * H), dtype=pre.dtype)
-        rec = product.reshape(B, G, H)
-        weight_t = weight.T
-        for t in range(T):
-            np.dot(h[t], weight_t, product)  # U h_prev
-            for b in range(B):
-                if t < lengths[b]:
-                    row(t, b, pre, rec, bias, h, c, gate, hidden_n, one)
-                else:
-                    rows.carry(t, b, h, c, gate, hidden_n)
-
-    return loop
+CHUNK_ROWS = 192  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
+WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which waking a second thread costs more than it brings
+SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads had better read half of them each
 
 
-def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool = False) -> Any:
-    @compiled(title)
-    def loop(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):
-        T, B, G, H = gate.shape
-        from_product = np.empty((B, H), dtype=gate.dtype)
-        if splits_n:
-            da_rows = da_hidden.reshape(T, B, G * H)
-        else:
-            da_rows = da.reshape(T, B, G * H)
-        for t in range(T - 1, -1, -1):
-            for b in range(B):
-                rows.add_output_gradient(t, b, dy, dh, dh_all)
-                if t < lengths[b]:
-                    rows.trace_c(t, b, dh, dc, gate, c, dc_all, one)
-                    row_backward(t, b, dh, dc, gate, hidden_n, h, c, da, da_hidden, one)
-                else:
-                    rows.carry_backward(t, b, dc, da, da_hidden, dc_all)
-            np.dot(da_rows[t], weight, from_product)  # a = pre + U h_prev
-            for b in range(B):
-                if t < lengths[b]:
-                    for j in range(H):
-                        dh[b, j] += from_product[b, j]
-        rows.trace_initial(dh, dc, dh_all, dc_all)
+class Plan(NamedTuple):
+    """How a pass is divided.
 
-    return loop
-
-
-@compiled("GRU (reset before) forward")
-def _gru_before_loop(pre, weight, bias, h, c, gate, hidden_n, lengths, one):
-    T, B, _, H = pre.shape
-    product = np.empty((B, 2 * H), dtype=pre.dtype)
-    rec = product.reshape(B, 2, H)
-    candidate = np.empty((B, H), dtype=pre.dtype)
-    reset_h = np.empty((B, H), dtype=pre.dtype)
-    gates_weight_t, n_weight_t = weight[: 2 * H].T, weight[2 * H :].T
-    for t in range(T):
-        np.dot(h[t], gates_weight_t, product)  # U_r h_prev, U_z h_prev
-        for b in range(B):
-            for j in range(H):
-                r, z, rh = rows.gru_before_gates_forward(
-                    pre[t, b, 0, j] + rec[b, 0, j] + bias[0, j],
-                    pre[t, b, 1, j] + rec[b, 1, j] + bias[1, j],
-                    h[t, b, j],
-                    sigmoid,
-                )
-                gate[t, b, 0, j] = r
-                gate[t, b, 1, j] = z
-                reset_h[b, j] = rh
-        np.dot(reset_h, n_weight_t, candidate)  # U_n (r * h_prev)
-        for b in range(B):
-            if t < lengths[b]:
-                for j in range(H):
-                    n, h_new = rows.gru_before_output_forward(
-                        pre[t, b, 2, j] + candidate[b, j] + bias[2, j], gate[t, b, 1, j], h[t, b, j], tanh, one
-                    )
-                    gate[t, b, 2, j] = n
-                    h[t + 1, b, j] = h_new
-            else:
-                rows.carry(t, b, h, c, gate, hidden_n)
-
-
-@compiled("GRU (reset before) backward")
-def _gru_before_loop_backward(dy, dh, dc, weight, gate, hidden_n, h, c, da, da_hidden, lengths, dh_all, dc_all, one):
-    T, B, _, H = gate.shape
-    da_gates = np.empty((B, 2 * H), dtype=gate.dtype)
-    da_rz = da_gates.reshape(B, 2, H)
-    da_n = np.empty((B, H), dtype=gate.dtype)
-    dreset_h = np.empty((B, H), dtype=gate.dtype)
-    from_product = np.empty((B, H), dtype=gate.dtype)
-    gates_weight, n_weight = weight[: 2 * H], weight[2 * H :]
-    for t in range(T - 1, -1, -1):
-        for b in range(B):
-            rows.add_output_gradient(t, b, dy, dh, dh_all)
-            if t < lengths[b]:
-                for j in range(H):
-                    da_z, da_n_j, dh_prev = rows.gru_before_output_backward(
-                        dh[b, j], gate[t, b, 1, j], gate[t, b, 2, j], h[t, b, j], one
-                    )
-                    da[t, b, 1, j] = da_z
-                    da[t, b, 2, j] = da_n_j
-                    da_n[b, j] = da_n_j
-                    da_rz[b, 1, j] = da_z
-                    dh[b, j] = dh_prev
-            else:
-                rows.carry_backward(t, b, dc, da, da_hidden, dc_all)
-                for j in range(H):
-                    da_n[b, j] = 0
-                    da_rz[b, 0, j] = 0
-                    da_rz[b, 1, j] = 0
-        np.dot(da_n, n_weight, dreset_h)  # a_n = x_n + U_n reset_h + b_hn
-        for b in range(B):
-            if t < lengths[b]:
-                for j in range(H):
-                    da_r, dh_prev = rows.gru_before_gates_backward(dreset_h[b, j], gate[t, b, 0, j], h[t, b, j], one)
-                    da[t, b, 0, j] = da_r
-                    da_rz[b, 0, j] = da_r
-                    dh[b, j] += dh_prev
-        np.dot(da_gates, gates_weight, from_product)  # a_r, a_z = x + U h_prev + b
-        for b in range(B):
-            if t < lengths[b]:
-                for j in range(H):
-                    dh[b, j] += from_product[b, j]
-    rows.trace_initial(dh, dc, dh_all, dc_all)
-
-
-_LOOPS: dict[str, tuple[Any, Any]] = {
-    "rnn_tanh": (
-        _make_forward("RNN (tanh) forward", rows.rnn_tanh_row),
-        _make_backward("RNN (tanh) backward", rows.rnn_tanh_row_backward),
-    ),
-    "rnn_relu": (
-        _make_forward("RNN (relu) forward", rows.rnn_relu_row),
-        _make_backward("RNN (relu) backward", rows.rnn_relu_row_backward),
-    ),
-    "lstm": (_make_forward("LSTM forward", rows.lstm_row), _make_backward("LSTM backward", rows.lstm_row_backward)),
-    "gru_after": (
-        _make_forward("GRU forward", rows.gru_after_row),
-        _make_backward("GRU backward", rows.gru_after_row_backward, splits_n=True),
-    ),
-    "gru_before": (_gru_before_loop, _gru_before_loop_backward),
-}
-
-
-@compiled("matrix product")
-def _matmul(a, b):
-    return np.dot(a, b)
-
-
-def _packed(a: Any) -> Any:
-    """The array itself if its rows or its columns lie next to each other, else a copy.
-
-    A read-only array is copied too: to Numba it is another type, for which it would compile once more.
+    Attributes
+    ----------
+    team : the number of threads.
+    by_units : each takes a part of the hidden units, and waits for the others at every step; else a part of the rows.
+    chunk : time steps that are projected at once.
     """
-    return a if a.flags.writeable and (a.flags.c_contiguous or a.flags.f_contiguous) else np.array(a, order="C")
+
+    team: int
+    by_units: bool
+    chunk: int
 
 
-def _rows(a: Any) -> Any:
-    """The array itself if it is writeable and its rows lie next to each other, else a copy."""
-    return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
+def plan(cell: Cell, T: int, B: int, D: int, H: int, itemsize: int, available: int) -> Plan:
+    """Divide a pass; a pure function of the sizes and the number of threads that may be used."""
+    G = len(cell.gates)
+    chunk = min(T, max(1, CHUNK_ROWS // B))
+    if available < 2 or T * B * G * H * (D + H) < WORTH_A_TEAM:
+        return Plan(1, False, chunk)
+    lanes = VECTOR_BYTES // itemsize
+    by_units = H >= 2 * lanes and (B < 4 * available or G * H * H * itemsize > SHARED_WEIGHTS)
+    return Plan(min(available, -(-H // lanes) if by_units else B), by_units, chunk)
 
 
 class NumbaKernels:
-    """The compiled kernel set for NumPy arrays.  See `kernels.KernelSet` for what a kernel set offers."""
+    """The compiled kernel set for NumPy arrays.  See `kernels.WholeLayerKernels` for what it offers."""
 
     name = "numba"
+    whole_layers = True
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        """Matrix product of two 2-d arrays, by the same BLAS as inside the loops.
-
-        NumPy's own product would wake a second pool of threads beside SciPy's, and the two would fight for the cores.
-        """
-        return _matmul(_packed(a), _packed(b))
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array from the workspace."""
+        return workspace.empty(shape, dtype)
 
     @np.errstate(under="ignore")  # a vanishing product is 0
-    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
-        dtype, (B, H) = pre.dtype, h0.shape
-        T, G = pre.shape[0], len(cell.gates)
-        h = np.empty((T + 1, B, H), dtype)
+    def forward_layer(
+        self, cell: Cell, x: Any, weights: Any, h0: Any, c0: Any, lengths: Any = None, keep: bool = True
+    ) -> tuple[Run, Any]:
+        """Run one layer and direction over all T steps; see `kernels.WholeLayerKernels.forward_layer`."""
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        (T, B, D), H, G, dtype = x.shape, h0.shape[1], len(cell.gates), x.dtype
+        slots = T + 1 if keep else 2
+        h = workspace.empty((slots, B, H), dtype)
         h[0] = h0
-        c = np.empty((T + 1 if cell.has_c else 0, B, H), dtype)
+        c = workspace.empty((slots if cell.has_c else 0, B, H), dtype)
         if cell.has_c:
             c[0] = c0
-        gate = np.empty((T, B, G, H), dtype)
-        hidden_n = np.empty((T if cell.splits_n else 0, B, H), dtype)
-        bias = np.zeros((G, H), dtype) if bias_hh is None else _rows(bias_hh).reshape(G, H)
-        _LOOPS[cell.name][0](
-            _rows(pre).reshape(T, B, G, H),
-            _rows(weight_hh),
-            bias,
-            h,
-            c,
-            gate,
-            hidden_n,
-            _row_lengths(lengths, T, B),
-            dtype.type(1),
-        )
-        return Run(h, c if cell.has_c else None, gate, hidden_n if cell.splits_n else None)
+        gate = workspace.empty((T if keep else 1, B, G, H), dtype)
+        hidden_n = workspace.empty((len(gate) if cell.splits_n else 0, B, H), dtype)
+        y = workspace.empty((T, B, H), dtype)
+        none = np.empty(0, dtype)
+        ends, flat_x = _in_order(lengths, T, B), _strided(x)
+        biases = (none, none, 0) if bias_ih is None else (_line(bias_ih), _line(bias_hh), 1)
+        lines = (_line(weight_ih), _line(weight_hh), *biases)
+        with threads.Team(threads.get_num_threads()) as team:
+            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, team.size)
+            team.size = size
+            packs = workspace.empty((size, (D + H) * G * (_part(H, size, by_units, dtype) + 8)), dtype)
+            pre = workspace.empty((chunk * B, G, H), dtype)
+            rec = workspace.empty((B, G, H), dtype)
+            reset_h = np.empty((B if cell.resets_before else 0, H), dtype)
+            barrier = numba_barrier.new()
+            loop, one = LOOPS[cell.name][0], dtype.type(1)
+            team.run(
+                lambda rank: loop(
+                    (rank, size, by_units, barrier), chunk, keep, flat_x, lines, ends, h, c, gate, hidden_n, y, packs,
+                    pre, rec, reset_h, one,
+                )
+            )  # fmt: skip
+        if not keep:
+            last = slice(T & 1, (T & 1) + 1)
+            return Run(h[last], c[last] if cell.has_c else None, None, None), y
+        return Run(h, c if cell.has_c else None, gate, hidden_n if cell.splits_n else None), y
 
     @np.errstate(under="ignore")  # a vanishing product is 0
-    def backward(
+    def backward_layer(
         self,
         cell: Cell,
         run: Run,
-        weight_hh: Any,
+        x: Any,
+        weights: Any,
         dy: Any,
         dh_last: Any,
         dc_last: Any,
+        grads: Any,
         lengths: Any = None,
         trace: bool = False,
-    ) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.KernelSet.backward`."""
-        T, B, G, H = run.gates.shape
-        dtype = run.gates.dtype
+    ) -> tuple[Adjoints, Any]:
+        """Walk the slots of `run` from the end to the start; see `kernels.WholeLayerKernels.backward_layer`."""
+        weight_ih, weight_hh, _, _ = weights
+        (T, B, G, H), D, dtype = run.gates.shape, x.shape[2], run.gates.dtype
 
-        def none_of(array: Any) -> Any:  # a new empty array each time: the loops are promised that none overlap
-            return np.empty((0, *array.shape[1:]), dtype)
+        def none_of(axes: int) -> Any:  # a new empty array each time: the loops are promised that none overlap
+            return np.empty((0,) * axes, dtype)
 
-        dh = np.zeros((B, H), dtype) if dh_last is None else np.array(dh_last, order="C")
-        dc = np.zeros((B, H), dtype) if dc_last is None else np.array(dc_last, order="C")
-        da = np.empty((T, B, G, H), dtype)
-        da_hidden = np.empty((T, B, G, H), dtype) if cell.splits_n else none_of(da)
-        dh_all = np.empty((T + 1 if trace else 0, B, H), dtype)
-        dc_all = np.empty((T + 1 if trace and cell.has_c else 0, B, H), dtype)
-        _LOOPS[cell.name][1](
-            none_of(run.h) if dy is None else _rows(dy),
-            dh,
-            dc,
-            _rows(weight_hh),
-            _rows(run.gates),
-            none_of(run.h) if run.hidden_n is None else _rows(run.hidden_n),
-            _rows(run.h),
-            none_of(run.h) if run.c is None else _rows(run.c),
-            da,
-            da_hidden,
-            _row_lengths(lengths, T, B),
-            dh_all,
-            dc_all,
-            dtype.type(1),
-        )
-        return Adjoints(
-            da,
-            da_hidden if cell.splits_n else da,
+        def traced(wanted: bool, *shape: int) -> Any:
+            return np.zeros(shape, dtype) if wanted else none_of(len(shape))
+
+        dh, dc = _state_gradient(dh_last, B, H, dtype), _state_gradient(dc_last, B, H, dtype)
+        ends = _in_order(lengths, T, B)
+        dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
+        dh_all, dc_all = traced(trace, T + 1, B, H), traced(trace and cell.has_c, T + 1, B, H)
+        da_all, da_hidden_all = traced(trace, T, B, G, H), traced(trace and cell.splits_n, T, B, G, H)
+        c = none_of(3) if run.c is None else _rows(run.c)
+        hidden_n = none_of(3) if run.hidden_n is None else _rows(run.hidden_n)
+        gate, h = _rows(run.gates), _rows(run.h)
+        flat_x = _strided(x)
+        flat_dy = (none_of(1), 0, 0, 0, False) if dy is None else (*_strided(dy), True)
+        lines = (_line(weight_ih), _line(weight_hh))
+        targets = [none_of(1) if grad is None else grad.reshape(-1) for grad in grads]
+        with threads.Team(threads.get_num_threads()) as team:
+            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, team.size)
+            team.size = size
+            part = _part(H, size, by_units, dtype)
+            packs = workspace.empty(
+                (size, G * H * (part + padded(D, dtype)) + DEPTH * max(padded(D, dtype), padded(H, dtype))), dtype
+            )
+            stride = G * H + 16  # not a power of two: rows of one column would all fall into the same part of the cache
+            da = workspace.empty((chunk * B, stride), dtype)
+            da_hidden = workspace.empty((chunk * B if cell.splits_n else 0, stride), dtype)
+            reset_h = workspace.empty((chunk * B if cell.resets_before else 0, H), dtype)
+            dreset_h = np.empty((B if cell.resets_before else 0, H), dtype)
+            barrier = numba_barrier.new()
+            several = chunk < T or chunk * B > DEPTH
+            totals = [workspace.empty((target.size,), dtype) if several else none_of(1) for target in targets]
+            loop, one = LOOPS[cell.name][1], dtype.type(1)
+            flat_dx = (dx.reshape(-1), B * D, D)
+            team.run(
+                lambda rank: loop(
+                    (rank, size, by_units, barrier), chunk, flat_dy, flat_x, flat_dx, lines, ends, h, c, gate, hidden_n,
+                    dh, dc, tuple(targets), tuple(totals), packs, da, da_hidden, reset_h, dreset_h, dh_all, dc_all,
+                    da_all, da_hidden_all, one,
+                )
+            )  # fmt: skip
+        adjoints = Adjoints(
+            da_all if trace else None,
+            da_hidden_all if trace and cell.splits_n else da_all if trace else None,
             dh,
             dc if cell.has_c else None,
             dh_all if trace else None,
             dc_all if trace and cell.has_c else None,
         )
+        return adjoints, dx
+
+    def checksum(self, arrays: Iterable[Any]) -> int:
+        """A number that changes when anything in the arrays does."""
+        lanes = np.arange(64, dtype=np.uint32)
+        for array in arrays:
+            checksum(_line(array).view(np.uint32), lanes)
+        return zlib.crc32(lanes.data)
+
+    @np.errstate(under="ignore")
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Matrix product of two 2-d arrays."""
+        (M, K), N, dtype = a.shape, b.shape[1], a.dtype
+        c = workspace.empty((M, N), dtype)
+        packed = workspace.empty((K * padded(N, dtype),), dtype)
+        a_flat, a_row, a_step = _matrix(a)
+        b_flat, b_row, b_step = _matrix(b)
+        _multiply(a_flat, a_row, a_step, b_flat, b_row, b_step, packed, c.reshape(-1), M, K, N)
+        return c
 
 
-def _row_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
-    return np.full(batch, steps, np.int64) if lengths is None else np.array(lengths, dtype=np.int64)
+@compiled("matrix products")
+def _multiply(a, a_row, a_step, b, b_row, b_step, packed, c, M, K, N):  # type: ignore[no-untyped-def]
+    if b_step == 1:
+        pack(b, np.arange(K) * b_row, 0, K, N, packed, 0)
+    else:
+        pack_transposed(b, np.arange(N) * b_step, 0, K, N, packed, 0)
+    c_rows = np.arange(M) * N
+    product(M, N, (a, np.arange(M) * a_row, 0, a_step), (packed, 0, K), (c, c_rows, 0), (c, c_rows, 0, 0))
+
+
+def _part(units: int, team: int, by_units: bool, dtype: Any) -> int:
+    """The most units that one thread packs, in whole vectors, with one to spare."""
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    return (-(-units // (lanes * team)) + 2) * lanes if by_units else padded(units, dtype) + lanes
+
+
+def _rows(a: Any) -> Any:
+    """The array itself if it is writeable and its rows lie next to each other, else a copy.
+
+    A read-only array is copied too: to Numba it is another type, for which it would compile once more.
+    """
+    return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
+
+
+def _line(a: Any) -> Any:
+    return _rows(a).reshape(-1)
+
+
+def _strided(a: Any) -> tuple[Any, int, int, int]:
+    """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied where need be."""
+    T, B, F = a.shape
+    if a.flags.writeable and a.flags.c_contiguous:
+        return a.reshape(-1), 0, B * F, F
+    backwards = a[::-1]
+    if a.flags.writeable and backwards.flags.c_contiguous:
+        return backwards.reshape(-1), (T - 1) * B * F, -B * F, F
+    return np.array(a, order="C").reshape(-1), 0, B * F, F
+
+
+def _matrix(a: Any) -> tuple[Any, int, int]:
+    """A matrix as (line, step from row to row, step from column to column); one of the steps is 1."""
+    if a.flags.writeable and a.flags.f_contiguous:
+        return a.T.reshape(-1), 1, a.shape[0]
+    return _line(a), a.shape[1], 1
+
+
+def _state_gradient(given: Any, B: int, H: int, dtype: Any) -> Any:
+    return np.zeros((B, H), dtype) if given is None else np.array(given, order="C")
+
+
+def _in_order(lengths: Any, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lengths (B,), and the rows from the longest to the shortest."""
+    if lengths is None:
+        return np.full(batch, steps, np.int64), np.arange(batch)
+    ends = np.array(lengths, dtype=np.int64)
+    return ends, np.argsort(-ends, kind="stable")

@@ -133,9 +133,10 @@ _quiet = np.errstate(under="ignore")
 
 
 class ReferenceKernels:
-    """The plain kernel set over the array library `xp`.  See `kernels.KernelSet` for what a kernel set offers."""
+    """The plain kernel set over the array library `xp`.  See `kernels.StepKernels` for what a kernel set offers."""
 
     name = "reference"
+    whole_layers = False
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -148,7 +149,7 @@ class ReferenceKernels:
 
     @_quiet
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.KernelSet.forward`."""
+        """Run one layer and direction over all T steps; see `kernels.StepKernels.forward`."""
         xp = self.xp
         T, H, G = pre.shape[0], h0.shape[-1], len(cell.gates)
         rows = pre.shape[1:-1]  # (B,); with a leading axis of copies (K, B)
@@ -190,7 +191,7 @@ class ReferenceKernels:
         lengths: Any = None,
         trace: bool = False,
     ) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.KernelSet.backward`."""
+        """Walk the slots of `run` from the end to the start; see `kernels.StepKernels.backward`."""
         xp = self.xp
         h, c, gate, hidden_n = run
         T, B, G, H = gate.shape

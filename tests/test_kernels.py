@@ -199,12 +199,12 @@ def test_traces_of_both_kernel_sets_agree(kind: str, with_lengths: bool) -> None
 def test_the_kernel_set_that_was_asked_for_is_the_one_that_runs(
     kind: str, options: dict[str, Any], lengths: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kernels import numba_cpu
+    from kernels import numba_loops
 
     ran: list[str] = []
-    for name, pair in list(numba_cpu._LOOPS.items()):
+    for name, pair in list(numba_loops.LOOPS.items()):
         spies = tuple(_spy(loop, f"{name} {way}", ran) for loop, way in zip(pair, ("forward", "backward"), strict=True))
-        monkeypatch.setitem(numba_cpu._LOOPS, name, spies)
+        monkeypatch.setitem(numba_loops.LOOPS, name, spies)
     monkeypatch.setattr(ReferenceKernels, "forward", _must_not_run)
     monkeypatch.setattr(ReferenceKernels, "backward", _must_not_run)
     layer = build(kind, 2, 4, 2, backend="numpy:numba", **options)
@@ -235,10 +235,10 @@ def test_a_missing_numba_is_an_error_only_when_asked_for(monkeypatch: pytest.Mon
 
 
 def test_every_kernel_set_knows_every_cell() -> None:
-    from kernels import numba_cpu, reference
+    from kernels import numba_loops, reference
     from kernels.cells import CELLS
 
-    assert set(reference._STEPS) == set(numba_cpu._LOOPS) == set(CELLS)
+    assert set(reference._STEPS) == set(numba_loops.LOOPS) == set(CELLS)
 
 
 # -- compiling -----------------------------------------------------------------------------------------------------

@@ -132,10 +132,14 @@ class Recurrent(Layer):
                 weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
                 slot = layer * self.num_directions + direction  # the state is layer-major (rule 10)
                 x_d = timeline.flip(layer_input) if direction else layer_input
-                pre = products.project_forward(kernels.matmul, x_d, weight_ih, bias_ih)
                 c0_d = None if c0 is None else c0[slot]
-                run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h0[slot], c0_d, timeline.lengths)
-                y_d = timeline.clean(run.h[1:])  # y = h[1:], pads 0
+                if kernels.whole_layers:  # the same three lines in one call (`kernels.numba_loops`)
+                    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+                    run, y_d = kernels.forward_layer(self.cell, x_d, weights, h0[slot], c0_d, timeline.lengths)
+                else:
+                    pre = products.project_forward(kernels.matmul, x_d, weight_ih, bias_ih)
+                    run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h0[slot], c0_d, timeline.lengths)
+                    y_d = timeline.clean(run.h[1:])  # y = h[1:], pads 0
                 outputs.append(timeline.flip(y_d) if direction else y_d)
                 directions.append(DirectionTape(self.cell, x_d, run))
                 h_last.append(run.h[-1])
@@ -185,6 +189,10 @@ class Recurrent(Layer):
         dlayer = arguments.enter_dy(self, dy, timeline)
         dh_last, dc_last = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
         grads: dict[str, Any] = {}
+        # whole-layer kernels add to where the gradients belong; the others return them
+        targets = self.grads
+        if kernels.whole_layers and keep:
+            targets = grads = {name: xp.zeros_like(grad) for name, grad in self.grads.items()}
         traces: list[tuple[DirectionTrace, ...]] = []
         slots = self.num_layers * self.num_directions
         dh0: list[Any] = [None] * slots
@@ -201,25 +209,29 @@ class Recurrent(Layer):
                     dy_d = dlayer[:, :, direction * H : (direction + 1) * H]  # layer_input = concatenate(outputs)
                     if direction:
                         dy_d = timeline.flip(dy_d)  # outputs = flip(y_d)
-                adjoints = kernels.backward(
-                    self.cell,
-                    record.run,
-                    weight_hh,
-                    dy_d,
-                    None if dh_last is None else dh_last[slot],
-                    None if dc_last is None else dc_last[slot],
-                    timeline.lengths,
-                    keep,
-                )
                 end = _suffix(layer, direction)
-                dx_d, grads["weight_ih" + end], dbias_ih = products.project_backward(
-                    kernels.matmul, adjoints.da, record.x, weight_ih
-                )
-                grads["weight_hh" + end], dbias_hh = products.recurrent_weight_backward(
-                    kernels.matmul, xp, self.cell, record.run, adjoints
-                )
-                if bias_ih is not None:
-                    grads["bias_ih" + end], grads["bias_hh" + end] = dbias_ih, dbias_hh
+                if kernels.whole_layers:
+                    dlast = (dh_last, dc_last)
+                    adjoints, dx_d = self._walk_compiled(record, slot, end, dy_d, dlast, targets, timeline, keep)
+                else:
+                    adjoints = kernels.backward(
+                        self.cell,
+                        record.run,
+                        weight_hh,
+                        dy_d,
+                        None if dh_last is None else dh_last[slot],
+                        None if dc_last is None else dc_last[slot],
+                        timeline.lengths,
+                        keep,
+                    )
+                    dx_d, grads["weight_ih" + end], dbias_ih = products.project_backward(
+                        kernels.matmul, adjoints.da, record.x, weight_ih
+                    )
+                    grads["weight_hh" + end], dbias_hh = products.recurrent_weight_backward(
+                        kernels.matmul, xp, self.cell, record.run, adjoints
+                    )
+                    if bias_ih is not None:
+                        grads["bias_ih" + end], grads["bias_hh" + end] = dbias_ih, dbias_hh
                 dx_d = timeline.flip(dx_d) if direction else dx_d  # x_d = flip(layer_input)
                 dx_layer = dx_d if dx_layer is None else dx_layer + dx_d
                 dh0[slot], dc0[slot] = adjoints.dh0, adjoints.dc0
@@ -232,6 +244,34 @@ class Recurrent(Layer):
         dh_n = xp.stack(dh0)
         first = (dh_n, xp.stack(dc0)) if self.cell.has_c else dh_n
         return RecurrentTrace(tuple(reversed(traces)), dx, first, grads)
+
+    def _walk_compiled(
+        self,
+        record: DirectionTape,
+        slot: int,
+        end: str,
+        dy_d: Any,
+        dstate: tuple[Any, Any],
+        targets: dict[str, Any],
+        timeline: Timeline,
+        keep: bool,
+    ) -> tuple[Any, Any]:
+        """What `_walk` does for one layer and direction, in one call; the gradients are added to `targets`."""
+        names = [name + end for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        dh_last, dc_last = (None if part is None else part[slot] for part in dstate)
+        adjoints, dx = self.backend.kernels.backward_layer(
+            self.cell,
+            record.run,
+            record.x,
+            [self.params.get(name) for name in names],
+            dy_d,
+            dh_last,
+            dc_last,
+            [targets.get(name) for name in names],
+            timeline.lengths,
+            keep,
+        )
+        return adjoints, dx
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
@@ -250,6 +290,14 @@ class Recurrent(Layer):
                 x_d = timeline.flip(layer_input) if direction else layer_input
                 y_d = xp.empty((timeline.steps, timeline.batch, H), dtype=self.dtype)
                 h, c = h0[slot], None if c0 is None else c0[slot]
+                if kernels.whole_layers:
+                    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+                    run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
+                    h, c = run.h[-1], None if run.c is None else run.c[-1]
+                    y[:, :, direction * H : (direction + 1) * H] = timeline.flip(y_d) if direction else y_d
+                    h_last.append(h)
+                    c_last.append(c)
+                    continue
                 for start in range(0, timeline.steps, PREDICT_CHUNK):
                     stop = min(start + PREDICT_CHUNK, timeline.steps)
                     pre = products.project_forward(kernels.matmul, x_d[start:stop], weight_ih, bias_ih)

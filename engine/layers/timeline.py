@@ -25,7 +25,7 @@ class Timeline:
 
     def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
         self.steps, self.batch = steps, batch
-        self._xp = backend.xp
+        self._xp, self._empty = backend.xp, backend.empty
         self.lengths: Any = None
         self._valid: Any = None
         self._order: Any = None
@@ -42,7 +42,9 @@ class Timeline:
     def clean(self, values: Any) -> Any:
         """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
         if self._valid is None:
-            return values.copy()
+            copy = self._empty(values.shape, values.dtype)
+            copy[...] = values
+            return copy
         return self._xp.where(self._valid, values, self._xp.zeros_like(values))
 
     def flip(self, values: Any) -> Any:
@@ -60,7 +62,8 @@ class Timeline:
     def window(self, start: int, stop: int) -> Timeline:
         """The timeline of the steps ``start <= t < stop``."""
         part = object.__new__(Timeline)
-        part.steps, part.batch, part._xp, part._order = stop - start, self.batch, self._xp, None
+        part.steps, part.batch, part._order = stop - start, self.batch, None
+        part._xp, part._empty = self._xp, self._empty
         part.lengths = self.chunk(start, stop)
         part._valid = None if self._valid is None else self._valid[start:stop]
         return part

@@ -1,0 +1,29 @@
+"""How many threads the compiled kernels use.  `kernels.threads` decides; here is the public door, with its checks."""
+
+from __future__ import annotations
+
+from engine.checks import integer
+from kernels import threads
+
+
+def set_num_threads(count: int | None) -> None:
+    """Use at most `count` threads in this process from now on.
+
+    Results do not depend on it: every sum runs in one order, whoever computes it.
+
+    Parameters
+    ----------
+    count : 1 or more; None goes back to the environment: ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the
+        cores that this process may use (1 inside a worker process of pytest-xdist or multiprocessing).
+
+    Raises
+    ------
+    InputError
+        for a count below 1.
+    """
+    threads.set_num_threads(None if count is None else integer("count", count, 1))
+
+
+def get_num_threads() -> int:
+    """The most threads that a pass over a layer uses; small passes use fewer."""
+    return threads.get_num_threads()

@@ -1,0 +1,77 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg,var-annotated"
+"""Where the threads of a team wait for each other, inside compiled code.
+
+A barrier is a counter and a round number, each in a cache line of its own.  Who comes last sets the counter back and
+begins a new round; the others watch the round number.  They spin, as the wait is a microsecond; a thread that has spun
+for long gives its core away at every turn, for then somebody else has work for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
+
+from kernels.compiling import inlined
+
+_COUNT, _ROUND, _SIZE = 0, 16, 32  # int64 positions: two cache lines apart, as processors fetch lines in pairs
+_PATIENCE = 4000  # turns of spinning, some tens of microseconds
+
+#: The system's call for "let another thread run".
+_give_way = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
+
+
+def new() -> np.ndarray:
+    """A barrier at which nobody waits."""
+    return np.zeros(_SIZE, np.int64)
+
+
+@intrinsic
+def _add(typingctx, array, index, value):
+    """Add to an element and return what it was, as one step that no other thread can come between."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _read(typingctx, array, index):
+    """Read an element that another thread may write."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        return builder.load_atomic(pointer, "acquire", 8, typ=ir.IntType(64))
+
+    return types.int64(array, types.int64), codegen
+
+
+def wait(barrier: Any, team: int) -> None:
+    """Go on when all `team` threads have come here.  In plain Python there is one thread, and nothing to wait for."""
+
+
+@inlined
+def _wait(barrier, team):
+    if team > 1:
+        round_now = _read(barrier, _ROUND)
+        if _add(barrier, _COUNT, 1) == team - 1:
+            _add(barrier, _COUNT, -team)
+            _add(barrier, _ROUND, 1)
+        else:
+            turns = 0
+            while _read(barrier, _ROUND) == round_now:
+                turns += 1
+                if turns > _PATIENCE:
+                    _give_way()
+
+
+@overload(wait)
+def _wait_compiled(barrier, team):
+    return lambda barrier, team: _wait(barrier, team)

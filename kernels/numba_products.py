@@ -1,0 +1,228 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg"
+"""Matrix products for the compiled kernels: C = A B, with B packed once and used many times.
+
+A recurrent layer multiplies by the same weights at every time step.  A BLAS call would rearrange them at every step;
+here they are packed once a sequence, into panels as wide as a tile (`kernels.numba_tiles`), in which the columns of
+one k lie next to each other.  A product then runs panel by panel: a panel stays in the cache while every row passes.
+
+Offsets are counted in numbers, not bytes.  `a_rows[i]` is where row i of A begins, and `a_step` is the way from one k
+to the next: 1 where a row lies in one piece, the length of a row where A is a transpose.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.extending import overload
+
+from kernels.compiling import INLINED, compiled, inlined
+from kernels.numba_tiles import ROWS, TILES, VECTORS, lanes, transpose_square
+
+_LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
+
+
+def vector_lanes(array):
+    """How many of the array's numbers one vector holds."""
+    return _LANES[array.itemsize]
+
+
+@overload(vector_lanes, jit_options=INLINED)
+def _vector_lanes(array):
+    width = _LANES[array.dtype.bitwidth // 8]
+    return lambda array: width
+
+
+def padded(columns: int, dtype: Any) -> int:
+    """How many columns the packed form of so many takes: whole vectors."""
+    width = _LANES[np.dtype(dtype).itemsize]
+    return -(-columns // width) * width
+
+
+# -- one tile, whatever its size -----------------------------------------------------------------------------------
+
+
+def _tile(rows, vectors, first, a, b, c, start):
+    """One tile in plain Python: what runs where Numba is switched off.
+
+    Parameters
+    ----------
+    rows, vectors : the size of the tile.
+    first : the first row.
+    a : (array, offset of every row, offset, step from one k to the next).
+    b : (packed array, offset, depth).
+    c : (array, offset of every row, offset).
+    start : what is added to the sums, as `c`, and whether there is such a start.
+    """
+    packed, packed_at, depth = b
+    width = vectors * vector_lanes(packed)
+    panel = packed[packed_at : packed_at + depth * width].reshape(depth, width)
+    for i in range(first, first + rows):
+        total = np.zeros(width, packed.dtype)
+        for k in range(depth):
+            total += a[0][a[1][i] + a[2] + k * a[3]] * panel[k]
+        if start[3]:
+            at = start[1][i] + start[2]
+            total += start[0][at : at + width]
+        at = c[1][i] + c[2]
+        c[0][at : at + width] = total
+
+
+def _write_choice() -> Any:
+    """The choice between the tiles, written out: a compiled function cannot look one up in a dict."""
+    lines = ["def choose(rows, vectors, first, a, b, c, start):"]
+    for vectors in range(1, VECTORS + 1):
+        lines.append(f"    if vectors == {vectors}:")
+        for rows in range(1, ROWS + 1):
+            lines.append(f"        if rows == {rows}:")
+            lines.append(
+                f"            tile_{rows}_{vectors}(a[0], a[1], a[2], a[3], first, b[0], b[1], b[2], "
+                "c[0], c[1], c[2], start[0], start[1], start[2], start[3])"
+            )
+    names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (rows, vectors), tile in TILES.items()}
+    exec("\n".join(lines), names)
+    return names["choose"]
+
+
+@overload(_tile)
+def _tile_compiled(rows, vectors, first, a, b, c, start):
+    return _write_choice()
+
+
+# -- packing ---------------------------------------------------------------------------------------------------------
+
+
+@compiled("matrix products", overlapping=True)
+def pack(b, b_rows, b_at, depth, columns, packed, packed_at):
+    """Pack the matrix whose row k begins at b[b_rows[k] + b_at]: (depth, columns)."""
+    lane = vector_lanes(b)
+    panel = VECTORS * lane
+    at = np.uint64(packed_at)
+    for first in range(0, columns, panel):
+        count = min(panel, columns - first)
+        width = np.uint64(-(-count // lane) * lane)
+        for k in range(depth):
+            source = np.uint64(b_rows[k] + b_at + first)
+            for n in range(np.uint64(count)):
+                packed[at + n] = b[source + n]
+            for n in range(np.uint64(count), width):
+                packed[at + n] = 0
+            at += width
+
+
+def _square(source, rows, first, source_at, target, target_at, step):
+    """`transpose_square` in plain Python."""
+    lane = vector_lanes(source)
+    for n in range(lane):
+        begin = rows[first + n] + source_at
+        target[target_at + n : target_at + n + step * lane : step] = source[begin : begin + lane]
+
+
+@overload(_square)
+def _square_compiled(source, rows, first, source_at, target, target_at, step):
+    def call(source, rows, first, source_at, target, target_at, step):
+        transpose_square(source, rows, first, source_at, target, target_at, step)
+
+    return call
+
+
+@compiled("matrix products", overlapping=True)
+def pack_transposed(b, b_rows, b_at, depth, columns, packed, packed_at):
+    """Pack the matrix whose *column* n lies at b[b_rows[n] + b_at] and after: (depth, columns)."""
+    lane = vector_lanes(b)
+    panel = VECTORS * lane
+    for first in range(0, columns, panel):
+        count = min(panel, columns - first)
+        width = -(-count // lane) * lane
+        for n in range(0, width, lane):
+            for k in range(0, depth, lane):
+                target = packed_at + k * width + n
+                if n + lane <= count and k + lane <= depth:
+                    _square(b, b_rows, first + n, b_at + k, packed, target, width)
+                else:
+                    for i in range(n, n + lane):
+                        for j in range(min(lane, depth - k)):
+                            value = b[b_rows[first + i] + b_at + k + j] if i < count else b[0] - b[0]
+                            packed[target + j * width + i - n] = value
+        packed_at += depth * width
+
+
+# -- the product -----------------------------------------------------------------------------------------------------
+
+
+@compiled("matrix products", overlapping=True)
+def product(count, columns, a, b, c, start):
+    """C = start + A B for `count` rows of A and C.
+
+    Parameters
+    ----------
+    count, columns : the rows of A and C, the columns of B and C.
+    a : (array, offset of every row, offset, step from one k to the next).
+    b : (packed array, offset, depth).
+    c : (array, offset of every row, offset).
+    start : what is added to the sums, as `c`, and whether there is such a start; it may be C itself, or one bias for
+        all rows.
+    """
+    packed, packed_at, depth = b
+    lane = vector_lanes(packed)
+    panel = VECTORS * lane
+    for first in range(0, columns, panel):
+        width = min(panel, columns - first)
+        vectors = -(-width // lane)
+        b_panel = (packed, packed_at + first * depth, depth)
+        if width == vectors * lane:
+            c_panel = (c[0], c[1], c[2] + first)
+            start_panel = (start[0], start[1], start[2] + first, start[3])
+            row = 0
+            while row < count:
+                rows = _rows_of_tile(count - row)
+                _tile(rows, vectors, row, a, b_panel, c_panel, start_panel)
+                row += rows
+        else:
+            _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start)
+
+
+@inlined
+def _rows_of_tile(left):
+    """How many rows the next tile takes: 4 and 4 rather than 6 and 2."""
+    if left <= ROWS:
+        return left
+    return (left + 1) // 2 if left < 2 * ROWS else ROWS
+
+
+@compiled("matrix products", overlapping=True)
+def _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start):
+    """The last panel where its last vector would reach past the end of C's rows: by way of a buffer of its own."""
+    panel = vectors * vector_lanes(c[0])
+    edge, edge_rows = np.empty(ROWS * panel, c[0].dtype), np.arange(ROWS) * panel
+    for row in range(0, count, ROWS):
+        rows = min(ROWS, count - row)
+        if start[3]:
+            for i in range(rows):
+                source = np.uint64(start[1][row + i] + start[2] + first)
+                for n in range(np.uint64(width)):
+                    edge[np.uint64(i * panel) + n] = start[0][source + n]
+        a_tile = (a[0], a[1][row:], a[2], a[3])
+        _tile(rows, vectors, 0, a_tile, b_panel, (edge, edge_rows, 0), (edge, edge_rows, 0, start[3]))
+        for i in range(rows):
+            target = np.uint64(c[1][row + i] + c[2] + first)
+            for n in range(np.uint64(width)):
+                c[0][target + n] = edge[np.uint64(i * panel) + n]
+
+
+# -- a checksum ------------------------------------------------------------------------------------------------------
+
+
+@compiled("checksum")
+def checksum(words, lanes):
+    """Fold 32-bit words into 64 running values: exclusive or, then times an odd number.
+
+    Both can be undone, so no single changed word leaves its running value as it was; the order of the words counts.
+    """
+    prime = np.uint32(0x01000193)
+    whole = len(words) // 64 * 64
+    for first in range(0, whole, 64):
+        for lane in range(64):
+            lanes[lane] = np.uint32((lanes[lane] ^ words[first + lane]) * prime)
+    for n in range(whole, len(words)):
+        lanes[n - whole] = np.uint32((lanes[n - whole] ^ words[n]) * prime)

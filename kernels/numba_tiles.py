@@ -1,0 +1,233 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""The innermost loop of every product: one tile of C = A B, held in registers while the sum runs.
+
+A tile is up to `ROWS` rows of A against `VECTORS` vectors of columns of B.  At every k it loads a few vectors of B,
+spreads one number of each row of A over a vector, and does one fused multiply-add for each pair; with 6 rows and 4
+vectors that is 24 of them for 10 loads, enough to keep the multipliers of a core busy.  B has been packed beforehand
+(`kernels.numba_products`), so that the loads walk straight through memory.
+
+Numba does not say "keep these 24 vectors in registers" in Python; LLVM does.  So the loop is emitted as LLVM's own
+instructions, by `_emit`.  Each number of C is summed in the order of k, whatever the shape of the tile: the same bits
+come out for every batch size and every number of threads.
+
+Rows are given by offsets, so that they may lie anywhere: only the rows that are still within their length, or rows in
+reversed time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+
+def _host() -> tuple[int, int]:
+    """Bytes of a vector register, and how many there are."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if "aarch64" in llvm.get_process_triple() or "arm64" in llvm.get_process_triple() else 16
+
+
+VECTOR_BYTES, REGISTERS = _host()
+#: Rows of A and vectors of B in the largest tile: their product, and the vectors of B themselves, fit the registers.
+ROWS = 6
+VECTORS = 4 if REGISTERS == 32 else 2
+
+
+def lanes(dtype: Any) -> int:
+    """How many numbers one vector holds."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+_INDEX = ir.IntType(64)
+
+
+def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vectors: int, values: dict[str, Any]) -> None:
+    """Emit the tile: run over k, add what the sums start from, store."""
+    vector = ir.VectorType(element, width)
+    align = 4 if isinstance(element, ir.FloatType) else 8
+    name = f"llvm.fma.v{width}{'f32' if align == 4 else 'f64'}"
+    fma = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+    def at(pointer: Any, index: Any) -> Any:
+        return builder.gep(pointer, [index], inbounds=True)
+
+    def number(value: int) -> ir.Constant:
+        return ir.Constant(_INDEX, value)
+
+    def load(pointer: Any) -> Any:
+        loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+        loaded.align = align
+        return loaded
+
+    def write(value: Any, pointer: Any) -> None:
+        builder.store(value, builder.bitcast(pointer, vector.as_pointer())).align = align
+
+    def row_pointers(array: str, offsets: str) -> list[Any]:
+        found = []
+        for row in range(rows):
+            offset = builder.load(at(values[offsets], builder.add(values["first"], number(row))))
+            found.append(at(values[array], builder.add(offset, values[f"{array}_at"])))
+        return found
+
+    grid = [(row, v) for row in range(rows) for v in range(vectors)]
+    a_row, c_row = row_pointers("a", "a_rows"), row_pointers("c", "c_rows")
+    start_row = row_pointers("start", "start_rows")
+    packed = at(values["packed"], values["packed_at"])
+    entry = builder.block
+    loop, add, store, end = (builder.append_basic_block(name) for name in ("loop", "add", "store", "end"))
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    k, a_at = builder.phi(_INDEX), builder.phi(_INDEX)
+    sums = {pair: builder.phi(vector) for pair in grid}
+    k.add_incoming(number(0), entry)
+    a_at.add_incoming(number(0), entry)
+    for pair in grid:
+        sums[pair].add_incoming(ir.Constant(vector, [0.0] * width), entry)
+    line = at(packed, builder.mul(k, number(vectors * width)))
+    b = [load(at(line, number(v * width))) for v in range(vectors)]
+    undefined = ir.Constant(vector, ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    after = {}
+    for row in range(rows):
+        one = builder.insert_element(undefined, builder.load(at(a_row[row], a_at)), ir.Constant(ir.IntType(32), 0))
+        spread = builder.shuffle_vector(one, undefined, everywhere)
+        for v in range(vectors):
+            after[row, v] = builder.call(fma, [spread, b[v], sums[row, v]])
+    k_next = builder.add(k, number(1))
+    k.add_incoming(k_next, loop)
+    a_at.add_incoming(builder.add(a_at, values["a_step"]), loop)
+    for pair in grid:
+        sums[pair].add_incoming(after[pair], loop)
+    finish = builder.append_basic_block("finish")
+    builder.cbranch(builder.icmp_signed("<", k_next, values["depth"]), loop, finish)
+
+    builder.position_at_end(finish)
+    builder.cbranch(builder.icmp_signed("!=", values["has_start"], number(0)), add, store)
+
+    builder.position_at_end(add)
+    for row, v in grid:
+        write(
+            builder.fadd(load(at(start_row[row], number(v * width))), after[row, v]), at(c_row[row], number(v * width))
+        )
+    builder.branch(end)
+
+    builder.position_at_end(store)
+    for row, v in grid:
+        write(after[row, v], at(c_row[row], number(v * width)))
+    builder.branch(end)
+
+    builder.position_at_end(end)
+
+
+_ARGUMENTS = (
+    *("a", "a_rows", "a_at", "a_step", "first", "packed", "packed_at", "depth"),
+    *("c", "c_rows", "c_at", "start", "start_rows", "start_at", "has_start"),
+)
+_ARRAYS = {"a", "a_rows", "packed", "c", "c_rows", "start", "start_rows"}
+
+
+def _make_tile(rows: int, vectors: int) -> Any:
+    @intrinsic
+    def tile(
+        typingctx,
+        a,
+        a_rows,
+        a_at,
+        a_step,
+        first,
+        packed,
+        packed_at,
+        depth,
+        c,
+        c_rows,
+        c_at,
+        start,
+        start_rows,
+        start_at,
+        has_start,
+    ):
+        """Rows `first` to `first` + rows of C, from c_at on: what `start` holds there (if has_start), plus A B."""
+        given = (
+            *(a, a_rows, a_at, a_step, first, packed, packed_at, depth),
+            *(c, c_rows, c_at, start, start_rows, start_at, has_start),
+        )
+        signature = types.void(
+            *(value if name in _ARRAYS else types.int64 for name, value in zip(_ARGUMENTS, given, strict=True))
+        )
+
+        def codegen(context, builder, signature, args):
+            values = dict(zip(_ARGUMENTS, args, strict=True))
+            for name, value in zip(_ARGUMENTS, signature.args, strict=True):
+                if isinstance(value, types.Array):
+                    values[name] = make_array(value)(context, builder, values[name]).data
+            bits = signature.args[0].dtype.bitwidth
+            element = ir.FloatType() if bits == 32 else ir.DoubleType()
+            _emit(builder, element, 8 * VECTOR_BYTES // bits, rows, vectors, values)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+#: By rows and vectors, from 1 by 1 up.
+TILES = {(rows, vectors): _make_tile(rows, vectors) for rows in range(1, ROWS + 1) for vectors in range(1, VECTORS + 1)}
+
+
+def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values: dict[str, Any]) -> None:
+    """Emit the transpose of a square of `width` rows by `width` columns, a vector a row."""
+    vector = ir.VectorType(element, width)
+    align = 4 if isinstance(element, ir.FloatType) else 8
+
+    def at(pointer: Any, index: Any) -> Any:
+        return builder.gep(pointer, [index], inbounds=True)
+
+    lines = []
+    for row in range(width):
+        offset = builder.load(at(values["rows"], builder.add(values["first"], ir.Constant(_INDEX, row))))
+        loaded = builder.load(
+            builder.bitcast(at(values["source"], builder.add(offset, values["source_at"])), vector.as_pointer())
+        )
+        loaded.align = align
+        lines.append(loaded)
+
+    def interleave(one: Any, other: Any, first: int) -> Any:
+        pick = [first + n // 2 + (width if n % 2 else 0) for n in range(width)]
+        return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), width), pick))
+
+    half = width // 2
+    for _ in range(width.bit_length() - 1):  # log2(width) rounds of shuffling like two halves of a pack of cards
+        lines = [interleave(lines[n // 2], lines[n // 2 + half], half * (n % 2)) for n in range(width)]
+    for n, line in enumerate(lines):
+        target = builder.add(values["target_at"], builder.mul(values["step"], ir.Constant(_INDEX, n)))
+        store = builder.store(line, builder.bitcast(at(values["target"], target), vector.as_pointer()))
+        store.align = align
+
+
+@intrinsic
+def transpose_square(typingctx, source, rows, first, source_at, target, target_at, step):
+    """Line n of the target (they are `step` apart) takes number n of each of a vector's worth of rows of the source."""
+    names = ("source", "rows", "first", "source_at", "target", "target_at", "step")
+    i64 = types.int64
+    signature = types.void(source, rows, i64, i64, target, i64, i64)
+
+    def codegen(context, builder, signature, args):
+        values = dict(zip(names, args, strict=True))
+        for name, value in zip(names, signature.args, strict=True):
+            if isinstance(value, types.Array):
+                values[name] = make_array(value)(context, builder, values[name]).data
+        bits = signature.args[0].dtype.bitwidth
+        _emit_transpose(builder, ir.FloatType() if bits == 32 else ir.DoubleType(), 8 * VECTOR_BYTES // bits, values)
+        return context.get_dummy_value()
+
+    return signature, codegen
