@@ -19,7 +19,7 @@ from kernels.numba_loops import DEPTH, LOOPS
 from kernels.numba_products import checksum, pack, pack_transposed, padded, product
 from kernels.numba_tiles import VECTOR_BYTES
 
-CHUNK_ROWS = 192  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
+CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
 WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which waking a second thread costs more than it brings
 SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads had better read half of them each
 
@@ -85,14 +85,13 @@ class NumbaKernels:
             team.size = size
             packs = workspace.empty((size, (D + H) * G * (_part(H, size, by_units, dtype) + 8)), dtype)
             pre = workspace.empty((chunk * B, G, H), dtype)
-            rec = workspace.empty((B, G, H), dtype)
             reset_h = np.empty((B if cell.resets_before else 0, H), dtype)
             barrier = numba_barrier.new()
             loop, one = LOOPS[cell.name][0], dtype.type(1)
             team.run(
                 lambda rank: loop(
                     (rank, size, by_units, barrier), chunk, keep, flat_x, lines, ends, h, c, gate, hidden_n, y, packs,
-                    pre, rec, reset_h, one,
+                    pre, reset_h, one,
                 )
             )  # fmt: skip
         if not keep:

@@ -66,20 +66,21 @@ def _pack_gates(weight, depth, H, gate, last_gate, first, last, packed, at):
 
 
 @compiled("matrix products")
-def _multiply_gates(count, H, gate, last_gate, first, last, a, packed, at, depth, c, c_rows, bias):
-    """C = bias + A W' for what `_pack_gates` has packed."""
+def _multiply_gates(count, H, gate, last_gate, first, last, a, packed, at, depth, c, start):
+    """C = start + A W' for what `_pack_gates` has packed; column 0 of C is the first unit of gate 0."""
     joined = last - first == H
     while gate < last_gate:
         columns = (last_gate - gate) * H if joined else last - first
         begin = gate * H + first
-        product(count, columns, a, (packed, at, depth), (c, c_rows, begin), (bias[0], bias[1], begin, bias[2]))
-        at += depth * _padded(columns, c)
+        c_gate, start_gate = (c[0], c[1], c[2] + begin), (start[0], start[1], start[2] + begin, start[3])
+        product(count, columns, a, (packed, at, depth), c_gate, start_gate)
+        at += depth * _padded(columns, packed)
         gate += last_gate if joined else 1
 
 
-def _make_forward(title: str, row: Callable[..., None], resets_before: bool = False) -> Any:
+def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, resets_before: bool = False) -> Any:
     @compiled(title)
-    def forward(share, chunk, keep, x, weights, ends, h, c, gate, hidden_n, y, packs, pre, rec, reset_h, one):
+    def forward(share, chunk, keep, x, weights, ends, h, c, gate, hidden_n, y, packs, pre, reset_h, one):
         rank, team, by_units, barrier = share
         weight_ih, weight_hh, bias_ih, bias_hh, has_bias = weights
         lengths, order = ends
@@ -91,21 +92,28 @@ def _make_forward(title: str, row: Callable[..., None], resets_before: bool = Fa
         row_first, row_step = (0, 1) if by_units else (rank, team)
         unit, unit_end = np.uint64(first), np.uint64(last)
         packed = packs[rank]
-        split = 2 if resets_before else G  # the gates of the first product with h
+        split = 2 if splits_n or resets_before else G  # the gates of the first product with h
         hh_at = _pack_gates(weight_ih, D, H, 0, G, first, last, packed, 0)
         n_at = _pack_gates(weight_hh, H, H, 0, split, first, last, packed, hh_at)
-        if resets_before:
+        if splits_n or resets_before:
             _pack_gates(weight_hh, H, H, split, G, first, last, packed, n_at)
-        h_flat, pre_flat, rec_flat, reset_flat = h.reshape(-1), pre.reshape(-1), rec.reshape(-1), reset_h.reshape(-1)
+        h_flat, pre_flat, hidden_flat, reset_flat = (
+            h.reshape(-1),
+            pre.reshape(-1),
+            hidden_n.reshape(-1),
+            reset_h.reshape(-1),
+        )
         capacity = min(chunk, T) * B
         x_rows, pre_rows = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-        h_rows, rec_rows, reset_rows = np.empty(B, np.int64), np.empty(B, np.int64), np.empty(B, np.int64)
-        same_row = np.zeros(capacity, np.int64)
-        bias_in, bias_rec = (bias_ih, same_row, has_bias), (bias_hh, same_row, has_bias)
+        h_rows, n_rows, a_rows = np.empty(B, np.int64), np.empty(B, np.int64), np.empty(B, np.int64)
+        same_row = np.zeros(capacity, np.int64)  # one bias for all rows
+        bias = bias_ih.copy()
+        if has_bias:
+            bias[: 2 * H if splits_n else G * H] += bias_hh[: 2 * H if splits_n else G * H]
         running = B  # rows that have not ended
         for begin in range(0, T, chunk):
             end = min(begin + chunk, T)
-            # input projection of the chunk: pre = x W_ih' + b_ih
+            # input projection of the chunk: pre = x W_ih' + b_ih + b_hh (but for b_hn, where r multiplies it)
             count, still = 0, running
             for t in range(begin, end):
                 while still > 0 and lengths[order[still - 1]] <= t:
@@ -114,8 +122,8 @@ def _make_forward(title: str, row: Callable[..., None], resets_before: bool = Fa
                     x_rows[count] = t * x_t + order[i] * x_b
                     pre_rows[count] = ((t - begin) * B + i) * G * H  # a place of its own: nobody waits in between
                     count += 1
-            a = (x_flat, x_rows, x_at, 1)
-            _multiply_gates(count, H, 0, G, first, last, a, packed, 0, D, pre_flat, pre_rows, bias_in)
+            a, start = (x_flat, x_rows, x_at, 1), (bias, same_row, 0, has_bias)
+            _multiply_gates(count, H, 0, G, first, last, a, packed, 0, D, (pre_flat, pre_rows, 0), start)
             for t in range(begin, end):
                 at = (t - begin) * B
                 while running > 0 and lengths[order[running - 1]] <= t:
@@ -124,24 +132,26 @@ def _make_forward(title: str, row: Callable[..., None], resets_before: bool = Fa
                 count = 0
                 for i in range(row_first, running, row_step):
                     h_rows[count] = (s * B + order[i]) * H
-                    rec_rows[count] = i * G * H
-                    reset_rows[count] = order[i] * H
+                    a_rows[count] = (at + i) * G * H
+                    n_rows[count] = order[i] * H
                     count += 1
-                # recurrent product: rec = U h_prev + b_hh
-                a = (h_flat, h_rows, 0, 1)
-                _multiply_gates(count, H, 0, split, first, last, a, packed, hh_at, H, rec_flat, rec_rows, bias_rec)
+                # recurrent product: a = pre + U h_prev
+                a, c_pre = (h_flat, h_rows, 0, 1), (pre_flat, a_rows, 0)
+                _multiply_gates(count, H, 0, split, first, last, a, packed, hh_at, H, c_pre, (*c_pre, 1))
+                if splits_n:
+                    # hidden_n = U_n h_prev + b_hn
+                    c_n, start = (hidden_flat, n_rows, (g * B - 2) * H), (bias_hh, same_row, 0, has_bias)
+                    _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_n, start)
                 if resets_before:
                     for i in range(row_first, running, row_step):
-                        rows.gru_before_gates_row(
-                            at + i, i, order[i], s, g, unit, unit_end, pre, rec, h, gate, reset_h, one
-                        )
+                        rows.gru_before_gates_row(at + i, order[i], s, g, unit, unit_end, pre, h, gate, reset_h, one)
                     if by_units:
                         wait(barrier, team)
-                    # rec_n = U_n (r * h_prev) + b_hn
-                    a = (reset_flat, reset_rows, 0, 1)
-                    _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, rec_flat, rec_rows, bias_rec)
+                    # a_n = pre_n + U_n (r * h_prev)
+                    a = (reset_flat, n_rows, 0, 1)
+                    _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_pre, (*c_pre, 1))
                 for i in range(row_first, running, row_step):
-                    row(at + i, i, order[i], s, s_next, g, unit, unit_end, pre, rec, h, c, gate, hidden_n, one)
+                    row(at + i, order[i], s, s_next, g, unit, unit_end, pre, h, c, gate, hidden_n, one)
                     for j in range(unit, unit_end):
                         y[t, order[i], j] = h[s_next, order[i], j]
                 for i in range(running + (row_first - running) % row_step, B, row_step):
@@ -340,7 +350,7 @@ LOOPS: dict[str, tuple[Any, Any]] = {
         _make_backward("LSTM backward", rows.lstm_row_backward, splits_n=False),
     ),
     "gru_after": (
-        _make_forward("GRU forward", rows.gru_after_row),
+        _make_forward("GRU forward", rows.gru_after_row, splits_n=True),
         _make_backward("GRU backward", rows.gru_after_row_backward, splits_n=True),
     ),
     "gru_before": (

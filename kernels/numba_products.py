@@ -17,7 +17,7 @@ import numpy as np
 from numba.extending import overload
 
 from kernels.compiling import INLINED, compiled, inlined
-from kernels.numba_tiles import ROWS, TILES, VECTORS, lanes, transpose_square
+from kernels.numba_tiles import ROWS, TILES, VECTORS, address, lanes, transpose_square
 
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
 
@@ -42,13 +42,13 @@ def padded(columns: int, dtype: Any) -> int:
 # -- one tile, whatever its size -----------------------------------------------------------------------------------
 
 
-def _tile(rows, vectors, first, a, b, c, start):
-    """One tile in plain Python: what runs where Numba is switched off.
+def _panel(count, vectors, a, b, c, start):
+    """`count` rows of C over one panel of B, in plain Python: what runs where Numba is switched off.
 
     Parameters
     ----------
-    rows, vectors : the size of the tile.
-    first : the first row.
+    count : the number of rows.
+    vectors : the width of the panel.
     a : (array, offset of every row, offset, step from one k to the next).
     b : (packed array, offset, depth).
     c : (array, offset of every row, offset).
@@ -57,7 +57,7 @@ def _tile(rows, vectors, first, a, b, c, start):
     packed, packed_at, depth = b
     width = vectors * vector_lanes(packed)
     panel = packed[packed_at : packed_at + depth * width].reshape(depth, width)
-    for i in range(first, first + rows):
+    for i in range(count):
         total = np.zeros(width, packed.dtype)
         for k in range(depth):
             total += a[0][a[1][i] + a[2] + k * a[3]] * panel[k]
@@ -68,25 +68,44 @@ def _tile(rows, vectors, first, a, b, c, start):
         c[0][at : at + width] = total
 
 
-def _write_choice() -> Any:
-    """The choice between the tiles, written out: a compiled function cannot look one up in a dict."""
-    lines = ["def choose(rows, vectors, first, a, b, c, start):"]
-    for vectors in range(1, VECTORS + 1):
-        lines.append(f"    if vectors == {vectors}:")
-        for rows in range(1, ROWS + 1):
-            lines.append(f"        if rows == {rows}:")
+@inlined
+def _rows_of_tile(left):
+    """How many rows the next tile takes: 4 and 4 rather than 6 and 2."""
+    if left <= ROWS:
+        return left
+    return (left + 1) // 2 if left < 2 * ROWS else ROWS
+
+
+def _write_panel(bits: int) -> Any:
+    """The loop over the tiles of a panel, with the choice between them written out: they are 24 separate functions."""
+    lines = [
+        "def panel(count, vectors, a, b, c, start):",
+        "    a_data, a_rows, packed, start_data = address(a[0]), address(a[1]), address(b[0]), address(start[0])",
+        "    c_data, c_rows, start_rows = address(c[0]), address(c[1]), address(start[1])",
+        "    a_at, a_step, packed_at, depth = a[2], a[3], b[1], b[2]",
+        "    c_at, start_at, has_start = c[2], start[2], start[3]",
+        "    row = 0",
+        "    while row < count:",
+        "        rows = rows_of_tile(count - row)",
+    ]
+    for vectors in range(VECTORS, 0, -1):
+        lines.append(f"        {'if' if vectors == VECTORS else 'elif'} vectors == {vectors}:")
+        for rows in range(ROWS, 0, -1):
+            lines.append(f"            {'if' if rows == ROWS else 'elif'} rows == {rows}:")
             lines.append(
-                f"            tile_{rows}_{vectors}(a[0], a[1], a[2], a[3], first, b[0], b[1], b[2], "
-                "c[0], c[1], c[2], start[0], start[1], start[2], start[3])"
+                f"                tile_{rows}_{vectors}(a_data, a_rows, a_at, a_step, row, packed, packed_at, depth, "
+                "c_data, c_rows, c_at, start_data, start_rows, start_at, has_start)"
             )
-    names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (rows, vectors), tile in TILES.items()}
+    lines.append("        row += rows")
+    names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (b, rows, vectors), tile in TILES.items() if b == bits}
+    names |= {"address": address, "rows_of_tile": _rows_of_tile}
     exec("\n".join(lines), names)
-    return names["choose"]
+    return names["panel"]
 
 
-@overload(_tile)
-def _tile_compiled(rows, vectors, first, a, b, c, start):
-    return _write_choice()
+@overload(_panel)
+def _panel_compiled(count, vectors, a, b, c, start):
+    return _write_panel(b[0].dtype.bitwidth)
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------
@@ -173,21 +192,9 @@ def product(count, columns, a, b, c, start):
         if width == vectors * lane:
             c_panel = (c[0], c[1], c[2] + first)
             start_panel = (start[0], start[1], start[2] + first, start[3])
-            row = 0
-            while row < count:
-                rows = _rows_of_tile(count - row)
-                _tile(rows, vectors, row, a, b_panel, c_panel, start_panel)
-                row += rows
+            _panel(count, vectors, a, b_panel, c_panel, start_panel)
         else:
             _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start)
-
-
-@inlined
-def _rows_of_tile(left):
-    """How many rows the next tile takes: 4 and 4 rather than 6 and 2."""
-    if left <= ROWS:
-        return left
-    return (left + 1) // 2 if left < 2 * ROWS else ROWS
 
 
 @compiled("matrix products", overlapping=True)
@@ -203,7 +210,7 @@ def _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start):
                 for n in range(np.uint64(width)):
                     edge[np.uint64(i * panel) + n] = start[0][source + n]
         a_tile = (a[0], a[1][row:], a[2], a[3])
-        _tile(rows, vectors, 0, a_tile, b_panel, (edge, edge_rows, 0), (edge, edge_rows, 0, start[3]))
+        _panel(rows, vectors, a_tile, b_panel, (edge, edge_rows, 0), (edge, edge_rows, 0, start[3]))
         for i in range(rows):
             target = np.uint64(c[1][row + i] + c[2] + first)
             for n in range(np.uint64(width)):

@@ -5,8 +5,8 @@ A row function applies the gate equations of `kernels.gates`, the very same sour
 one row, and knows where in the buffers a value lies; nothing else.  They carry no type hints: Numba infers them.
 
 Forward (R rows of a chunk of steps, S slots: T+1 of a tape, or the two that `predict` swaps):
-pre (R, G, H) input projection; rec (B, G, H) recurrent product U h_prev + b_hh of this step; h, c (S, B, H); gate
-(S, B, G, H); hidden_n (S, B, H).  ``r`` is the row in pre, ``i`` the row in rec, ``b`` the row of the batch, ``s`` and
+pre (R, G, H) pre-activations, the recurrent product U h_prev included; only of a GRU's candidate it is apart, in
+hidden_n (S, B, H); h, c (S, B, H); gate (S, B, G, H).  ``r`` is the row in pre, ``b`` the row of the batch, ``s`` and
 ``s_next`` the slots of the state before and after, ``g`` the slot of the gates.
 
 Backward: dh, dc (B, H), what the state of this step receives from later steps on entry, what the state before it
@@ -44,19 +44,19 @@ def _relu_slope(h: Any, one: Any) -> Any:
 
 
 @inlined
-def rnn_tanh_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidden_n, one):
+def rnn_tanh_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
     """h = tanh(a)."""
     for j in range(first, last):
-        value = _rnn_forward(pre[r, 0, j] + rec[i, 0, j], tanh)
+        value = _rnn_forward(pre[r, 0, j], tanh)
         gate[g, b, 0, j] = value
         h[s_next, b, j] = value
 
 
 @inlined
-def rnn_relu_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidden_n, one):
+def rnn_relu_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
     """h = relu(a)."""
     for j in range(first, last):
-        value = _rnn_forward(pre[r, 0, j] + rec[i, 0, j], relu)
+        value = _rnn_forward(pre[r, 0, j], relu)
         gate[g, b, 0, j] = value
         h[s_next, b, j] = value
 
@@ -78,14 +78,14 @@ def rnn_relu_row_backward(r, t, b, first, last, dh, dc, gate, hidden_n, h, c, da
 
 
 @inlined
-def lstm_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidden_n, one):
+def lstm_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
     """Gates, c and h of an LSTM."""
     for j in range(first, last):
         i_gate, f, g_gate, o, c_new, h_new = _lstm_forward(
-            pre[r, 0, j] + rec[i, 0, j],
-            pre[r, 1, j] + rec[i, 1, j],
-            pre[r, 2, j] + rec[i, 2, j],
-            pre[r, 3, j] + rec[i, 3, j],
+            pre[r, 0, j],
+            pre[r, 1, j],
+            pre[r, 2, j],
+            pre[r, 3, j],
             c[s, b, j],
             sigmoid,
             tanh,
@@ -124,17 +124,16 @@ def lstm_row_backward(r, t, b, first, last, dh, dc, gate, hidden_n, h, c, da, da
 
 
 @inlined
-def gru_after_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidden_n, one):
+def gru_after_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
     """Gates and h of a GRU with reset after."""
     for j in range(first, last):
-        h_n = rec[i, 2, j]
         r_gate, z, n, h_new = _gru_after_forward(
             pre[r, 0, j],
             pre[r, 1, j],
             pre[r, 2, j],
-            rec[i, 0, j],
-            rec[i, 1, j],
-            h_n,
+            one - one,  # U h_prev has been added to the first two
+            one - one,
+            hidden_n[g, b, j],
             h[s, b, j],
             sigmoid,
             tanh,
@@ -143,7 +142,6 @@ def gru_after_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidd
         gate[g, b, 0, j] = r_gate
         gate[g, b, 1, j] = z
         gate[g, b, 2, j] = n
-        hidden_n[g, b, j] = h_n
         h[s_next, b, j] = h_new
 
 
@@ -168,22 +166,20 @@ def gru_after_row_backward(r, t, b, first, last, dh, dc, gate, hidden_n, h, c, d
 
 
 @inlined
-def gru_before_gates_row(r, i, b, s, g, first, last, pre, rec, h, gate, reset_h, one):
+def gru_before_gates_row(r, b, s, g, first, last, pre, h, gate, reset_h, one):
     """Gates of a GRU with reset before, and the state that enters the product with U_n: reset_h (B, H)."""
     for j in range(first, last):
-        r_gate, z, rh = _gru_before_gates_forward(
-            pre[r, 0, j] + rec[i, 0, j], pre[r, 1, j] + rec[i, 1, j], h[s, b, j], sigmoid
-        )
+        r_gate, z, rh = _gru_before_gates_forward(pre[r, 0, j], pre[r, 1, j], h[s, b, j], sigmoid)
         gate[g, b, 0, j] = r_gate
         gate[g, b, 1, j] = z
         reset_h[b, j] = rh
 
 
 @inlined
-def gru_before_row(r, i, b, s, s_next, g, first, last, pre, rec, h, c, gate, hidden_n, one):
-    """Candidate and h of a GRU with reset before, once U_n reset_h + b_hn stands in rec."""
+def gru_before_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
+    """Candidate and h of a GRU with reset before, once pre holds U_n reset_h + b_hn."""
     for j in range(first, last):
-        n, h_new = _gru_before_output_forward(pre[r, 2, j] + rec[i, 2, j], gate[g, b, 1, j], h[s, b, j], tanh, one)
+        n, h_new = _gru_before_output_forward(pre[r, 2, j], gate[g, b, 1, j], h[s, b, j], tanh, one)
         gate[g, b, 2, j] = n
         h[s_next, b, j] = h_new
 

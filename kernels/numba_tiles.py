@@ -22,18 +22,20 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 
 def _host() -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    """Bytes of a vector register, and how many there are, on the processor that Numba compiles for."""
+    asked = getattr(config, "CPU_FEATURES", None)  # NUMBA_CPU_FEATURES: another processor than this one
+    features = llvm.get_host_cpu_features().flatten() if asked is None else asked
+    if "+avx512f" in features:
         return 64, 32
-    if features.get("avx"):
+    if "+avx" in features:
         return 32, 16
-    return 16, 32 if "aarch64" in llvm.get_process_triple() or "arm64" in llvm.get_process_triple() else 16
+    return 16, 32 if llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16
 
 
 VECTOR_BYTES, REGISTERS = _host()
@@ -54,7 +56,8 @@ def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vector
     """Emit the tile: run over k, add what the sums start from, store."""
     vector = ir.VectorType(element, width)
     align = 4 if isinstance(element, ir.FloatType) else 8
-    name = f"llvm.fma.v{width}{'f32' if align == 4 else 'f64'}"
+    # fused where the processor can, as every one of the last ten years; else a product and a sum
+    name = f"llvm.fmuladd.v{width}{'f32' if align == 4 else 'f64'}"
     fma = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
     def at(pointer: Any, index: Any) -> Any:
@@ -133,55 +136,46 @@ _ARGUMENTS = (
     *("a", "a_rows", "a_at", "a_step", "first", "packed", "packed_at", "depth"),
     *("c", "c_rows", "c_at", "start", "start_rows", "start_at", "has_start"),
 )
-_ARRAYS = {"a", "a_rows", "packed", "c", "c_rows", "start", "start_rows"}
+_OFFSETS = {"a_rows", "c_rows", "start_rows"}
+_NUMBERS = {"a", "packed", "c", "start"}
 
 
-def _make_tile(rows: int, vectors: int) -> Any:
+@intrinsic
+def address(typingctx, array):
+    """Where an array's first element lies.  A tile takes addresses: an array would be counted as one more in use."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(make_array(signature.args[0])(context, builder, args[0]).data, _INDEX)
+
+    return types.int64(array), codegen
+
+
+def _make_tile(rows: int, vectors: int, bits: int) -> Any:
     @intrinsic
-    def tile(
-        typingctx,
-        a,
-        a_rows,
-        a_at,
-        a_step,
-        first,
-        packed,
-        packed_at,
-        depth,
-        c,
-        c_rows,
-        c_at,
-        start,
-        start_rows,
-        start_at,
-        has_start,
-    ):
-        """Rows `first` to `first` + rows of C, from c_at on: what `start` holds there (if has_start), plus A B."""
-        given = (
-            *(a, a_rows, a_at, a_step, first, packed, packed_at, depth),
-            *(c, c_rows, c_at, start, start_rows, start_at, has_start),
-        )
-        signature = types.void(
-            *(value if name in _ARRAYS else types.int64 for name, value in zip(_ARGUMENTS, given, strict=True))
-        )
+    def tile(typingctx, a, a_rows, a_at, a_step, first, packed, packed_at, depth, c, c_rows, c_at, start, start_rows, start_at, has_start):  # fmt: skip  # noqa: E501
+        """Rows `first` to `first` + rows of C, from c_at on: A B, plus what `start` holds there (if has_start)."""
 
         def codegen(context, builder, signature, args):
-            values = dict(zip(_ARGUMENTS, args, strict=True))
-            for name, value in zip(_ARGUMENTS, signature.args, strict=True):
-                if isinstance(value, types.Array):
-                    values[name] = make_array(value)(context, builder, values[name]).data
-            bits = signature.args[0].dtype.bitwidth
             element = ir.FloatType() if bits == 32 else ir.DoubleType()
+            values = dict(zip(_ARGUMENTS, args, strict=True))
+            for name in _OFFSETS | _NUMBERS:
+                target = _INDEX if name in _OFFSETS else element
+                values[name] = builder.inttoptr(values[name], target.as_pointer())
             _emit(builder, element, 8 * VECTOR_BYTES // bits, rows, vectors, values)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(*(types.int64,) * len(_ARGUMENTS)), codegen
 
     return tile
 
 
-#: By rows and vectors, from 1 by 1 up.
-TILES = {(rows, vectors): _make_tile(rows, vectors) for rows in range(1, ROWS + 1) for vectors in range(1, VECTORS + 1)}
+#: By bits of a number, rows and vectors, from 1 by 1 up.
+TILES = {
+    (bits, rows, vectors): _make_tile(rows, vectors, bits)
+    for bits in (32, 64)
+    for rows in range(1, ROWS + 1)
+    for vectors in range(1, VECTORS + 1)
+}
 
 
 def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values: dict[str, Any]) -> None:
