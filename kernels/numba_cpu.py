@@ -15,9 +15,9 @@ import numpy as np
 from kernels import numba_barrier, threads, workspace
 from kernels.cells import Adjoints, Cell, Run
 from kernels.compiling import compiled
-from kernels.numba_loops import DEPTH, LOOPS
-from kernels.numba_products import checksum, pack, pack_transposed, padded, product
-from kernels.numba_tiles import VECTOR_BYTES
+from kernels.numba_loops import DEPTH, LOOPS, share
+from kernels.numba_products import checksum, pack, pack_transposed, padded, product, vector_lanes
+from kernels.numba_tiles import ROWS, VECTOR_BYTES
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
 WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which waking a second thread costs more than it brings
@@ -73,7 +73,10 @@ class NumbaKernels:
         c = workspace.empty((slots if cell.has_c else 0, B, H), dtype)
         if cell.has_c:
             c[0] = c0
-        gate = workspace.empty((T if keep else 1, B, G, H), dtype)
+        if G == 1 and keep and lengths is None:
+            gate = h[1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
+        else:
+            gate = workspace.empty((T if keep else 1, B, G, H), dtype)
         hidden_n = workspace.empty((len(gate) if cell.splits_n else 0, B, H), dtype)
         y = workspace.empty((T, B, H), dtype)
         none = np.empty(0, dtype)
@@ -181,21 +184,29 @@ class NumbaKernels:
         """Matrix product of two 2-d arrays."""
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
         c = workspace.empty((M, N), dtype)
-        packed = workspace.empty((K * padded(N, dtype),), dtype)
-        a_flat, a_row, a_step = _matrix(a)
-        b_flat, b_row, b_step = _matrix(b)
-        _multiply(a_flat, a_row, a_step, b_flat, b_row, b_step, packed, c.reshape(-1), M, K, N)
+        lines = (*_matrix(a), *_matrix(b))
+        with threads.Team(threads.get_num_threads() if M * K * N > WORTH_A_TEAM else 1) as team:
+            packs = workspace.empty((team.size, K * (padded(N, dtype) + VECTOR_BYTES)), dtype)
+            team.run(lambda rank: _multiply(rank, team.size, lines, packs, c, K))
         return c
 
 
 @compiled("matrix products")
-def _multiply(a, a_row, a_step, b, b_row, b_step, packed, c, M, K, N):  # type: ignore[no-untyped-def]
+def _multiply(rank, team, lines, packs, c, K):  # type: ignore[no-untyped-def]
+    a, a_row, a_step, b, b_row, b_step = lines
+    M, N = c.shape
+    c_flat, packed = c.reshape(-1), packs[rank]
+    # shared by columns, so that each thread packs its own; by rows where there are few columns
+    by_columns = N >= 2 * M
+    first, last = share(N, rank, team, vector_lanes(c)) if by_columns else (0, N)
+    row, row_end = (0, M) if by_columns else share(M, rank, team, ROWS)
     if b_step == 1:
-        pack(b, np.arange(K) * b_row, 0, K, N, packed, 0)
+        pack(b, np.arange(K) * b_row, first, K, last - first, packed, 0)
     else:
-        pack_transposed(b, np.arange(N) * b_step, 0, K, N, packed, 0)
-    c_rows = np.arange(M) * N
-    product(M, N, (a, np.arange(M) * a_row, 0, a_step), (packed, 0, K), (c, c_rows, 0), (c, c_rows, 0, 0))
+        pack_transposed(b, np.arange(first, last) * b_step, 0, K, last - first, packed, 0)
+    a_rows, c_rows = np.arange(row, row_end) * a_row, np.arange(row, row_end) * N
+    to = (c_flat, c_rows, first)
+    product(row_end - row, last - first, (a, a_rows, 0, a_step), (packed, 0, K), to, (*to, 0))
 
 
 def _part(units: int, team: int, by_units: bool, dtype: Any) -> int:

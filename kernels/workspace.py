@@ -58,8 +58,8 @@ def release() -> None:
 
 
 def _room(size: int) -> int:
-    """The size rounded up by at most an eighth, so that batches of nearly the same size share blocks."""
-    step = 1 << max(12, size.bit_length() - 4)
+    """The size rounded up by at most a sixteenth, so that batches of nearly the same size share blocks."""
+    step = 1 << max(12, size.bit_length() - 5)
     return -(-size // step) * step
 
 
