@@ -22,7 +22,8 @@ DEMO_MINUTES ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-# NumPy's and SciPy's BLAS each start a thread a core, and these get in each other's way; so do test processes side by side.
+# NumPy's and PyTorch's libraries each start a thread a core, and these get in each other's way; so do test processes
+# side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS)
 

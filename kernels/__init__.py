@@ -115,10 +115,8 @@ class WholeLayerKernels(Kernels, Protocol):
 
 def reason_missing(name: str) -> str | None:
     """Why the kernel set cannot be used here; None where it can."""
-    if name == "numba":
-        for package in ("numba", "scipy"):
-            if importlib.util.find_spec(package) is None:
-                return f"{package} is not installed (pip install {package})"
+    if name == "numba" and importlib.util.find_spec("numba") is None:
+        return "numba is not installed (pip install numba)"
     return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from kernels import numba_barrier, threads, workspace
 from kernels.cells import Adjoints, Cell, Run
 from kernels.compiling import compiled
-from kernels.numba_loops import DEPTH, LOOPS, share
+from kernels.numba_loops import DEPTH, LOOPS, portion
 from kernels.numba_products import checksum, pack, pack_transposed, padded, product, vector_lanes
 from kernels.numba_tiles import ROWS, VECTOR_BYTES
 
@@ -198,8 +198,8 @@ def _multiply(rank, team, lines, packs, c, K):  # type: ignore[no-untyped-def]
     c_flat, packed = c.reshape(-1), packs[rank]
     # shared by columns, so that each thread packs its own; by rows where there are few columns
     by_columns = N >= 2 * M
-    first, last = share(N, rank, team, vector_lanes(c)) if by_columns else (0, N)
-    row, row_end = (0, M) if by_columns else share(M, rank, team, ROWS)
+    first, last = portion(N, rank, team, vector_lanes(c)) if by_columns else (0, N)
+    row, row_end = (0, M) if by_columns else portion(M, rank, team, ROWS)
     if b_step == 1:
         pack(b, np.arange(K) * b_row, first, K, last - first, packed, 0)
     else:

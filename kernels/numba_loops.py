@@ -37,7 +37,7 @@ DEPTH = 256
 
 
 @inlined
-def share(total, rank, team, grain):
+def portion(total, rank, team, grain):
     """The part of 0..total that falls to `rank`, in whole grains."""
     grains = -(-total // grain)
     return min(total, grains * rank // team * grain), min(total, grains * (rank + 1) // team * grain)
@@ -88,7 +88,7 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
         G = gate.shape[2]
         x_flat, x_at, x_t, x_b = x
         D = weight_ih.size // (G * H)
-        first, last = share(H, rank, team, vector_lanes(h)) if by_units else (0, H)
+        first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
         row_first, row_step = (0, 1) if by_units else (rank, team)
         unit, unit_end = np.uint64(first), np.uint64(last)
         packed = packs[rank]
@@ -183,7 +183,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
         dweight_ih, dweight_hh, dbias_ih, dbias_hh = totals if apart else grads
         summed = 1 - apart
         D, S = weight_ih.size // (G * H), da.shape[1]
-        first, last = share(H, rank, team, vector_lanes(h)) if by_units else (0, H)
+        first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
         row_first, row_step = (0, 1) if by_units else (rank, team)
         unit, unit_end = np.uint64(first), np.uint64(last)
         packed = packs[rank]
@@ -199,10 +199,10 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
             ih_at += H * _padded(units, h)
         # dx is shared by columns where there are enough of them, else by rows
         by_columns = D >= team * VECTORS * vector_lanes(h)
-        d_first, d_last = share(D, rank, team, vector_lanes(h)) if by_columns else (0, D)
+        d_first, d_last = portion(D, rank, team, vector_lanes(h)) if by_columns else (0, D)
         pack(weight_ih, ih_starts, d_first, G * H, d_last - d_first, packed, ih_at)
         block_at = ih_at + G * H * _padded(d_last - d_first, h)
-        m_first, m_last = share(G * H, rank, team, ROWS)
+        m_first, m_last = portion(G * H, rank, team, ROWS)
         da_flat, dh_flat, h_flat = da.reshape(-1), dh.reshape(-1), h.reshape(-1)
         hidden_side = da_hidden.reshape(-1) if splits_n else da_flat
         reset_flat, dreset_flat = reset_h.reshape(-1), dreset_h.reshape(-1)
@@ -261,7 +261,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
                 at += still
             wait(barrier, team)
             # dx of these steps: pre = x W_ih' + b_ih
-            r_first, r_last = (0, at) if by_columns else share(at, rank, team, ROWS)
+            r_first, r_last = (0, at) if by_columns else portion(at, rank, team, ROWS)
             product(
                 r_last - r_first, d_last - d_first, (da_flat, da_rows[r_first:], 0, 1), (packed, ih_at, G * H),
                 (dx_flat, dx_rows[r_first:], d_first), (dx_flat, dx_rows[r_first:], d_first, 0),
