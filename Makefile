@@ -4,14 +4,14 @@
 #   make test         the tests, against values recorded from PyTorch
 #   make test-oracle  the live comparison with PyTorch (a large download)
 #   make lint         ruff and mypy
-#   make bench        time of a training step beside PyTorch's
+#   make bench        time of a training step beside PyTorch's, JAX's and others'
 #   make clean        remove caches and .venv/; runs/ stays
 
 PYTHON ?= python3
 VENV ?= .venv
 # Test processes side by side.
 JOBS ?= 2
-# Handed to pytest, such as ARGS="-k gru -x".
+# Handed to pytest, such as ARGS="-k gru -x"; by `make bench` to its script, such as ARGS="--threads 2".
 ARGS ?=
 # Where PyTorch's CPU build is to be found, for a smaller download: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -61,7 +61,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,8 @@ from numba.np.arrayobj import make_array
 
 from kernels.compiling import inlined
 
-_COUNT, _ROUND, _SIZE = 0, 16, 32  # int64 positions: two cache lines apart, as processors fetch lines in pairs
+# int64 positions: two cache lines apart, as processors fetch lines in pairs
+_COUNT, _ROUND, _BROKEN, _SIZE = 0, 16, 32, 48
 _PATIENCE = 4000  # turns of spinning, some tens of microseconds
 
 #: The system's call for "let another thread run".
@@ -29,6 +30,11 @@ _give_way = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" e
 def new() -> np.ndarray:
     """A barrier at which nobody waits."""
     return np.zeros(_SIZE, np.int64)
+
+
+def open_for_good(barrier: np.ndarray) -> None:
+    """Let everybody through from now on: one of the team has failed and will never come."""
+    barrier[_BROKEN] = 1
 
 
 @intrinsic
@@ -69,6 +75,8 @@ def _wait(barrier, team):
             while _read(barrier, _ROUND) == round_now:
                 turns += 1
                 if turns > _PATIENCE:
+                    if _read(barrier, _BROKEN):
+                        break
                     _give_way()
 
 

@@ -7,7 +7,7 @@ taken from the workspace.  Held against `kernels.reference` in tests/test_kernel
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,33 @@ def plan(cell: Cell, T: int, B: int, D: int, H: int, itemsize: int, available: i
     return Plan(min(available, -(-H // lanes) if by_units else B), by_units, chunk)
 
 
+#: Loops that have run, by cell, direction and dtype: their compiled code is there.
+_compiled: set[tuple[str, int, Any]] = set()
+
+
+def _run(team: threads.Team, cell: Cell, way: int, dtype: Any, work: Callable[[Any, int, np.ndarray], Any]) -> None:
+    """Call ``work(loop, rank, barrier)`` on every thread of the team; a loop's first run is its compilation.
+
+    Should one thread fail, out of memory, say, the others must not wait for it at the barrier.
+    """
+    loop, barrier = LOOPS[cell.name][way], numba_barrier.new()
+
+    def attempt(rank: int) -> None:
+        try:
+            work(loop, rank, barrier)
+        except BaseException:
+            numba_barrier.open_for_good(barrier)
+            raise
+
+    team.run(attempt)
+    _compiled.add((cell.name, way, dtype))
+
+
+def _available(team: threads.Team, cell: Cell, way: int, dtype: Any) -> int:
+    """How many threads a pass may be divided among: one, while there is still something to compile."""
+    return team.size if (cell.name, way, dtype) in _compiled else 1
+
+
 class NumbaKernels:
     """The compiled kernel set for NumPy arrays.  See `kernels.WholeLayerKernels` for what it offers."""
 
@@ -84,18 +111,18 @@ class NumbaKernels:
         biases = (none, none, 0) if bias_ih is None else (_line(bias_ih), _line(bias_hh), 1)
         lines = (_line(weight_ih), _line(weight_hh), *biases)
         with threads.Team(threads.get_num_threads()) as team:
-            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, team.size)
+            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 0, dtype))
             team.size = size
             packs = workspace.empty((size, (D + H) * G * (_part(H, size, by_units, dtype) + 8)), dtype)
             pre = workspace.empty((chunk * B, G, H), dtype)
             reset_h = np.empty((B if cell.resets_before else 0, H), dtype)
-            barrier = numba_barrier.new()
-            loop, one = LOOPS[cell.name][0], dtype.type(1)
-            team.run(
-                lambda rank: loop(
+            one = dtype.type(1)
+            _run(
+                team, cell, 0, dtype,
+                lambda loop, rank, barrier: loop(
                     (rank, size, by_units, barrier), chunk, keep, flat_x, lines, ends, h, c, gate, hidden_n, y, packs,
                     pre, reset_h, one,
-                )
+                ),
             )  # fmt: skip
         if not keep:
             last = slice(T & 1, (T & 1) + 1)
@@ -139,7 +166,7 @@ class NumbaKernels:
         lines = (_line(weight_ih), _line(weight_hh))
         targets = [none_of(1) if grad is None else grad.reshape(-1) for grad in grads]
         with threads.Team(threads.get_num_threads()) as team:
-            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, team.size)
+            size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 1, dtype))
             team.size = size
             part = _part(H, size, by_units, dtype)
             packs = workspace.empty(
@@ -150,17 +177,16 @@ class NumbaKernels:
             da_hidden = workspace.empty((chunk * B if cell.splits_n else 0, stride), dtype)
             reset_h = workspace.empty((chunk * B if cell.resets_before else 0, H), dtype)
             dreset_h = np.empty((B if cell.resets_before else 0, H), dtype)
-            barrier = numba_barrier.new()
             several = chunk < T or chunk * B > DEPTH
             totals = [workspace.empty((target.size,), dtype) if several else none_of(1) for target in targets]
-            loop, one = LOOPS[cell.name][1], dtype.type(1)
-            flat_dx = (dx.reshape(-1), B * D, D)
-            team.run(
-                lambda rank: loop(
+            flat_dx, one = (dx.reshape(-1), B * D, D), dtype.type(1)
+            _run(
+                team, cell, 1, dtype,
+                lambda loop, rank, barrier: loop(
                     (rank, size, by_units, barrier), chunk, flat_dy, flat_x, flat_dx, lines, ends, h, c, gate, hidden_n,
                     dh, dc, tuple(targets), tuple(totals), packs, da, da_hidden, reset_h, dreset_h, dh_all, dc_all,
                     da_all, da_hidden_all, one,
-                )
+                ),
             )  # fmt: skip
         adjoints = Adjoints(
             da_all if trace else None,

@@ -37,7 +37,6 @@ class Finding:
     looks: list[oracles.Direction] = field(default_factory=list)
     slope: bool = False
     verdict: str = "ok"
-    entries: np.ndarray | None = None
 
     def errors(self) -> np.ndarray:
         """Errors relative to each slice, NaN as infinity."""

@@ -96,7 +96,6 @@ def entrywise(
         finding.verdict = "kink"
     if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding):
         finding.verdict = "cannot tell"
-    finding.entries = entries
     return finding
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from engine.checking import differences
 from engine.checking.subject import MANY, Part, Subject
 
-EPS = float(np.finfo(np.float64).eps)
+EPS = differences.EPS
 #: The complex step has no cancellation, so the step can be so small that nothing of second order is left.
 COMPLEX_STEP = 1e-30
 #: Derivatives smaller than this are hidden by the square of the step, which is all that is left of higher orders.

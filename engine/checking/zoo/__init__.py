@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 
+from engine.checking.diagnosis import CAUSES
 from engine.checking.zoo import (
     around,
     gru_after,
@@ -31,7 +32,7 @@ from engine.checking.zoo import (
     truncated,
     weights,
 )
-from engine.checking.zoo.bug import CAUSES, Bug, Case
+from engine.checking.zoo.bug import Bug, Case
 from engine.checks import describe
 from engine.errors import bad_input
 

@@ -7,21 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-#: The causes that a diagnosis may name.
-CAUSES = (
-    "sign",
-    "factor 2",
-    "transposed",
-    "missing term from c",
-    "missing term from the final state",
-    "h_t in place of h_{t-1}",
-    "bias merged inside r",
-    "mask forgotten",
-    "off by one in truncation",
-    "overwritten, not added",
-    "gates exchanged",
-)
-
 
 @dataclass(frozen=True)
 class Case:
@@ -71,7 +56,7 @@ class Bug:
     time_step : the largest t (of x's time axis) at which dx departs, the first that backward meets; None where dx is
         right everywhere, or where the reverse direction meets the other end first.
     verdicts : what a checker may call it.
-    cause : one of `CAUSES` where one describes it.
+    cause : one of those that a diagnosis may name where one describes it.
     """
 
     name: str
