@@ -19,7 +19,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmarks`, where this is run as a script
+
 import engine
+from benchmarks import gathering, picture
 from engine.checking import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
@@ -246,21 +249,33 @@ def gradient_check() -> Any:
         return engine.gradcheck(case.layer, case.x, case.state, case.lengths).plot()
 
 
+def performance() -> Any:
+    """The figures of benchmarks/results/."""
+    return picture.picture(gathering.load())
+
+
 PICTURES: dict[str, Callable[[], Any]] = {
     "unrolled.svg": unrolled,
     "lstm_step.svg": lstm_step,
     "gradient_check.svg": gradient_check,
 }
+if picture.has_picture(gathering.load()):
+    PICTURES[picture.PICTURE] = performance
+
+
+def draw(name: str, folder: Path) -> None:
+    """Write one picture into the folder."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = PICTURES[name]()
+        figure.savefig(folder / name, metadata={"Date": None} if name.endswith(".svg") else None)
+        plt.close(figure)
 
 
 def main(folder: Path) -> None:
     """Write every picture into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in PICTURES.items():
-        with matplotlib.rc_context(SETTINGS):
-            figure = draw()
-            figure.savefig(folder / name, metadata={"Date": None} if name.endswith(".svg") else None)
-            plt.close(figure)
+    for name in PICTURES:
+        draw(name, folder)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import click
 
 import engine
 from engine.cli.backends import backends
+from engine.cli.bench import bench
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
 from engine.cli.sample import sample
@@ -35,7 +36,7 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, gradcheck, backends):
+for _command in (train, sample, evaluate, gradcheck, bench, backends):
     bptt.add_command(_command)
 
 

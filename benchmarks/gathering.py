@@ -1,0 +1,67 @@
+"""The results of all runs, read from benchmarks/results/ and put in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import Row, key_of
+from engine.benchmarking.cases import CELLS
+
+RESULTS = Path(__file__).resolve().parent / "results"
+#: From here on a sequence is long, and its rows are compared with the same run's shorter ones, not with the grid's.
+LONG = 1000
+Document = dict[str, Any]
+
+
+def load(folder: Path = RESULTS) -> list[Document]:
+    """The results of all runs, oldest first."""
+    found = [
+        {"file": path.name, **json.loads(path.read_text(encoding="utf-8"))} for path in sorted(folder.glob("*.json"))
+    ]
+    return sorted(found, key=lambda document: str(document["date"]))
+
+
+def by_machine(documents: Iterable[Document]) -> list[list[Document]]:
+    """Runs of one machine together; the machine with the most rows first."""
+    groups: dict[str, list[Document]] = {}
+    for document in documents:
+        groups.setdefault(json.dumps(document["machine"], sort_keys=True), []).append(document)
+    return sorted(groups.values(), key=lambda group: -sum(len(document["rows"]) for document in group))
+
+
+def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[Row]:
+    """All rows, without the long sequences; of a case measured twice the later one."""
+    rows: dict[tuple[Any, ...], Row] = {}
+    for document in documents:
+        for row in document["rows"]:
+            if (row["T"] >= LONG) == long:
+                rows[key_of(row)] = row
+    order = {cell: place for place, cell in enumerate(CELLS)}
+    return sorted(rows.values(), key=lambda row: (order[row["cell"]], row["threads"], row["T"], row["H"], row["B"]))
+
+
+def plain(row: Row) -> bool:
+    """One layer in one direction, rows of one length."""
+    return row["layers"] == 1 and not row["bidirectional"] and not row["mixed"]
+
+
+def training(rows: Iterable[Row]) -> list[Row]:
+    """The grid of training steps."""
+    return [row for row in rows if row["mode"] == "training" and plain(row)]
+
+
+def values(rows: Iterable[Row], name: str) -> list[Any]:
+    """The values that a field has, in order."""
+    return sorted({row[name] for row in rows})
+
+
+def groups(rows: Sequence[Row]) -> Iterator[tuple[str, int, list[Row]]]:
+    """Rows of one cell and one number of threads together."""
+    for cell in CELLS:
+        for threads in values(rows, "threads"):
+            found = [row for row in rows if row["cell"] == cell and row["threads"] == threads]
+            if found:
+                yield cell, threads, found

@@ -1,0 +1,32 @@
+"""Times of a few steps, kept by pytest-benchmark from change to change: see docs/performance.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.benchmarking.cases import CELLS, Case
+from engine.benchmarking.serve import pin
+from engine.benchmarking.steps import engine_step
+
+#: (T, B, H): small layers, where a step is made of gates and calls, and one that is made of products.
+SIZES = ((50, 1, 64), (50, 32, 64), (50, 32, 256))
+CASES = [Case(cell, T, B, H, H) for cell in CELLS for T, B, H in SIZES]
+CASES += [Case(cell, 50, 32, 64, 64, training=False) for cell in CELLS]
+CASES += [Case("LSTM", 50, 32, 64, 64, layers=2, bidirectional=True, mixed=True)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core() -> None:
+    """Stay on the core where the other measurements are made."""
+    pin(1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case}{'' if case.training else ' inference'}")
+def test_step(case: Case, benchmark: Any) -> None:
+    step = engine_step(case, 1)
+    step.run()  # compiles, or loads what was compiled
+    benchmark.group = "training" if case.training else "inference"
+    benchmark.extra_info.update(case.as_dict())
+    benchmark(step.run)
