@@ -29,7 +29,16 @@ import numpy as np
 from kernels import numba_rows as rows
 from kernels.compiling import compiled, inlined
 from kernels.numba_barrier import wait
-from kernels.numba_products import VECTORS, pack, pack_transposed, product, vector_lanes
+from kernels.numba_products import (
+    VECTORS,
+    address_of,
+    only_whole_vectors,
+    pack,
+    pack_transposed,
+    product,
+    product_at,
+    vector_lanes,
+)
 from kernels.numba_tiles import ROWS
 
 #: Rows of a chunk whose weight gradient is one product: enough to make up for reading and writing it.
@@ -110,6 +119,10 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
         bias = bias_ih.copy()
         if has_bias:
             bias[: 2 * H if splits_n else G * H] += bias_hh[: 2 * H if splits_n else G * H]
+        lane, joined = vector_lanes(h), last - first == H
+        direct = joined and only_whole_vectors(split * H, h) and only_whole_vectors((G - split) * H, h)
+        h_data, h_offsets, pre_data = address_of(h_flat), address_of(h_rows), address_of(pre_flat)
+        pre_offsets, packed_data = address_of(a_rows), address_of(packed)
         running = B  # rows that have not ended
         for begin in range(0, T, chunk):
             end = min(begin + chunk, T)
@@ -137,11 +150,21 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
                     count += 1
                 # recurrent product: a = pre + U h_prev
                 a, c_pre = (h_flat, h_rows, 0, 1), (pre_flat, a_rows, 0)
-                _multiply_gates(count, H, 0, split, first, last, a, packed, hh_at, H, c_pre, (*c_pre, 1))
+                if direct:
+                    to = (pre_data, pre_offsets, 0)
+                    a_at, b_at = (h_data, h_offsets, 0, 1), (packed_data, hh_at, H)
+                    product_at(one, count, split * H, lane, a_at, b_at, to, (*to, 1))
+                else:
+                    _multiply_gates(count, H, 0, split, first, last, a, packed, hh_at, H, c_pre, (*c_pre, 1))
                 if splits_n:
                     # hidden_n = U_n h_prev + b_hn
-                    c_n, start = (hidden_flat, n_rows, (g * B - 2) * H), (bias_hh, same_row, 0, has_bias)
-                    _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_n, start)
+                    if direct:
+                        to = (address_of(hidden_flat), address_of(n_rows), g * B * H)
+                        start_n = (address_of(bias_hh), address_of(same_row), 2 * H, has_bias)
+                        product_at(one, count, H, lane, a_at, (packed_data, n_at, H), to, start_n)
+                    else:
+                        c_n, start = (hidden_flat, n_rows, (g * B - 2) * H), (bias_hh, same_row, 0, has_bias)
+                        _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_n, start)
                 if resets_before:
                     for i in range(row_first, running, row_step):
                         rows.gru_before_gates_row(at + i, order[i], s, g, unit, unit_end, pre, h, gate, reset_h, one)
@@ -213,6 +236,9 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
             np.empty(capacity, np.int64),
             np.empty(capacity, np.int64),
         )
+        lane, direct = vector_lanes(h), only_whole_vectors(units, h)
+        dh_data, dh_offsets, da_data = address_of(dh_flat), address_of(dh_rows), address_of(hidden_side)
+        a_offsets, packed_data = address_of(a_rows), address_of(packed)
         still = 0  # rows that have begun, seen from the end
         for end in range(T, 0, -chunk):
             begin = max(0, end - chunk)
@@ -252,8 +278,14 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
                 if by_units:
                     wait(barrier, team)
                 # a = pre + U h_prev: what comes through the product joins what came directly
-                c_dh = (dh_flat, dh_rows, first)
-                product(count, units, (hidden_side, a_rows, 0, 1), (packed, 0, split), c_dh, (*c_dh, 1))
+                if direct:
+                    to = (dh_data, dh_offsets, first)
+                    product_at(
+                        one, count, units, lane, (da_data, a_offsets, 0, 1), (packed_data, 0, split), to, (*to, 1)
+                    )
+                else:
+                    c_dh = (dh_flat, dh_rows, first)
+                    product(count, units, (hidden_side, a_rows, 0, 1), (packed, 0, split), c_dh, (*c_dh, 1))
                 for i in range(still):
                     x_rows[at + i] = t * x_t + order[i] * x_b
                     dx_rows[at + i] = t * dx_t + order[i] * dx_b

@@ -79,11 +79,11 @@ def _rows_of_tile(left):
 def _write_panel(bits: int) -> Any:
     """The loop over the tiles of a panel, with the choice between them written out: they are 24 separate functions."""
     lines = [
-        "def panel(count, vectors, a, b, c, start):",
-        "    a_data, a_rows, packed, start_data = address(a[0]), address(a[1]), address(b[0]), address(start[0])",
-        "    c_data, c_rows, start_rows = address(c[0]), address(c[1]), address(start[1])",
-        "    a_at, a_step, packed_at, depth = a[2], a[3], b[1], b[2]",
-        "    c_at, start_at, has_start = c[2], start[2], start[3]",
+        "def panel(one, count, vectors, a, b, c, start):",
+        "    a_data, a_rows, a_at, a_step = a",
+        "    packed, packed_at, depth = b",
+        "    c_data, c_rows, c_at = c",
+        "    start_data, start_rows, start_at, has_start = start",
         "    row = 0",
         "    while row < count:",
         "        rows = rows_of_tile(count - row)",
@@ -98,14 +98,60 @@ def _write_panel(bits: int) -> Any:
             )
     lines.append("        row += rows")
     names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (b, rows, vectors), tile in TILES.items() if b == bits}
-    names |= {"address": address, "rows_of_tile": _rows_of_tile}
+    names["rows_of_tile"] = _rows_of_tile
     exec("\n".join(lines), names)
     return names["panel"]
 
 
+def _panel_at(one, count, vectors, a, b, c, start):
+    """`_panel` with an address in place of every array; `one` tells the kind of number.  For compiled code alone."""
+    raise NotImplementedError
+
+
+@overload(_panel_at)
+def _panel_at_compiled(one, count, vectors, a, b, c, start):
+    return _write_panel(one.bitwidth)
+
+
 @overload(_panel)
 def _panel_compiled(count, vectors, a, b, c, start):
-    return _write_panel(b[0].dtype.bitwidth)
+    def call(count, vectors, a, b, c, start):
+        _panel_at(
+            b[0][0], count, vectors, (address(a[0]), address(a[1]), a[2], a[3]), (address(b[0]), b[1], b[2]),
+            (address(c[0]), address(c[1]), c[2]), (address(start[0]), address(start[1]), start[2], start[3]),
+        )  # fmt: skip
+
+    return call
+
+
+def address_of(array):
+    """An array's address, in compiled code."""
+    return 0
+
+
+def only_whole_vectors(columns, array):
+    """Whether `product_at` can be used: compiled, and no vector reaches past the columns."""
+    return False
+
+
+@overload(address_of)
+def _address_of_compiled(array):
+    return lambda array: address(array)
+
+
+@overload(only_whole_vectors)
+def _only_whole_vectors_compiled(columns, array):
+    return lambda columns, array: columns % vector_lanes(array) == 0
+
+
+@compiled("matrix products")
+def product_at(one, count, columns, lane, a, b, c, start):
+    """`product` with an address in place of every array: a small product in a time loop is as long as counting them."""
+    panel = VECTORS * lane
+    for first in range(0, columns, panel):
+        b_panel = (b[0], b[1] + first * b[2], b[2])
+        c_panel, start_panel = (c[0], c[1], c[2] + first), (start[0], start[1], start[2] + first, start[3])
+        _panel_at(one, count, min(panel, columns - first) // lane, a, b_panel, c_panel, start_panel)
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------

@@ -278,40 +278,42 @@ class Recurrent(Layer):
 
         Parameters and returned output and state as in `forward`.
         """
-        xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
+        xp, kernels = self.backend.xp, self.backend.kernels
         x, timeline, h0, c0 = arguments.enter(self, x, state, lengths)
-        layer_input = timeline.clean(x)
+        # whole-layer kernels never look at a pad
+        layer_input = x if kernels.whole_layers else timeline.clean(x)
         h_last, c_last = [], []
         for layer in range(self.num_layers):
-            y = xp.empty((timeline.steps, timeline.batch, self.num_directions * H), dtype=self.dtype)
+            outputs = []
             for direction in range(self.num_directions):
-                weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
                 slot = layer * self.num_directions + direction
                 x_d = timeline.flip(layer_input) if direction else layer_input
-                y_d = xp.empty((timeline.steps, timeline.batch, H), dtype=self.dtype)
-                h, c = h0[slot], None if c0 is None else c0[slot]
-                if kernels.whole_layers:
-                    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-                    run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
-                    h, c = run.h[-1], None if run.c is None else run.c[-1]
-                    y[:, :, direction * H : (direction + 1) * H] = timeline.flip(y_d) if direction else y_d
-                    h_last.append(h)
-                    c_last.append(c)
-                    continue
-                for start in range(0, timeline.steps, PREDICT_CHUNK):
-                    stop = min(start + PREDICT_CHUNK, timeline.steps)
-                    pre = products.project_forward(kernels.matmul, x_d[start:stop], weight_ih, bias_ih)
-                    run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h, c, timeline.chunk(start, stop))
-                    y_d[start:stop] = run.h[1:]
-                    h, c = run.h[-1], None if run.c is None else run.c[-1]
-                y_d = timeline.clean(y_d)
-                y[:, :, direction * H : (direction + 1) * H] = timeline.flip(y_d) if direction else y_d
+                y_d, h, c = self._predict_direction(
+                    x_d, self._weights(layer, direction), h0[slot], None if c0 is None else c0[slot], timeline
+                )
+                outputs.append(timeline.flip(y_d) if direction else y_d)
                 h_last.append(h)
                 c_last.append(c)
-            layer_input = y
+            layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
         h_n = xp.stack(h_last)
         last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
         return (xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input), last
+
+    def _predict_direction(self, x_d: Any, weights: Any, h: Any, c: Any, timeline: Timeline) -> tuple[Any, Any, Any]:
+        """One layer and direction of `predict`: the output, pads 0, and the last state."""
+        kernels = self.backend.kernels
+        if kernels.whole_layers:
+            run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
+            return y_d, run.h[-1], None if run.c is None else run.c[-1]
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        y_d = self.backend.xp.empty((timeline.steps, timeline.batch, self.hidden_size), dtype=self.dtype)
+        for start in range(0, timeline.steps, PREDICT_CHUNK):
+            stop = min(start + PREDICT_CHUNK, timeline.steps)
+            pre = products.project_forward(kernels.matmul, x_d[start:stop], weight_ih, bias_ih)
+            run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h, c, timeline.chunk(start, stop))
+            y_d[start:stop] = run.h[1:]
+            h, c = run.h[-1], None if run.c is None else run.c[-1]
+        return timeline.clean(y_d), h, c
 
     def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
