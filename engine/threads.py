@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.checks import integer
+from engine.errors import InputError
 from kernels import threads
 
 
@@ -14,7 +15,8 @@ def set_num_threads(count: int | None) -> None:
     Parameters
     ----------
     count : 1 or more; None goes back to the environment: ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the
-        cores that this process may use (1 inside a worker process of pytest-xdist or multiprocessing).
+        cores that this process may use (1 inside a worker process of pytest-xdist or multiprocessing).  More than the
+        cores is allowed, and slow.
 
     Raises
     ------
@@ -25,5 +27,14 @@ def set_num_threads(count: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """The most threads that a pass over a layer uses; small passes use fewer."""
-    return threads.get_num_threads()
+    """The most threads that a pass over a layer uses; small passes use fewer.
+
+    Raises
+    ------
+    InputError
+        where ``BPTT_NUM_THREADS`` is no number of threads.
+    """
+    try:
+        return threads.get_num_threads()
+    except ValueError as error:
+        raise InputError(str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Callable
@@ -9,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import types
 from numba.core import config, event
+from numba.core.caching import FunctionCache
 from numba.extending import register_jitable
+
+#: Whether functions are compiled at all: not with ``NUMBA_DISABLE_JIT=1``.  In plain Python, threads have no barrier.
+JIT = not getattr(config, "DISABLE_JIT", 0)
 
 # error_model: NumPy's division, without Python's check for zero, which would keep a loop from being vectorised.
 # fastmath "contract": a*b+c may become one fused operation; nothing else is reordered, NaN and inf keep their meaning.
@@ -37,16 +43,54 @@ def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., A
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
-        if not getattr(config, "DISABLE_JIT", 0):
+        dispatcher = numba.njit(**_OPTIONS)(function)
+        if JIT:
             _TITLES[id(dispatcher)] = title
             if not overlapping:
                 dispatcher._compiler._customize_flags = _without_overlap
-            # Numba watches the one file that holds the loop; the equations it inlines live in others of this package
-            dispatcher._cache._cache_file._source_stamp = _SOURCES
+            _widen_literals(dispatcher)
+            with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
+                dispatcher._cache = _DiskCache(function)
         return dispatcher
 
     return decorate
+
+
+def _widen_literals(dispatcher: Any) -> None:
+    """Take a number that is written out in a call for any number, also within a tuple.
+
+    To Numba ``f((a, 0))`` and ``f((a, n))`` are calls with arguments of two types, for which it compiles f twice, and
+    all that f calls: a whole pass then took 34 seconds instead of 15.
+    """
+    original = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        return original([types.unliteral(a) for a in args], {name: types.unliteral(a) for name, a in kws.items()})
+
+    dispatcher.get_call_template = get_call_template
+
+
+class _DiskCache(FunctionCache):
+    """Numba's disk cache; a full disk or a damaged file costs time, not the pass."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # Numba watches the one file that holds the loop; the equations it inlines live in others of this package
+        self._cache_file._source_stamp = _SOURCES
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept for this signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever a damaged file leads to
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it for the next start, if the disk takes it."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def _without_overlap(flags: Any) -> Any:
@@ -72,18 +116,28 @@ class _Announcer(event.Listener):
 
     def __init__(self) -> None:
         self.said: set[tuple[str, str]] = set()  # arrays of another layout compile again; one line says enough
+        self.compiled = 0
 
     def on_start(self, event: Any) -> None:
         title = _TITLES.get(id(event.data["dispatcher"]))
+        self.compiled += title is not None
         dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
         dtype = "float64" if "float64" in dtypes else "float32"
         if title is not None and (title, dtype) not in self.said:
             self.said.add((title, dtype))
-            print(f"bptt-engine: compiling {title} for {dtype} (once; kept on disk)", file=sys.stderr, flush=True)
+            kept = isinstance(event.data["dispatcher"]._cache, _DiskCache)
+            how = "once; kept on disk" if kept else "at every start, as NUMBA_CACHE_DIR names no folder to keep it in"
+            print(f"bptt-engine: compiling {title} for {dtype} ({how})", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:
         pass
 
 
 _SOURCES = _hash_of_sources()
-event.register("numba:compile", _Announcer())
+_ANNOUNCER = _Announcer()
+event.register("numba:compile", _ANNOUNCER)
+
+
+def compilations() -> int:
+    """How many functions this process has compiled so far; those that were loaded from disk are not counted."""
+    return _ANNOUNCER.compiled

@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels import numba_barrier, threads, workspace
 from kernels.cells import Adjoints, Cell, Run
-from kernels.compiling import compiled
+from kernels.compiling import JIT, compiled
 from kernels.numba_loops import DEPTH, LOOPS, portion
 from kernels.numba_products import checksum, pack, pack_transposed, padded, product, vector_lanes
 from kernels.numba_tiles import ROWS, VECTOR_BYTES
@@ -61,20 +61,13 @@ def _run(team: threads.Team, cell: Cell, way: int, dtype: Any, work: Callable[[A
     """
     loop, barrier = LOOPS[cell.name][way], numba_barrier.new()
 
-    def attempt(rank: int) -> None:
-        try:
-            work(loop, rank, barrier)
-        except BaseException:
-            numba_barrier.open_for_good(barrier)
-            raise
-
-    team.run(attempt)
+    team.run(lambda rank: work(loop, rank, barrier), lambda: numba_barrier.open_for_good(barrier))
     _compiled.add((cell.name, way, dtype))
 
 
 def _available(team: threads.Team, cell: Cell, way: int, dtype: Any) -> int:
     """How many threads a pass may be divided among: one, while there is still something to compile."""
-    return team.size if (cell.name, way, dtype) in _compiled else 1
+    return team.size if (cell.name, way, dtype) in _compiled and JIT else 1
 
 
 class NumbaKernels:
@@ -198,6 +191,7 @@ class NumbaKernels:
         )
         return adjoints, dx
 
+    @np.errstate(over="ignore")  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Any]) -> int:
         """A number that changes when anything in the arrays does."""
         lanes = np.arange(64, dtype=np.uint32)
@@ -209,6 +203,8 @@ class NumbaKernels:
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
+        if K == 0:  # an empty sum: the tiles make at least one step
+            return workspace.zeros((M, N), dtype)
         c = workspace.empty((M, N), dtype)
         lines = (*_matrix(a), *_matrix(b))
         with threads.Team(threads.get_num_threads() if M * K * N > WORTH_A_TEAM else 1) as team:

@@ -271,11 +271,15 @@ def checksum(words, lanes):
     """Fold 32-bit words into 64 running values: exclusive or, then times an odd number.
 
     Both can be undone, so no single changed word leaves its running value as it was; the order of the words counts.
+    A product carries a change to higher bits only, and the sign is the highest: it is first copied to the middle, or
+    two changed signs would undo each other.
     """
     prime = np.uint32(0x01000193)
     whole = len(words) // 64 * 64
     for first in range(0, whole, 64):
         for lane in range(64):
-            lanes[lane] = np.uint32((lanes[lane] ^ words[first + lane]) * prime)
+            word = words[first + lane]
+            lanes[lane] = np.uint32((lanes[lane] ^ word ^ (word >> np.uint32(16))) * prime)
     for n in range(whole, len(words)):
-        lanes[n - whole] = np.uint32((lanes[n - whole] ^ words[n]) * prime)
+        word = words[n]
+        lanes[n - whole] = np.uint32((lanes[n - whole] ^ word ^ (word >> np.uint32(16))) * prime)

@@ -8,137 +8,246 @@ How many: ``engine.set_num_threads(n)``, else the environment's ``BPTT_NUM_THREA
 (the one that data scientists, job queues and joblib's workers set), else the cores that this process may use.  Inside a
 worker of pytest-xdist or multiprocessing it is 1 unless one of these says otherwise: the workers have the cores.
 
-The numbers do not depend on it: every sum runs in one order, whoever computes it.
+The numbers do not depend on it: every sum runs in one order, whoever computes it.  See docs/threads.md.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import functools
+import math
 import os
+import queue
+import re
+import sys
 import threading
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+# -- how many ------------------------------------------------------------------------------------------------------
+
+_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 _chosen: int | None = None
+_inherited = False  # whether the choice was made before this process was forked off
 
 
 def set_num_threads(count: int | None) -> None:
     """Use at most `count` threads from now on, in this process; None goes back to what the environment says."""
-    global _chosen
-    _chosen = count
+    global _chosen, _inherited
+    _chosen, _inherited = count, False
 
 
 def get_num_threads() -> int:
-    """How many threads a pass may use."""
-    if _chosen is not None:
+    """How many threads a pass may use.
+
+    Raises
+    ------
+    ValueError
+        where ``BPTT_NUM_THREADS`` is no number of threads.  ``OMP_NUM_THREADS`` is there for others too: what is no
+        number there is passed over, and no more threads than cores are taken from it.
+    """
+    worker = _is_worker()
+    if _chosen is not None and not (_inherited and worker):
         return _chosen
-    for name in ("BPTT_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP allows one number a level, "4,2"
-        if value.isdigit() and int(value) > 0:
-            return int(value)
-    if "PYTEST_XDIST_WORKER" in os.environ or multiprocessing.parent_process() is not None:
-        return 1
-    return cores()
+    ours = os.environ.get("BPTT_NUM_THREADS", "").strip()
+    if ours:
+        if not _COUNT.fullmatch(ours):
+            mend = "unset it, or set it to a number such as 2"
+            raise ValueError(f"BPTT_NUM_THREADS: expected an integer >= 1, got {ours[:60]!r}; {mend}")
+        return int(ours)
+    everyones = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # OpenMP: one number a level, "4,2"
+    if _COUNT.fullmatch(everyones):
+        return min(int(everyones), cores())
+    return 1 if worker else cores()
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The cores that this process may run on; fewer where its container is given less time than that."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, _quota() or found)
+
+
+@functools.cache
+def _quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int | None:
+    """The processor time that a container is given, in cores, rounded up; None where there is no limit."""
+    groups = [root]
+    with contextlib.suppress(OSError):
+        for line in membership.read_text().splitlines():
+            if line.startswith("0::"):  # every group on the way up may have a limit of its own
+                own = root / line[3:].lstrip("/")
+                groups = [own, *own.parents]
+    old_form = (root / "cpu" / "cpu.cfs_quota_us", root / "cpu" / "cpu.cfs_period_us")
+    limits = []
+    for files in (*((group / "cpu.max",) for group in groups), old_form):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or the word "max" in it
+            time, period = map(float, " ".join(file.read_text() for file in files).split())
+            if time > 0 and period > 0:
+                limits.append(math.ceil(time / period))
+    return min(limits, default=None)
+
+
+def _is_worker() -> bool:
+    """Whether this process is one of several that were started to share the cores."""
+    process = sys.modules.get("multiprocessing.process")  # a worker of multiprocessing has it
+    return "PYTEST_XDIST_WORKER" in os.environ or (process is not None and process.parent_process() is not None)
+
+
+# -- the threads ---------------------------------------------------------------------------------------------------
+
+
+class _Job:
+    """One rank's part of a pass.  It is run once, or not at all if it is called off before."""
+
+    def __init__(self, rank: int, work: Callable[[int], Any], give_up: Callable[[], Any], errors: list[Any]) -> None:
+        self._rank, self._errors, self._give_up = rank, errors, give_up
+        self._work: Callable[[int], Any] | None = work
+        self._claim, self._done = threading.Lock(), threading.Lock()
+        self._done.acquire()
+        self._finished = False
+
+    def run(self) -> None:
+        if self._claim.acquire(blocking=False):
+            assert self._work is not None
+            try:
+                self._work(self._rank)
+            except BaseException as error:  # handed to the caller, whose call this was
+                self._errors.append(error)
+                self._give_up()
+            self._work = None  # before the caller goes on: it holds the pass's arrays, whose memory is wanted again
+            self._finished = True
+            self._done.release()
+
+    def call_off(self) -> None:
+        """Make sure that it does not start."""
+        if self._claim.acquire(blocking=False):
+            self._work = None
+            self._finished = True
+
+    def wait(self) -> None:
+        """Return when it has ended.  May be interrupted, and called again."""
+        while not self._finished:
+            self._done.acquire()
 
 
 class _Worker(threading.Thread):
-    """A thread that sleeps until it is handed a function, and sleeps again."""
+    """A thread that sleeps until it is handed a job, and sleeps again.  It ends with the process."""
 
     def __init__(self) -> None:
         super().__init__(name="bptt-engine", daemon=True)
-        self._wake, self._done = threading.Lock(), threading.Lock()
-        self._wake.acquire()
-        self._done.acquire()
-        self._work: Callable[[], Any] | None = None
-        self._error: BaseException | None = None
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self.begin = self._jobs.put
         self.start()
 
     def run(self) -> None:
         while True:
-            self._wake.acquire()
-            try:
-                assert self._work is not None
-                self._work()
-            except BaseException as error:  # handed to the caller, whose call this was
-                self._error = error
-            self._work = None
-            self._done.release()
-
-    def begin(self, work: Callable[[], Any]) -> None:
-        self._work = work
-        self._wake.release()
-
-    def end(self) -> BaseException | None:
-        self._done.acquire()
-        error, self._error = self._error, None
-        return error
+            self._jobs.get().run()
 
 
 class _Pool:
-    """The workers of one process.  After a fork the child has none of its parent's threads: it starts afresh."""
+    """The workers of one process, and the passes that run in it."""
 
     def __init__(self) -> None:
-        self.busy = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may run a pass of its own while this thread begins one
         self.workers: list[_Worker] = []
+        self.passes: weakref.WeakSet[Team] = weakref.WeakSet()  # weak: one that an interrupt tore down is none
 
-    def take(self, count: int) -> list[_Worker]:
-        while len(self.workers) < count:
-            self.workers.append(_Worker())
-        return self.workers[:count]
+    def hire(self, count: int) -> int:
+        """Have `count` workers, or as many as the system gives; returns how many there are, `count` at most."""
+        with self.lock, contextlib.suppress(RuntimeError):  # no more threads here, or the interpreter is ending
+            while len(self.workers) < count:
+                self.workers.append(_Worker())
+        return min(count, len(self.workers))
+
+
+class Team:
+    """The threads of one pass.  Used as a context, from the planning of the pass to its end.
+
+    The workers are lent to one pass at a time, so that no two wait for each other's.  Where another thread of this
+    process has them, the team is the caller alone; where others run by themselves, it leaves them their cores.
+
+    Parameters
+    ----------
+    wanted : the most threads that it may have.
+
+    Attributes
+    ----------
+    size : how many threads there are, the caller's included.  It may be lowered.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted, self._pool = wanted, _pool
+        self.size = 1
+
+    def __enter__(self) -> Team:
+        pool = self._pool
+        with pool.lock:
+            if self._wanted > 1 and not sys.is_finalizing():
+                others = list(pool.passes)
+                if all(other.size == 1 for other in others):
+                    self.size = max(1, self._wanted - len(others))
+            pool.passes.add(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._pool.lock:
+            self._pool.passes.discard(self)
+
+    def hire(self, size: int) -> int:
+        """Set the size, and have a thread ready for every rank; returns the size, which is less where threads lack."""
+        self.size = 1 + (self._pool.hire(size - 1) if size > 1 else 0)
+        return self.size
+
+    def run(self, work: Callable[[int], Any], give_up: Callable[[], Any] = lambda: None) -> None:
+        """Call ``work(rank)`` for every rank at the same time; rank 0 runs in the calling thread.
+
+        It returns, or raises the first error, when all have ended: they write into the same arrays.
+
+        Parameters
+        ----------
+        work : called with the rank.
+        give_up : called where a rank has failed or will never begin, perhaps more than once and by any thread: it makes
+            the others go on where they wait for that rank.  It must not fail.
+        """
+        size = self.size
+        if self.hire(size) < size:
+            raise RuntimeError(f"expected {size} threads for a pass, got {self.size}; set BPTT_NUM_THREADS=1")
+        errors: list[BaseException] = []
+        jobs = [_Job(rank, work, give_up, errors) for rank in range(1, size)]
+        try:
+            for job, worker in zip(jobs, self._pool.workers, strict=False):
+                worker.begin(job)
+            work(0)
+        except BaseException as error:  # Ctrl-C among them, which may come at any line here
+            errors.append(error)
+        waiting = True
+        while waiting:
+            try:
+                if errors:
+                    give_up()
+                    for job in jobs:
+                        job.call_off()
+                for job in jobs:
+                    job.wait()
+                waiting = False
+            except BaseException as error:  # a second one does not cut the waiting short either
+                errors.append(error)
+        try:
+            if errors:
+                raise errors[0]
+        finally:
+            errors.clear()  # the error's frames hold this list: no circle that keeps the arrays
 
 
 _pool = _Pool()
 
 
 def _after_fork() -> None:
-    global _pool
-    _pool = _Pool()
+    """A child has none of its parent's threads, and none of the passes that ran in them."""
+    global _pool, _inherited
+    _pool, _inherited = _Pool(), True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-class Team:
-    """The threads of one pass, held from its making to its end, so that no two passes wait for each other's workers.
-
-    Used as a context.  Where another thread of this process has the workers, the team is the caller alone.
-
-    Attributes
-    ----------
-    size : how many threads there are, the caller's included.
-    """
-
-    def __init__(self, wanted: int) -> None:
-        self._pool = _pool
-        self._holds = wanted > 1 and self._pool.busy.acquire(blocking=False)
-        self.size = wanted if self._holds else 1
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._holds:
-            self._pool.busy.release()
-
-    def run(self, work: Callable[[int], Any]) -> None:
-        """Call ``work(rank)`` for every rank at the same time; rank 0 runs in the calling thread."""
-        workers = self._pool.take(self.size - 1) if self.size > 1 else []
-        for rank, worker in enumerate(workers, 1):
-            worker.begin(lambda rank=rank: work(rank))  # type: ignore[misc]
-        error: BaseException | None = None
-        try:
-            work(0)
-        except BaseException as raised:  # the others are waited for first: they write into the same arrays
-            error = raised
-        for worker in workers:
-            error = worker.end() or error
-        if error is not None:
-            raise error

@@ -2,20 +2,105 @@
 
 `empty` hands out an array; when the last reference to it and to all its views is gone, its memory comes back here and
 serves the next one that fits.  An array that is still alive, on a tape or in a user's hands, is never touched.
+
+What waits here and what is in use are together no more than was in use at once, and a little to spare: what forward
+needs for a moment and what backward needs for a moment are never in use at once, but both are wanted at every step.
+And a block that nobody has wanted for some tens of steps is let go.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes; below, NumPy's own allocator is as good
-_lock = threading.RLock()  # a garbage collection may give memory back while this thread is taking some
-_free: dict[int, list[np.ndarray]] = {}
-_bytes = {"free": 0, "in use": 0, "most in use": 0}
+PATIENCE = 1024  # arrays that are handed out before a block that waits is let go
+SPARE = 1 << 26  # bytes beyond what was in use at once; at most as much again
+_ALIGNMENT = 64  # bytes: where a cache line begins
+
+
+class _Store:
+    """The blocks of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.busy = False  # a signal handler or a finalizer of the user's may come here while this thread is in here
+        # (change of the bytes in use, block that comes back or None), in the order of events.  Appending needs no lock:
+        # arrays end at any time and in any thread.
+        self.news: deque[tuple[int, np.ndarray | None]] = deque()
+        self.waiting: dict[int, tuple[int, int, np.ndarray]] = {}  # by number, the longest waiting first
+        self.by_room: dict[int, list[int]] = {}  # numbers of the waiting blocks of each size, the latest last
+        self.number = self.handed_out = 0
+        self.in_use = self.most_in_use = self.waits = 0  # bytes
+
+    def take(self, room: int) -> np.ndarray | None:
+        """A waiting block of that size, if there is one; either way so much more is in use."""
+        self.news.append((room, None))
+        with self.lock:
+            if self.busy:
+                return None
+            self.busy = True
+            try:
+                self._sort_in()
+                numbers = self.by_room.get(room)
+                block = self._remove(numbers[-1]) if numbers else None
+                self._let_go()
+                return block
+            except BaseException:  # Ctrl-C between two lines: better nothing than something wrong
+                self._forget()
+                raise
+            finally:
+                self.busy = False
+
+    def clear(self) -> None:
+        """Let everything go that waits."""
+        with self.lock:
+            if not self.busy:
+                self._sort_in()
+                self._forget()
+
+    def _sort_in(self) -> None:
+        while self.news:
+            change, block = self.news.popleft()
+            self.in_use += change
+            self.most_in_use = max(self.most_in_use, self.in_use)
+            if block is None:
+                self.handed_out += 1
+            else:
+                self.number += 1
+                self.waiting[self.number] = (-change, self.handed_out, block)
+                self.by_room.setdefault(-change, []).append(self.number)
+                self.waits -= change
+
+    def _let_go(self) -> None:
+        most = self.most_in_use + min(self.most_in_use, SPARE)
+        while self.waiting:
+            oldest = next(iter(self.waiting))
+            since = self.waiting[oldest][1]
+            if self.in_use + self.waits <= most and self.handed_out - since <= PATIENCE:
+                break
+            self._remove(oldest)
+
+    def _remove(self, number: int) -> np.ndarray:
+        room, _, block = self.waiting.pop(number)
+        self.by_room[room].remove(number)
+        if not self.by_room[room]:
+            del self.by_room[room]
+        self.waits -= room
+        return block
+
+    def _forget(self) -> None:
+        self.waiting.clear()
+        self.by_room.clear()
+        self.waits = 0
+
+
+_store = _Store()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -27,19 +112,21 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = count * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    room = _room(size)
-    with _lock:
-        waiting = _free.get(room)
-        block = waiting.pop() if waiting else None
-        if block is not None:
-            _bytes["free"] -= room
-        _bytes["in use"] += room
-        _bytes["most in use"] = max(_bytes["most in use"], _bytes["in use"])
+    room, store = _room(size), _store
+    block = store.take(room)
     if block is None:
-        block = np.empty(room, np.uint8)
+        try:
+            block = _fresh(room)
+        except MemoryError:
+            store.clear()
+            try:
+                block = _fresh(room)
+            except MemoryError:
+                store.news.append((-room, None))
+                raise
     # A view of a view refers to the array that owns the memory.  A memoryview in between makes `whole` that array.
     whole: np.ndarray = np.frombuffer(block.data, np.uint8, size)
-    weakref.finalize(whole, _give_back, room, block).atexit = False
+    weakref.finalize(whole, _give_back, store, room, block).atexit = False
     return whole.view(dtype).reshape(shape)
 
 
@@ -52,9 +139,7 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def release() -> None:
     """Give all memory that waits here back to the system."""
-    with _lock:
-        _free.clear()
-        _bytes["free"] = 0
+    _store.clear()
 
 
 def _room(size: int) -> int:
@@ -63,24 +148,22 @@ def _room(size: int) -> int:
     return -(-size // step) * step
 
 
-def _give_back(room: int, block: np.ndarray) -> None:
-    with _lock:
-        _bytes["in use"] -= room
-        # what waits is never more than what was in use at once: blocks of sizes long gone are let go
-        if _bytes["free"] + _bytes["in use"] + room <= _bytes["most in use"]:
-            _free.setdefault(room, []).append(block)
-            _bytes["free"] += room
-        else:
-            _trim(room)
-            _free.setdefault(room, []).append(block)
-            _bytes["free"] += room
+def _fresh(room: int) -> np.ndarray:
+    """A new block that begins where a cache line does."""
+    raw = np.empty(room + _ALIGNMENT, np.uint8)
+    return raw[-raw.ctypes.data % _ALIGNMENT :][:room]
 
 
-def _trim(wanted: int) -> None:
-    """Let waiting blocks of other sizes go until there is room for `wanted` more bytes."""
-    for room in list(_free):
-        while _free[room] and _bytes["free"] + _bytes["in use"] + wanted > _bytes["most in use"]:
-            _free[room].pop()
-            _bytes["free"] -= room
-        if not _free[room]:
-            del _free[room]
+def _give_back(store: _Store, room: int, block: np.ndarray) -> None:
+    if store is _store:  # else the array was made before this process was forked off, where the memory is shared
+        store.news.append((-room, block))
+
+
+def _after_fork() -> None:
+    """A child begins afresh: another thread may have been in here, and to write into a shared page copies it."""
+    global _store
+    _store = _Store()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -17,7 +17,7 @@ import engine
 import kernels.gates
 from engine.training import read_checkpoint, write_checkpoint
 
-COMMANDS = ("train", "sample", "evaluate", "gradcheck", "bench", "backends")
+COMMANDS = ("train", "sample", "evaluate", "gradcheck", "bench", "backends", "warmup")
 
 
 @pytest.fixture(scope="module")

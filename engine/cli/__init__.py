@@ -10,6 +10,13 @@ import contextlib
 import os
 import sys
 
+# One BLAS thread unless the user says otherwise: the products of the plain kernels are small, and where a core is busy
+# with something else, two threads mostly wait for each other (a step then took 20 times as long).  NumPy's BLAS reads
+# this when NumPy is loaded, so it stands before the imports.  OMP_NUM_THREADS is left alone: the compiled kernels read
+# it too, and they are the faster for every core (docs/threads.md).
+for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 import click
 
 import engine
@@ -19,6 +26,7 @@ from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
 from engine.cli.sample import sample
 from engine.cli.train import train
+from engine.cli.warmup import warmup
 from engine.errors import BackendUnavailableError, EngineError, InputError
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -36,7 +44,7 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, gradcheck, bench, backends):
+for _command in (train, sample, evaluate, gradcheck, bench, backends, warmup):
     bptt.add_command(_command)
 
 
@@ -51,12 +59,8 @@ def main() -> None:
 
 def run(args: list[str]) -> int:
     """Run the command line; returns the exit code.  Every foreseen error is one line on standard error."""
-    # One BLAS thread unless the user says otherwise.  The products in a time loop are small: where a core is busy with
-    # something else, two threads mostly wait for each other (a step then took 20 times as long), and one thread's sums
-    # do not depend on the number of cores.  SciPy's BLAS reads this when the kernels load it.
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     try:
+        engine.get_num_threads()  # what the environment says of it is checked before anything is read or written
         code = bptt.main(args=args, prog_name="bptt", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
