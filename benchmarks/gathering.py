@@ -33,12 +33,13 @@ def by_machine(documents: Iterable[Document]) -> list[list[Document]]:
 
 
 def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[Row]:
-    """All rows, without the long sequences; of a case measured twice the later one."""
+    """All rows, without the long sequences; of a case measured twice with the same libraries the later one."""
     rows: dict[tuple[Any, ...], Row] = {}
     for document in documents:
         for row in document["rows"]:
             if (row["T"] >= LONG) == long:
-                rows[key_of(row)] = row
+                libraries = frozenset({*row.get("seconds", {}), *row.get("failed", {})})
+                rows[*key_of(row), libraries] = row
     order = {cell: place for place, cell in enumerate(CELLS)}
     return sorted(rows.values(), key=lambda row: (order[row["cell"]], row["threads"], row["T"], row["H"], row["B"]))
 
