@@ -247,7 +247,7 @@ def product(count, columns, a, b, c, start):
 def _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start):
     """The last panel where its last vector would reach past the end of C's rows: by way of a buffer of its own."""
     panel = vectors * vector_lanes(c[0])
-    edge, edge_rows = np.empty(ROWS * panel, c[0].dtype), np.arange(ROWS) * panel
+    edge, edge_rows = np.zeros(ROWS * panel, c[0].dtype), np.arange(ROWS) * panel
     for row in range(0, count, ROWS):
         rows = min(ROWS, count - row)
         if start[3]:

@@ -186,7 +186,7 @@ class Events(RuleBasedStateMachine):
         """A view lives on by itself."""
         self.count += 1
         array = self.marks[key]
-        view = (array[len(array) // 2 :], array.T, array.reshape(-1)[::2], array[::-1])[kind]
+        view = (array[len(array) // 2 :], array.T, array[..., ::2], array[::-1])[kind]
         self.marks[self.count], self.blocks[self.count] = view, self.blocks[key]
         return self.count
 
@@ -530,7 +530,7 @@ def test_a_step_after_the_first_ones_touches_no_new_pages() -> None:
 @needs_compiled
 @pytest.mark.parametrize("kind", ["lstm", "gru_after", "gru_before"])
 def test_predict_keeps_no_history(kind: str) -> None:
-    """Per time step it takes the input's copy and a few arrays of the output's size; a tape takes the gates as well."""
+    """Per time step it takes the output and no more; a tape takes the gates as well, twice the state and the input."""
     D, H, B = 3, 80, 6
     layer = build(kind, D, H, dtype="float32", backend="numpy:numba")
     taken = {}
@@ -542,7 +542,7 @@ def test_predict_keeps_no_history(kind: str) -> None:
             workspace.release()
             taken[name, T] = newly_taken(lambda call=call, x=x, state=state: call(x, state))  # type: ignore[misc]
     per_step = {name: (taken[name, 400] - taken[name, 100]) / 300 / (B * 4) for name in ("predict", "forward")}
-    assert D + H <= per_step["predict"] <= 1.1 * (D + 3 * H)
+    assert 0.95 * H <= per_step["predict"] <= 1.1 * H
     assert per_step["forward"] > D + 5 * H
 
 
