@@ -40,7 +40,9 @@ demo: $(VENV)/.demo
 	echo; echo "bptt sample $$run --prompt 'The '"; $(BIN)/bptt sample $$run --prompt "The "; \
 	echo; echo "Checkpoint: $$run/best.safetensors   picture of the loss: $$run/loss.png"
 
+# The kernels are compiled ahead, each dtype by a process of its own: test processes side by side would compile them twice.
 test: $(VENV)/.test
+	printf 'float32\nfloat64\n' | xargs -P 2 -I{} $(BIN)/bptt warmup --dtype {}
 	$(PYTEST) $(ARGS)
 
 # A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
