@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -169,7 +170,7 @@ def test_a_budget_in_minutes(text: Path, tmp_path: Path) -> None:
     assert outcome.seconds >= 1.2
     rates = [r["lr"] for r in metrics(tmp_path / "run") if r["kind"] == "train"]
     # the cosine comes down with the time, at whatever speed; at its very end, where it is 0, a late step may flutter
-    assert all(later <= rate + 1e-3 * rates[0] for rate, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= rate + 1e-3 * rates[0] for rate, later in itertools.pairwise(rates))
     assert rates[-1] < rates[0] / 2
 
 
