@@ -6,6 +6,7 @@ taken from the workspace.  Held against `kernels.reference` in tests/test_kernel
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -43,12 +44,28 @@ def plan(cell: Cell, T: int, B: int, D: int, H: int, itemsize: int, available: i
     """Divide a pass; a pure function of the sizes and the number of threads that may be used."""
     G = len(cell.gates)
     chunk = min(T, max(1, CHUNK_ROWS // B))
-    if available < 2 or T * B * G * H * (D + H) < WORTH_A_TEAM:
+    if available < 2 or not _worth_a_team(T * B * G * H * (D + H)):
         return Plan(1, False, chunk)
     lanes = VECTOR_BYTES // itemsize
     by_units = H >= 2 * lanes and (B < 4 * available or G * H * H * itemsize > SHARED_WEIGHTS)
     return Plan(min(available, -(-H // lanes) if by_units else B), by_units, chunk)
 
+
+def _worth_a_team(multiply_adds: int) -> bool:
+    return multiply_adds >= WORTH_A_TEAM
+
+
+def _team(multiply_adds: int) -> threads.Team:
+    """The threads for that much work; for little of it nobody is asked how many there may be, which takes a while."""
+    return threads.Team(threads.get_num_threads() if _worth_a_team(multiply_adds) else 1)
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A vanishing product is 0, without a warning; compiled code gives none."""
+    return function if JIT else np.errstate(under="ignore")(function)
+
+
+_NO_BARRIER = numba_barrier.new()  # nobody waits at it: the team is one
 
 #: Loops that have run, by cell, direction and dtype: their compiled code is there.
 _compiled: set[tuple[str, int, Any]] = set()
@@ -59,8 +76,8 @@ def _run(team: threads.Team, cell: Cell, way: int, dtype: Any, work: Callable[[A
 
     Should one thread fail, out of memory, say, the others must not wait for it at the barrier.
     """
-    loop, barrier = LOOPS[cell.name][way], numba_barrier.new()
-
+    loop = LOOPS[cell.name][way]
+    barrier = numba_barrier.new() if team.size > 1 else _NO_BARRIER
     team.run(lambda rank: work(loop, rank, barrier), lambda: numba_barrier.open_for_good(barrier))
     _compiled.add((cell.name, way, dtype))
 
@@ -80,7 +97,7 @@ class NumbaKernels:
         """An array from the workspace."""
         return workspace.empty(shape, dtype)
 
-    @np.errstate(under="ignore")  # a vanishing product is 0
+    @_quiet
     def forward_layer(
         self, cell: Cell, x: Any, weights: Any, h0: Any, c0: Any, lengths: Any = None, keep: bool = True
     ) -> tuple[Run, Any]:
@@ -103,7 +120,7 @@ class NumbaKernels:
         ends, flat_x = _in_order(lengths, T, B), _strided(x)
         biases = (none, none, 0) if bias_ih is None else (_line(bias_ih), _line(bias_hh), 1)
         lines = (_line(weight_ih), _line(weight_hh), *biases)
-        with threads.Team(threads.get_num_threads()) as team:
+        with _team(T * B * G * H * (D + H)) as team:
             size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 0, dtype))
             team.size = size
             packs = workspace.empty((size, (D + H) * G * (_part(H, size, by_units, dtype) + 8)), dtype)
@@ -122,7 +139,7 @@ class NumbaKernels:
             return Run(h[last], c[last] if cell.has_c else None, None, None), y
         return Run(h, c if cell.has_c else None, gate, hidden_n if cell.splits_n else None), y
 
-    @np.errstate(under="ignore")  # a vanishing product is 0
+    @_quiet
     def backward_layer(
         self,
         cell: Cell,
@@ -158,7 +175,7 @@ class NumbaKernels:
         flat_dy = (none_of(1), 0, 0, 0, False) if dy is None else (*_strided(dy), True)
         lines = (_line(weight_ih), _line(weight_hh))
         targets = [none_of(1) if grad is None else grad.reshape(-1) for grad in grads]
-        with threads.Team(threads.get_num_threads()) as team:
+        with _team(T * B * G * H * (D + H)) as team:
             size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 1, dtype))
             team.size = size
             part = _part(H, size, by_units, dtype)
@@ -199,7 +216,7 @@ class NumbaKernels:
             checksum(_line(array).view(np.uint32), lanes)
         return zlib.crc32(lanes.data)
 
-    @np.errstate(under="ignore")
+    @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
@@ -207,7 +224,7 @@ class NumbaKernels:
             return workspace.zeros((M, N), dtype)
         c = workspace.empty((M, N), dtype)
         lines = (*_matrix(a), *_matrix(b))
-        with threads.Team(threads.get_num_threads() if M * K * N > WORTH_A_TEAM else 1) as team:
+        with _team(M * K * N) as team:
             packs = workspace.empty((team.size, K * (padded(N, dtype) + VECTOR_BYTES)), dtype)
             team.run(lambda rank: _multiply(rank, team.size, lines, packs, c, K))
         return c
@@ -271,9 +288,15 @@ def _state_gradient(given: Any, B: int, H: int, dtype: Any) -> Any:
     return np.zeros((B, H), dtype) if given is None else np.array(given, order="C")
 
 
+@functools.lru_cache(maxsize=64)
+def _all_steps(steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """`_in_order` of rows that all run to the end; only read."""
+    return np.full(batch, steps, np.int64), np.arange(batch)
+
+
 def _in_order(lengths: Any, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """The lengths (B,), and the rows from the longest to the shortest."""
     if lengths is None:
-        return np.full(batch, steps, np.int64), np.arange(batch)
+        return _all_steps(steps, batch)
     ends = np.array(lengths, dtype=np.int64)
     return ends, np.argsort(-ends, kind="stable")

@@ -1,11 +1,14 @@
 """Sigmoid and tanh of one number, branch-free, so that the compiler can do eight or sixteen at once.
 
-Both rest on exp of a non-positive argument: with k the nearest integer to z / ln 2 and r = z - k ln 2, exp(z) = 2**k
-exp(r), where |r| <= 0.35 and exp(r) is its Taylor polynomial (degree 7 for float32, 13 for float64: the first term left
-out is below the last bit).  Adding 1.5 * 2**23 (float32) or 1.5 * 2**52 (float64) rounds to an integer and leaves it in
-the low bits of the sum, from where it is shifted into the exponent of 2**k.  No table, no branch, no call.
+    sigmoid(x) = 1 / (1 + exp(-x))              tanh(x) = m / (m + 2),  m = exp(2x) - 1
 
-`sigmoid` and `tanh` agree with the exact value to a few units in the last place; a test counts them.  NaN stays NaN.
+Both rest on exp(z) = 2**k exp(r), with k the nearest integer to z / ln 2 and r = z - k ln 2, so that |r| <= 0.35, where
+exp(r) - 1 is a short polynomial (`_COEFFICIENTS`).  Adding 1.5 * 2**23 (float32) or 1.5 * 2**52 (float64) rounds a
+number to an integer and leaves it in the low bits of the sum; where the exponent's bias is added with it, one shift of
+these bits makes 2**k of them.  No table, no branch, no call.
+
+Both agree with the exact value to a few units in the last place; a test counts them.  A sigmoid below the smallest
+normal number may be 0.  NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -17,129 +20,120 @@ from numba.extending import overload
 
 from kernels.compiling import INLINED, inlined
 
-# -- float32 -----------------------------------------------------------------------------------------------------------
-
-_F = np.float32
-_MAGIC_32, _MAGIC_BITS_32 = _F(1.5 * 2.0**23), np.int32(0x4B400000)
-_LOG2E_32 = _F(1.4426950408889634)
-_LN2_HIGH_32, _LN2_LOW_32 = (
-    _F(0.693145751953125),
-    _F(1.42860682030941723212e-6),
-)  # high part: few bits, k * high is exact
-_T32 = tuple(_F(1.0 / f) for f in (2, 6, 24, 120, 720, 5040))
-
-
-@inlined
-def _reduce_32(z: Any) -> Any:
-    """k as an int32 and r = z - k ln 2."""
-    shifted = np.float32(z * _LOG2E_32 + _MAGIC_32)
-    k = shifted - _MAGIC_32
-    return np.int32(shifted.view(np.int32) - _MAGIC_BITS_32), (z - k * _LN2_HIGH_32) - k * _LN2_LOW_32
-
-
-@inlined
-def _power_of_two_32(k: Any) -> Any:
-    return np.int32(np.int32(k + np.int32(127)) << np.int32(23)).view(np.float32)
-
-
-@inlined
-def _expm1_poly_32(r: Any) -> Any:
-    p = _T32[5]
-    p = p * r + _T32[4]
-    p = p * r + _T32[3]
-    p = p * r + _T32[2]
-    p = p * r + _T32[1]
-    p = p * r + _T32[0]
-    return p * (r * r) + r
+#: (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, as polynomials of the least greatest relative error (Remez exchange):
+#: an eighth of a unit in the last place of exp(r) - 1.  Highest power first.
+_COEFFICIENTS = {
+    np.float32: (
+        0.0013946005073528419513,
+        0.008366347428710783843,
+        0.041666290361724421803,
+        0.16666545448542699322,
+        0.5000000058345106162,
+    ),
+    np.float64: (
+        2.5113968123325586616e-8,
+        2.7625545553939298268e-7,
+        2.7557229669897799538e-6,
+        0.000024801506690883438941,
+        0.00019841269900952765669,
+        0.0013888888930171342328,
+        0.0083333333333156342945,
+        0.041666666666582060182,
+        0.16666666666666684226,
+        0.50000000000000045782,
+    ),
+}
 
 
 @inlined
-def _sigmoid_32(x: Any) -> Any:
-    y = abs(x)
-    y = _F(104.0) if y > _F(104.0) else y  # exp(-104) is below the smallest float32
-    k, r = _reduce_32(-y)
-    half = np.int32(k >> np.int32(1))  # 2**k in two factors: k reaches below the smallest exponent
-    scale = _power_of_two_32(half)
-    e = ((_expm1_poly_32(r) + _F(1.0)) * scale) * _power_of_two_32(np.int32(k - half))
-    top = _F(1.0) if x >= _F(0.0) else e
-    return top / (_F(1.0) + e)
+def _power_of_two_32(shifted: Any) -> Any:
+    """2**k from 1.5 * 2**23 + 127 + k: the low bits become the exponent."""
+    shifted = np.float32(shifted)
+    exponent = np.uint32(shifted.view(np.uint32) << np.uint32(23))
+    return exponent.view(np.float32)
 
 
 @inlined
-def _tanh_32(x: Any) -> Any:
-    y = abs(x)
-    y = _F(9.1) if y > _F(9.1) else y  # tanh(9.1) rounds to 1
-    k, r = _reduce_32(_F(-2.0) * y)
-    scale, p = _power_of_two_32(k), _expm1_poly_32(r)
-    e = (p + _F(1.0)) * scale  # exp(-2y)
-    em1 = p * scale + (scale - _F(1.0))  # exp(-2y) - 1 without cancellation
-    large = y > _F(0.55)  # tanh y = 1 - 2e/(1+e) loses nothing here; below, -em1/(1+e) loses nothing
-    ratio = (_F(2.0) * e if large else -em1) / (_F(1.0) + e)
-    t = _F(1.0) - ratio if large else ratio
-    return -t if x < _F(0.0) else t
-
-
-# -- float64 -----------------------------------------------------------------------------------------------------------
-
-_MAGIC_64, _MAGIC_BITS_64 = 1.5 * 2.0**52, np.int64(0x4338000000000000)
-_LOG2E_64 = 1.4426950408889634
-_LN2_HIGH_64, _LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_T64 = tuple(1.0 / f for f in (2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, 6227020800))
+def _power_of_two_64(shifted: Any) -> Any:
+    """2**k from 1.5 * 2**52 + 1023 + k."""
+    shifted = np.float64(shifted)
+    exponent = np.uint64(shifted.view(np.uint64) << np.uint64(52))
+    return exponent.view(np.float64)
 
 
 @inlined
-def _reduce_64(z: Any) -> Any:
-    """k as an int64 and r = z - k ln 2."""
-    shifted = np.float64(z * _LOG2E_64 + _MAGIC_64)
-    k = shifted - _MAGIC_64
-    return shifted.view(np.int64) - _MAGIC_BITS_64, (z - k * _LN2_HIGH_64) - k * _LN2_LOW_64
+def _horner_32(c: Any, r: Any) -> Any:
+    return (((c[0] * r + c[1]) * r + c[2]) * r + c[3]) * r + c[4]
 
 
 @inlined
-def _power_of_two_64(k: Any) -> Any:
-    return np.int64((k + np.int64(1023)) << np.int64(52)).view(np.float64)
+def _horner_64(c: Any, r: Any) -> Any:
+    first = ((((c[0] * r + c[1]) * r + c[2]) * r + c[3]) * r + c[4]) * r + c[5]
+    return (((first * r + c[6]) * r + c[7]) * r + c[8]) * r + c[9]
 
 
-@inlined
-def _expm1_poly_64(r: Any) -> Any:
-    p = _T64[11]
-    p = p * r + _T64[10]
-    p = p * r + _T64[9]
-    p = p * r + _T64[8]
-    p = p * r + _T64[7]
-    p = p * r + _T64[6]
-    p = p * r + _T64[5]
-    p = p * r + _T64[4]
-    p = p * r + _T64[3]
-    p = p * r + _T64[2]
-    p = p * r + _T64[1]
-    p = p * r + _T64[0]
-    return p * (r * r) + r
+def _make(
+    number: Any, shift: float, ln2: tuple[float, float], ends: tuple[float, float], power_of_two: Any, horner: Any
+) -> Any:
+    """Sigmoid and tanh of one precision.
+
+    Parameters
+    ----------
+    number : the type.
+    shift : what rounds to an integer when it is added, with the exponent's bias.
+    ln2 : the logarithm of 2 in two parts, the first with so few bits that k times it is exact.
+    ends : where exp(x) has become inf, and where tanh(x) has become 1.
+    """
+    one, two, magic, per_ln2 = number(1), number(2), number(shift), number(1.4426950408889634)
+    high, low = number(ln2[0]), number(ln2[1])
+    # tanh has z = 2x: with half of ln 2 the remainder is r/2 at no cost, with the powers of 2 in the coefficients
+    half_high, half_low, per_half_ln2 = number(ln2[0] / 2), number(ln2[1] / 2), number(2 * 1.4426950408889634)
+    infinite, vanishing, saturated = number(ends[0]), number(1 - ends[0]), number(ends[1])
+    coefficients = _COEFFICIENTS[number]
+    straight = tuple(map(number, coefficients))
+    doubled = tuple(number(c * 2.0 ** (len(coefficients) + 1 - n)) for n, c in enumerate(coefficients))
+
+    @inlined
+    def sigmoid(x: Any) -> Any:
+        y = infinite if -x > infinite else -x
+        y = vanishing if y < vanishing else y
+        shifted = y * per_ln2 + magic
+        k = shifted - magic
+        r = (y - k * high) - k * low
+        e = (horner(straight, r) * (r * r) + r + one) * power_of_two(shifted)  # exp(-x)
+        return one / (one + e)
+
+    @inlined
+    def tanh(x: Any) -> Any:
+        y = saturated if x > saturated else x
+        y = -saturated if y < -saturated else y
+        shifted = y * per_half_ln2 + magic
+        k = shifted - magic
+        r = (y - k * half_high) - k * half_low
+        scale = power_of_two(shifted)
+        p = horner(doubled, r) * (r * r) + two * r
+        m = p * scale + (scale - one)  # exp(2x) - 1 without cancellation
+        return m / (m + two)
+
+    return sigmoid, tanh
 
 
-@inlined
-def _sigmoid_64(x: Any) -> Any:
-    y = abs(x)
-    y = 746.0 if y > 746.0 else y  # exp(-746) is below the smallest float64
-    k, r = _reduce_64(-y)
-    half = k >> np.int64(1)
-    e = ((_expm1_poly_64(r) + 1.0) * _power_of_two_64(half)) * _power_of_two_64(k - half)
-    top = 1.0 if x >= 0.0 else e
-    return top / (1.0 + e)
-
-
-@inlined
-def _tanh_64(x: Any) -> Any:
-    y = abs(x)
-    y = 20.0 if y > 20.0 else y  # tanh(20) rounds to 1
-    k, r = _reduce_64(-2.0 * y)
-    scale, p = _power_of_two_64(k), _expm1_poly_64(r)
-    e = (p + 1.0) * scale  # exp(-2y)
-    em1 = p * scale + (scale - 1.0)  # exp(-2y) - 1 without cancellation
-    large = y > 0.55  # tanh y = 1 - 2e/(1+e) loses nothing here; below, -em1/(1+e) loses nothing
-    ratio = (2.0 * e if large else -em1) / (1.0 + e)
-    t = 1.0 - ratio if large else ratio
-    return -t if x < 0.0 else t
+_sigmoid_32, _tanh_32 = _make(
+    np.float32,
+    1.5 * 2.0**23 + 127,
+    (0.693145751953125, 1.42860682030941723212e-6),
+    (89, 9.1),
+    _power_of_two_32,
+    _horner_32,
+)
+_sigmoid_64, _tanh_64 = _make(
+    np.float64,
+    1.5 * 2.0**52 + 1023,
+    (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+    (710, 20),
+    _power_of_two_64,
+    _horner_64,
+)
 
 
 # -- one name for both precisions: chosen by the argument's type when a loop is compiled ------------------------------

@@ -181,9 +181,11 @@ class Team:
         self.size = 1
 
     def __enter__(self) -> Team:
+        if self._wanted == 1:  # it asks for nobody, and is over soon or no pass has a second thread
+            return self
         pool = self._pool
         with pool.lock:
-            if self._wanted > 1 and not sys.is_finalizing():
+            if not sys.is_finalizing():
                 others = list(pool.passes)
                 if all(other.size == 1 for other in others):
                     self.size = max(1, self._wanted - len(others))
@@ -191,8 +193,9 @@ class Team:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._pool.lock:
-            self._pool.passes.discard(self)
+        if self._wanted > 1:
+            with self._pool.lock:
+                self._pool.passes.discard(self)
 
     def hire(self, size: int) -> int:
         """Set the size, and have a thread ready for every rank; returns the size, which is less where threads lack."""
@@ -211,6 +214,9 @@ class Team:
             the others go on where they wait for that rank.  It must not fail.
         """
         size = self.size
+        if size == 1:
+            work(0)
+            return
         if self.hire(size) < size:
             raise RuntimeError(f"expected {size} threads for a pass, got {self.size}; set BPTT_NUM_THREADS=1")
         errors: list[BaseException] = []
