@@ -56,13 +56,13 @@ def _worth_a_team(multiply_adds: int) -> bool:
 
 
 def _team(multiply_adds: int) -> threads.Team:
-    """The threads for that much work; for little of it nobody is asked how many there may be, which takes a while."""
-    return threads.Team(threads.get_num_threads() if _worth_a_team(multiply_adds) else 1)
+    """The threads for that much work."""
+    return threads.Team(threads.get_num_threads() if _worth_a_team(multiply_adds) else threads.just_one())
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A vanishing product is 0, without a warning; compiled code gives none."""
-    return function if JIT else np.errstate(under="ignore")(function)
+    """A vanishing product is 0 and a checksum wraps round, without a warning; compiled code gives none anyway."""
+    return function if JIT else np.errstate(under="ignore", over="ignore")(function)
 
 
 _NO_BARRIER = numba_barrier.new()  # nobody waits at it: the team is one
@@ -208,7 +208,7 @@ class NumbaKernels:
         )
         return adjoints, dx
 
-    @np.errstate(over="ignore")  # plain Python warns of what is meant to wrap round
+    @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Any]) -> int:
         """A number that changes when anything in the arrays does."""
         lanes = np.arange(64, dtype=np.uint32)

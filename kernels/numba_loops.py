@@ -32,6 +32,7 @@ from kernels.numba_barrier import wait
 from kernels.numba_products import (
     VECTORS,
     address_of,
+    from_a_cache_line,
     only_whole_vectors,
     pack,
     pack_transposed,
@@ -100,7 +101,7 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
         first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
         row_first, row_step = (0, 1) if by_units else (rank, team)
         unit, unit_end = np.uint64(first), np.uint64(last)
-        packed = packs[rank]
+        packed = from_a_cache_line(packs[rank])
         split = 2 if splits_n or resets_before else G  # the gates of the first product with h
         hh_at = _pack_gates(weight_ih, D, H, 0, G, first, last, packed, 0)
         n_at = _pack_gates(weight_hh, H, H, 0, split, first, last, packed, hh_at)
@@ -209,7 +210,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
         first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
         row_first, row_step = (0, 1) if by_units else (rank, team)
         unit, unit_end = np.uint64(first), np.uint64(last)
-        packed = packs[rank]
+        packed = from_a_cache_line(packs[rank])
         # a = x W_ih' + U h_prev: backward multiplies by the weights as they stand
         split = 2 * H if resets_before else G * H  # rows of the gates that h_prev enters directly
         units = last - first

@@ -129,6 +129,13 @@ def address_of(array):
     return 0
 
 
+@inlined
+def from_a_cache_line(line):
+    """The array from the first number on that begins a cache line: a vector across two lines is loaded twice."""
+    skip = -(address_of(line) // line.itemsize) % (64 // line.itemsize)
+    return line[skip:]
+
+
 def only_whole_vectors(columns, array):
     """Whether `product_at` can be used: compiled, and no vector reaches past the columns."""
     return False

@@ -51,16 +51,29 @@ def get_num_threads() -> int:
     worker = _is_worker()
     if _chosen is not None and not (_inherited and worker):
         return _chosen
-    ours = os.environ.get("BPTT_NUM_THREADS", "").strip()
-    if ours:
-        if not _COUNT.fullmatch(ours):
-            mend = "unset it, or set it to a number such as 2"
-            raise ValueError(f"BPTT_NUM_THREADS: expected an integer >= 1, got {ours[:60]!r}; {mend}")
-        return int(ours)
+    ours = _ours()
+    if ours is not None:
+        return ours
     everyones = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # OpenMP: one number a level, "4,2"
     if _COUNT.fullmatch(everyones):
         return min(int(everyones), cores())
     return 1 if worker else cores()
+
+
+def just_one() -> int:
+    """1, for a pass so small that to find out how many there may be would take longer; fails where that would."""
+    if _chosen is None:
+        _ours()
+    return 1
+
+
+def _ours() -> int | None:
+    """What ``BPTT_NUM_THREADS`` says, if anything."""
+    ours = os.environ.get("BPTT_NUM_THREADS", "").strip()
+    if ours and not _COUNT.fullmatch(ours):
+        mend = "unset it, or set it to a number such as 2"
+        raise ValueError(f"BPTT_NUM_THREADS: expected an integer >= 1, got {ours[:60]!r}; {mend}")
+    return int(ours) if ours else None
 
 
 def cores() -> int:

@@ -376,6 +376,7 @@ from kernels.numba_cpu import Plan
 layer = build("lstm", 3, 40, backend="numpy:numba")
 x, state, dy, dstate = random_arguments(layer, 9, 5)
 layer.forward(x, state)  # compiled before
+numba_cpu.WORTH_A_TEAM = 0
 numba_cpu.plan = lambda *sizes: Plan(min(3, sizes[-1]), True, 2)
 engine.set_num_threads(3)
 true = numba_loops.LOOPS["lstm"]
@@ -410,6 +411,7 @@ from kernels.numba_cpu import Plan
 
 layer = build("gru_before", 5, 40, backend="numpy:numba")
 arguments = random_arguments(layer, 20, 6)
+numba_cpu.WORTH_A_TEAM = 0
 numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 for _ in range(2):  # the first only compiles
@@ -501,6 +503,7 @@ from kernels.numba_cpu import Plan
 layer = build("lstm", 70, 90, dtype="float32", backend="numpy:numba")
 arguments = random_arguments(layer, 30, 8)
 passes(layer, *arguments)
+numba_cpu.WORTH_A_TEAM = 0
 numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 wanted = passes(layer, *arguments)
@@ -547,6 +550,7 @@ from builders import build, random_arguments
 from kernels import numba_cpu
 from kernels.numba_cpu import Plan
 
+numba_cpu.WORTH_A_TEAM = 0
 numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 layer = build("rnn_tanh", 5, 40, backend="numpy:numba")
@@ -587,6 +591,7 @@ from kernels import numba_cpu
 from kernels.numba_cpu import Plan
 
 engine.set_num_threads(3)
+numba_cpu.WORTH_A_TEAM = 0
 numba_cpu.plan = lambda *sizes: Plan(sizes[-1], sizes[1] % 2 == 0, 2)
 errors = []
 def work(kind, T, B):
@@ -698,6 +703,7 @@ def test_which_way_ran(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def force(monkeypatch: Any, team: int, by_units: bool, chunk: int) -> None:
     """Divide every pass so, whatever its size."""
+    monkeypatch.setattr(numba_cpu, "WORTH_A_TEAM", 0)
     monkeypatch.setattr(numba_cpu, "plan", lambda *sizes: Plan(min(team, sizes[-1]), by_units, min(chunk, sizes[1])))
     engine.set_num_threads(team)
 
