@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.checking.check import check_gradients, gradcheck
     from engine.checking.pytest_plugin import assert_gradients
     from engine.clipping import clip_grad_norm, clip_grad_value
+    from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
     from engine.losses import cross_entropy, mse
@@ -38,6 +39,7 @@ _HOMES = {
     "checking.check": ("check_gradients", "gradcheck"),
     "checking.pytest_plugin": ("assert_gradients",),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
+    "counting": ("Ledger", "ledger"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential"),
     "losses": ("cross_entropy", "mse"),
@@ -60,6 +62,7 @@ __all__ = [
     "EngineError",
     "InputError",
     "InputTypeError",
+    "Ledger",
     "Linear",
     "RMSprop",
     "Sequential",
@@ -72,6 +75,7 @@ __all__ = [
     "get_backend",
     "get_num_threads",
     "gradcheck",
+    "ledger",
     "mse",
     "set_num_threads",
     "truncated_bptt",

@@ -9,20 +9,25 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import kernels as kernel_sets
-from engine import philox
+from engine import philox, torch_library
 from engine.checks import describe
+from engine.device_errors import in_words, mended
 from engine.errors import BackendUnavailableError, bad_input, bad_type
+from kernels import counting
 
 #: The kernel sets that each backend can run, best first.
-KERNELS = {"numpy": ("numba", "reference"), "cupy": ("reference",)}
+KERNELS = {"numpy": ("numba", "reference"), "cupy": ("cuda", "reference"), "torch": ("reference",)}
+#: The backends of `add_backend`, by name.
+_ADDED: dict[str, Backend] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -32,7 +37,7 @@ class Backend:
 
     Attributes
     ----------
-    name : ``"numpy"`` or ``"cupy"``.
+    name : ``"numpy"``, ``"cupy"`` or ``"torch"``.
     xp : the array module.
     kernels : the kernel set (`kernels.Kernels`).
     device : what the arrays live on, in words.
@@ -56,11 +61,19 @@ class Backend:
 
     def asarray(self, host: Any, dtype: Any = None) -> Any:
         """Upload: a new array of this backend that holds the host data `host`."""
-        return self.xp.array(host, dtype=dtype)
+        with mended():
+            array = self.xp.array(host, dtype=dtype)
+        if self.device == "CPU" or not self.is_array(host):
+            counting.uploaded(array.nbytes)
+        return array
 
     def to_host(self, array: Any) -> np.ndarray:
         """Download: the array's data as a NumPy array (no copy where it is one already).  Waits for the device."""
-        return array if isinstance(array, np.ndarray) else array.get()
+        with mended():
+            host: np.ndarray = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
+        if host is not array or self.device == "CPU":  # on a CPU, a copy that a GPU would make
+            counting.downloaded(host.nbytes)
+        return host
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array with anything in it; a large one takes memory that was used before, where the kernels keep it."""
@@ -71,6 +84,10 @@ class Backend:
     def is_array(self, obj: Any) -> bool:
         """Whether `obj` is an array of this backend's library; a subclass with rules of its own is not."""
         return isinstance(obj, self.xp.ndarray) and not isinstance(obj, (np.matrix, np.ma.MaskedArray))
+
+    def dtype_of(self, array: Any) -> np.dtype:
+        """The array's dtype in NumPy's words, whatever its library calls it."""
+        return np.dtype(self.xp.dtype(array.dtype))
 
     def require(
         self, argument: str, obj: Any, *, dtype: Any = None, shape: tuple[int | None, ...] | None = None, axes: str = ""
@@ -85,20 +102,29 @@ class Backend:
         axes : the axes in words, such as ``"(T, B, D)"``.
         """
         if not self.is_array(obj):
-            mend = f"convert it with engine.get_backend({self.name!r}).asarray(..., dtype=...)"
-            raise bad_type(argument, f"a {self.name} array", describe(obj), mend)
-        if dtype is not None and obj.dtype != dtype:
-            raise bad_type(
-                argument,
-                f"dtype {np.dtype(dtype)}",
-                f"dtype {obj.dtype}",
-                f"use {argument}.astype({str(np.dtype(dtype))!r})",
-            )
+            raise bad_type(argument, f"a {self.name} array", describe(obj), self._conversion(obj))
+        _refuse_autograd(argument, obj)
+        home = getattr(self.xp, "home", None)
+        if home is not None and obj.device != home:
+            raise bad_type(argument, f"an array on {home}", f"one on {obj.device}", f"use {argument}.to({str(home)!r})")
+        wanted_dtype = None if dtype is None else self.xp.dtype(dtype)
+        if wanted_dtype is not None and self.dtype_of(obj) != wanted_dtype:
+            cast = f".to(torch.{wanted_dtype})" if self.name == "torch" else f".astype({str(wanted_dtype)!r})"
+            raise bad_type(argument, f"dtype {wanted_dtype}", f"dtype {obj.dtype}", f"use {argument}{cast}")
         if shape is not None and (
             obj.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, obj.shape, strict=True))
         ):
             wanted = f"shape ({', '.join('any' if s is None else str(s) for s in shape)}{',' * (len(shape) == 1)})"
             raise bad_input(argument, f"{wanted} {axes}".rstrip(), f"shape {tuple(obj.shape)}", _shape_mend(obj, shape))
+
+    def _conversion(self, obj: Any) -> str:
+        """How an array of another library gets here: by the host, in words."""
+        upload = f"engine.get_backend({self.name!r}).asarray"
+        home = next((name for name in KERNELS if type(obj).__module__.partition(".")[0] == name), "numpy")
+        if home in ("numpy", self.name):
+            return f"convert it with {upload}(..., dtype=...)"
+        download = f"engine.get_backend({home!r}).to_host(...)"
+        return f"download it with {download}" + ("" if self.name == "numpy" else f", then {upload}(..., dtype=...)")
 
     def dropout_mask(
         self, seed: int, path: str, purpose: str, call: int, steps: Any, rows: Any, units: int, p: float, dtype: Any
@@ -109,13 +135,14 @@ class Backend:
 
     def fingerprint(self, arrays: Iterable[Any]) -> int | None:
         """A checksum of the arrays' contents; None where reading them would wait for a device."""
-        if self.name != "numpy":
+        if self.device != "CPU":
             return None
         if self.kernels.whole_layers:
             return int(self.kernels.checksum(arrays))
         value = 0
         for array in arrays:
-            value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
+            memory = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)  # on the CPU: nothing is copied
+            value = zlib.crc32(np.ascontiguousarray(memory).reshape(-1).view(np.uint8).data, value)
         return value
 
 
@@ -156,6 +183,29 @@ def available_backends() -> dict[str, str | None]:
     return {name: _reason(name) for name in KERNELS}
 
 
+def add_backend(backend: Backend) -> Callable[[], None]:
+    """Make an array library of your own known under its name, as docs/add_a_backend.md shows.
+
+    Parameters
+    ----------
+    backend : with a name of its own; its ``xp.ndarray`` is the class of its arrays.
+
+    Returns
+    -------
+    a function that takes it off the list again.
+    """
+    if not isinstance(backend, Backend):
+        raise bad_type("backend", "a Backend", describe(backend))
+    if backend.name in KERNELS:
+        raise bad_input("backend", f"a name beside {', '.join(map(repr, KERNELS))}", repr(backend.name))
+    _ADDED[backend.name], KERNELS[backend.name] = backend, (backend.kernels.name,)
+
+    def remove() -> None:
+        del _ADDED[backend.name], KERNELS[backend.name]
+
+    return remove
+
+
 def backend_of(array: Any, argument: str = "array") -> Backend:
     """The backend (with its plain kernels) that `array` belongs to.
 
@@ -164,10 +214,17 @@ def backend_of(array: Any, argument: str = "array") -> Backend:
     InputTypeError
         if it is no array of a known backend.
     """
+    for backend in _ADDED.values():
+        if isinstance(array, backend.xp.ndarray):
+            return backend
     if isinstance(array, np.ndarray):
         return get_backend("numpy", "reference")
     if type(array).__module__.partition(".")[0] == "cupy":
         return get_backend("cupy", "reference")
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(array, torch.Tensor):
+        _refuse_autograd(argument, array)
+        return _build("torch", "reference", str(array.device))
     raise bad_type(argument, f"an array of one of the backends {', '.join(KERNELS)}", describe(array))
 
 
@@ -184,6 +241,8 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 def _load(library: str, chosen: str | None) -> Backend:
     """The backend with the kernel set asked for, or with the best that is installed."""
+    if library in _ADDED:
+        return _ADDED[library]
     reason = _reason(library)
     if reason is not None:
         raise BackendUnavailableError(f"backend {library!r} cannot be used here: {reason}")
@@ -191,34 +250,74 @@ def _load(library: str, chosen: str | None) -> Backend:
     for kernel_name in (chosen,) if chosen else KERNELS[library]:
         missing = kernel_sets.reason_missing(kernel_name) or ""
         if not missing:
-            return _build(library, kernel_name)
+            return _build(library, kernel_name, _device(library))
     raise BackendUnavailableError(f"kernels {chosen!r} cannot be used here: {missing}")
 
 
+def _device(library: str) -> str:
+    """Which of its devices the library would put new arrays on; only torch is asked, the others have one."""
+    if library != "torch":
+        return ""
+    try:
+        return str(torch_library.chosen_device(importlib.import_module("torch")))
+    except Exception as error:  # a broken installation, or a device that is not there
+        reason = f"torch is installed but fails: {in_words(error)}"
+        raise BackendUnavailableError(f"backend 'torch' cannot be used here: {reason}") from error
+
+
 @functools.cache
-def _build(library: str, kernel_name: str) -> Backend:
-    """One object for each pair, however it was asked for."""
+def _build(library: str, kernel_name: str, place: str) -> Backend:
+    """One object for each triple, however it was asked for."""
+    if library == "torch":
+        return _build_torch(kernel_name, place)
     xp: Any = np if library == "numpy" else importlib.import_module(library)
     device = "CPU" if library == "numpy" else f"GPU {xp.cuda.Device().id}"
     return Backend(library, xp, kernel_sets.load(kernel_name, xp), device)
 
 
+def _build_torch(kernel_name: str, place: str) -> Backend:
+    torch, compat = (importlib.import_module(name) for name in ("torch", "array_api_compat.torch"))
+    xp = torch_library.TorchLibrary(torch, compat, torch.device(place))
+    return Backend("torch", xp, kernel_sets.load(kernel_name, xp), "CPU" if place == "cpu" else f"GPU ({place})")
+
+
 @functools.cache
 def _reason(library: str) -> str | None:
     """Why the library cannot be used; None where it can.  CuPy imports without a GPU, so one small array is tried."""
-    if library == "numpy":
+    if library == "numpy" or library in _ADDED:
         return None
+    if library == "torch":  # found, not imported: that takes seconds, and a CPU is always there
+        absent = [name for name in ("torch", "array_api_compat") if importlib.util.find_spec(name) is None]
+        return f"{absent[0]} is not installed (pip install 'bptt-engine[torch]')" if absent else None
     if importlib.util.find_spec(library) is None:
         return f"{library} is not installed (pip install 'bptt-engine[cuda12]' or '[cuda13]')"
     try:
         xp = importlib.import_module(library)
         if not xp.cuda.is_available():
-            return "no CUDA driver or no GPU was found"
-        xp.zeros(8, dtype=np.float32).sum().item()
+            return _no_device(xp.cuda.runtime)
+        probe = xp.zeros((2, 2), dtype=np.float32)
+        (probe @ probe + probe).sum().item()  # an allocation, a kernel compiled by NVRTC, a product by cuBLAS
     except Exception as error:  # any failure of a driver, a toolkit or the library itself is a reason, never a crash
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        return f"{library} is installed but fails: {first}"
+        return f"{library} is installed but fails: {in_words(error)}"
     return None
+
+
+def _no_device(runtime: Any) -> str:
+    """Why CuPy finds no GPU; of a missing driver and of an old one it says the same."""
+    driver, built_for = (version // 1000 for version in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    if driver == 0:
+        return "no CUDA driver was found"
+    if driver < built_for:
+        older = ", or pip install 'bptt-engine[cuda12]'" if driver == 12 else ""
+        return f"the driver is for CUDA {driver}, and the installed cupy needs {built_for}: update the driver{older}"
+    return "no GPU was found"
+
+
+def _refuse_autograd(argument: str, obj: Any) -> None:
+    """Raise if another library records what is done with the array: the gradients here are written by hand."""
+    if getattr(obj, "requires_grad", False):
+        got = "one with requires_grad=True"
+        raise bad_type(argument, "an array that autograd does not follow", got, f"use {argument}.detach()")
 
 
 def _shape_mend(obj: Any, shape: tuple[int | None, ...]) -> str:

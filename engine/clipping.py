@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from engine.checks import number
+from engine.device_errors import mended
 from engine.errors import bad_input
 from engine.parameters import parameters_of
 
 
+@mended()
 def clip_grad_norm(model: Any, max_norm: float) -> Any:
     """Scale all gradients together so that their common 2-norm is at most `max_norm`; return the norm they had.
 
@@ -40,10 +42,11 @@ def clip_grad_norm(model: Any, max_norm: float) -> Any:
         norm = xp.sqrt(squares)
         factor = xp.where(xp.isfinite(norm), xp.minimum(limit / (norm + 1e-6), 1.0), math.nan)
         for grad in grads:
-            grad *= factor.astype(grad.dtype)  # a 0-d float64 array would promote
-        return xp.asarray(norm, dtype=np.result_type(*(grad.dtype for grad in grads)))
+            grad *= xp.asarray(factor, dtype=grad.dtype)  # a 0-d float64 array would promote
+        return xp.asarray(norm, dtype=np.result_type(*map(backend.dtype_of, grads)))
 
 
+@mended()
 def clip_grad_value(model: Any, limit: float) -> None:
     """Clip every element of every gradient to -limit..limit.
 

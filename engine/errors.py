@@ -31,6 +31,10 @@ class BackendUnavailableError(EngineError, RuntimeError):
     """The backend or kernel set exists but cannot be used on this machine."""
 
 
+class DeviceMemoryError(EngineError, MemoryError):
+    """The device has no room for another array; what was there before is untouched."""
+
+
 class StaleTapeError(EngineError, RuntimeError):
     """The parameters have changed since the forward pass that made this tape."""
 

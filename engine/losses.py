@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, Backend, backend_of
+from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
 
 
+@mended()
 def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
     """Softmax cross-entropy in nats, the mean over valid positions, and its gradient with respect to the logits.
 
@@ -47,17 +49,16 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
         for a wrong dtype or another library's array.
     """
     backend = backend_of(logits, "logits")
-    xp = backend.xp
-    _require_float("logits", logits)
+    xp, dtype = backend.xp, _float_dtype(backend, "logits", logits)
     if logits.ndim < 1 or logits.shape[-1] < 1:
         raise bad_input("logits", "shape (..., V) with V >= 1 classes", f"shape {tuple(logits.shape)}")
     shape, V = tuple(logits.shape[:-1]), int(logits.shape[-1])
     P = math.prod(shape)  # positions
-    _require_mask(backend, mask, logits.dtype, shape, exact=True)
+    _require_mask(backend, mask, dtype, shape, exact=True)
     ids, stray = _class_indices(backend, targets, mask, shape, V)
     # NumPy's warnings would say in passing what the non-finite loss says for good; CuPy has none.
     with np.errstate(all="ignore"):
-        valid, scale = _positions(backend, mask, normalizer, shape, logits.dtype)
+        valid, scale = _positions(backend, mask, normalizer, shape, dtype)
         z = logits.reshape(P, V)
         if valid is not None:
             z = xp.where(valid[:, None], z, 0)
@@ -65,11 +66,11 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
             scale = xp.where(stray if valid is None else stray & valid, math.nan, scale)
         rows = xp.arange(P)
         # log p_k = s_k - log(sum_j exp(s_j))  with  s = z - max(z): no exponential overflows.
-        s = z - z.max(axis=1, keepdims=True)
+        s = z - xp.max(z, axis=1, keepdims=True)
         p = xp.exp(s)
         total = p.sum(axis=1, keepdims=True)
         # L = sum_i scale_i * (log(total_i) - s_i[target_i])
-        loss = _total((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, logits.dtype)
+        loss = _total((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, dtype)
         # L = scale*(log(total) - s[target])  ->  dz_k = scale*(exp(s_k)/total - [k == target])
         p /= total
         p[rows, ids] -= 1  # one entry a row: no index twice
@@ -77,6 +78,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     return loss, p.reshape(logits.shape)
 
 
+@mended()
 def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
     """Squared error, the mean over all elements of valid positions, and its gradient with respect to the prediction.
 
@@ -104,29 +106,28 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
         for a wrong dtype or another library's array.
     """
     backend = backend_of(prediction, "prediction")
-    xp = backend.xp
-    _require_float("prediction", prediction)
+    xp, dtype = backend.xp, _float_dtype(backend, "prediction", prediction)
     shape = tuple(prediction.shape)
     if not shape:
         raise bad_input("prediction", "at least one axis", "shape ()")
-    backend.require("target", target, dtype=prediction.dtype)
+    backend.require("target", target, dtype=dtype)
     if tuple(target.shape) != shape:
         # Nothing is broadcast: (T, B, 1) against (T, B) would silently compare every row with every other.
         raise bad_input(
             "target", f"the prediction's shape {shape}", f"shape {tuple(target.shape)}", "nothing is broadcast"
         )
-    _require_mask(backend, mask, prediction.dtype, shape, exact=False)
+    _require_mask(backend, mask, dtype, shape, exact=False)
     leading = shape[: max(1, len(shape) - 1)] if mask is None else tuple(mask.shape)
     P, D = math.prod(leading), math.prod(shape[len(leading) :])
     with np.errstate(all="ignore"):
-        valid, scale = _positions(backend, mask, normalizer, leading, prediction.dtype)
+        valid, scale = _positions(backend, mask, normalizer, leading, dtype)
         y, t = prediction.reshape(P, D), target.reshape(P, D)
         if valid is not None:
             y, t = xp.where(valid[:, None], y, 0), xp.where(valid[:, None], t, 0)
         scale = scale / max(D, 1)
         # L = sum_i scale_i * sum_k (y_ik - t_ik)^2
         error = y - t
-        loss = _total(xp.square(error).sum(axis=1) * scale, xp, prediction.dtype)
+        loss = _total(xp.square(error).sum(axis=1) * scale, xp, dtype)
         # L = scale*(y - t)^2  ->  dy = 2*scale*(y - t)
         error *= (2 * scale)[:, None]
     return loss, error.reshape(shape)
@@ -141,8 +142,8 @@ def _positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, .
     weight = (mask if backend.is_array(mask) else backend.asarray(mask)).reshape(-1)
     valid = weight != 0
     if n is None:
-        n = weight.sum(dtype=np.float64).astype(dtype)
-    return valid, xp.where(valid, weight.astype(dtype) / n, 0)  # all masked: 0/0 is never selected
+        n = xp.asarray(xp.sum(weight, dtype=np.float64), dtype=dtype)
+    return valid, xp.where(valid, xp.asarray(weight, dtype=dtype) / n, 0)  # all masked: 0/0 is never selected
 
 
 def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
@@ -154,20 +155,23 @@ def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
         if not 0 <= normalizer < math.inf:
             raise bad_input("normalizer", expected, normalizer)
         return float(normalizer)
-    if backend.is_array(normalizer) and normalizer.ndim == 0 and normalizer.dtype.kind in "iuf":
-        return normalizer.astype(dtype)
+    if backend.is_array(normalizer) and normalizer.ndim == 0 and backend.dtype_of(normalizer).kind in "iuf":
+        return backend.xp.asarray(normalizer, dtype=dtype)
     shape = f" of shape {tuple(normalizer.shape)}" if hasattr(normalizer, "shape") else ""
     raise bad_type("normalizer", expected, f"a {type(normalizer).__name__}{shape}", "sum the weights first")
 
 
 def _total(losses: Any, xp: Any, dtype: Any) -> Any:
     """The sum as a 0-d array, added up in float64."""
-    return xp.asarray(losses.sum(dtype=np.float64), dtype=dtype)
+    return xp.asarray(xp.sum(losses, dtype=np.float64), dtype=dtype)
 
 
-def _require_float(argument: str, array: Any) -> None:
-    if array.dtype not in FLOATS:
+def _float_dtype(backend: Backend, argument: str, array: Any) -> np.dtype:
+    """The array's dtype, which must be float32 or float64."""
+    dtype = backend.dtype_of(array)
+    if dtype not in FLOATS:
         raise bad_type(argument, "dtype float32 or float64", f"dtype {array.dtype}")
+    return dtype
 
 
 def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...], exact: bool) -> None:
@@ -176,7 +180,7 @@ def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...
         return
     if not isinstance(mask, np.ndarray) and not backend.is_array(mask):
         raise bad_type("mask", f"None or a {backend.name} or NumPy array", f"a {type(mask).__name__}")
-    if mask.dtype != bool and mask.dtype != dtype:
+    if backend.dtype_of(mask) not in (np.dtype(bool), dtype):
         raise bad_type(
             "mask", f"dtype bool or {dtype}", f"dtype {mask.dtype}", "use mask.astype(bool) for valid or not"
         )
@@ -197,7 +201,7 @@ def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, 
     if not isinstance(targets, np.ndarray) and not backend.is_array(targets):
         expected = f"an integer array on the host or on {backend.name}"
         raise bad_type("targets", expected, f"a {type(targets).__name__}", "pass a NumPy array")
-    if targets.dtype.kind not in "iu":
+    if backend.dtype_of(targets).kind not in "iu":
         raise bad_type("targets", "an integer dtype", f"dtype {targets.dtype}", "targets are class indices")
     if tuple(targets.shape) != shape:
         expected = f"shape {shape}, that of the logits without their last axis"
@@ -205,7 +209,7 @@ def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, 
     stray = (targets < 0) | (targets >= V)
     if not isinstance(targets, np.ndarray):
         xp = backend.xp
-        return xp.where(stray, 0, targets).astype(np.int64).reshape(-1), stray.reshape(-1)
+        return xp.asarray(xp.where(stray, 0, targets), dtype=np.int64).reshape(-1), stray.reshape(-1)
     if stray.any():
         wrong = stray if mask is None else stray & (backend.to_host(mask) != 0)
         if wrong.any():

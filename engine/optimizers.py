@@ -48,7 +48,7 @@ class SGD(Optimizer):
 
     def _factors(self, t: Any) -> tuple[Any, ...]:
         # The first direction is the whole gradient, as in PyTorch.
-        return (1.0 - self.dampening * (t > 1),)
+        return (self.backend.xp.where(t > 1, 1.0 - self.dampening, self.backend.xp.ones_like(t)),)
 
     def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
         xp, a = self.backend.xp, room.a

@@ -50,7 +50,7 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
             backend = backend or home
             if home.name != backend.name:
                 raise bad_input("model", f"parameters on one backend ({backend.name})", f"{name!r} on {home.name}")
-            if w.dtype not in FLOATS:
+            if home.dtype_of(w) not in FLOATS:
                 raise bad_type(f"params[{key!r}]", "dtype float32 or float64", f"dtype {w.dtype}")
             if key not in owner.grads:
                 raise bad_input("model", f"a gradient for every parameter, {name!r} too", "none")

@@ -56,9 +56,9 @@ def philox4x32(xp: Any, key: tuple[int, int], counter: tuple[Any, Any, Any, Any]
         product_0 = c0 * xp.uint64(MULTIPLIER_0)
         product_1 = c2 * xp.uint64(MULTIPLIER_1)
         c0, c1, c2, c3 = (
-            (product_1 >> half) ^ c1 ^ xp.uint64(k0),
+            xp.right_shift(product_1, half) ^ c1 ^ xp.uint64(k0),
             product_1 & mask,
-            (product_0 >> half) ^ c3 ^ xp.uint64(k1),
+            xp.right_shift(product_0, half) ^ c3 ^ xp.uint64(k1),
             product_0 & mask,
         )
         k0, k1 = (k0 + WEYL_0) & MASK_32, (k1 + WEYL_1) & MASK_32
@@ -71,8 +71,8 @@ def bits(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units:
     Parameters
     ----------
     call : the call counter; a new value gives fresh numbers.
-    steps : (T,) integers, the time step of each slice.
-    rows : (B,) integers, the global row of each local row.
+    steps : (T,) integers, the time step of each slice; a range is counted out where the data is, a list uploaded.
+    rows : (B,) integers, the global row of each local row; likewise.
     units : number of units; unit u takes word u % 4 of block u // 4.
 
     Returns
@@ -80,13 +80,19 @@ def bits(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units:
     (T, B, units) uint64 array with values in [0, 2**32).
     """
     blocks = (units + 3) // 4
-    step = xp.asarray(steps, dtype=xp.uint64).reshape(-1, 1, 1)
-    row = xp.asarray(rows, dtype=xp.uint64).reshape(1, -1, 1)
+    step = _words(xp, steps).reshape(-1, 1, 1)
+    row = _words(xp, rows).reshape(1, -1, 1)
     block = xp.arange(blocks, dtype=xp.uint64).reshape(1, 1, -1)
     words = philox4x32(xp, key, (call & MASK_32, step, row, block))
     shape = (step.shape[0], row.shape[1], blocks)
     four = xp.stack([xp.broadcast_to(word, shape) for word in words], axis=-1)
     return four.reshape(shape[0], shape[1], 4 * blocks)[:, :, :units]
+
+
+def _words(xp: Any, numbers: Any) -> Any:
+    if isinstance(numbers, range) and numbers.step == 1:
+        return xp.arange(numbers.start, numbers.stop, dtype=xp.uint64)
+    return xp.asarray(numbers, dtype=xp.uint64)
 
 
 def keep_mask(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units: int, p: float, dtype: Any) -> Any:
@@ -99,7 +105,7 @@ def keep_mask(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, u
     threshold = xp.uint64(round(p * 2.0**32))  # an integer comparison: no rounding that could differ between libraries
     scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
     keep = bits(xp, key, call, steps, rows, units) >= threshold
-    return keep.astype(dtype) * np.dtype(dtype).type(scale)
+    return xp.asarray(keep, dtype=dtype) * np.dtype(dtype).type(scale)
 
 
 def uniform(key: tuple[int, int], shape: tuple[int, ...], low: float, high: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import backend_of
+from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
 from engine.parameters import Number, parameters_of
 
@@ -51,6 +52,7 @@ class Optimizer:
 
     lr, l1, l2 = Number(settable=True), Number(), Number()
 
+    @mended()
     def __init__(self, model: Any, lr: float, l1: float, l2: float) -> None:
         self.lr, self.l1, self.l2 = lr, l1, l2
         self.backend, self._parameters = parameters_of(model)
@@ -74,6 +76,7 @@ class Optimizer:
 
     # -- the step -----------------------------------------------------------------------------------------------------
 
+    @mended()
     def step(self, guard: Any = None) -> None:
         """Update all parameters in place, or none of them if a gradient or the guard is not finite.
 
@@ -93,9 +96,9 @@ class Optimizer:
             self._judge(pairs, guard)
             xp.logical_or(self.nonfinite, xp.logical_not(ok), out=self.nonfinite)
             xp.add(self.steps, ok, out=self.steps)
-            exact = self._factors(self.steps.astype(np.float64))
+            exact = self._factors(xp.asarray(self.steps, dtype=np.float64))
             # Cast once for each dtype: a 0-d float64 array would promote float32 arrays.
-            factors = {dtype: tuple(f.astype(dtype) for f in exact) for dtype in {w.dtype for w, _ in pairs}}
+            factors = {dtype: tuple(xp.asarray(f, dtype=dtype) for f in exact) for dtype in {w.dtype for w, _ in pairs}}
             for room, (w, grad) in zip(self._rooms, pairs, strict=True):
                 self._update(keep, w, self._coupled(room, w, grad), room, factors[w.dtype])
         for touch in {id(p.owner): getattr(p.owner, "touch", None) for p in self._parameters}.values():
@@ -149,14 +152,15 @@ class Optimizer:
         weights = [parameter.arrays(self.backend)[0] for parameter in self._parameters]
         largest: dict[Any, int] = {}
         for w in weights:
-            largest[w.dtype] = max(largest.get(w.dtype, 0), w.size)
+            largest[w.dtype] = max(largest.get(w.dtype, 0), math.prod(w.shape))
         scratch = {dtype: [xp.empty(size, dtype=dtype) for _ in range(3)] for dtype, size in largest.items()}
         finite = xp.empty(max(largest.values()), dtype=bool)
         self._rooms = []
         for w in weights:
             slots = {slot: xp.full(w.shape, value, dtype=w.dtype) for slot, value in self._slots().items()}
-            views = [flat[: w.size].reshape(w.shape) for flat in scratch[w.dtype]]
-            self._rooms.append(Room(slots, views, finite[: w.size].reshape(w.shape)))
+            size = math.prod(w.shape)
+            views = [flat[:size].reshape(w.shape) for flat in scratch[w.dtype]]
+            self._rooms.append(Room(slots, views, finite[:size].reshape(w.shape)))
 
     # -- saving -------------------------------------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Optimizer:
         JSON-able.
         """
         scalars = {name: getattr(self, name) for name in self._numbers()}
-        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        arrays = {name: self.backend.xp.copy(array) for name, array in self._arrays().items()}
         return {"type": type(self).__name__, **scalars, **arrays}
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
@@ -198,8 +202,9 @@ class Optimizer:
 
     def _incoming(self, name: str, value: Any, array: Any) -> Any:
         host = backend_of(value, name).to_host(value)
-        if host.dtype.kind != array.dtype.kind:
-            raise bad_type(name, f"dtype {array.dtype}", f"dtype {host.dtype}")
+        wanted = self.backend.dtype_of(array)
+        if host.dtype.kind != wanted.kind:
+            raise bad_type(name, f"dtype {wanted}", f"dtype {host.dtype}")
         # A file format without 0-d arrays gives them back as (1,).
         if host.shape != tuple(array.shape) and not (array.ndim == 0 and host.shape == (1,)):
             raise bad_input(name, f"shape {tuple(array.shape)}", f"shape {host.shape}")

@@ -117,6 +117,8 @@ def reason_missing(name: str) -> str | None:
     """Why the kernel set cannot be used here; None where it can."""
     if name == "numba" and importlib.util.find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
+    if name == "cuda" and importlib.util.find_spec("kernels.cupy_gpu") is None:
+        return "the files of the CUDA kernels are missing (install bptt-engine anew)"
     return None
 
 
@@ -130,4 +132,8 @@ def load(name: str, xp: Any) -> Kernels:
         from kernels.numba_cpu import NumbaKernels
 
         return NumbaKernels()
+    if name == "cuda":
+        from kernels.cupy_gpu import CudaKernels
+
+        return CudaKernels(xp)
     raise ValueError(f"no kernel set is called {name!r}")

@@ -30,7 +30,7 @@ def activations(xp: Any) -> Activations:
         positive = x.real >= 0
         e = xp.exp(xp.where(positive, -x.real, x.real))
         size = xp.where(positive, xp.ones_like(e), e) / (1 + e)
-        if x.dtype.kind != "c":
+        if not xp.iscomplexobj(x):
             return size
         # exp(a + ib) = exp(a) (cos b + i sin b), and the quotient with its denominator (1 + e cos b)(1 + ib') made real
         b = xp.where(positive, -x.imag, x.imag)
@@ -46,7 +46,7 @@ def activations(xp: Any) -> Activations:
     @np.errstate(under="ignore")
     def tanh(x: Any) -> Any:
         t = xp.tanh(x.real)
-        if x.dtype.kind != "c":
+        if not xp.iscomplexobj(x):
             return t
         # tanh(a + ib) = (t (1 + s^2) + i s (1 - t^2)) / (1 + t^2 s^2) with t = tanh(a), s = tan(b); 1 - t^2 has no
         # digits left where t is nearly 1, sech(a)^2 = 4 e / (1 + e)^2 with e = exp(-2|a|) has all of them
@@ -57,9 +57,10 @@ def activations(xp: Any) -> Activations:
     return Activations(sigmoid, tanh, relu)
 
 
-def matmul(a: Any, b: Any) -> Any:
+def matmul(xp: Any, a: Any, b: Any) -> Any:
     """a @ b; of complex arrays by real products, so that the real part is that of the real arrays' own product."""
-    if a.dtype.kind != "c" and b.dtype.kind != "c":
+    if not (xp.iscomplexobj(a) or xp.iscomplexobj(b)):
         return a @ b
-    real, imaginary = a.real @ b.real, a.real @ b.imag + a.imag @ b.real
-    return real - a.imag @ b.imag + 1j * imaginary
+    a_imag, b_imag = xp.imag(a), xp.imag(b)
+    real, imaginary = a.real @ b.real, a.real @ b_imag + a_imag @ b.real
+    return real - a_imag @ b_imag + 1j * imaginary

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import numba_barrier, threads, workspace
+from kernels import counting, numba_barrier, threads, workspace
 from kernels.cells import Adjoints, Cell, Run
 from kernels.compiling import JIT, compiled
 from kernels.numba_loops import DEPTH, LOOPS, portion
@@ -102,6 +102,7 @@ class NumbaKernels:
         self, cell: Cell, x: Any, weights: Any, h0: Any, c0: Any, lengths: Any = None, keep: bool = True
     ) -> tuple[Run, Any]:
         """Run one layer and direction over all T steps; see `kernels.WholeLayerKernels.forward_layer`."""
+        counting.launched()
         weight_ih, weight_hh, bias_ih, bias_hh = weights
         (T, B, D), H, G, dtype = x.shape, h0.shape[1], len(cell.gates), x.dtype
         slots = T + 1 if keep else 2
@@ -154,6 +155,7 @@ class NumbaKernels:
         trace: bool = False,
     ) -> tuple[Adjoints, Any]:
         """Walk the slots of `run` from the end to the start; see `kernels.WholeLayerKernels.backward_layer`."""
+        counting.launched()
         weight_ih, weight_hh, _, _ = weights
         (T, B, G, H), D, dtype = run.gates.shape, x.shape[2], run.gates.dtype
 
@@ -219,6 +221,7 @@ class NumbaKernels:
     @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
+        counting.launched()
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
         if K == 0:  # an empty sum: the tiles make at least one step
             return workspace.zeros((M, N), dtype)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import gates
+from kernels import counting, gates
 from kernels.activations import activations, matmul
 from kernels.cells import Adjoints, Cell, Run
 
@@ -32,7 +32,7 @@ class _Step(NamedTuple):
 
         A gradient check runs K changed copies at once: h is (K, B, H) then, and what is changed has an axis K too.
         """
-        product = matmul(h, self.weight[..., rows, :].swapaxes(-1, -2))
+        product = matmul(self.xp, h, self.weight[..., rows, :].swapaxes(-1, -2))
         return product if self.bias is None else product + self.bias[..., rows]
 
 
@@ -145,16 +145,18 @@ class ReferenceKernels:
     @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
-        return matmul(a, b)
+        counting.launched()
+        return matmul(self.xp, a, b)
 
     @_quiet
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.StepKernels.forward`."""
+        counting.launched()
         xp = self.xp
         T, H, G = pre.shape[0], h0.shape[-1], len(cell.gates)
         rows = pre.shape[1:-1]  # (B,); with a leading axis of copies (K, B)
         pre = pre.reshape(T, *rows, G, H)
-        step = _Step(self.act, weight_hh, bias_hh, _one(pre), xp)
+        step = _Step(self.act, weight_hh, bias_hh, _one(xp, pre), xp)
         step_forward = _STEPS[cell.name][0]
 
         h = xp.empty((T + 1, *rows, H), dtype=pre.dtype)
@@ -192,10 +194,11 @@ class ReferenceKernels:
         trace: bool = False,
     ) -> Adjoints:
         """Walk the slots of `run` from the end to the start; see `kernels.StepKernels.backward`."""
+        counting.launched()
         xp = self.xp
         h, c, gate, hidden_n = run
         T, B, G, H = gate.shape
-        step = _Step(self.act, weight_hh, None, _one(gate), xp)
+        step = _Step(self.act, weight_hh, None, _one(xp, gate), xp)
         step_backward = _STEPS[cell.name][1]
 
         da = xp.empty((T, B, G, H), dtype=gate.dtype)
@@ -237,6 +240,6 @@ def _select(xp: Any, valid: Any, value: Any, otherwise: Any) -> Any:
     return value if valid is None else xp.where(valid, value, otherwise)
 
 
-def _one(array: Any) -> Any:
+def _one(xp: Any, array: Any) -> Any:
     """The number 1 as a scalar of the array's own dtype: a Python or float64 scalar could widen a product."""
-    return np.dtype(array.dtype).type(1)
+    return xp.dtype(array.dtype).type(1)

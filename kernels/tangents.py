@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from kernels.cells import Cell, Run
 
 
@@ -52,7 +50,7 @@ def run_tangent(
     h_dot (T+1, B, H), c_dot of the last step (B, H) or None.
     """
     T, B, G, H = run.gates.shape
-    one = np.dtype(run.gates.dtype).type(1)
+    one = xp.dtype(run.gates.dtype).type(1)
     pre_dot = tangents.pre.reshape(T, B, G, H)
     h_dot = xp.empty_like(run.h)
     h_dot[0] = tangents.h0

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels import counting
+
 SMALL = 1 << 16  # bytes; below, NumPy's own allocator is as good
 PATIENCE = 1024  # arrays that are handed out before a block that waits is let go
 SPARE = 1 << 26  # bytes beyond what was in use at once; at most as much again
@@ -151,6 +153,7 @@ def _room(size: int) -> int:
 def _fresh(room: int) -> np.ndarray:
     """A new block that begins where a cache line does."""
     raw = np.empty(room + _ALIGNMENT, np.uint8)
+    counting.allocated(room)
     return raw[-raw.ctypes.data % _ALIGNMENT :][:room]
 
 

@@ -125,7 +125,7 @@ def test_the_module_is_what_the_console_script_calls() -> None:
             "train --weight-decay 0.1",
             ["--weight-decay: expected an optimiser that has one (adamw)", "--optimizer adamw"],
         ),
-        ("train --backend abacus", ["backend: expected one of 'numpy', 'cupy', got 'abacus'"]),
+        ("train --backend abacus", ["backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
         ("train --backend numpy:cuda", ["kernels: expected one of 'numba', 'reference' for numpy, got 'cuda'"]),
         ("train --horizon 3", ["--horizon: expected no such option for the task 'language', got one; leave it out or"]),
         ("train --task forecast", ["--data: expected a CSV or NPY file with the series, got none; give --data FILE"]),
@@ -175,7 +175,7 @@ def test_the_module_is_what_the_console_script_calls() -> None:
         ("sample nowhere --length many", ["--length", "'many' is not a valid integer"]),
         ("gradcheck --cell tree", ["--cell", "'tree' is not one of"]),
         ("gradcheck --seed -1", ["--seed: expected an integer >= 0, got -1"]),
-        ("gradcheck --backend abacus", ["backend: expected one of 'numpy', 'cupy', got 'abacus'"]),
+        ("gradcheck --backend abacus", ["backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
         ("backends --fast", ["No such option", "--fast"]),
     ],
 )

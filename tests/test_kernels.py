@@ -255,6 +255,7 @@ print(float(y.sum()))
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_compiling_says_so_once_and_a_changed_equation_compiles_again(tmp_path: Path) -> None:
     root = Path(engine.__file__).parents[1]
     for package in ("engine", "kernels"):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_device import BACKENDS, counts, use_backend
+from fake_cuda import counts
+from fake_cupy import BACKENDS, use_backend
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused

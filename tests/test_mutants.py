@@ -105,6 +105,7 @@ def test_every_reason_belongs_to_a_mutant_that_there_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_every_mutant_is_found_or_changes_no_gradient(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

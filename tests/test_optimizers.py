@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_device import BACKENDS, counts, use_backend
+from fake_cuda import counts
+from fake_cupy import BACKENDS, use_backend
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
@@ -477,8 +478,8 @@ def test_what_is_no_model_is_refused(model: Any, error: type[Exception], parts: 
 
 
 def test_models_on_two_backends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = Model(use_backend("fake", monkeypatch))
-    with refused(InputError, "model: expected parameters on one backend (numpy), got '1.weight' on fake"):
+    fake = Model(use_backend("look-alike", monkeypatch))
+    with refused(InputError, "model: expected parameters on one backend (numpy), got '1.weight' on cupy"):
         engine.Adam([Model(), fake])
 
 

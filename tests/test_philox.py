@@ -70,3 +70,11 @@ def test_first_weights_are_these_numbers_for_ever() -> None:
 
 
 RECORDED = [0.5687439967668114, 0.5300823636875555, 0.5353647492960739]
+
+
+def test_a_range_is_counted_out_to_the_same_numbers_as_a_list() -> None:
+    """A range is made where the data is: on a GPU nothing is uploaded for a mask."""
+    key = philox.stream_key(3, "0", "dropout")
+    from_lists = philox.bits(np, key, 2, [5, 6, 7], [10, 11], 6)
+    np.testing.assert_array_equal(philox.bits(np, key, 2, range(5, 8), range(10, 12), 6), from_lists)
+    np.testing.assert_array_equal(philox.bits(np, key, 2, range(5, 8, 1), np.array([10, 11]), 6), from_lists)

@@ -459,7 +459,7 @@ def test_bad_gradients_and_foreign_tapes_are_refused() -> None:
         (lambda: engine.RNN(2, 4, dtype="float16"), "dtype: expected 'float32' or 'float64', got 'float16'"),
         (lambda: engine.RNN(2, 4, dtype="int32"), "dtype: expected 'float32' or 'float64', got 'int32'"),
         (lambda: engine.RNN(2, 4, seed=-1), "seed: expected an integer >= 0, got -1"),
-        (lambda: engine.RNN(2, 4, backend="jax"), "backend: expected one of 'numpy', 'cupy', got 'jax'"),
+        (lambda: engine.RNN(2, 4, backend="jax"), "backend: expected one of 'numpy', 'cupy', 'torch', got 'jax'"),
         (lambda: engine.RNN(2, 4, backend="numpy:cuda"), "kernels: expected one of 'numba', 'reference' for numpy"),
     ],
 )

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_device
 import numpy as np
 import pytest
 from commands import metrics, write_text
+from fake_cuda import counts
+from fake_cupy import use_backend
 from refusals import refused
 
 import engine
-import kernels
 from engine.backend import Backend
 from engine.data import Vocabulary, split
 from engine.errors import InputError, NonFiniteError
@@ -198,8 +197,8 @@ def test_the_loss_is_read_once_a_report(text: Path, tmp_path: Path, monkeypatch:
 
 
 def test_no_step_waits_for_the_device(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole trainer on a device of host memory that counts every wait, the hidden ones too (rule 20)."""
-    backend = fake_backend(monkeypatch)
+    """The whole trainer on the CuPy look-alike, which counts every wait, the hidden ones too (rule 20)."""
+    backend = use_backend("look-alike", monkeypatch)
     with open_run(tmp_path / "run", None, {**TINY, "files": (str(text),), "steps": 12}, resume=False) as run:
         trainer = Trainer(run, LanguageModel(run.config, backend), Reporter())
     (tmp_path / "run").mkdir()
@@ -207,29 +206,16 @@ def test_no_step_waits_for_the_device(text: Path, tmp_path: Path, monkeypatch: p
     real = Trainer._step
 
     def step(self: Trainer) -> None:
-        before = fake_device.counts.waits
+        before = counts.waits
         real(self)
-        waits.append(fake_device.counts.waits - before)
+        waits.append(counts.waits - before)
 
     monkeypatch.setattr(Trainer, "_step", step)
     trainer.train()
     assert waits == [0] * 12
-    assert fake_device.counts.waits > 0  # the reports were read somehow
+    assert counts.waits > 0  # the reports were read somehow
     begin(tmp_path / "plain", text, steps=12).train()
     assert metrics(tmp_path / "run") == metrics(tmp_path / "plain")  # the same kernels, the same numbers
-
-
-def fake_backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
-    """The fake device with what layers need beside losses and optimisers, and the plain kernels on it."""
-    array, outer = fake_device.DeviceArray, fake_device._outer
-    monkeypatch.setattr(array, "__matmul__", fake_device._operator("__matmul__"), raising=False)
-    monkeypatch.setattr(array, "T", property(lambda self: outer(self._data.T)), raising=False)
-    monkeypatch.setattr(array, "real", property(lambda self: outer(self._data.real)), raising=False)
-    add = fake_device._on_device(np.add)
-    add.reduceat = fake_device._on_device(np.add.reduceat)
-    monkeypatch.setattr(fake_device.Library, "add", staticmethod(add), raising=False)
-    fake = fake_device.use_backend("fake", monkeypatch)
-    return replace(fake, kernels=kernels.load("reference", fake.xp))
 
 
 def test_metrics_reach_the_disk_before_the_checkpoint_that_counts_them(

@@ -28,6 +28,7 @@ def run(*command: str, cache: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.skipif(JIT_OFF, reason="nothing is compiled (NUMBA_DISABLE_JIT)")
 def test_warmup_leaves_nothing_to_compile(tmp_path: Path) -> None:
     warmup = ("-c", MAIN, "warmup", "--cell", "rnn_tanh", "--dtype", "float32", "--json")

@@ -77,12 +77,12 @@ def _recurrent(
             end = f"_l{number}" + "_reverse" * direction
             slot = number * layer.num_directions + direction
             entering = _flip(timeline, layer_input) if direction else layer_input
-            pre = _project(entering, params["weight_ih" + end])
+            pre = _project(xp, entering, params["weight_ih" + end])
             if layer.bias:
                 pre = pre + params["bias_ih" + end][:, None]
             bias_hh = params["bias_hh" + end][:, None] if layer.bias else None
             copies = max(len(value) for value in (*states, pre[0], *params.values()))
-            pre = xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])).astype(dtype)
+            pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
             c0_d = None if c0 is None else c0[:, slot]
             found = kernels.forward(
                 layer.cell, pre, params["weight_hh" + end], bias_hh, h0[:, slot], c0_d, timeline.lengths
@@ -98,11 +98,11 @@ def _recurrent(
     return (y.swapaxes(1, 2) if layer.batch_first else y), last
 
 
-def _project(x: Any, weight: Any) -> Any:
+def _project(xp: Any, x: Any, weight: Any) -> Any:
     """The hoisted product of all steps, one for each copy: (T, K, B, D) and (K, G*H, D) -> (T, K, B, G*H)."""
     steps, copies, batch, features = x.shape
     rows = x.swapaxes(0, 1).reshape(copies, steps * batch, features)
-    found = matmul(rows, weight.swapaxes(-1, -2))
+    found = matmul(xp, rows, weight.swapaxes(-1, -2))
     return found.reshape(len(found), steps, batch, -1).swapaxes(0, 1)
 
 
@@ -114,7 +114,8 @@ def _linear(
     single = x.ndim == 2  # one vector (D,) in each copy
     x = x[:, None] if single else x
     weight = params["weight"]
-    y = matmul(x, weight.reshape(len(weight), *(1,) * (x.ndim - 3), *weight.shape[1:]).swapaxes(-1, -2))
+    weight = weight.reshape(len(weight), *(1,) * (x.ndim - 3), *weight.shape[1:])
+    y = matmul(layer.backend.xp, x, weight.swapaxes(-1, -2))
     if layer.bias:
         bias = params["bias"]
         y = y + bias.reshape(len(bias), *(1,) * (x.ndim - 2), -1)
@@ -181,5 +182,6 @@ def _clean_layout(layer: Layer, tape: Any, values: Any) -> Any:
         return values
     xp = layer.backend.xp
     if layer.batch_first:
-        return _clean(xp, tape.timeline, values.transpose(2, 0, 1, 3)).transpose(1, 2, 0, 3)
+        time_first = values.swapaxes(0, 2).swapaxes(1, 2)  # (T, K, B, ...)
+        return _clean(xp, tape.timeline, time_first).swapaxes(1, 2).swapaxes(0, 2)
     return _clean(xp, tape.timeline, values.swapaxes(0, 1)).swapaxes(0, 1)

@@ -209,7 +209,7 @@ def _moved(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tu
 
 def _within_reach(part: Part, steps: tuple[float, ...]) -> tuple[float, ...]:
     """The steps that a number of the tensor's dtype can make."""
-    return tuple(step for step in steps if step >= 16.0 * float(np.finfo(part.array.dtype).eps))
+    return tuple(step for step in steps if step >= 16.0 * float(np.finfo(part.dtype).eps))
 
 
 def _sweep_along(
@@ -220,7 +220,7 @@ def _sweep_along(
     slopes, floors = [], []
     for step in _within_reach(part, steps):
         size = (step * reach).reshape(-1, *(1,) * base.ndim)
-        stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.array.dtype)
+        stack = np.concatenate([base + size * directions, base - size * directions]).astype(part.dtype)
         found = in_blocks(subject, part, stack)
         high, low = found[: len(directions)], found[len(directions) :]
         width = 2.0 * (step * reach)[:, None]

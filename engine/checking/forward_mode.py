@@ -82,11 +82,11 @@ def _recurrent(
 
 @jvp.register
 def _linear(layer: Linear, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
-    x_dot = clean(x_dot, tape.timeline, layer.batch_first)
+    x_dot = clean(layer.backend.xp, x_dot, tape.timeline, layer.batch_first)
     y_dot = x_dot @ layer.params["weight"].T + tape.x @ params_dot["weight"].T  # y = x W' + b
     if layer.bias:
         y_dot = y_dot + params_dot["bias"]
-    return clean(y_dot, tape.timeline, layer.batch_first), None
+    return clean(layer.backend.xp, y_dot, tape.timeline, layer.batch_first), None
 
 
 @jvp.register
@@ -101,7 +101,7 @@ def _embedding(
 
 @jvp.register
 def _dropout(layer: Dropout, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
-    x_dot = clean(x_dot, tape.timeline, layer.batch_first)
+    x_dot = clean(layer.backend.xp, x_dot, tape.timeline, layer.batch_first)
     return (x_dot if tape.mask is None else x_dot * tape.mask), None  # y = x * mask
 
 

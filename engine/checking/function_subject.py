@@ -11,7 +11,7 @@ import numpy as np
 from engine.backend import backend_of
 from engine.checking import blind_spots
 from engine.checking.agreement import same
-from engine.checking.nests import float_arrays, kind, leaves, named_leaves, refill, transform
+from engine.checking.nests import copied, dtype_of, float_arrays, kind, leaves, named_leaves, refill, transform
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
@@ -34,14 +34,14 @@ class FunctionSubject(Subject):
             raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
         super().__init__(backend_of(floats[0], "inputs"))
         for array in floats:
-            if array.dtype not in (np.float32, np.float64):
+            if dtype_of(array) not in (np.float32, np.float64):
                 raise bad_type("inputs", "arrays of float32 or float64", str(array.dtype))
         self.inputs = self._private(tuple(inputs))
         for position, given in enumerate(self.inputs):
             for name, array in named_leaves(given, f"input {position}"):
                 if kind(array) == "f":
                     self.parts.append(Part(name, array, time_axis=_time_axis(array, time_axis), own_axes=True))
-        self.narrow = any(part.array.dtype != np.float64 for part in self.parts)
+        self.narrow = any(part.dtype != np.float64 for part in self.parts)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         out, _ = self._call(self._private(self.inputs))
         self.out = transform(self._array, out)
@@ -148,7 +148,7 @@ class FunctionSubject(Subject):
 
     def _private(self, nest: Any) -> Any:
         """Contiguous copies: inputs that share memory, or lie in it with gaps, come apart."""
-        return transform(lambda a: a.copy() if self.backend.is_array(a) else copy.deepcopy(a), nest)
+        return transform(lambda a: copied(a) if self.backend.is_array(a) else copy.deepcopy(a), nest)
 
     def _array(self, value: Any) -> Any:
         return value if self.backend.is_array(value) else self.backend.xp.asarray(value)

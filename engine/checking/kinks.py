@@ -25,7 +25,7 @@ def look_for_kinks(subject: Subject, finding: Finding) -> None:
     part = finding.part
     lead = len(finding.claimed)
     places = np.flatnonzero(finding.departs.reshape(lead, -1).any(axis=0))
-    if places.size > KINKS or part.array.dtype != np.float64:
+    if places.size > KINKS or part.dtype != np.float64:
         return
     departs, claimed, numeric, allowed = (
         values.reshape(lead, -1)[:, places].T
@@ -54,7 +54,7 @@ def look_for_kinks(subject: Subject, finding: Finding) -> None:
 def hides_kinks(subject: Subject, finding: Finding) -> bool:
     """Whether every entry that noise hides stands at a kink: there, a rounding more or less decides between slopes."""
     places = np.flatnonzero(finding.hidden)
-    if places.size > KINKS or finding.part.array.dtype != np.float64:
+    if places.size > KINKS or finding.part.dtype != np.float64:
         return False
     near = reach(subject)
     left, right = (slope[:, 0] for slope in differences.one_sided(subject, finding.part, places, near))

@@ -16,7 +16,7 @@ from engine.checking import blind_spots, copies, differences, layer_causes
 from engine.checking.agreement import close, near, same
 from engine.checking.forward_mode import jvp
 from engine.checking.naming import gates_of, spread, state_names
-from engine.checking.nests import float_arrays, kind, leaves, refill, transform
+from engine.checking.nests import copied, float_arrays, kind, leaves, refill, transform
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.twins import adopt, check_protocol, replaced_methods, twins, zero_grads
 from engine.checks import describe
@@ -34,7 +34,7 @@ class LayerSubject(Subject):
         check_protocol(layer)
         super().__init__(getattr(layer, "backend", None) or get_backend("numpy:reference"))
         self.dtype, self.lengths, self.seed = dtype, lengths, seed
-        self._kept = [array.copy() for array in (*layer.params.values(), *layer.grads.values())]
+        self._kept = [copied(array) for array in (*layer.params.values(), *layer.grads.values())]
         self.original = layer
         if isinstance(layer, Layer):
             if replaced_methods(layer):
@@ -66,7 +66,7 @@ class LayerSubject(Subject):
 
     def _find_parts(self) -> None:
         for name, param in self.exact.params.items():
-            self.parts.append(Part(name, param.copy(), gates_of(self.exact, name)))
+            self.parts.append(Part(name, copied(param), gates_of(self.exact, name)))
         if kind(self.x) == "f":
             self.parts.append(Part("x", self.x, time_axis=self.time_axis if self.x.ndim > 2 else None))
         for name, array in zip(self.state_names, leaves(self.state), strict=True):
@@ -89,7 +89,7 @@ class LayerSubject(Subject):
         if self.counters is not None:
             model.load_call_counters(self.counters)
         given = (x, state) if self.lengths is None else (x, state, self.lengths)
-        given = tuple(transform(lambda array: array.copy(), one) for one in given[:2]) + given[2:]
+        given = tuple(transform(copied, one) for one in given[:2]) + given[2:]
         before = [self.backend.to_host(array).copy() for array in leaves(given[:2])]
         found = model.forward(*(given if state is not None or self.lengths is not None else given[:1]))
         if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, leaves(given[:2]), strict=True)):
@@ -102,7 +102,7 @@ class LayerSubject(Subject):
         """The outputs with some tensors replaced."""
         params = self.exact.params
         before = {name: params[name] for name in replaced if name in params}
-        values = {name: param.copy() for name, param in before.items()}
+        values = {name: copied(param) for name, param in before.items()}
         for name, param in before.items():
             if replaced[name].dtype == param.dtype:
                 param[...] = replaced[name]  # in place: a layer may hold the array under another name as well
@@ -179,7 +179,7 @@ class LayerSubject(Subject):
 
     def named(self, model: Any, dx: Any, dfirst: Any) -> dict[str, Any]:
         """All gradients by the names of the parts."""
-        found = {name: grad.copy() for name, grad in model.grads.items()} | {"x": dx}
+        found = {name: copied(grad) for name, grad in model.grads.items()} | {"x": dx}
         found |= zip(self.state_names, spread(dfirst, self.last), strict=True)
         return {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
 

@@ -51,10 +51,35 @@ def float_arrays(nest: Any) -> Iterator[Any]:
     if isinstance(nest, (tuple, list)):
         for part in nest:
             yield from float_arrays(part)
-    elif kind(nest) == "f" and (not isinstance(nest, np.ndarray) or nest.flags.writeable):
+    elif kind(nest) == "f" and _writable(nest):
         yield nest
+
+
+def _writable(array: Any) -> bool:
+    """Whether every number has a place of its own to be written to: one that was spread along an axis has not."""
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable
+    strides = array.stride() if hasattr(array, "stride") else array.strides
+    return all(stride or size < 2 for stride, size in zip(strides, array.shape, strict=True))
 
 
 def kind(value: Any) -> str:
     """The kind of an array's dtype (``f i u c b``), or nothing for what is no array."""
-    return getattr(getattr(value, "dtype", None), "kind", "") if getattr(value, "ndim", None) is not None else ""
+    found = dtype_of(value) if getattr(value, "ndim", None) is not None else None
+    return "" if found is None else found.kind
+
+
+def dtype_of(value: Any) -> np.dtype | None:
+    """An array's dtype in NumPy's words, whatever its library calls it; None for what has none of NumPy's."""
+    given = getattr(value, "dtype", None)
+    if given is None or isinstance(given, np.dtype):
+        return given
+    try:
+        return np.dtype(str(given).rpartition(".")[2])  # torch.float64
+    except TypeError:
+        return None
+
+
+def copied(array: Any) -> Any:
+    """A contiguous copy of an array, by the name that its library has for it."""
+    return array.copy() if hasattr(array, "copy") else array.clone().contiguous()

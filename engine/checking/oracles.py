@@ -194,7 +194,7 @@ def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.nda
     steps = TAYLOR_STEPS if part.size <= LARGE else TAYLOR_STEPS[::2]
     steps = tuple(scale * step for step in steps)
     for step in steps:
-        moved = np.stack([base + step * one for one in unit]).astype(part.array.dtype)
+        moved = np.stack([base + step * one for one in unit]).astype(part.dtype)
         realised = (moved.astype(np.float64) - base).reshape(len(unit), -1)
         after = differences.in_blocks(subject, part, moved)
         claimed = realised @ claimed_gradient.T

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend
-from engine.checking.nests import kind
+from engine.checking.nests import copied, dtype_of, kind
 
 #: Beyond so many output values the groups would cost more than they tell.
 MANY = 200_000
@@ -49,9 +50,16 @@ class Part:
         return tuple(self.array.shape)
 
     @property
+    def dtype(self) -> np.dtype:
+        """Its dtype in NumPy's words."""
+        found = dtype_of(self.array)
+        assert found is not None
+        return found
+
+    @property
     def size(self) -> int:
         """Number of entries."""
-        return int(self.array.size)
+        return math.prod(self.array.shape)
 
 
 @dataclass(frozen=True)
@@ -178,8 +186,8 @@ class Subject(abc.ABC):
             for _ in range(3):
                 moved = {}
                 for part in self.parts:
-                    values = part.array.copy()
-                    self.jitter(values, float(np.finfo(values.dtype).eps), generator)
+                    values = copied(part.array)
+                    self.jitter(values, float(np.finfo(part.dtype).eps), generator)
                     moved[part.name] = values
                 noise = np.fmax(noise, np.abs(self.flat(self.evaluate(moved)) - here))
             self._output_noise = noise
@@ -194,9 +202,9 @@ class Subject(abc.ABC):
 
     def cotangents(self, group: int = 0) -> list[Any]:
         """The cotangents of a group, in the outputs' shapes."""
-        split = np.split(self.weights[group], np.cumsum([int(out.size) for out in self.outputs])[:-1])
+        split = np.split(self.weights[group], np.cumsum([math.prod(out.shape) for out in self.outputs])[:-1])
         pairs = zip(split, self.outputs, strict=True)
-        return [self.backend.asarray(row.reshape(tuple(out.shape)).astype(out.dtype)) for row, out in pairs]
+        return [self.backend.asarray(row.reshape(tuple(out.shape)).astype(dtype_of(out))) for row, out in pairs]
 
     def jitter(self, array: Any, eps: float, generator: np.random.Generator) -> None:
         """Move every number of a float array up or down by one rounding, in place; zeros stay."""
@@ -241,7 +249,7 @@ def split_weights(
         return groups, everything
     start = 0
     for out, axis, name in zip(outputs, time_axes, names, strict=True):
-        size = int(out.size)
+        size = math.prod(out.shape)
         places = np.arange(start, start + size).reshape(tuple(out.shape))
         spans: list[tuple[int, int] | None] = [None] if axis is None else list(_spans(out.shape[axis]))
         for span in spans:

@@ -22,6 +22,7 @@ import click
 import engine
 from engine.cli.backends import backends
 from engine.cli.bench import bench
+from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
 from engine.cli.sample import sample
@@ -44,7 +45,7 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, gradcheck, bench, backends, warmup):
+for _command in (train, sample, evaluate, gradcheck, compare, bench, backends, warmup):
     bptt.add_command(_command)
 
 

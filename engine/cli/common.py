@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-_BACKENDS = "numpy, cupy, or with kernels: numpy:reference."
+_BACKENDS = "numpy, cupy, torch, or with kernels: numpy:reference."
 
 backend_option = click.option("--backend", default="numpy", show_default=True, metavar="NAME", help=_BACKENDS)
 own_backend_option = click.option("--backend", metavar="NAME", help=f"{_BACKENDS} [the one that it was trained on]")

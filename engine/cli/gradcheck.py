@@ -33,7 +33,7 @@ METHODS = {
     "--method", type=click.Choice(list(METHODS)), default="central", show_default=True, help="The second opinion."
 )
 @click.option("--seed", default=0, show_default=True, help="Of weights, inputs and cotangents.")
-@click.option("--backend", metavar="NAME", help="numpy, cupy, or with kernels: numpy:reference. [every one]")
+@click.option("--backend", metavar="NAME", help="numpy, cupy, torch, or with kernels: numpy:reference. [every one]")
 @click.option("--inject", metavar="BUG", help="Plant a known bug in backward, and see how it is found.")
 @click.option("--bugs", is_flag=True, help="List the bugs that can be planted.")
 @click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False), help="Draw the first check that fails.")

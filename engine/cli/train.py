@@ -69,7 +69,7 @@ Examples:
 @rhythm("--validate-every", type=int, help="Steps between two validations. [100; forecast: 25]")
 @rhythm("--checkpoint-every", type=int, help="Steps between two checkpoints. [100]")
 @technical("--seed", type=int, help="Of weights, dropout and order. [0]")
-@technical("--backend", metavar="NAME", help="numpy, cupy, or with kernels: numpy:reference. [numpy]")
+@technical("--backend", metavar="NAME", help="numpy, cupy, torch, or with kernels: numpy:reference. [numpy]")
 @technical("--dtype", type=click.Choice(["float32", "float64"]), help="[float32]")
 @json_option
 def train(

@@ -12,6 +12,7 @@ import numpy as np
 from engine import philox
 from engine.backend import Backend, check_dtype, get_backend
 from engine.checks import describe, integer, switch
+from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
 
 _serial_numbers = itertools.count()
@@ -56,6 +57,13 @@ class Layer:
         self._owner: weakref.ref[Any] | None = None
         self._follows_layout = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a GPU's errors come out of every pass as the engine's own."""
+        super().__init_subclass__(**options)
+        for name in ("forward", "backward", "backward_trace", "predict"):
+            if name in vars(cls):
+                setattr(cls, name, mended()(vars(cls)[name]))
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}
 
@@ -95,6 +103,7 @@ class Layer:
 
     # -- parameters --------------------------------------------------------------------------------------------------
 
+    @mended()
     def _allocate(self) -> None:
         """Make the parameters with their first values, and their gradients with zeros."""
         xp = self.backend.xp
@@ -129,7 +138,7 @@ class Layer:
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all parameters by name."""
-        return {name: param.copy() for name, param in self.params.items()}
+        return {name: self.backend.xp.copy(param) for name, param in self.params.items()}
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Copy values into the parameters, in place.

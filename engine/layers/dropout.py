@@ -75,7 +75,7 @@ class Dropout(Layer):
         if dy is None:
             return self.backend.xp.zeros(tape.shape, dtype=self.dtype), None
         self.backend.require("dy", dy, dtype=self.dtype, shape=tape.shape, axes="that of y")
-        dy = clean(dy, tape.timeline, self.batch_first)
+        dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)
         return dy if tape.mask is None else apply_mask(self.backend.xp, dy, tape.mask), None  # y = apply_mask(x, mask)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
@@ -97,8 +97,8 @@ class Dropout(Layer):
         else:
             steps, batch = (shape[1], shape[0]) if self.batch_first else (shape[0], shape[1])
             units = shape[2]
-        rows = list(range(self.row_offset, self.row_offset + batch))
-        drawn = list(range(1 if self.variational else steps))
+        rows = range(self.row_offset, self.row_offset + batch)
+        drawn = range(1 if self.variational else steps)
         mask = self.backend.dropout_mask(
             self.seed, self.path, "dropout", self.call_counter, drawn, rows, units, self.p, self.dtype
         )
@@ -115,4 +115,4 @@ class Dropout(Layer):
         timeline = None
         if lengths is not None:
             timeline = timeline_of(self.backend, "x", x.shape, 3, self.batch_first, lengths)
-        return clean(x, timeline, self.batch_first), timeline
+        return clean(self.backend.xp, x, timeline, self.batch_first), timeline

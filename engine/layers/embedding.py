@@ -12,7 +12,8 @@ from engine.backend import Backend
 from engine.checks import integer
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer, check_no_state
-from engine.layers.timeline import timeline_of
+from engine.layers.timeline import Timeline, clean, timeline_of
+from kernels import segments
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class EmbeddingTape:
 
 
 class Embedding(Layer):
-    """y = weight[ids]; the gradient is a sorted segment sum, so it is the same on every run and every backend.
+    """y = weight[ids]; the gradient is a sum over a tree of sorted places, the same on every run.
 
     Parameters
     ----------
@@ -85,8 +86,8 @@ class Embedding(Layer):
             for an id out of range: a device would wrap it around silently, so it is looked for here.
         """
         check_no_state(state)
-        ids, valid = self._enter(x, lengths)
-        return self._look_up(ids, valid), None, EmbeddingTape(ids, valid, self._stamp())
+        ids, valid, timeline = self._enter(x, lengths)
+        return self._look_up(ids, timeline), None, EmbeddingTape(ids, valid, self._stamp())
 
     def backward(self, tape: EmbeddingTape, dy: Any = None, dstate: Any = None) -> tuple[None, None]:
         """Adds to the gradient of the table; ids have no gradient, so dx is None."""
@@ -100,32 +101,30 @@ class Embedding(Layer):
         places = np.arange(ids.size) if tape.valid is None else np.flatnonzero(tape.valid)
         if places.size == 0:
             return None, None
-        # y = weight[ids]: every place adds to the row it was read from.  Sorted by row, each row's places are one run
+        # y = weight[ids]: every place adds to the row it was read from, in one order on every run
         order = places[np.argsort(ids[places], kind="stable")]
-        rows, starts = np.unique(ids[order], return_index=True)
-        sums = backend.xp.add.reduceat(
-            dy.reshape(ids.size, -1)[backend.asarray(order)], backend.asarray(starts), axis=0
-        )
+        rows, tables = segments.plan(ids, order)
+        sums = segments.add_up(backend.xp, dy.reshape(ids.size, -1), segments.upload(backend.asarray, tables))
         self.grads["weight"][backend.asarray(rows)] += sums
         return None, None
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
         """The output of `forward`, without a tape."""
         check_no_state(state)
-        return self._look_up(*self._enter(x, lengths)), None
+        ids, _, timeline = self._enter(x, lengths)
+        return self._look_up(ids, timeline), None
 
     def window(self, tape: EmbeddingTape, start: int, stop: int) -> EmbeddingTape:
         """The time steps ``start <= t < stop`` of a tape."""
         part = (slice(None), slice(start, stop)) if self.batch_first else slice(start, stop)
         return EmbeddingTape(tape.ids[part], None if tape.valid is None else tape.valid[part], tape.stamp)
 
-    def _look_up(self, ids: np.ndarray, valid: np.ndarray | None) -> Any:
+    def _look_up(self, ids: np.ndarray, timeline: Timeline | None) -> Any:
         y = self.params["weight"][self.backend.asarray(ids)]
-        if valid is None:
-            return y
-        return self.backend.xp.where(self.backend.asarray(valid)[..., None], y, self.backend.xp.zeros_like(y))
+        return y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)
 
-    def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None, Timeline | None]:
+        """The ids, pads 0, and which are valid, on the host; the timeline where lengths were given."""
         if self.backend.name != "numpy" and self.backend.is_array(x):
             raise bad_type(
                 "x", "integer ids on the host", "a device array", "ids are checked on the host, then uploaded"
@@ -133,7 +132,7 @@ class Embedding(Layer):
         ids = np.asarray(x)
         if ids.dtype.kind not in "iu":
             raise bad_type("x", "integer token ids", f"dtype {ids.dtype}", "encode the text with a vocabulary first")
-        valid = None
+        valid, timeline = None, None
         if lengths is not None:
             timeline = timeline_of(self.backend, "x", ids.shape, 2, self.batch_first, lengths)
             host = np.asarray(lengths)
@@ -146,4 +145,4 @@ class Embedding(Layer):
             where = tuple(int(k) for k in np.argwhere(wrong)[0])
             raise bad_input("x", f"token ids in 0..{self.num_embeddings - 1}", f"{int(ids[where])} at index {where}")
         ids = ids.astype(np.int64)  # a copy: a tape must not change when the caller's array does
-        return (ids if valid is None else np.where(valid, ids, 0)), valid
+        return (ids if valid is None else np.where(valid, ids, 0)), valid, timeline

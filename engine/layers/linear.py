@@ -91,7 +91,7 @@ class Linear(Layer):
         self.backend.require(
             "dy", dy, dtype=self.dtype, shape=(*tape.x.shape[:-1], self.out_features), axes="that of y"
         )
-        dy = clean(dy, tape.timeline, self.batch_first)
+        dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)
         rows = dy.reshape(-1, self.out_features)
         matmul = self.backend.kernels.matmul
         self.grads["weight"] += matmul(rows.T, tape.x.reshape(-1, self.in_features))  # y = x W' + b
@@ -116,7 +116,7 @@ class Linear(Layer):
         if self.bias:
             y += self.params["bias"]
         y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if timeline is None else clean(y, timeline, self.batch_first)
+        return y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)
 
     def _enter(self, name: str, x: Any, features: int, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require(name, x, dtype=self.dtype)
@@ -125,4 +125,4 @@ class Linear(Layer):
         timeline = None
         if lengths is not None:
             timeline = timeline_of(self.backend, name, x.shape, 3, self.batch_first, lengths)
-        return clean(x, timeline, self.batch_first), timeline
+        return clean(self.backend.xp, x, timeline, self.batch_first), timeline

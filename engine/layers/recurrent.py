@@ -354,7 +354,7 @@ class Recurrent(Layer):
         rows = range(self.row_offset, self.row_offset + timeline.batch)
         units = self.num_directions * self.hidden_size
         mask = self.backend.dropout_mask(
-            self.seed, self.path, f"dropout:{layer}", call, list(steps), list(rows), units, self.dropout, self.dtype
+            self.seed, self.path, f"dropout:{layer}", call, steps, rows, units, self.dropout, self.dtype
         )
         return self.backend.xp.broadcast_to(mask, (timeline.steps, *mask.shape[1:]))
 

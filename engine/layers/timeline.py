@@ -32,12 +32,14 @@ class Timeline:
         if lengths is not None:
             host = _check_lengths(backend, lengths, steps, batch)
             if (host < steps).any():  # all rows full: the plain path
-                t = np.arange(steps)[:, None]
-                self.lengths = backend.asarray(host)
-                self._valid = backend.asarray((t < host)[:, :, None])
+                # B numbers are all that is uploaded; the rest is worked out where the data is
+                xp, self.lengths = backend.xp, backend.asarray(host)
+                t = xp.arange(steps)[:, None]
+                valid = t < self.lengths
+                self._valid = valid[:, :, None]
                 # the reverse direction starts at each row's own last valid step (rule 10); pads stay where they are
-                self._order = backend.asarray(np.where(t < host, host - 1 - t, t))
-                self._rows = backend.asarray(np.arange(batch))
+                self._order = xp.where(valid, self.lengths - 1 - t, t)
+                self._rows = xp.arange(batch)
 
     def clean(self, values: Any) -> Any:
         """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
@@ -79,10 +81,10 @@ def timeline_of(
     return Timeline(backend, steps, batch, lengths)
 
 
-def clean(values: Any, timeline: Timeline | None, batch_first: bool) -> Any:
+def clean(xp: Any, values: Any, timeline: Timeline | None, batch_first: bool) -> Any:
     """A copy of (T, B, ...), or (B, T, ...), with pads 0; a plain copy where there are no lengths."""
     if timeline is None:
-        return values.copy()
+        return xp.copy(values)
     return timeline.clean(values.swapaxes(0, 1)).swapaxes(0, 1) if batch_first else timeline.clean(values)
 
 

@@ -130,7 +130,7 @@ class Trainer:
             optimizer.lr = self.schedule(state.step)
             # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
             optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
-            self.live.loss_sum += out.loss.astype(np.float64) * out.positions
+            self.live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
             self.live.norm_sum += norm
         self.live.carried = out.state
         state.positions += out.positions

@@ -25,7 +25,7 @@ _GRU = recurrent("gru_after", lengths=LENGTHS)
 _RNN = recurrent("rnn_tanh", lengths=LENGTHS)
 _FORGOTTEN = "mask forgotten"
 _CARRY_H, _CARRY_C = "dh = _select(xp, valid, dh_prev, dh)", "dc = _select(xp, valid, dc_prev, dc)"
-_CLEAN = "dy = clean(dy, tape.timeline, self.batch_first)"
+_CLEAN = "dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)"
 
 BUGS = (
     Bug(

@@ -1,0 +1,118 @@
+"""One layer with its arguments, the same numbers on every backend, and everything that its two passes compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.backend import Backend
+from engine.layers import GRU, LSTM, RNN
+
+#: Cells by the names of the command line.
+CELLS: dict[str, Callable[..., Any]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru-before": lambda D, H, **options: GRU(D, H, reset_after=False, **options),
+    "rnn": RNN,
+    "rnn-relu": lambda D, H, **options: RNN(D, H, nonlinearity="relu", **options),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is computed: one layer, one direction, forward and backward.
+
+    Attributes
+    ----------
+    cell : one of `CELLS`.
+    T, B, D, H : time steps, rows, input features, hidden units.
+    lengths : valid steps of each row; None means T.
+    dtype : ``"float64"`` or ``"float32"``.
+    seed : of weights, input, initial state and cotangents.
+    """
+
+    cell: str = "lstm"
+    T: int = 20
+    B: int = 8
+    D: int = 24
+    H: int = 32
+    lengths: tuple[int, ...] | None = None
+    dtype: str = "float64"
+    seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    def layer(self, backend: Backend | str) -> Any:
+        """The layer with its first weights: the same numbers on every backend."""
+        return CELLS[self.cell](self.D, self.H, backend=backend, dtype=self.dtype, seed=self.seed)
+
+    def arguments(self, layer: Any) -> dict[str, Any]:
+        """x, state, dy and dstate on the layer's backend, random and none of them zero."""
+        rng = np.random.default_rng(self.seed)
+
+        def draw(*shape: int) -> Any:
+            return layer.backend.asarray(rng.normal(size=shape).astype(self.dtype))
+
+        def pair() -> Any:
+            h = draw(1, self.B, self.H)
+            return (h, draw(1, self.B, self.H)) if layer.cell.has_c else h
+
+        x, state = draw(self.T, self.B, self.D), pair()
+        return {"x": x, "state": state, "dy": draw(self.T, self.B, self.H), "dstate": pair()}
+
+
+class Bench:
+    """An experiment set up on one backend, ready to be run again and again."""
+
+    def __init__(self, experiment: Experiment, backend: Backend | str) -> None:
+        self.experiment = experiment
+        self.layer = experiment.layer(backend)
+        self.backend: Backend = self.layer.backend
+        self.upload()
+
+    def upload(self) -> None:
+        """Put the arguments of a step where the layer computes."""
+        self.arguments = self.experiment.arguments(self.layer)
+
+    def step(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Forward, and backward to the input, the initial state and every parameter: (y, last, tape, dx, dfirst)."""
+        given = self.arguments
+        self.layer.zero_grad()
+        y, last, tape = self.layer.forward(given["x"], given["state"], self.experiment.lengths)
+        return y, last, tape, *self.layer.backward(tape, given["dy"], given["dstate"])
+
+    def wait(self) -> None:
+        """Come back when all that was started is done."""
+        self.backend.to_host(self.layer.grads["bias_hh_l0"][:1])
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Every output and gradient of a step by name, on the host."""
+        y, last, _, dx, dfirst = self.step()
+        found = {"y": y, **_states("{}_n", last), "dx": dx, **_states("d{}_0", dfirst), **self.layer.grads}
+        return {name: np.array(self.backend.to_host(array)) for name, array in found.items()}
+
+    def by_step(self) -> dict[str, np.ndarray]:
+        """What has an entry for every time step, each (T, B, ...), on the host: states, adjoints, gate gradients, dx.
+
+        ``dh`` is the gradient of the loss with respect to h, through all that follows; ``da_i`` that of the
+        pre-activation of gate i.
+        """
+        given = self.arguments
+        _, _, tape = self.layer.forward(given["x"], given["state"], self.experiment.lengths)
+        trace = self.layer.backward_trace(tape, given["dy"], given["dstate"])
+        run, adjoints = tape.layers[0][0], trace.layers[0][0]
+        found = {"h": run.h[1:]} | ({} if run.c is None else {"c": run.c[1:]}) | {"dh": adjoints.dh[1:]}
+        found |= {} if run.c is None else {"dc": adjoints.dc[1:]}
+        found |= {f"da_{gate}": value for gate, value in adjoints.gates.items()} | {"dx": trace.dx}
+        return {name: np.array(self.backend.to_host(array)) for name, array in found.items()}
+
+
+def _states(name: str, state: Any) -> Mapping[str, Any]:
+    """The parts of a state by name."""
+    parts = state if isinstance(state, tuple) else (state,)
+    return {name.format(letter): part for letter, part in zip("hc", parts, strict=False)}

@@ -1,0 +1,217 @@
+"""The proof of the proof: planted bugs in the CUDA kernels, every deleted barrier among them, must be caught."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_sim.cases import STEPWISE, by_plan, distance, make_case, tight
+from cuda_sim.hostkernel import HostKernel, barrier_calls, build
+from cuda_sim.little_cupy import LittleCupy
+
+from kernels import cuda_modules
+
+pytestmark = pytest.mark.device
+
+SEEDS = (0, 1, 2)
+CELLS = ("lstm", "gru_before")  # one product a step, and two
+
+
+def smaller(source: str) -> str:
+    """The module with the kernels that the mutants are run with, and no others: it compiles faster."""
+    defined = " ".join(f"DEFINE({cell})" for cell in CELLS)
+    source, edits = re.subn(r"(#define FOR_ALL_CELLS\(DEFINE\)) .*", rf"\1 {defined}", source)
+    assert edits == 1
+    return source.replace(" DEFINE_ROWS(cell, 4)", "")
+
+
+SOURCES = {module: smaller(cuda_modules.source(module)) for module in cuda_modules.MODULES}
+
+
+def verdicts(module: str, code: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What comparison and simulator say of the module with this source, for each cell and seed: "" where it passes."""
+    sources = {**SOURCES, module: code}
+    every = cuda_modules.names
+    monkeypatch.setattr(cuda_modules, "source", sources.__getitem__)
+    monkeypatch.setattr(cuda_modules, "names", lambda *of: [name for name in every(*of) if name.startswith(CELLS)])
+    found = []
+    for cell in CELLS:
+        case = make_case(cell, T=3, B=7, H=21, lengths=[3, 1, 0, 2, 3, 3, 2])
+        ways = (STEPWISE, STEPWISE) if module == "stepwise" else tight(case, slices=3, groups=2)
+        for seed in SEEDS:
+            kernels = by_plan(
+                LittleCupy(seed, MultiProcessorCount=64, MaxSharedMemoryPerBlockOptin=1 << 17, MaxThreadsPerBlock=128),
+                *ways,
+            )
+            try:
+                error = distance(case, kernels)
+            except RuntimeError as caught:
+                found.append(str(caught))
+            else:
+                found.append("" if error <= 1e-12 else f"off by {error}")
+            assert kernels.fallback_reason is None
+    return found
+
+
+def barriers() -> list[Any]:
+    """(module, where in its source, the call) of every barrier and fence there is."""
+    found = []
+    for module, source in SOURCES.items():
+        for start, end in barrier_calls(source):
+            name = f"{module}-line{source.count(chr(10), 0, start) + 1}-{source[start:end].partition('(')[0]}"
+            found.append(pytest.param(module, start, end, id=name))
+    return found
+
+
+def test_the_kernels_as_they_are_pass_and_have_the_barriers_that_are_deleted_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module, source in SOURCES.items():
+        assert not any(verdicts(module, source, monkeypatch)), module
+    found = [(parameters.values[0], parameters.id.rpartition("-")[2]) for parameters in barriers()]
+    for module, own in (("forward", 2), ("backward", 2)):
+        calls = [call for where, call in found if where == module]
+        assert calls.count("group_barrier") == own
+        assert calls.count("__syncthreads") == 1 + 4  # the group barrier's own, the product's
+        assert calls.count("__threadfence") == 2
+
+
+@pytest.mark.parametrize(("module", "start", "end"), barriers())
+def test_a_deleted_barrier_or_fence_is_caught_at_every_seed(
+    module: str, start: int, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOURCES[module]
+    found = verdicts(module, f"{source[:start]};{source[end:]}", monkeypatch)
+    by_seed = [found[i :: len(SEEDS)] for i in range(len(SEEDS))]
+    assert all(any(words) for words in by_seed), "passes without it: it is not needed, or the simulator is blind"
+
+
+#: (module, what stands there, what is put in its place)
+PLANTED = {
+    "wrong gate stride": (
+        "forward",
+        "weight_hh[((size_t)q * H + j) * H + k]",
+        "weight_hh[((size_t)j * 3 + q) * H + k]",
+    ),
+    "h[t+1] for h[t]": ("forward", "k.h + ((size_t)t * k.B + b0) * k.H", "k.h + ((size_t)(t + 1) * k.B + b0) * k.H"),
+    "early return before a barrier": (
+        "forward",
+        "  load_rows<Cell>(",
+        "  if (first_row + (int)threadIdx.x >= end_row) return;\n  load_rows<Cell>(",
+    ),
+    "barrier for some threads": (
+        "backward",
+        "    group_barrier(ticket, gridDim.z);  // da[t] is complete",
+        "    if (threadIdx.x) group_barrier(ticket, gridDim.z);  // da[t] is complete",
+    ),
+    "barrier waits for a block too few": ("forward", "(mine / members + 1) * members", "mine / members * members + 1"),
+    "barrier waits for a block too many": (
+        "backward",
+        "(mine / members + 1) * members",
+        "(mine / members + 1) * members + 1",
+    ),
+    "one counter for two groups": ("forward", "tickets + 32 * blockIdx.y", "tickets"),
+    "shared tile through L1": (
+        "backward",
+        "__ldcg(source + (size_t)row * pitch + k)",
+        "source[(size_t)row * pitch + k]",
+    ),
+    "reads past the source": ("forward", "row < passing && k < depth && row < rows", "k < depth && row < rows"),
+    "weights past the columns": ("backward", "j < H && m < to - from ?", "m < to - from ?"),
+    "pads are multiplied, not selected": ("stepwise", "k.h[at.next] = at.valid ? s.h", "k.h[at.next] = true ? s.h"),
+    "dc of a finished row": ("stepwise", "k.dc[at.unit] = s.dc_prev", "k.dc[at.unit] = s.dc"),
+    "input side for hidden side": (
+        "backward",
+        "k.da_hidden + ((size_t)t * k.B + b0)",
+        "k.da_hidden + ((size_t)t * k.B)",
+    ),
+    "a part is forgotten": ("backward", "part < box.parts; ++part", "part < box.parts - 1; ++part"),
+    "sums at the wrong stride": (
+        "forward",
+        "(r * COLS + q) * blockDim.x + threadIdx.x",
+        "(r + q * COLS) * blockDim.x + threadIdx.x",
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, good, bad = PLANTED[bug]
+    assert good in SOURCES[module]
+    found = verdicts(module, SOURCES[module].replace(good, bad), monkeypatch)
+    assert any(found)
+    if "return" in bug:
+        assert any("divergent barrier" in words for words in found)
+    if "too many" in bug:
+        assert any("deadlock" in words for words in found)
+    if "L1" in bug:
+        assert any("__ldcg" in words for words in found)
+    if "past the columns" in bug:
+        assert any("outside every array" in words for words in found)
+
+
+# -- the simulator on kernels of a few lines ---------------------------------------------------------------------------
+
+SNIPPET = """
+extern "C" __global__ void probe(float* out, int n) {
+  DYNAMIC_SHARED(float, memory);
+  BODY
+}
+EXPORT_KERNEL(probe)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("memory[threadIdx.x] = 1; __syncthreads(); out[threadIdx.x] = memory[(threadIdx.x + 1) % n];", None),
+        ("memory[threadIdx.x] = 1; out[threadIdx.x] = memory[(threadIdx.x + 1) % n];", "race|nobody wrote"),
+        ("out[threadIdx.x] = memory[threadIdx.x];", "nobody wrote"),
+        ("out[0] = threadIdx.x;", "two writes"),
+        ("out[threadIdx.x + 1] = 0;", "write outside every array"),
+        ("memory[threadIdx.x - 1] = 0;", "write outside every array"),
+        ("if (threadIdx.x) __syncthreads();", "divergent barrier"),
+    ],
+)
+def test_the_simulator_names_what_is_wrong(body: str, words: str | None) -> None:
+    kernel = HostKernel(build(SNIPPET.replace("BODY", body)), "probe", seed=1)
+    out = np.zeros(4, np.float32)
+
+    def launch() -> None:
+        kernel((1,), (4,), (out, np.int32(4)), shared_mem=16)
+
+    if words is None:
+        launch()
+        assert out.tolist() == [1, 1, 1, 1]
+    else:
+        with pytest.raises(RuntimeError, match=words):
+            launch()
+
+
+def test_blocks_that_do_not_run_together_cannot_wait_for_each_other() -> None:
+    code = SNIPPET.replace("BODY", "atomicAdd((unsigned*)out, 1u); while (read_volatile((unsigned*)out) < 2) {}")
+    kernel = HostKernel(build(code), "probe")
+    with pytest.raises(RuntimeError, match="deadlock"):
+        kernel((2,), (1,), (np.zeros(1, np.float32), np.int32(1)))
+    kernel((2,), (1,), (np.zeros(1, np.float32), np.int32(1)), cooperative=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (1, 4, "wants np.int32, got 4"),
+        (1, np.int64(4), "wants np.int32"),
+        (1, np.float32(4), "wants np.int32"),
+        (0, np.zeros(4), "wants an array of float32, got ndarray of float64"),
+        (0, np.zeros((4, 2), np.float32)[:, 0], "not C-contiguous"),
+        (0, None, "wants an array of float32, got None"),
+    ],
+)
+def test_arguments_that_a_gpu_would_take_for_something_else_are_refused(place: int, value: Any, words: str) -> None:
+    kernel = HostKernel(build(SNIPPET.replace("BODY", "out[threadIdx.x] = n;")), "probe")
+    arguments: list[Any] = [np.zeros(4, np.float32), np.int32(4)]
+    arguments[place] = value
+    with pytest.raises(TypeError, match=words):
+        kernel((1,), (4,), arguments)

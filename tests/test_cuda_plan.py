@@ -1,0 +1,134 @@
+"""The planner of the CUDA kernels: what it promises for any size, on GPUs that are not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels import cuda_plan
+from kernels.cells import CELLS
+from kernels.cuda_modules import ROW_TILES
+from kernels.cuda_plan import A100, H100, H200, LAPTOP, RTX_4090, Device, Pass, plan
+
+pytestmark = pytest.mark.device
+
+DEVICES = (A100, H100, H200, RTX_4090, LAPTOP, Device("tiny", 6, 4096, max_threads=32), Device("one", 1, 49152))
+
+sizes = st.tuples(
+    st.sampled_from(sorted(CELLS)),
+    st.integers(1, 4096) | st.integers(1, 40),
+    st.integers(1, 4096) | st.integers(1, 40),
+    st.integers(1, 4096),
+    st.sampled_from(["float32", "float64"]),
+    st.sampled_from(DEVICES),
+)
+
+
+def persistent_bytes(name: str, direction: str, way: Pass, H: int, size: int) -> int:
+    """Shared memory as the kernels lay it out, from forward.cu, backward.cu and product.cuh, apart from the planner."""
+    vector = 16 // size
+
+    def padded(length: int) -> int:
+        vectors = (length + vector - 1) // vector
+        return (vectors if vectors % 2 else vectors + 1) * vector
+
+    cell = CELLS[name]
+    G = len(cell.gates)
+    if direction == "forward":
+        weights = G * way.units * padded(H)
+        columns = {1: 4, 3: 3, 4: 4}[G] if not cell.resets_before else 2
+    elif cell.resets_before:
+        weights = way.units * padded(-(-H // vector) * vector + 2 * H)
+        columns = 4
+    else:
+        weights = way.units * padded(G * H)
+        columns = 4
+    assert way.columns == columns
+    sums = way.row_tile * columns * way.threads
+    tile = way.teams * way.row_tile * padded(way.tile)
+    return (weights + max(sums, tile)) * size
+
+
+@given(sizes)
+def test_a_persistent_launch_fits_and_covers_each_unit_and_row_once(drawn: tuple) -> None:
+    name, B, H, T, dtype, device = drawn
+    size = np.dtype(dtype).itemsize
+    planned = plan(name, B, H, T, dtype, device)
+    assert planned == plan.__wrapped__(name, B, H, T, dtype, device)  # the same again, without the cache
+    for direction, way in zip(("forward", "backward"), planned, strict=True):
+        assert way.reason
+        if way.path != "persistent":
+            assert way.path == "stepwise"
+            assert way[2:] == (0,) * 12
+            continue
+        # it fits: the whole grid is resident at once, a block for each multiprocessor
+        assert 1 <= way.blocks <= device.multiprocessors
+        assert 1 <= way.threads <= min(device.max_threads, cuda_plan.MAX_THREADS)
+        assert way.threads * cuda_plan.MAX_REGISTERS <= device.registers
+        assert way.shared_bytes == persistent_bytes(name, direction, way, H, size) <= device.shared_bytes
+        assert way.row_tile in ROW_TILES[dtype]
+        assert way.tile > 0
+        assert way.tile * size % 16 == 0
+        assert way.units == way.lanes * (way.columns if direction == "backward" or len(CELLS[name].gates) == 1 else 1)
+        # each unit in one slice, each row in one group, no block without work
+        units = Counter(j for s in range(way.slices) for j in range(s * way.units, min(H, (s + 1) * way.units)))
+        assert units == Counter(range(H))
+        rows = Counter(b for g in range(way.groups) for b in range(g * way.rows, min(B, (g + 1) * way.rows)))
+        assert rows == Counter(range(B))
+        assert (way.slices - 1) * way.units < H
+        assert (way.groups - 1) * way.rows < B
+
+
+@pytest.mark.parametrize("device", [H100, H200])
+@pytest.mark.parametrize("H", [128, 256, 512, 1024])
+@pytest.mark.parametrize("B", [1, 16, 64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_hopper_keeps_the_weights_of_the_common_sizes_in_shared_memory(
+    cell: str, B: int, H: int, device: Device
+) -> None:
+    assert plan(cell, B, H, 50, "float32", device).forward.path == "persistent"
+
+
+def test_what_does_not_fit_goes_step_by_step_and_says_why() -> None:
+    for way in plan("lstm", 64, 2048, 50, "float32", H100):
+        assert way.path == "stepwise"
+        assert "64.0 MiB" in way.reason
+        assert "do not fit" in way.reason
+
+
+def test_a_large_batch_is_left_to_cublas() -> None:
+    for way in plan("lstm", 4096, 1024, 50, "float32", H100):
+        assert way.path == "stepwise"
+        assert "cuBLAS" in way.reason
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [(H100._replace(cooperative=False), "cooperative"), (H100._replace(compute_capability=(6, 1)), "7.0")],
+)
+def test_a_device_without_a_barrier_goes_step_by_step(device: Device, words: str) -> None:
+    for way in plan("gru_after", 4, 32, 5, "float32", device):
+        assert way.path == "stepwise"
+        assert words in way.reason
+
+
+@pytest.mark.parametrize(("B", "H", "T", "dtype"), [(0, 4, 3, "float32"), (2, 4, 0, "float64"), (2, 4, 3, "float16")])
+def test_what_the_kernels_do_not_do_is_left_to_array_code(B: int, H: int, T: int, dtype: str) -> None:
+    for way in plan("lstm", B, H, T, dtype, H100):
+        assert way.path == "plain"
+        assert way.reason
+
+
+def test_the_planner_knows_what_the_kernels_are_compiled_for() -> None:
+    from kernels import cuda_modules
+
+    for module in ("forward", "backward"):
+        source = cuda_modules.source(module)
+        assert f"__launch_bounds__({cuda_plan.MAX_THREADS}, 1)" in source
+        for rows in {rows for tiles in ROW_TILES.values() for rows in tiles}:
+            assert f"DEFINE_ROWS(cell, {rows})" in source
+    assert f"COLUMNS_OF_A_THREAD = {cuda_plan._BACKWARD_COLUMNS};" in cuda_modules.source("backward")
