@@ -2,6 +2,8 @@
 #
 #   make demo         gradient checks of all three cells, two minutes of training, a sample, a picture
 #   make test         the tests, against values recorded from PyTorch
+#   make test-proof   the tests that take a minute or more each
+#   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
 #   make test-oracle  the live comparison with PyTorch (a large download)
 #   make lint         ruff and mypy
 #   make bench        time of a training step beside PyTorch's, JAX's and others'
@@ -27,7 +29,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help demo test test-nojit test-oracle lint format bench clean
+.PHONY: help demo test test-proof test-nojit test-device test-oracle lint format bench clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -43,12 +45,20 @@ demo: $(VENV)/.demo
 # The kernels are compiled ahead, each dtype by a process of its own: test processes side by side would compile them twice.
 test: $(VENV)/.test
 	printf 'float32\nfloat64\n' | xargs -P 2 -I{} $(BIN)/bptt warmup --dtype {}
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not device and not proof" $(ARGS)
+
+test-proof: $(VENV)/.test
+	$(PYTEST) -m proof $(ARGS)
 
 # A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
 UNCOMPILED := $(addprefix tests/test_,kernels.py recurrent.py layers.py gradcheck.py truncation.py recorded_layers.py)
 test-nojit: $(VENV)/.test
-	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) -m "not slow and not oracle" $(UNCOMPILED) $(ARGS)
+	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=nojit $(PYTEST) -m "not slow and not oracle and not device" $(UNCOMPILED) $(ARGS)
+
+test-device: $(VENV)/.device
+	@command -v g++ >/dev/null || \
+	    { echo "Error: no g++ here for the simulator of CUDA kernels; install it (on Debian and Ubuntu: apt install g++)" >&2; exit 1; }
+	$(PYTEST) -m "device and not oracle" $(ARGS)
 
 test-oracle: $(VENV)/.oracle
 	BPTT_REQUIRE_ORACLE=1 $(PYTEST) -m oracle $(ARGS)
@@ -73,10 +83,11 @@ clean:
 
 $(VENV)/.demo: EXTRA :=
 $(VENV)/.test: EXTRA := [test]
+$(VENV)/.device: EXTRA := [test,device]
 $(VENV)/.oracle: EXTRA := [test,oracle]
 $(VENV)/.bench: EXTRA := [bench]
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.oracle $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/.made
+$(VENV)/.demo $(VENV)/.test $(VENV)/.device $(VENV)/.oracle $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/.made
 	@echo "Installing bptt-engine$(EXTRA) into $(VENV)/ (once; a minute or more)"
 	@$(INSTALL) --editable '.$(EXTRA)'
 	@touch $@
