@@ -10,6 +10,7 @@ And a block that nobody has wanted for some tens of steps is let go.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -108,10 +109,7 @@ _store = _Store()
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array with anything in it, as `numpy.empty`."""
     dtype = np.dtype(dtype)
-    count = 1
-    for extent in shape:
-        count *= extent
-    size = count * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
     room, store = _room(size), _store
