@@ -306,11 +306,11 @@ def _no_device(runtime: Any) -> str:
     """Why CuPy finds no GPU; of a missing driver and of an old one it says the same."""
     driver, built_for = (version // 1000 for version in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
     if driver == 0:
-        return "no CUDA driver was found"
+        return "no CUDA driver was found: install NVIDIA's, or stay on the numpy backend"
     if driver < built_for:
         older = ", or pip install 'bptt-engine[cuda12]'" if driver == 12 else ""
         return f"the driver is for CUDA {driver}, and the installed cupy needs {built_for}: update the driver{older}"
-    return "no GPU was found"
+    return "the CUDA driver finds no GPU: see whether nvidia-smi lists it and CUDA_VISIBLE_DEVICES lets it be seen"
 
 
 def _refuse_autograd(argument: str, obj: Any) -> None:

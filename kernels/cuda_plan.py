@@ -135,7 +135,8 @@ class Plan(NamedTuple):
 class Product(NamedTuple):
     """The shape of a persistent kernel's work: what differs between cells and directions."""
 
-    weights: int  # numbers of shared memory that one unit's weights take
+    weight_rows: int  # rows of weights of one unit
+    weight_length: int  # numbers of such a row
     depth: int  # numbers of a row of the source, over all products of a step
     longest: int  # the same of the longest product
     columns: int  # columns of a thread
@@ -175,12 +176,21 @@ def padded(length: int, size: int) -> int:
     return (-(-length // vector) | 1) * vector
 
 
+def weight_stride(length: int, lanes: int, size: int) -> int:
+    """The same of a row of weights: `weight_stride` of prelude.cuh."""
+    if lanes == 1 or lanes > 4:
+        return padded(length, size)
+    vector = 16 // size
+    vectors = -(-length // vector)
+    return (vectors + ({2: 4, 3: 3, 4: 2}[lanes] - vectors) % 8) * vector
+
+
 def forward_product(cell: Cell, H: int, size: int) -> Product:
     """A unit has a row of weight_hh for each gate; the source is h (and r * h_prev)."""
     G = len(cell.gates)
     spread = 4 if G == 1 else 1
     phases = 2 if cell.resets_before else 1
-    return Product(G * padded(H, size), phases * H, H, (G - phases + 1) * spread, spread, phases)
+    return Product(G, H, phases * H, H, (G - phases + 1) * spread, spread, phases)
 
 
 def backward_product(cell: Cell, H: int, size: int) -> Product:
@@ -189,13 +199,14 @@ def backward_product(cell: Cell, H: int, size: int) -> Product:
     vector = 16 // size
     offset = -(-H // vector) * vector if phases == 2 else 0
     length = (G - phases + 1) * H
-    return Product(padded(offset + length, size), G * H, length, _BACKWARD_COLUMNS, _BACKWARD_COLUMNS, phases)
+    return Product(1, offset + length, G * H, length, _BACKWARD_COLUMNS, _BACKWARD_COLUMNS, phases)
 
 
 def shared_bytes(work: Product, units: int, row_tile: int, teams: int, threads: int, tile: int, size: int) -> int:
     """Shared memory of a block: its weights, and the room where first a tile and then the threads' sums lie."""
     sums = row_tile * work.columns * threads
-    return (units * work.weights + max(sums, teams * row_tile * padded(tile, size))) * size
+    weights = units * work.weight_rows * weight_stride(work.weight_length, units // work.spread, size)
+    return (weights + max(sums, teams * row_tile * padded(tile, size))) * size
 
 
 def _choose(
@@ -246,7 +257,8 @@ def persistent(work: Product, lanes: int, row_tile: int, B: int, H: int, size: i
     threads = parts * teams * lanes
 
     staged = teams * row_tile
-    room = device.shared_bytes // size - units * work.weights
+    stride = weight_stride(work.weight_length, lanes, size)
+    room = device.shared_bytes // size - units * work.weight_rows * stride
     tile = max(0, min(room // staged, padded(work.longest, size))) // vector * vector
     while tile > 0 and staged * padded(tile, size) > room:
         tile -= vector

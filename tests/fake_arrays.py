@@ -328,13 +328,14 @@ def _is_mask(part: Any) -> bool:
 
 def array(data: Any, dtype: Any = None, copy: bool = True, **options: Any) -> ndarray:
     """A new device array: an upload of host data, a copy of a device array."""
+    order = options.get("order", "K")
     if isinstance(data, ndarray):
         counts.launch()
-        return _new(np.array(data._host, dtype=dtype))
+        return _new(np.array(data._host, dtype=dtype, order=order))
     if isinstance(data, list | tuple) and any(isinstance(part, ndarray) for part in data):
         counts.launch()
         return _new(np.array([plain(part) for part in data], dtype=dtype))
-    host = np.array(data, dtype=dtype, order="C")
+    host = np.array(data, dtype=dtype, order=order)  # a transposed array stays one, as in CuPy
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
     made = _new(host)
@@ -353,7 +354,7 @@ def ascontiguousarray(data: Any, dtype: Any = None) -> ndarray:
     if isinstance(data, ndarray) and data.flags.c_contiguous and dtype in (None, data.dtype):
         return data
     if not isinstance(data, ndarray):
-        return array(data, dtype)
+        return array(data, dtype, order="C")
     counts.launch()
     return _new(np.ascontiguousarray(data._host, dtype=dtype))
 

@@ -6,7 +6,9 @@ is to fail, the numbers of the device.
 
 from __future__ import annotations
 
+import math
 import types
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -291,9 +293,20 @@ class RawKernel:
         self.name, self.enable_cooperative_groups = name, cooperative
         # without the detector of races, ten times as fast: tests/test_cuda_*.py run every kernel with it
         self._run = HostKernel(library, name, machine.seed, check=False)
-        self.max_dynamic_shared_size_bytes = machine.attributes["MaxSharedMemoryPerBlock"]
+        self._shared = machine.attributes["MaxSharedMemoryPerBlock"]
         self.max_threads_per_block, self.num_regs = 1024, 64
         self.shared_size_bytes = self.local_size_bytes = self.const_size_bytes = 0
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        """The most shared memory that a launch may ask for; more than the device has is refused at once."""
+        return self._shared
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        if size > machine.attributes["MaxSharedMemoryPerBlockOptin"]:
+            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        self._shared = size
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, *, shared_mem: int = 0) -> None:
         hosts = []
@@ -304,10 +317,33 @@ class RawKernel:
                 hosts.append(arg)
             else:  # CuPy would take a bare number for a long or a double, whatever the kernel expects (rule 22)
                 raise TypeError(f"Unsupported type {type(arg)}")
-        if shared_mem > self.max_dynamic_shared_size_bytes:
+        threads = math.prod(block)
+        if shared_mem > self._shared or threads > machine.attributes["MaxThreadsPerBlock"]:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        if self.enable_cooperative_groups:
+            grid = _cooperative(grid, threads, shared_mem)
         counts.kernel_launches += 1
         self._run(tuple(grid), tuple(block), hosts, shared_mem=shared_mem, cooperative=self.enable_cooperative_groups)
+
+
+def _cooperative(grid: tuple[int, ...], threads: int, shared_mem: int) -> tuple[int, ...]:
+    """The grid that CuPy launches: all blocks have to be resident at once.  A kernel here takes 128 registers."""
+    limits = machine.attributes
+    each = min(
+        limits["MaxThreadsPerMultiProcessor"] // threads,
+        limits["MaxRegistersPerMultiprocessor"] // (128 * threads),
+        limits["MaxSharedMemoryPerMultiprocessor"] // (shared_mem + 1024),
+    )
+    most, blocks = each * limits["MultiProcessorCount"], math.prod(grid)
+    if blocks <= most:
+        return grid
+    if math.prod(grid[1:]) == 1:
+        warnings.warn(
+            f"The grid size will be reduced from {blocks} to {most}, as the specified grid size exceeds the limit.",
+            stacklevel=3,
+        )
+        return (most,)
+    raise ValueError(f"The specified grid size ({' * '.join(map(str, grid))}) exceeds the limit ({most}).")
 
 
 class RawModule:

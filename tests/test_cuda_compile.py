@@ -22,6 +22,8 @@ from kernels import cuda_modules
 
 pytestmark = pytest.mark.device
 
+#: What CuPy adds to the options of every module; to NVRTC also that nothing runs on the host.
+CUPY_OPTIONS = ("-ftz=true",)
 MISSING = "neither nvcc nor NVRTC is here to compile the CUDA kernels: pip install nvidia-cuda-nvrtc-cu12"
 
 
@@ -37,7 +39,7 @@ def compile_with_nvcc(source: str, options: tuple[str, ...], arch: str, folder: 
     """The assembler's report on every kernel."""
     file = folder / "kernels.cu"
     file.write_text(source)
-    words = [option.replace("--std", "-std") for option in options]
+    words = [option.replace("--std", "-std") for option in (*options, *CUPY_OPTIONS)]
     command = ["nvcc", "-cubin", f"-arch={arch}", *words, "-Xptxas", "-v", "-Werror", "all-warnings"]
     done = subprocess.run([*command, "-o", os.devnull, file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
@@ -49,7 +51,8 @@ def compile_with_nvrtc(source: str, options: tuple[str, ...], arch: str, library
     nvrtc = ctypes.CDLL(str(library))
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
-    words = [option.encode() for option in (f"--gpu-architecture={arch}", "--ptxas-options=-v", *options)]
+    added = (*CUPY_OPTIONS, "--device-as-default-execution-space", f"--gpu-architecture={arch}")
+    words = [option.encode() for option in (*options, *added, "--ptxas-options=-v")]
     status = nvrtc.nvrtcCompileProgram(program, len(words), (ctypes.c_char_p * len(words))(*words))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))

@@ -115,10 +115,10 @@ PLANTED = {
     "one counter for two groups": ("forward", "tickets + 32 * blockIdx.y", "tickets"),
     "shared tile through L1": (
         "backward",
-        "__ldcg(source + (size_t)row * pitch + k)",
-        "source[(size_t)row * pitch + k]",
+        "__ldcg(from + k + i * across)",
+        "from[k + i * across]",
     ),
-    "reads past the source": ("forward", "row < passing && k < depth && row < rows", "k < depth && row < rows"),
+    "reads past the source": ("forward", "row < passing && k + i * across < depth", "k + i * across < depth"),
     "weights past the columns": ("backward", "j < H && m < to - from ?", "m < to - from ?"),
     "pads are multiplied, not selected": ("stepwise", "k.h[at.next] = at.valid ? s.h", "k.h[at.next] = true ? s.h"),
     "dc of a finished row": ("stepwise", "k.dc[at.unit] = s.dc_prev", "k.dc[at.unit] = s.dc"),

@@ -36,16 +36,23 @@ def persistent_bytes(name: str, direction: str, way: Pass, H: int, size: int) ->
         vectors = (length + vector - 1) // vector
         return (vectors if vectors % 2 else vectors + 1) * vector
 
+    def stride(length: int) -> int:
+        vectors = (length + vector - 1) // vector
+        wanted = {2: (4,), 3: (3,), 4: (2,)}.get(way.lanes, (1, 3, 5, 7))
+        while vectors % 8 not in wanted:
+            vectors += 1
+        return vectors * vector
+
     cell = CELLS[name]
     G = len(cell.gates)
     if direction == "forward":
-        weights = G * way.units * padded(H)
+        weights = G * way.units * stride(H)
         columns = {1: 4, 3: 3, 4: 4}[G] if not cell.resets_before else 2
     elif cell.resets_before:
-        weights = way.units * padded(-(-H // vector) * vector + 2 * H)
+        weights = way.units * stride(-(-H // vector) * vector + 2 * H)
         columns = 4
     else:
-        weights = way.units * padded(G * H)
+        weights = way.units * stride(G * H)
         columns = 4
     assert way.columns == columns
     sums = way.row_tile * columns * way.threads
@@ -91,6 +98,19 @@ def test_hopper_keeps_the_weights_of_the_common_sizes_in_shared_memory(
     cell: str, B: int, H: int, device: Device
 ) -> None:
     assert plan(cell, B, H, 50, "float32", device).forward.path == "persistent"
+
+
+@pytest.mark.parametrize("length", [5, 21, 128, 260, 1024, 4096])
+@pytest.mark.parametrize("teams", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 8, 16, 32])
+def test_eight_threads_that_read_weights_together_use_every_bank_once(lanes: int, teams: int, length: int) -> None:
+    # shared memory is 8 vectors of 16 bytes wide; what several threads read of the same place is read once
+    stride = cuda_plan.weight_stride(length, lanes, 4) // 4
+    assert stride >= -(-length // 4)
+    for first in range(0, 32 * lanes * teams, 8):
+        threads = range(first, first + 8)
+        places = {thread % lanes * stride + thread // (lanes * teams) for thread in threads}
+        assert len({place % 8 for place in places}) == len(places)
 
 
 def test_what_does_not_fit_goes_step_by_step_and_says_why() -> None:

@@ -68,6 +68,24 @@ def test_recurrent_layers(kind: str, lengths: Any, kernels: str, cp: Any) -> Non
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_in_any_memory_order(kind: str, kernels: str, cp: Any) -> None:
+    host = build(kind, 2, 4, 2, bidirectional=True)
+    arguments = random_arguments(host, 5, 3)
+    wanted = passes(host, *arguments, [5, 0, 2])
+
+    def turned(value: Any) -> Any:  # CuPy keeps the order that the host array has
+        return tuple(map(turned, value)) if isinstance(value, tuple) else np.asfortranarray(value)
+
+    layer = host.to(backend=f"cupy:{kernels}")
+    x, state, dy, dstate = (upload(layer.backend, turned(argument)) for argument in arguments)
+    assert not x.flags.c_contiguous
+    found = passes(layer, x, state, dy, dstate, [5, 0, 2])
+    for name, value in wanted.items():  # a product of a transposed array adds in another order
+        np.testing.assert_allclose(found[name].get(), value, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_a_whole_model_with_weights_and_masks_that_are_the_same_numbers(kernels: str, cp: Any) -> None:
     def model(backend: str) -> Any:
         options: dict[str, Any] = {"backend": backend, "dtype": "float64", "seed": 4}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib.util
+import inspect
 import json
 import os
 import runpy
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +103,42 @@ needs_cupy = pytest.mark.skipif(
 @needs_cupy
 def test_the_real_package_without_a_gpu_gives_its_reason_and_no_warning() -> None:
     code = "import engine, sys; print(engine.available_backends()['cupy']); assert 'cupy' in sys.modules"
-    assert run_without_a_gpu(code) == ("no CUDA driver was found\n", "")
+    assert run_without_a_gpu(code) == ("no CUDA driver was found: install NVIDIA's, or stay on the numpy backend\n", "")
+
+
+def calls_of_the_library() -> list[tuple[str, str, ast.Call]]:
+    """(where, function, call) of every ``xp.function(...)`` in the engine and in the kernels for array libraries."""
+    root = RECORDED.parent.parent
+    files = [path for path in sorted(root.glob("engine/**/*.py")) if "torch" not in path.name]
+    files += sorted(path for path in root.glob("kernels/*.py") if not path.name.startswith("numba"))
+    found = []
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                name = (
+                    owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
+                )
+                if name in ("xp", "_xp"):
+                    found.append((f"{path.relative_to(root)}:{node.lineno}", node.func.attr, node))
+    return found
+
+
+@needs_cupy
+def test_every_call_of_the_library_fits_the_real_packages_functions() -> None:
+    """Names, numbers of arguments and keywords; an elementwise function tells nothing of its own but its inputs."""
+    cupy = importlib.import_module("cupy")
+    calls = calls_of_the_library()
+    assert {"matmul", "where", "ascontiguousarray", "square", "RawModule"} <= {name for _, name, _ in calls}
+    for where, name, call in calls:
+        function = getattr(cupy, name, None)
+        assert function is not None, f"{where}: cupy has no {name}"
+        given = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+        if isinstance(function, cupy.ufunc):
+            assert len(call.args) == function.nin, where
+            assert set(given) <= {"out", "dtype"}, where
+        elif isinstance(function, types.FunctionType):
+            inspect.signature(function).bind(*call.args, **given)
 
 
 @needs_cupy
@@ -211,6 +249,14 @@ def test_segment_sums_by_reduceat_lose_the_small_ones_as_in_cupy(cp: Any) -> Non
     assert found.tolist() == [1e8, 0.0]  # NumPy's gives 2.0
 
 
+def test_an_upload_keeps_the_order_of_the_axes_in_memory(cp: Any) -> None:
+    host = np.arange(6.0).reshape(2, 3)
+    for made in (cp.array(host.T), cp.asarray(host.T), cp.array(cp.asarray(host).T)):
+        assert made.strides == host.T.strides
+        assert made.tolist() == host.T.tolist()
+    assert cp.ascontiguousarray(host.T).flags.c_contiguous
+
+
 def test_copies_and_views(cp: Any) -> None:
     a = cp.zeros((2, 3))
     a[0][...] = 1.0
@@ -266,6 +312,20 @@ def test_kernels_take_device_arrays_and_typed_numbers(cp: Any) -> None:
             kernel((2,), (4,), wrong)
     with pytest.raises(RuntimeError, match="CUDA_ERROR_INVALID_VALUE"):
         kernel((2,), (4,), (x, np.float32(3), np.int32(5)), shared_mem=60_000)
+    with pytest.raises(RuntimeError, match="CUDA_ERROR_INVALID_VALUE"):
+        kernel((1,), (1025,), (x, np.float32(3), np.int32(5)))
+    with pytest.raises(RuntimeError, match="CUDA_ERROR_INVALID_VALUE"):
+        kernel.max_dynamic_shared_size_bytes = 1 << 18
+    kernel.max_dynamic_shared_size_bytes = 100_000
+    kernel((2,), (4,), (x, np.float32(2), np.int32(5)), shared_mem=60_000)
+    assert x.tolist() == [0, 6, 12, 18, 24]
+    together = cp.RawModule(code=code, enable_cooperative_groups=True).get_function("scale")
+    arguments = (x, np.float32(1), np.int32(5))
+    together((1, 4, 2), (512,), arguments)  # a block for each of the 8 multiprocessors
+    with pytest.raises(ValueError, match=r"grid size \(1 \* 3 \* 3\) exceeds the limit \(8\)"):
+        together((1, 3, 3), (512,), arguments)
+    with pytest.warns(UserWarning, match="The grid size will be reduced from 9 to 8"):
+        together((9,), (512,), arguments)
     machine.compile_error = cp.cuda.compiler.CompileException("line 3: error")
     with pytest.raises(cp.cuda.compiler.CompileException):
         cp.RawModule(code=code).get_function("scale")

@@ -149,6 +149,7 @@ def test_bits_that_change_are_found_out(cupy: Any, monkeypatch: pytest.MonkeyPat
     assert statuses(correctness.repeats(3, ONE[0])) == {"ok"}
 
 
+@pytest.mark.filterwarnings("ignore:CUDA kernels:RuntimeWarning")  # the fall is announced
 def test_what_raises_or_falls_back_is_no_proof(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> Any:
         raise RuntimeError("libnvrtc.so.12: cannot open shared object file")

@@ -62,7 +62,8 @@ __device__ __forceinline__ void run_backward(const Backward& k, const real* weig
   DYNAMIC_SHARED(vec, memory);
   // The gate rows of the last product come after those of the reset product, where there is one.
   const int length = Cell::COLUMNS * k.H, pitch = Cell::G * k.H;
-  const int offset = Cell::TWO_PRODUCTS ? (k.H + VEC - 1) / VEC * VEC : 0, stride = padded(offset + length);
+  const int offset = Cell::TWO_PRODUCTS ? (k.H + VEC - 1) / VEC * VEC : 0;
+  const int stride = weight_stride(offset + length, box.lanes);
   real* weights = (real*)memory;
   real* tile = weights + (size_t)units * stride;
   unsigned* ticket = tickets + 32 * blockIdx.y;  // a cache line for each group

@@ -48,7 +48,7 @@ template <class Cell, int RT>
 __device__ __forceinline__ void run_forward(const Forward& k, const real* weight_hh, unsigned* tickets, int T, int units,
                                             int rows, const Box& box) {
   DYNAMIC_SHARED(vec, memory);
-  const int COLS = Cell::COLUMNS * Cell::UNITS, stride = padded(k.H);
+  const int COLS = Cell::COLUMNS * Cell::UNITS, stride = weight_stride(k.H, box.lanes);
   real* weights = (real*)memory;
   real* tile = weights + (size_t)Cell::G * units * stride;
   unsigned* ticket = tickets + 32 * blockIdx.y;  // a cache line for each group

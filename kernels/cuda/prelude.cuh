@@ -32,6 +32,15 @@ __device__ __forceinline__ double multiply_add(const double2& a, const double2& 
 // neighbouring rows start in different banks (the 32 banks of 4 bytes are 8 vectors wide).
 __device__ __forceinline__ int padded(int length) { return (((length + VEC - 1) / VEC) | 1) * VEC; }
 
+// The same for a row of weights.  Eight threads read at a time, 16 bytes each: `lanes` rows (product.cuh), or with fewer
+// than eight lanes a few neighbouring vectors of each.  Their distance is such that the pieces lie side by side.
+__device__ __forceinline__ int weight_stride(int length, int lanes) {
+  const int vectors = (length + VEC - 1) / VEC;
+  if (lanes == 1 || lanes > 4) return padded(length);
+  const int wanted = lanes == 2 ? 4 : lanes == 3 ? 3 : 2;  // modulo 8
+  return (vectors + ((wanted - vectors) & 7)) * VEC;
+}
+
 // -- activations (kernels/activations.py) ------------------------------------------------------------------------------
 
 __device__ __forceinline__ float exp_real(float x) { return expf(x); }

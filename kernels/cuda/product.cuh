@@ -28,23 +28,29 @@ struct Box {
 
 // Copies rows [0, passing) of source, `depth` elements of each, to shared memory, `span` elements a row; what is missing
 // becomes 0.  E is a number, or a vector of them.  Four loads are on their way before the first is stored: for all the
-// compiler knows, the store might change what the next load reads, and it would wait for each in turn.
+// compiler knows, the store might change what the next load reads, and it would wait for each in turn.  `across`
+// threads walk along a row: a warp, or more where there are fewer rows than warps.  (To divide every element's number
+// by `span` would be simpler, and cost as many instructions as the multiplications.)
 template <class E>
 __device__ __forceinline__ void stage_as(E* tile, int width, const E* source, int pitch, int depth, int span, int rows,
                                          int passing) {
-  const int BATCH = 4;
-  for (int first = threadIdx.x; first < rows * span; first += BATCH * blockDim.x) {
-    E values[BATCH];
+  const int BATCH = 4, threads = blockDim.x, warp = threads < 32 ? threads : 32;
+  const int across = rows * warp < threads ? threads / rows : warp, at_once = threads / across;
+  const int begin = threadIdx.x % across, first = threadIdx.x / across;
+  // a rest of the threads, too few for a row, does nothing
+  for (int row = first < at_once ? first : rows; row < rows; row += at_once) {
+    const E* from = source + (size_t)row * pitch;
+    E* to = tile + (size_t)row * width;
+    for (int k = begin; k < span; k += BATCH * across) {
+      E values[BATCH];
 #pragma unroll
-    for (int i = 0; i < BATCH; ++i) {
-      const int e = first + i * blockDim.x, row = e / span, k = e % span;
-      set_zero(values[i]);
-      if (row < passing && k < depth && row < rows) values[i] = __ldcg(source + (size_t)row * pitch + k);
-    }
+      for (int i = 0; i < BATCH; ++i) {
+        set_zero(values[i]);
+        if (row < passing && k + i * across < depth) values[i] = __ldcg(from + k + i * across);
+      }
 #pragma unroll
-    for (int i = 0; i < BATCH; ++i) {
-      const int e = first + i * blockDim.x;
-      if (e < rows * span) tile[(size_t)(e / span) * width + e % span] = values[i];
+      for (int i = 0; i < BATCH; ++i)
+        if (k + i * across < span) to[k + i * across] = values[i];
     }
   }
 }
