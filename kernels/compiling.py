@@ -122,12 +122,12 @@ class _Announcer(event.Listener):
         title = _TITLES.get(id(event.data["dispatcher"]))
         self.compiled += title is not None
         dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
-        dtype = "float64" if "float64" in dtypes else "float32"
+        dtype = next((name for name in ("float64", "float32") if name in dtypes), "")
         if title is not None and (title, dtype) not in self.said:
             self.said.add((title, dtype))
             kept = isinstance(event.data["dispatcher"]._cache, _DiskCache)
             how = "once; kept on disk" if kept else "at every start, as NUMBA_CACHE_DIR names no folder to keep it in"
-            print(f"bptt-engine: compiling {title} for {dtype} ({how})", file=sys.stderr, flush=True)
+            print(f"bptt-engine: compiling {title}{' for ' * bool(dtype)}{dtype} ({how})", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:
         pass

@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array
 
-from kernels.compiling import inlined
+from kernels.compiling import JIT, compiled, inlined
 
 # int64 positions: two cache lines apart, as processors fetch lines in pairs
 _COUNT, _ROUND, _BROKEN, _SIZE = 0, 16, 32, 48
@@ -59,6 +59,18 @@ def _read(typingctx, array, index):
     return types.int64(array, types.int64), codegen
 
 
+@intrinsic
+def _write(typingctx, array, index, value):
+    """Write an element that another thread reads, after all that was written before."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        builder.store_atomic(args[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
 def wait(barrier: Any, team: int) -> None:
     """Go on when all `team` threads have come here.  In plain Python there is one thread, and nothing to wait for."""
 
@@ -83,3 +95,36 @@ def _wait(barrier, team):
 @overload(wait)
 def _wait_compiled(barrier, team):
     return lambda barrier, team: _wait(barrier, team)
+
+
+# -- between two passes ------------------------------------------------------------------------------------------------
+# To wake a thread that sleeps takes the system 50 microseconds or more, as much as a small pass.  So a thread that has
+# nothing to do watches a number for a while before it sleeps, in compiled code, where it does not hold Python's lock.
+
+_WATCHED = 30000  # turns of watching, a hundred microseconds or more
+
+
+def ring(bell: Any, number: int) -> None:
+    """Tell those who watch the bell that pass `number` has begun.  Called from compiled code: Python's lock is free."""
+
+
+@overload(ring)
+def _ring_compiled(bell, number):
+    return lambda bell, number: _write(bell, 0, number)
+
+
+@compiled("the threads' hand-over")
+def watch(bell, number, own, done):
+    """Announce `done` in `own`, then return when the bell has reached `number`, or after a while."""
+    _write(own, 0, done)
+    for turn in range(_WATCHED):
+        if _read(bell, 0) >= number:
+            break
+        if turn > _PATIENCE and turn % 64 == 0:
+            _give_way()
+
+
+def warm() -> None:
+    """Compile `watch`, or load it from disk."""
+    if JIT:
+        watch(new(), 0, new(), 0)

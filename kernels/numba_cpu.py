@@ -21,7 +21,8 @@ from kernels.numba_products import checksum, pack, pack_transposed, padded, prod
 from kernels.numba_tiles import ROWS, VECTOR_BYTES
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
-WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which waking a second thread costs more than it brings
+WORTH_A_TEAM = 6e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
+WORTH_A_WAIT = 2.5e5  # multiply-adds of a step's recurrent product below which waiting for another costs more
 SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads had better read half of them each
 
 
@@ -47,7 +48,8 @@ def plan(cell: Cell, T: int, B: int, D: int, H: int, itemsize: int, available: i
     if available < 2 or not _worth_a_team(T * B * G * H * (D + H)):
         return Plan(1, False, chunk)
     lanes = VECTOR_BYTES // itemsize
-    by_units = H >= 2 * lanes and (B < 4 * available or G * H * H * itemsize > SHARED_WEIGHTS)
+    few_rows, large = B < 4 * available, G * H * H * itemsize > SHARED_WEIGHTS
+    by_units = H >= 2 * lanes and B * G * H * H >= WORTH_A_WAIT and (few_rows or large)
     return Plan(min(available, -(-H // lanes) if by_units else B), by_units, chunk)
 
 
@@ -67,18 +69,26 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _NO_BARRIER = numba_barrier.new()  # nobody waits at it: the team is one
 
+if JIT:
+    threads.watch_with(numba_barrier.watch)
+
 #: Loops that have run, by cell, direction and dtype: their compiled code is there.
 _compiled: set[tuple[str, int, Any]] = set()
 
 
-def _run(team: threads.Team, cell: Cell, way: int, dtype: Any, work: Callable[[Any, int, np.ndarray], Any]) -> None:
-    """Call ``work(loop, rank, barrier)`` on every thread of the team; a loop's first run is its compilation.
+def _run(
+    team: threads.Team, by_units: bool, cell: Cell, way: int, dtype: Any, work: Callable[[Any, tuple[Any, ...]], Any]
+) -> None:
+    """Call ``work(loop, share)`` on every thread of the team; a loop's first run is its compilation.
 
     Should one thread fail, out of memory, say, the others must not wait for it at the barrier.
     """
-    loop = LOOPS[cell.name][way]
-    barrier = numba_barrier.new() if team.size > 1 else _NO_BARRIER
-    team.run(lambda rank: work(loop, rank, barrier), lambda: numba_barrier.open_for_good(barrier))
+    loop, size = LOOPS[cell.name][way], team.size
+    barrier = numba_barrier.new() if size > 1 else _NO_BARRIER
+    team.run(
+        lambda rank: work(loop, (rank, size, by_units, barrier, team.bell, team.number)),
+        lambda: numba_barrier.open_for_good(barrier),
+    )
     _compiled.add((cell.name, way, dtype))
 
 
@@ -129,9 +139,9 @@ class NumbaKernels:
             reset_h = np.empty((B if cell.resets_before else 0, H), dtype)
             one = dtype.type(1)
             _run(
-                team, cell, 0, dtype,
-                lambda loop, rank, barrier: loop(
-                    (rank, size, by_units, barrier), chunk, keep, flat_x, lines, ends, h, c, gate, hidden_n, y, packs,
+                team, by_units, cell, 0, dtype,
+                lambda loop, share: loop(
+                    share, chunk, keep, flat_x, lines, ends, h, c, gate, hidden_n, y, packs,
                     pre, reset_h, one,
                 ),
             )  # fmt: skip
@@ -193,9 +203,9 @@ class NumbaKernels:
             totals = [workspace.empty((target.size,), dtype) if several else none_of(1) for target in targets]
             flat_dx, one = (dx.reshape(-1), B * D, D), dtype.type(1)
             _run(
-                team, cell, 1, dtype,
-                lambda loop, rank, barrier: loop(
-                    (rank, size, by_units, barrier), chunk, flat_dy, flat_x, flat_dx, lines, ends, h, c, gate, hidden_n,
+                team, by_units, cell, 1, dtype,
+                lambda loop, share: loop(
+                    share, chunk, flat_dy, flat_x, flat_dx, lines, ends, h, c, gate, hidden_n,
                     dh, dc, tuple(targets), tuple(totals), packs, da, da_hidden, reset_h, dreset_h, dh_all, dc_all,
                     da_all, da_hidden_all, one,
                 ),
@@ -229,12 +239,15 @@ class NumbaKernels:
         lines = (*_matrix(a), *_matrix(b))
         with _team(M * K * N) as team:
             packs = workspace.empty((team.size, K * (padded(N, dtype) + VECTOR_BYTES)), dtype)
-            team.run(lambda rank: _multiply(rank, team.size, lines, packs, c, K))
+            team.run(lambda rank: _multiply((rank, team.size, team.bell, team.number), lines, packs, c, K))
         return c
 
 
 @compiled("matrix products")
-def _multiply(rank, team, lines, packs, c, K):  # type: ignore[no-untyped-def]
+def _multiply(share, lines, packs, c, K):  # type: ignore[no-untyped-def]
+    rank, team, bell, number = share
+    if rank == 0:
+        numba_barrier.ring(bell, number)
     a, a_row, a_step, b, b_row, b_step = lines
     M, N = c.shape
     c_flat, packed = c.reshape(-1), packs[rank]

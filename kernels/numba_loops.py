@@ -6,8 +6,8 @@ the walk around them, in `chunk`s of steps: forward projects the input of a chun
 recurs over a chunk from its end, then makes dx and the weight gradients of these steps, while they are in the cache.
 It stands once forward and once backward for every cell.
 
-The threads of a team (`rank` of `team`) share the work in one of two ways.  By rows: each takes every team-th row
-of the batch through all steps, and nobody waits.  By units (`by_units`): each takes a part of the hidden units of all
+The threads of a team (`rank` of `team`) share the work in one of two ways.  By rows: each takes its rows of the batch
+through all steps, and nobody waits.  By units (`by_units`): each takes a part of the hidden units of all
 rows, reads its part of the weights only, and waits for the others once a step.  Weight gradients are always shared by
 rows of the weight.  No sum is ever split, so the bits are the same either way.
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from kernels import numba_rows as rows
 from kernels.compiling import compiled, inlined
-from kernels.numba_barrier import wait
+from kernels.numba_barrier import ring, wait
 from kernels.numba_products import (
     VECTORS,
     address_of,
@@ -51,6 +51,18 @@ def portion(total, rank, team, grain):
     """The part of 0..total that falls to `rank`, in whole grains."""
     grains = -(-total // grain)
     return min(total, grains * rank // team * grain), min(total, grains * (rank + 1) // team * grain)
+
+
+@inlined
+def _own_rows(rank, team, by_units, lengths, order):
+    """First, end and step of the rows that fall to `rank`, counted in `order`."""
+    B = len(order)
+    if by_units:
+        return 0, B, 1
+    if lengths[order[0]] != lengths[order[B - 1]]:  # the longest come first: in turns, or one thread had all of these
+        return rank, B, team
+    first, end = portion(B, rank, team, 1)  # neighbours: a core fetches ahead, and would fetch what the other writes
+    return first, end, 1
 
 
 @inlined
@@ -91,7 +103,9 @@ def _multiply_gates(count, H, gate, last_gate, first, last, a, packed, at, depth
 def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, resets_before: bool = False) -> Any:
     @compiled(title)
     def forward(share, chunk, keep, x, weights, ends, h, c, gate, hidden_n, y, packs, pre, reset_h, one):
-        rank, team, by_units, barrier = share
+        rank, team, by_units, barrier, bell, number = share
+        if rank == 0:
+            ring(bell, number)
         weight_ih, weight_hh, bias_ih, bias_hh, has_bias = weights
         lengths, order = ends
         T, B, H = y.shape
@@ -99,7 +113,7 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
         x_flat, x_at, x_t, x_b = x
         D = weight_ih.size // (G * H)
         first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
-        row_first, row_step = (0, 1) if by_units else (rank, team)
+        row_first, row_end, row_step = _own_rows(rank, team, by_units, lengths, order)
         unit, unit_end = np.uint64(first), np.uint64(last)
         packed = from_a_cache_line(packs[rank])
         split = 2 if splits_n or resets_before else G  # the gates of the first product with h
@@ -132,7 +146,7 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
             for t in range(begin, end):
                 while still > 0 and lengths[order[still - 1]] <= t:
                     still -= 1
-                for i in range(row_first, still, row_step):
+                for i in range(row_first, min(still, row_end), row_step):
                     x_rows[count] = t * x_t + order[i] * x_b
                     pre_rows[count] = ((t - begin) * B + i) * G * H  # a place of its own: nobody waits in between
                     count += 1
@@ -144,7 +158,7 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
                     running -= 1
                 s, s_next, g = (t, t + 1, t) if keep else (t & 1, 1 - (t & 1), 0)
                 count = 0
-                for i in range(row_first, running, row_step):
+                for i in range(row_first, min(running, row_end), row_step):
                     h_rows[count] = (s * B + order[i]) * H
                     a_rows[count] = (at + i) * G * H
                     n_rows[count] = order[i] * H
@@ -167,18 +181,18 @@ def _make_forward(title: str, row: Callable[..., None], splits_n: bool = False, 
                         c_n, start = (hidden_flat, n_rows, (g * B - 2) * H), (bias_hh, same_row, 0, has_bias)
                         _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_n, start)
                 if resets_before:
-                    for i in range(row_first, running, row_step):
+                    for i in range(row_first, min(running, row_end), row_step):
                         rows.gru_before_gates_row(at + i, order[i], s, g, unit, unit_end, pre, h, gate, reset_h, one)
                     if by_units:
                         wait(barrier, team)
                     # a_n = pre_n + U_n (r * h_prev)
                     a = (reset_flat, n_rows, 0, 1)
                     _multiply_gates(count, H, split, G, first, last, a, packed, n_at, H, c_pre, (*c_pre, 1))
-                for i in range(row_first, running, row_step):
+                for i in range(row_first, min(running, row_end), row_step):
                     row(at + i, order[i], s, s_next, g, unit, unit_end, pre, h, c, gate, hidden_n, one)
                     for j in range(unit, unit_end):
                         y[t, order[i], j] = h[s_next, order[i], j]
-                for i in range(running + (row_first - running) % row_step, B, row_step):
+                for i in range(max(row_first, running + (row_first - running) % row_step), row_end, row_step):
                     rows.carry(order[i], s, s_next, g, unit, unit_end, h, c, gate, hidden_n)
                     for j in range(unit, unit_end):
                         y[t, order[i], j] = 0
@@ -194,7 +208,9 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
         share, chunk, dy, x, dx, weights, ends, h, c, gate, hidden_n, dh, dc, grads, totals, packs, da, da_hidden,
         reset_h, dreset_h, dh_all, dc_all, da_all, da_hidden_all, one,
     ):  # fmt: skip
-        rank, team, by_units, barrier = share
+        rank, team, by_units, barrier, bell, number = share
+        if rank == 0:
+            ring(bell, number)
         weight_ih, weight_hh = weights
         lengths, order = ends
         T, B, G, H = gate.shape
@@ -208,7 +224,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
         summed = 1 - apart
         D, S = weight_ih.size // (G * H), da.shape[1]
         first, last = portion(H, rank, team, vector_lanes(h)) if by_units else (0, H)
-        row_first, row_step = (0, 1) if by_units else (rank, team)
+        row_first, row_end, row_step = _own_rows(rank, team, by_units, lengths, order)
         unit, unit_end = np.uint64(first), np.uint64(last)
         packed = from_a_cache_line(packs[rank])
         # a = x W_ih' + U h_prev: backward multiplies by the weights as they stand
@@ -248,7 +264,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
                 while still < B and lengths[order[still]] > t:
                     still += 1
                 count = 0
-                for i in range(row_first, B, row_step):
+                for i in range(row_first, row_end, row_step):
                     b = order[i]
                     if has_dy and i < still:
                         source = np.uint64(dy_at + t * dy_t + b * dy_b)
@@ -272,7 +288,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
                         count, units, (da_flat, a_rows, split, 1), (packed, n_at, H), (dreset_flat, dh_rows, first),
                         (dreset_flat, dh_rows, first, 0),
                     )  # fmt: skip
-                    for i in range(row_first, still, row_step):
+                    for i in range(row_first, min(still, row_end), row_step):
                         rows.gru_before_gates_row_backward(
                             at + i, t, order[i], unit, unit_end, dreset_h, dh, gate, h, da, reset_h, one
                         )
@@ -331,7 +347,7 @@ def _make_backward(title: str, row_backward: Callable[..., None], splits_n: bool
             for gradient, total, width in zip(grads, totals, (D, H, 1, 1)):  # noqa: B905
                 for n in range(np.uint64(m_first * width), np.uint64(m_last * width if total.size > 0 else 0)):
                     gradient[n] += total[n] if summed else 0
-        for i in range(row_first, B, row_step):
+        for i in range(row_first, row_end, row_step):
             for j in range(unit, unit_end):
                 if dh_all.shape[0] > 0:
                     dh_all[0, order[i], j] = dh[order[i], j]

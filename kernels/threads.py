@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # -- how many ------------------------------------------------------------------------------------------------------
 
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
@@ -113,7 +115,10 @@ def _is_worker() -> bool:
 class _Job:
     """One rank's part of a pass.  It is run once, or not at all if it is called off before."""
 
-    def __init__(self, rank: int, work: Callable[[int], Any], give_up: Callable[[], Any], errors: list[Any]) -> None:
+    def __init__(
+        self, rank: int, number: int, work: Callable[[int], Any], give_up: Callable[[], Any], errors: list[Any]
+    ) -> None:
+        self.number = number
         self._rank, self._errors, self._give_up = rank, errors, give_up
         self._work: Callable[[int], Any] | None = work
         self._claim, self._done = threading.Lock(), threading.Lock()
@@ -145,17 +150,44 @@ class _Job:
 
 
 class _Worker(threading.Thread):
-    """A thread that sleeps until it is handed a job, and sleeps again.  It ends with the process."""
+    """A thread that sleeps until it is handed a job, and sleeps again.  It ends with the process.
 
-    def __init__(self) -> None:
+    Between two jobs it first watches the bell for a while: who sleeps is slow to wake.
+
+    Attributes
+    ----------
+    done : holds the number of the last pass it has ended, once it needs Python's lock no more.
+    """
+
+    def __init__(self, bell: np.ndarray) -> None:
         super().__init__(name="bptt-engine", daemon=True)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._bell, self.done = bell, _flag()
         self.begin = self._jobs.put
         self.start()
 
     def run(self) -> None:
         while True:
-            self._jobs.get().run()
+            job = self._jobs.get()
+            number = job.number
+            job.run()
+            del job
+            _watch(self._bell, number + 1, self.done, number)
+
+
+def _flag() -> np.ndarray:
+    """A number in a cache line of its own, and its neighbour's."""
+    return np.zeros(32, np.int64)
+
+
+#: `kernels.numba_barrier.watch`, once there are compiled loops; without them a worker sleeps at once.
+_watch: Callable[[np.ndarray, int, np.ndarray, int], Any] = lambda *_: None  # noqa: E731
+
+
+def watch_with(function: Callable[[np.ndarray, int, np.ndarray, int], Any]) -> None:
+    """Have threads watch before they sleep."""
+    global _watch
+    _watch = function
 
 
 class _Pool:
@@ -164,13 +196,15 @@ class _Pool:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal handler may run a pass of its own while this thread begins one
         self.workers: list[_Worker] = []
+        self.bell, self.number = _flag(), 0  # of the last pass on several threads
+        self.nobodys = _flag()  # where a caller that watches announces nothing
         self.passes: weakref.WeakSet[Team] = weakref.WeakSet()  # weak: one that an interrupt tore down is none
 
     def hire(self, count: int) -> int:
         """Have `count` workers, or as many as the system gives; returns how many there are, `count` at most."""
         with self.lock, contextlib.suppress(RuntimeError):  # no more threads here, or the interpreter is ending
             while len(self.workers) < count:
-                self.workers.append(_Worker())
+                self.workers.append(_Worker(self.bell))
         return min(count, len(self.workers))
 
 
@@ -187,11 +221,12 @@ class Team:
     Attributes
     ----------
     size : how many threads there are, the caller's included.  It may be lowered.
+    bell, number : rank 0 rings with this number when its compiled loop begins (`kernels.numba_barrier.ring`).
     """
 
     def __init__(self, wanted: int) -> None:
         self._wanted, self._pool = wanted, _pool
-        self.size = 1
+        self.size, self.bell, self.number, self._own = 1, _pool.bell, 0, _pool.nobodys
 
     def __enter__(self) -> Team:
         if self._wanted == 1:  # it asks for nobody, and is over soon or no pass has a second thread
@@ -233,7 +268,9 @@ class Team:
         if self.hire(size) < size:
             raise RuntimeError(f"expected {size} threads for a pass, got {self.size}; set BPTT_NUM_THREADS=1")
         errors: list[BaseException] = []
-        jobs = [_Job(rank, work, give_up, errors) for rank in range(1, size)]
+        self._pool.number += 1  # the workers are lent to this pass alone
+        self.number = self._pool.number
+        jobs = [_Job(rank, self.number, work, give_up, errors) for rank in range(1, size)]
         try:
             for job, worker in zip(jobs, self._pool.workers, strict=False):
                 worker.begin(job)
@@ -247,7 +284,8 @@ class Team:
                     give_up()
                     for job in jobs:
                         job.call_off()
-                for job in jobs:
+                for job, worker in zip(jobs, self._pool.workers, strict=False):
+                    _watch(worker.done, self.number, self._own, 0)
                     job.wait()
                 waiting = False
             except BaseException as error:  # a second one does not cut the waiting short either

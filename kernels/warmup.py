@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels import numba_barrier
 from kernels.cells import CELLS
 from kernels.compiling import JIT, compilations
 from kernels.numba_cpu import NumbaKernels
@@ -52,4 +53,5 @@ def warm(cell_name: str, dtype: Any) -> Warmed:
     kernels.backward_layer(cell, run, x, weights, y, None, None, [np.zeros_like(weight) for weight in weights])
     kernels.matmul(x[0], weights[0].T)
     kernels.checksum(weights)
+    numba_barrier.warm()
     return Warmed(cell_name, dtype.name, compilations() - compiled if JIT else 0, time.perf_counter() - begun)

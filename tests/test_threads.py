@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels import numba_cpu, threads
+from kernels import numba_barrier, numba_cpu, threads
 from kernels.cells import CELLS
 from kernels.numba_cpu import Plan, plan
 from kernels.numba_tiles import VECTOR_BYTES
@@ -335,6 +335,44 @@ def test_no_more_threads_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
             team.run(lambda rank: None)
 
 
+@needs_compiled
+def test_who_watches_is_told_at_once_and_gives_up_after_a_while() -> None:
+    bell, own = numba_barrier.new(), numba_barrier.new()
+    numba_barrier.watch(bell, 1, own, 7)  # nobody rings: it comes back
+    assert own[0] == 7
+    begun = threading.Event()
+
+    def watch_for_long() -> None:
+        begun.set()
+        while bell[0] < 5:
+            numba_barrier.watch(bell, 5, own, 8)
+
+    watcher = threading.Thread(target=watch_for_long)
+    watcher.start()
+    begun.wait()
+    bell[0] = 5
+    watcher.join(timeout=30)
+    assert not watcher.is_alive()
+
+
+@needs_compiled
+def test_the_bell_rings_with_the_number_of_the_pass() -> None:
+    layer = build("lstm", 64, 64, dtype="float32", backend="numpy:numba")
+    x = random_arguments(layer, 40, 40)[0]
+    layer.predict(x)
+    engine.set_num_threads(2)
+    try:
+        before = threads._pool.number
+        layer.predict(x)
+        assert threads._pool.number == before + 1
+        assert threads._pool.bell[0] == before + 1
+        layer.predict(x)
+        assert threads._pool.bell[0] == before + 2
+        assert 0 < threads._pool.workers[0].done[0] <= before + 2
+    finally:
+        engine.set_num_threads(None)
+
+
 BROKEN_BARRIER = """
 import threading
 import numba, numpy as np
@@ -406,7 +444,7 @@ import os, signal, sys, threading, time
 import numpy as np
 import engine
 from builders import build, passes, random_arguments
-from kernels import numba_cpu, threads
+from kernels import numba_barrier, numba_cpu, threads
 from kernels.numba_cpu import Plan
 
 layer = build("gru_before", 5, 40, backend="numpy:numba")
