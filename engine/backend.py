@@ -151,9 +151,8 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
 
     Parameters
     ----------
-    name : ``"numpy"``, ``"cupy"``, or with the kernel set in one string, ``"numpy:reference"``; a Backend is returned
-    as
-        it is.
+    name : ``"numpy"``, ``"cupy"``, ``"torch"``, or with the kernel set in one string, ``"numpy:reference"``; a Backend
+        is returned as it is.
     kernels : ``"reference"``, ``"numba"``, ...; None takes the best that is installed.
 
     Raises
@@ -306,7 +305,7 @@ def _no_device(runtime: Any) -> str:
     """Why CuPy finds no GPU; of a missing driver and of an old one it says the same."""
     driver, built_for = (version // 1000 for version in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
     if driver == 0:
-        return "no CUDA driver was found: install NVIDIA's, or stay on the numpy backend"
+        return "no CUDA driver, and so no GPU, was found: install NVIDIA's, or stay on the numpy backend"
     if driver < built_for:
         older = ", or pip install 'bptt-engine[cuda12]'" if driver == 12 else ""
         return f"the driver is for CUDA {driver}, and the installed cupy needs {built_for}: update the driver{older}"

@@ -79,7 +79,7 @@ def test_every_reason_for_no_is_kept_and_shown(fresh_detection: Any, monkeypatch
         return True
 
     cases: list[tuple[dict[str, Any], str]] = [
-        (no_device(driver=0), "no CUDA driver was found: install NVIDIA's"),
+        (no_device(driver=0), "no CUDA driver, and so no GPU, was found: install NVIDIA's"),
         (no_device(driver=13000), "the CUDA driver finds no GPU: "),
         (no_device(driver=11080), "the driver is for CUDA 11, and the installed cupy needs 13: update the driver"),
         (no_device(driver=12090), "the driver is for CUDA 12, and the installed cupy needs 13: update the driver, or "),
