@@ -21,8 +21,8 @@ from kernels.numba_products import checksum, pack, pack_transposed, padded, prod
 from kernels.numba_tiles import ROWS, VECTOR_BYTES
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
-WORTH_A_TEAM = 6e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
-WORTH_A_WAIT = 2.5e5  # multiply-adds of a step's recurrent product below which waiting for another costs more
+WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
+WORTH_A_WAIT = 1.5e5  # multiply-adds of a step's recurrent product below which waiting for another costs more
 SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads had better read half of them each
 
 
@@ -134,7 +134,7 @@ class NumbaKernels:
         with _team(T * B * G * H * (D + H)) as team:
             size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 0, dtype))
             team.size = size
-            packs = workspace.empty((size, (D + H) * G * (_part(H, size, by_units, dtype) + 8)), dtype)
+            packs = _room_for_packs(G, D, H, dtype, size, by_units, keep)
             pre = workspace.empty((chunk * B, G, H), dtype)
             reset_h = np.empty((B if cell.resets_before else 0, H), dtype)
             one = dtype.type(1)
@@ -190,10 +190,7 @@ class NumbaKernels:
         with _team(T * B * G * H * (D + H)) as team:
             size, by_units, chunk = plan(cell, T, B, D, H, dtype.itemsize, _available(team, cell, 1, dtype))
             team.size = size
-            part = _part(H, size, by_units, dtype)
-            packs = workspace.empty(
-                (size, G * H * (part + padded(D, dtype)) + DEPTH * max(padded(D, dtype), padded(H, dtype))), dtype
-            )
+            packs = _room_for_packs(G, D, H, dtype, size, by_units, True)
             stride = G * H + 16  # not a power of two: rows of one column would all fall into the same part of the cache
             da = workspace.empty((chunk * B, stride), dtype)
             da_hidden = workspace.empty((chunk * B if cell.splits_n else 0, stride), dtype)
@@ -268,6 +265,15 @@ def _part(units: int, team: int, by_units: bool, dtype: Any) -> int:
     """The most units that one thread packs, in whole vectors, with one to spare."""
     lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
     return (-(-units // (lanes * team)) + 2) * lanes if by_units else padded(units, dtype) + lanes
+
+
+def _room_for_packs(G: int, D: int, H: int, dtype: Any, team: int, by_units: bool, both_ways: bool) -> Any:
+    """Where each thread packs its weights; of one size for forward and backward, which then take the same memory."""
+    part = _part(H, team, by_units, dtype)
+    room = (D + H) * G * (part + 8)
+    if both_ways:
+        room = max(room, G * H * (part + padded(D, dtype)) + DEPTH * max(padded(D, dtype), padded(H, dtype)))
+    return workspace.empty((team, room + VECTOR_BYTES), dtype)
 
 
 def _rows(a: Any) -> Any:
