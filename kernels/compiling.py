@@ -123,7 +123,8 @@ class _Announcer(event.Listener):
         self.compiled += title is not None
         dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
         dtype = next((name for name in ("float64", "float32") if name in dtypes), "")
-        if title is not None and (title, dtype) not in self.said:
+        said = (title, dtype) in self.said or (not dtype and any(title == other for other, _ in self.said))
+        if title is not None and not said:
             self.said.add((title, dtype))
             kept = isinstance(event.data["dispatcher"]._cache, _DiskCache)
             how = "once; kept on disk" if kept else "at every start, as NUMBA_CACHE_DIR names no folder to keep it in"

@@ -103,7 +103,8 @@ needs_cupy = pytest.mark.skipif(
 @needs_cupy
 def test_the_real_package_without_a_gpu_gives_its_reason_and_no_warning() -> None:
     code = "import engine, sys; print(engine.available_backends()['cupy']); assert 'cupy' in sys.modules"
-    assert run_without_a_gpu(code) == ("no CUDA driver, and so no GPU, was found: install NVIDIA's, or stay on the numpy backend\n", "")
+    reason = "no CUDA driver, and so no GPU, was found: install NVIDIA's, or stay on the numpy backend"
+    assert run_without_a_gpu(code) == (f"{reason}\n", "")
 
 
 def calls_of_the_library() -> list[tuple[str, str, ast.Call]]:
