@@ -36,7 +36,9 @@ def test_every_place_is_added_once(counts_of_ids: list[int], seed: int) -> None:
     rows, tables = segments.plan(ids, sorted_places(ids, places))
     wanted = by_hand(ids, places, values)
     assert rows.tolist() == sorted(wanted)
-    np.testing.assert_allclose(segments.add_up(np, values, tables), [wanted[int(row)] for row in rows], rtol=1e-12)
+    np.testing.assert_allclose(
+        segments.add_up(np, values, tables), [wanted[int(row)] for row in rows], rtol=1e-12, atol=1e-12
+    )
     longest = max(np.bincount(ids[places]))
     assert all(table.shape[1] <= segments.FAN for table in tables)
     assert len(tables) == max(1, int(np.ceil(np.log(longest) / np.log(segments.FAN) - 1e-9)))
