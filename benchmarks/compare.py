@@ -15,21 +15,19 @@ most memory of training steps above what the imported library holds, each measur
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import LIBRARIES, PEERS
-from benchmarks.store import Store, commit
+from benchmarks.store import Store, heading
 from benchmarks.tables import milliseconds, name_of, notes, table
 from engine.benchmarking import figures
 from engine.benchmarking.cases import CELLS, Case
-from engine.benchmarking.machine import cores, machine
+from engine.benchmarking.machine import cores
 from engine.benchmarking.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure, measure_memory
 
 MODULE = "benchmarks.peers"
@@ -203,12 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{total} cases, about {estimate(options, cases) / 60:.0f} minutes")
         return 0
     given = sys.argv[1:] if arguments is None else arguments
-    header: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.compare", *given]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(),
-    }
+    header = heading("benchmarks.compare", given)
     store: Store | None = None
     broken, code = 0, 0
     asked = ["engine", *options.peers] + ["sgemm"] * (options.mode != "memory")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import key_of
+from engine.benchmarking.machine import machine
 
 
 class Store:
@@ -68,6 +71,16 @@ def dumps(document: dict[str, Any]) -> str:
     head = json.dumps({name: value for name, value in document.items() if name != "rows"}, indent=1)
     rows = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in document["rows"])
     return head[:-2] + ',\n "rows": [\n' + rows + "\n ]\n}\n"
+
+
+def heading(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """What stands above results: the command, when and from which commit it was run, and on what."""
+    return {
+        "command": shlex.join(["python", "-m", module, *arguments]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+    }
 
 
 def commit() -> str | None:

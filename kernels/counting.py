@@ -36,10 +36,10 @@ def waited() -> None:
         ledger.waits += 1
 
 
-def launched(count: int = 1) -> None:
+def launched() -> None:
     """A kernel set has started work: a compiled call, a kernel on the GPU, a product by cuBLAS."""
     for ledger in ledgers:
-        ledger.launches += count
+        ledger.launches += 1
 
 
 def operated() -> None:

@@ -58,7 +58,7 @@ def passes(layer: Any, x: Any, state: Any, dy: Any, dstate: Any, lengths: Any = 
     found = {"y": y, "dx": dx}
     found |= {f"last{k}": part for k, part in enumerate(leaves(last))}
     found |= {f"dfirst{k}": part for k, part in enumerate(leaves(dfirst))}
-    return found | {f"d{name}": grad.copy() for name, grad in layer.grads.items()}
+    return found | {f"d{name}": layer.backend.xp.copy(grad) for name, grad in layer.grads.items()}
 
 
 def distance(found: Any, wanted: Any) -> float:

@@ -63,7 +63,7 @@ def test_recurrent_layers_are_those_of_numpy(
     x, state, dy, dstate = upload(backend, arguments)
     for _ in range(2):
         wanted = passes(host, *arguments, lengths)
-        found = passes_of(layer, x, state, dy, dstate, lengths)
+        found = passes(layer, x, state, dy, dstate, lengths)
         assert found.keys() == wanted.keys()
         for name, value in wanted.items():
             agree(torch, backend, found[name], value, 1e-12 if dtype == "float64" else 2e-6)
@@ -71,17 +71,6 @@ def test_recurrent_layers_are_those_of_numpy(
     wanted_y, wanted_last = host.predict(arguments[0], arguments[1], lengths)
     for one, other in zip([y, *leaves(last)], [wanted_y, *leaves(wanted_last)], strict=True):
         agree(torch, backend, one, other, 1e-12 if dtype == "float64" else 2e-6)
-
-
-def passes_of(layer: Any, x: Any, state: Any, dy: Any, dstate: Any, lengths: Any) -> dict[str, Any]:
-    """What `builders.passes` gives; a tensor's copy is its clone."""
-    layer.zero_grad()
-    y, last, tape = layer.forward(x, state, lengths)
-    dx, dfirst = layer.backward(tape, dy, dstate)
-    found = {"y": y, "dx": dx}
-    found |= {f"last{k}": part for k, part in enumerate(leaves(last))}
-    found |= {f"dfirst{k}": part for k, part in enumerate(leaves(dfirst))}
-    return found | {f"d{name}": grad.clone() for name, grad in layer.grads.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +101,7 @@ def test_views_and_strides_of_a_tensor_are_taken_as_they_are(torch: ModuleType, 
     strided = backend.asarray(np.ascontiguousarray(x[::-1].transpose(2, 1, 0))).permute(2, 1, 0)
     assert not strided.is_contiguous()
     for one in (flipped, strided):
-        found = passes_of(layer, one, upload(backend, state), upload(backend, dy), None, None)
+        found = passes(layer, one, upload(backend, state), upload(backend, dy), None, None)
         for name, value in wanted.items():
             agree(torch, backend, found[name], value)
 

@@ -14,8 +14,6 @@ bad usage.
 from __future__ import annotations
 
 import argparse
-import datetime
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +23,7 @@ import engine
 from benchmarks.gpucheck import report, sections
 from benchmarks.gpucheck.clock import Budget, Watchdog
 from benchmarks.gpucheck.correctness import first_line
-from benchmarks.store import commit
-from engine.benchmarking.machine import machine
+from benchmarks.store import heading
 
 #: Kept back from the minutes given, for writing and for a last case that takes longer than it should.
 MARGIN = 20.0
@@ -47,12 +44,7 @@ def main(arguments: Sequence[str] | None = None, size: dict[str, Any] | None = N
     if not 1 < options.minutes < float("inf"):
         parser.error("--minutes: expected a number above 1")
     given = sys.argv[1:] if arguments is None else arguments
-    document: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.gpucheck", *given]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(),
-    }
+    document = heading("benchmarks.gpucheck", given)
 
     def save() -> None:
         report.write(options.out, document)

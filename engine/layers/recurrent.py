@@ -148,8 +148,8 @@ class Recurrent(Layer):
             layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
             tapes.append(tuple(directions))
             masks.append(mask)
-        h_n = _stacked(xp, h_last)
-        last = (h_n, _stacked(xp, c_last)) if self.cell.has_c else h_n
+        h_n = xp.stack(h_last)
+        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
         y = xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input
         return y, last, RecurrentTape(tuple(tapes), tuple(masks), timeline, self._stamp())
 
@@ -241,8 +241,8 @@ class Recurrent(Layer):
             dlayer = dx_layer if mask is None else apply_mask(xp, dx_layer, mask)
             traces.append(tuple(directions))
         dx = xp.ascontiguousarray(dlayer.swapaxes(0, 1)) if self.batch_first else dlayer
-        dh_n = _stacked(xp, dh0)
-        first = (dh_n, _stacked(xp, dc0)) if self.cell.has_c else dh_n
+        dh_n = xp.stack(dh0)
+        first = (dh_n, xp.stack(dc0)) if self.cell.has_c else dh_n
         return RecurrentTrace(tuple(reversed(traces)), dx, first, grads)
 
     def _walk_compiled(
@@ -295,8 +295,8 @@ class Recurrent(Layer):
                 h_last.append(h)
                 c_last.append(c)
             layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
-        h_n = _stacked(xp, h_last)
-        last = (h_n, _stacked(xp, c_last)) if self.cell.has_c else h_n
+        h_n = xp.stack(h_last)
+        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
         return (xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input), last
 
     def _predict_direction(self, x_d: Any, weights: Any, h: Any, c: Any, timeline: Timeline) -> tuple[Any, Any, Any]:
@@ -357,15 +357,6 @@ class Recurrent(Layer):
             self.seed, self.path, f"dropout:{layer}", call, steps, rows, units, self.dropout, self.dtype
         )
         return self.backend.xp.broadcast_to(mask, (timeline.steps, *mask.shape[1:]))
-
-
-def _stacked(xp: Any, slots: list[Any]) -> Any:
-    """The states of all layers and directions in one new array (L*N, B, H); `xp.stack` takes a while to stack one."""
-    if len(slots) > 1:
-        return xp.stack(slots)
-    whole = xp.empty((1, *slots[0].shape), dtype=slots[0].dtype)
-    whole[0] = slots[0]
-    return whole
 
 
 def _suffix(layer: int, direction: int) -> str:

@@ -107,10 +107,5 @@ __device__ __forceinline__ void run_backward(const Backward& k, const real* weig
     run_backward<cell, RT>(k, weight_hh, tickets, T, units, rows, box);                                               \
   }                                                                                                                   \
   EXPORT_KERNEL(cell##_backward_##RT)
-#ifdef WIDE  // float32: in float64 the sums of 8 rows overfill the registers
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4) DEFINE_ROWS(cell, 8)
-#else
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4)
-#endif
 
 FOR_ALL_CELLS(DEFINE)

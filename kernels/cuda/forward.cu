@@ -89,10 +89,5 @@ __device__ __forceinline__ void run_forward(const Forward& k, const real* weight
     run_forward<cell, RT>(k, weight_hh, tickets, T, units, rows, box);                                                \
   }                                                                                                                   \
   EXPORT_KERNEL(cell##_forward_##RT)
-#ifdef WIDE  // float32: in float64 the sums of 8 rows overfill the registers
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4) DEFINE_ROWS(cell, 8)
-#else
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4)
-#endif
 
 FOR_ALL_CELLS(DEFINE)

@@ -104,7 +104,7 @@ BUGS = (
         "h0-layers-reversed",
         "The layers' initial states get their gradients in reverse order.",
         recurrent("rnn_tanh", 2),
-        WALK.line("dh_n = _stacked(xp, dh0)", "dh_n = _stacked(xp, dh0[::-1])"),
+        WALK.line("dh_n = xp.stack(dh0)", "dh_n = xp.stack(dh0[::-1])"),
         only("h0"),
         NO_GATE,
         None,
