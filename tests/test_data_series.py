@@ -175,6 +175,7 @@ def test_interpolation_is_linear_inside_and_flat_at_the_edges(file: Path) -> Non
     assert series.values[:, 0].tolist() == [2, 2, 2, 3.5, 5, 5, 5]
     assert series.values[:, 1].tolist() == [0, 1, 2, 3, 3.5, 4, 5]
     assert series.filled_count == 7
+    assert series.filled.tolist() == [[a, b] for a, b in zip([1, 1, 0, 1, 0, 1, 1], [0, 0, 1, 0, 1, 0, 0], strict=True)]
     # In a file of one column a blank line inside is a missing cell, a quoted empty cell even at the end.
     series = load_series(write(file, 'a\n1\n\n\n4\n""\n'), missing="interpolate")
     assert series.values.ravel().tolist() == [1, 2, 3, 4, 4]

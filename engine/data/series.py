@@ -34,16 +34,21 @@ class Series:
     values : float64 (N, C)
         Finite; the columns in the order they were asked for. The first one is the one to forecast.
     names : tuple of C strings
-    filled_count : int
-        How many missing cells were filled by interpolation.
+    filled : bool (N, C)
+        True where a cell was missing and was filled by interpolation: no score may count it as known.
     source : str
         The file it came from.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
-    filled_count: int
+    filled: NDArray[np.bool_]
     source: str
+
+    @property
+    def filled_count(self) -> int:
+        """How many missing cells were filled by interpolation."""
+        return int(self.filled.sum())
 
 
 def load_series(
@@ -152,7 +157,7 @@ def _read_csv(text: str, source: str, wanted: Sequence[str] | None) -> tuple[Ser
                 mend = "write plain finite numbers with a decimal point, or leave the cell empty if it is unknown"
                 raise bad_data(source, "numbers", where, mend)
             values[row, place] = number
-    return Series(values, tuple(wanted), 0, source), lines[1:]
+    return Series(values, tuple(wanted), np.isnan(values), source), lines[1:]
 
 
 def _cells(text: str, source: str) -> tuple[list[list[str]], list[int]]:
@@ -237,7 +242,7 @@ def _read_npy(raw: bytes, source: str, wanted: Sequence[str] | None) -> tuple[Se
         row, place = (int(k) for k in np.argwhere(np.isinf(values))[0])
         where = f"{values[row, place]} in row {row}, column {wanted[place]!r}"
         raise bad_data(source, "finite numbers", where, "correct it, or write NaN if it is unknown")
-    return Series(values, tuple(wanted), 0, source), list(range(len(values)))
+    return Series(values, tuple(wanted), np.isnan(values), source), list(range(len(values)))
 
 
 # --- gaps ---------------------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def _read_npy(raw: bytes, source: str, wanted: Sequence[str] | None) -> tuple[Se
 
 def _fill(series: Series, lines: Sequence[int], unit: str, *, interpolate: bool) -> Series:
     """Return the series without gaps, or raise where gaps are not to be filled or a column is nothing but gap."""
-    gaps = np.isnan(series.values)  # (N, C)
+    gaps = series.filled  # (N, C)
     count = int(gaps.sum())
     if not count:
         return series
@@ -262,4 +267,4 @@ def _fill(series: Series, lines: Sequence[int], unit: str, *, interpolate: bool)
         if gap.all():
             raise bad_data(series.source, f"some numbers in column {name!r}", "missing cells alone", "choose another")
         values[gap, place] = np.interp(at[gap], at[~gap], values[~gap, place])
-    return replace(series, values=values, filled_count=count)
+    return replace(series, values=values)

@@ -57,7 +57,10 @@ class Forecaster:
         assert config.data is not None  # TrainConfig.check
         self.config = config
         series = load_series(config.data, config.column, config.missing)
-        self.series = replace(series, values=series.values[:, :1], names=series.names[:1])
+        first = slice(0, 1)
+        self.series = replace(
+            series, values=series.values[:, first], names=series.names[first], filled=series.filled[:, first]
+        )
         self.fingerprint = fingerprint(self.series.values)
         parts = chronological_split(len(self.series.values), config.validation, config.test)
         _require_rows(config, parts)
