@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from engine.errors import bad_input
+from engine.training.rules import Rule, choice, listed, real, shown, text, whole
 
 LANGUAGE, FORECAST = "language", "forecast"
 
@@ -87,11 +87,15 @@ class TrainConfig:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainConfig:
         """The record that `to_json` described, checked as if it had been typed."""
+        if not isinstance(record, dict):
+            raise bad_input("config", "a record of options", shown(record))
+        record = {**_ADDED, **record}
         known = {f.name for f in fields(cls)}
         if set(record) != known:
             odd = sorted(set(record) ^ known)
             raise bad_input("config", "the options of this release", f"a difference in {', '.join(map(repr, odd))}")
-        config = cls(**{**record, "files": tuple(record["files"])})
+        files = record["files"]
+        config = cls(**{**record, "files": tuple(files) if isinstance(files, list) else files})
         config.check()
         return config
 
@@ -102,10 +106,11 @@ class TrainConfig:
 
     def check(self, label: Callable[[str], str] = str) -> None:
         """Raise an `InputError` that names the first option with an impossible value; `label` words the name."""
-        for name, (expected, good) in _RULES.items():
+        for name, rule in _RULES.items():
             value = getattr(self, name)
-            if value is not None and not good(value):
-                raise bad_input(label(name), expected, _shown(value))
+            expected = rule.fault(value)
+            if expected is not None and not (value is None and name in _OPTIONAL):
+                raise bad_input(label(name), expected, shown(value))
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             wanted = "one of " + ", ".join(map(label, BUDGETS))
@@ -164,66 +169,59 @@ def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[
 # -- what is possible -------------------------------------------------------------------------------------------------
 
 
-def _whole(low: int) -> tuple[str, Callable[[Any], bool]]:
-    return f"an integer >= {low}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
-
-
-def _real(low: float, *, open_: bool = False, below: float = math.inf) -> tuple[str, Callable[[Any], bool]]:
-    words = f"a finite number {'>' if open_ else '>='} {low:g}" + (f" and < {below:g}" if below < math.inf else "")
-
-    def good(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return (low < value if open_ else low <= value) and value < below
-
-    return words, good
-
-
-def _choice(*names: str) -> tuple[str, Callable[[Any], bool]]:
-    return f"one of {', '.join(names)}", lambda v: v in names
-
-
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
 SCHEDULES = ("cosine", "step", "constant")
 CELLS = ("lstm", "gru", "rnn")
 SCALINGS = ("zscore", "minmax", "none")
 
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "task": _choice(LANGUAGE, FORECAST),
-    "missing": _choice("error", "interpolate"),
-    "horizon": _whole(1),
-    "window": _whole(1),
-    "season": _whole(0),
-    "scaling": _choice(*SCALINGS),
-    "validation": _real(0, open_=True, below=1),
-    "test": _real(0, open_=True, below=1),
-    "cell": _choice(*CELLS),
-    "layers": _whole(1),
-    "hidden": _whole(1),
-    "embed": _whole(1),
-    "dropout": _real(0, below=1),
-    "batch": _whole(1),
-    "sequence": _whole(1),
-    "optimizer": _choice(*OPTIMIZERS),
-    "lr": _real(0, open_=True),
-    "l1": _real(0),
-    "l2": _real(0),
-    "momentum": _real(0, below=1),
-    "weight_decay": _real(0),
-    "schedule": _choice(*SCHEDULES),
-    "warmup": _whole(0),
-    "clip": _real(0),
-    "clip_value": _real(0),
-    "steps": _whole(1),
-    "epochs": _real(0, open_=True),
-    "minutes": _real(0, open_=True),
-    "patience": _whole(0),
-    "report_every": _whole(1),
-    "validate_every": _whole(1),
-    "checkpoint_every": _whole(1),
-    "seed": _whole(0),
-    "dtype": _choice("float32", "float64"),
+#: More layers than this are a slip of the keys, and would take minutes to build.
+_MOST_LAYERS = 1000
+_MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
+
+_RULES: dict[str, Rule] = {
+    "task": choice(LANGUAGE, FORECAST),
+    "files": listed(text(), tuple),
+    "data": text(),
+    "column": text(),
+    "missing": choice("error", "interpolate"),
+    "horizon": whole(1),
+    "window": whole(1),
+    "season": whole(0),
+    "scaling": choice(*SCALINGS),
+    "validation": real(0, open_=True, below=1),
+    "test": real(0, open_=True, below=1),
+    "cell": choice(*CELLS),
+    "layers": whole(1, _MOST_LAYERS),
+    "hidden": whole(1),
+    "embed": whole(1),
+    "dropout": real(0, below=1),
+    "batch": whole(1),
+    "sequence": whole(1),
+    "optimizer": choice(*OPTIMIZERS),
+    "lr": real(0, open_=True),
+    "l1": real(0),
+    "l2": real(0),
+    "momentum": real(0, below=1),
+    "weight_decay": real(0),
+    "schedule": choice(*SCHEDULES),
+    "warmup": whole(0),
+    "clip": real(0),
+    "clip_value": real(0),
+    "steps": whole(1, _MOST_STEPS),
+    "epochs": real(0, open_=True, most=_MOST_EPOCHS),
+    "minutes": real(0, open_=True, most=_MOST_MINUTES),
+    "patience": whole(0),
+    "report_every": whole(1),
+    "validate_every": whole(1),
+    "checkpoint_every": whole(1),
+    "seed": whole(0, 2**64 - 1),
+    "backend": text(),
+    "dtype": choice("float32", "float64"),
 }
+#: Options that may be left open.
+_OPTIONAL = ("data", "column", *BUDGETS)
+#: Options that came after the first release, with what runs saved before them did: nothing saved is ever lost.
+_ADDED: dict[str, Any] = {}
 
 _SERIES_ONLY = {"data", "column", "missing", "horizon", "window", "season", "scaling", "test"}
 _TEXT_ONLY = {"files", "embed", "sequence"}
@@ -242,10 +240,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "report_every": 25,
     },
 }
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else str(value)
 
 
 __all__ = [

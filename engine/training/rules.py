@@ -1,0 +1,114 @@
+"""What a value may be, declared: options, metadata of checkpoints and lines of metrics keep to rules of this form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from engine.checks import describe
+
+#: No count of anything in a run is larger, and every integer up to here is exact as a float.
+MOST = 10**15
+
+
+class Rule(NamedTuple):
+    """What a value may be.
+
+    Attributes
+    ----------
+    words : what is expected, for a message.
+    good : whether a value of any type at all is that, `most` apart.
+    most : the largest number allowed.
+    """
+
+    words: str
+    good: Callable[[Any], bool]
+    most: float = math.inf
+
+    def fault(self, value: Any) -> str | None:
+        """What was expected in place of `value`; None if it is good."""
+        if not self.good(value):
+            return self.words
+        return f"at most {self.most:,}" if self.most < math.inf and value > self.most else None
+
+    def or_none(self) -> Rule:
+        """The same rule, or None."""
+        return Rule(f"{self.words}, or none", lambda v: v is None or self.fault(v) is None)
+
+
+def whole(low: int, most: int = MOST) -> Rule:
+    """An integer; True is none."""
+    return Rule(f"an integer >= {low}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low, most)
+
+
+def real(low: float = -math.inf, *, open_: bool = False, below: float = math.inf, most: float = math.inf) -> Rule:
+    """A finite number in a range."""
+    words = "a finite number" + (f" {'>' if open_ else '>='} {low:g}" if low > -math.inf else "")
+    words += f" and < {below:g}" if below < math.inf else ""
+
+    def good(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if isinstance(value, int) and abs(value) > 2**1000:  # no float holds it
+            return False
+        return math.isfinite(value) and (low < value if open_ else low <= value) and value < below
+
+    return Rule(words, good, most)
+
+
+def choice(*names: str) -> Rule:
+    """One of several strings."""
+    return Rule(f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names)
+
+
+def text() -> Rule:
+    """A string without a zero byte: a name of a file, a column or a backend."""
+    return Rule("a string", lambda v: isinstance(v, str) and "\0" not in v)
+
+
+def switch() -> Rule:
+    """True or False."""
+    return Rule("true or false", lambda v: isinstance(v, bool))
+
+
+def listed(rule: Rule, kind: type[list[Any]] | type[tuple[Any, ...]] = list) -> Rule:
+    """A list (or a tuple) whose members all keep to a rule."""
+    return Rule(f"a list of {rule.words}", lambda v: isinstance(v, kind) and all(rule.fault(x) is None for x in v))
+
+
+def named(rule: Rule) -> Rule:
+    """A record with any names, whose values all keep to a rule."""
+    return Rule(
+        f"a record of {rule.words}", lambda v: isinstance(v, dict) and all(rule.fault(x) is None for x in v.values())
+    )
+
+
+def record_fault(rules: Mapping[str, Rule], record: Any, *, closed: bool = False) -> tuple[str, str, str] | None:
+    """The first departure of a record from its rules.
+
+    Parameters
+    ----------
+    closed : whether names without a rule are a departure.
+
+    Returns
+    -------
+    The name (``""`` for the record itself), what was expected there, and what stands there; None if all is good.
+    """
+    if not isinstance(record, dict):
+        return "", "a record", describe(record)
+    for name, rule in rules.items():
+        if name not in record:
+            return name, rule.words, "nothing"
+        expected = rule.fault(record[name])
+        if expected is not None:
+            return name, expected, shown(record[name])
+    odd = sorted(record.keys() - rules.keys()) if closed else []
+    return ("", f"the names {', '.join(rules)} alone", shown(odd[0])) if odd else None
+
+
+def shown(value: Any) -> str:
+    """A value of any type and size in a few words."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return f"an integer of {value.bit_length()} bits"
+    return describe(value)
