@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import TINY, bptt, write_text
 from refusals import refused
 from safetensors.numpy import save, save_file
 
@@ -243,10 +244,41 @@ def test_one_run_a_directory(tmp_path: Path) -> None:
     ):
         pass
     with atomic.locked(tmp_path):  # free again
-        (tmp_path / "kept").touch()
-        (tmp_path / ".x.1.tmp").touch()
-        atomic.remove_temporaries(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+        pass
+    assert tmp_path.is_dir()  # empty, but it was there before
+
+
+def test_nobody_elses_temporary_files_are_removed(tmp_path: Path) -> None:
+    ours = atomic.temporary_for(tmp_path / "last.safetensors").name
+    others = [
+        ".notes.tmp",
+        ".draft.docx.tmp",
+        ".last.safetensors.tmp",
+        ".last.safetensors.123.tmp",
+        ".last.safetensors.x.bptt.tmp",
+        ".letter.txt.123.bptt.tmp",
+        ours[1:],
+        ours + "~",
+        ours.replace(".safetensors", "-safetensors"),
+    ]
+    for name in [ours, *others]:
+        (tmp_path / name).touch()
+    (tmp_path / ".best.safetensors.9.bptt.tmp").mkdir()
+    (tmp_path / ".run.json.9.bptt.tmp").symlink_to(tmp_path / ".notes.tmp")
+    atomic.remove_temporaries(tmp_path, ["last.safetensors", "best.safetensors", "run.json"])
+    kept = {*others, ".best.safetensors.9.bptt.tmp", ".run.json.9.bptt.tmp"}
+    assert {entry.name for entry in tmp_path.iterdir()} == kept
+
+
+@pytest.mark.parametrize("name", [".notes.tmp", ".last.safetensors.tmp"])
+def test_a_run_in_a_folder_of_ones_own_deletes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("precious")
+    text = write_text(Path("tides.txt"))
+    assert bptt("train", text, "--out", ".", "--steps", 2, *TINY, "--quiet") == 0
+    assert Path(name).read_text() == "precious"
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------

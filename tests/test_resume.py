@@ -83,15 +83,16 @@ def test_twenty_kills_at_random_moments(text: Path, whole: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_kills_while_it_starts_up(text: Path, whole: Path, tmp_path: Path) -> None:
-    command = ["train", text, "--out", tmp_path / "run", "--steps", STEPS, *TINY, "--quiet", "--resume"]
+    out = tmp_path / "run"
+    new = ["train", text, "--out", out, "--steps", STEPS, *TINY, "--quiet"]
     draw = random.Random(3)
     for _ in range(5):
-        process = start(*command)
+        process = start(*new, *(["--resume"] if (out / "run.json").exists() else []))
         time.sleep(draw.uniform(0.0, 0.6))
         process.kill()
         process.communicate()
-    finish(start(*command))
-    assert_same_run(tmp_path / "run", whole)
+    finish(start(*new, *(["--resume"] if (out / "run.json").exists() else [])))
+    assert_same_run(out, whole)
 
 
 #: The process kills itself the second time it gets to a certain place.
@@ -112,7 +113,7 @@ if place == "half a temporary file":
     real_open = open
     def opened(name, *args, **kwargs):
         file = real_open(name, *args, **kwargs)
-        if str(name).endswith("last.safetensors." + str(os.getpid()) + ".tmp"):
+        if str(name).endswith("last.safetensors." + str(os.getpid()) + ".bptt.tmp"):
             if seen:
                 file.write(b"half"); file.flush()
             crash()
@@ -163,11 +164,16 @@ def test_a_kill_before_the_first_checkpoint(text: Path, whole: Path, tmp_path: P
     assert_same_run(out, whole)
 
 
-def test_resume_where_nothing_is(text: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "run"
-    assert bptt("train", text, "--out", out, "--steps", STEPS, *TINY, "--resume") == 0
-    assert "holds no run yet: starting afresh" in capsys.readouterr().err
-    assert_same_run(out, whole)
+@pytest.mark.parametrize("there", [False, True])
+def test_resume_where_nothing_is(there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that is mistyped must not start the built-in text."""
+    out = tmp_path / "no_such_run"
+    if there:
+        out.mkdir()
+        (out / "notes.txt").touch()
+    err = refused(capsys, "train", "--resume", "--out", out, "--quiet")
+    assert err.startswith(f"bptt: --resume: expected a run in {out}, got none; leave --resume out to start a run")
+    assert out.exists() == there
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------

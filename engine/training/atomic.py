@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.errors import StorageError, bad_input
@@ -18,7 +19,8 @@ try:
 except ImportError:  # pragma: no cover - Windows has no flock; two runs in one directory are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-TEMPORARY = ".tmp"
+#: Ends the names of our temporary files, and of nobody else's.
+TEMPORARY = ".bptt.tmp"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -71,11 +73,18 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def remove_temporaries(directory: Path) -> None:
-    """Delete the temporary files that a killed run left.  Only under `locked`: another run's could be in use."""
-    for leftover in directory.glob(f".*{TEMPORARY}"):
+def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
+    """Delete the temporary files that a killed run left of the files `names`, and nothing else.
+
+    Only under `locked`: another run's could be in use.
+    """
+    targets = "|".join(map(re.escape, names))
+    ours = re.compile(rf"\.(?:{targets})\.[0-9]+{re.escape(TEMPORARY)}")
+    with os.scandir(directory) as entries:
+        leftovers = [e.path for e in entries if ours.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+    for leftover in leftovers:
         with contextlib.suppress(OSError):
-            leftover.unlink()
+            os.unlink(leftover)
 
 
 @contextlib.contextmanager
@@ -89,6 +98,7 @@ def locked(directory: Path) -> Iterator[None]:
     InputError
         if another process trains there.
     """
+    made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY)
@@ -108,7 +118,9 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # a run that ended before it wrote anything leaves nothing
-                directory.rmdir()
+            # A run that ended before it wrote anything leaves nothing; an empty directory of the user's stays.
+            with contextlib.suppress(OSError):
+                if made:
+                    directory.rmdir()
     finally:
         os.close(handle)

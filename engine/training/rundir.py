@@ -19,7 +19,7 @@ from engine.backend import get_backend
 from engine.errors import InputError, bad_input
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
-from engine.training.config import SOURCES, TrainConfig, changed, make, with_budget
+from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, with_budget
 from engine.training.metrics import METRICS
 
 OPTIONS = "run.json"
@@ -95,10 +95,13 @@ def open_run(
         raise bad_input(
             label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", mend
         )
+    if resume and not present:
+        mend = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
+        raise bad_input(label("resume"), f"a run in {directory}", "none", mend)
     if not present:  # before the directory is made: bad options leave nothing behind
-        fresh = _fresh(directory, task, given, resume, label)
+        fresh = Run(directory, _spelt_out(make(task or LANGUAGE, given, label)), None, None)
     with locked(directory):
-        remove_temporaries(directory)
+        remove_temporaries(directory, FILES)
         yield _existing(directory, task, given, label) if present else fresh
 
 
@@ -117,14 +120,6 @@ def checkpoint_in(path: Path, which: str | None = None) -> Path:
             return path / name
     mend = "train it first (bptt train), or name another directory or a .safetensors file"
     raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", mend)
-
-
-def _fresh(
-    directory: Path, task: str | None, given: Mapping[str, Any], resume: bool, label: Callable[[str], str]
-) -> Run:
-    config = _spelt_out(make(task or "language", given, label))
-    note = f"{directory} holds no run yet: starting afresh" if resume else ""
-    return Run(directory, config, None, None, note)
 
 
 def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> Run:
