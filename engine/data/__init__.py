@@ -17,7 +17,9 @@ from engine.data.batching import (
     shuffled_order,
 )
 from engine.data.scaling import Identity, MinMaxScaler, Scaler, ZScoreScaler, scaler_from_json
+from engine.data.reading import read_table
 from engine.data.series import Series, load_series
+from engine.data.table import Table
 from engine.data.text import Vocabulary, builtin_text, load_text, split
 from engine.data.windowing import (
     Parts,
@@ -46,6 +48,8 @@ __all__ = [
     # series
     "Series",
     "load_series",
+    "Table",
+    "read_table",
     "Parts",
     "chronological_split",
     "Windows",

@@ -1,0 +1,248 @@
+"""Text tables: the header line, the delimiter and the rows of a CSV file and its many kin."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.checks import bad_data
+from engine.data.numbers import MISSING, Column, looks_numeric, read_numbers
+from engine.data.table import TABLE_FILE, Table, listed
+from engine.errors import DataError
+
+#: Runs of blanks and tabs between cells.
+BLANKS = " "
+_DELIMITERS = (",", ";", "\t", "|")
+_NAME_DELIMITER = 'say what stands between cells with --delimiter, such as --delimiter ";" (delimiter=";")'
+# What a spreadsheet writes for a formula that failed is a cell, not a comment.
+_COMMENT = re.compile(r"\s*#(?!N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!)")
+# The first line of a file that is meant for Excel.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*\n?', re.IGNORECASE)
+# How many lines the delimiter is told from.
+_SAMPLE = 30
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a text: cells in quotation marks may run over several lines; comments are no records."""
+
+    text: str
+    source: str
+    delimiter: str
+    skip: int  # lines at the top that are left out
+    drop: int = 0  # records that are left out below them
+    blank_is_row: bool = False  # in a file of one column, a blank line is a cell that is missing
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the line on which each record begins, from 1, and its cells.
+
+        Raises
+        ------
+        DataError
+            Quotation marks do not pair.
+        """
+        begin, inside = 0, False
+
+        def lines() -> Iterator[str]:
+            nonlocal begin, inside
+            for number, line in enumerate(io.StringIO(self.text), 1):
+                if not inside:
+                    if number <= self.skip or ("#" in line and _COMMENT.match(line)):
+                        continue
+                    begin, inside = number, True
+                yield line if self.delimiter != BLANKS else line.replace("\t", BLANKS).strip()
+
+        # strict: an unfinished quotation would otherwise swallow the rest of the file without a word.
+        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=self.delimiter == BLANKS, strict=True)
+        try:
+            for count, cells in enumerate(reader):
+                inside = False
+                if count < self.drop:
+                    continue
+                if len(cells) > 1 or (cells and cells[0].strip()):
+                    yield begin, cells
+                elif self.blank_is_row:
+                    yield begin, [""]
+        except csv.Error as error:
+            mend = "check the quotation marks, or write the file again"
+            got = f"an error from line {begin} on ({error})"
+            raise bad_data(self.source, "well-formed CSV", got, mend) from None
+
+
+class TextTable(Table):
+    """The columns of a text table; a column is cut out of the text each time that it is asked for."""
+
+    unit = "line"
+
+    def __init__(
+        self, names: Sequence[str], lines: NDArray[np.int64], records: Records, decimal: str | None, *, sure: bool
+    ) -> None:
+        super().__init__(names, lines, records.source)
+        self._records = records
+        self._decimal = decimal
+        self._sure = sure  # of the delimiter
+
+    def cells(self, name: str) -> list[str]:
+        """Return the cells of column `name`, without blanks around them."""
+        place = self.place(name)
+        rows = islice(self._records, len(self))
+        return [cells[place].strip() if place < len(cells) else "" for _, cells in rows]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return column `name` (N,), NaN where a cell is missing."""
+        semicolons = self._records.delimiter == ";"
+        cells = self.cells(name)
+        return read_numbers(
+            Column(self.source, cells, lambda row: self.where(row, name), self._decimal, semicolons, self._sure)
+        )
+
+
+def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: str | None, skip: int) -> TextTable:
+    """Return the table in `text`.
+
+    Parameters
+    ----------
+    decimal : "." or ",", or None to tell it from each column.
+    delimiter : one character, `BLANKS` for runs of blanks and tabs, or None to tell it from the first lines.
+    skip : lines at the top that are left out.
+    """
+    separator = _SEPARATOR_LINE.fullmatch(next(islice(io.StringIO(text), skip, None), ""))
+    if separator:
+        skip += 1
+        delimiter = delimiter or separator[1]
+    sample = _sample(text, skip)
+    if not sample:
+        raise bad_data(source, TABLE_FILE, "nothing but blank lines", "check that it was written completely")
+    sure = delimiter is not None
+    delimiter = delimiter or _sniff([line for _, line in sample], decimal, source)
+    records = Records(text, source, delimiter, skip)
+    line, header = next(iter(records))
+    names = [name.strip() for name in header]
+    below = 1
+    if any(map(looks_numeric, names)) and all(looks_numeric(name) or name.lower() in MISSING for name in names):
+        below = 0
+        names = _commented_header(text, line, records, names)
+    names = names[: _used(names)]
+    records = replace(records, skip=line - 1, drop=below, blank_is_row=len(names) == 1)
+    lines, width = _shape(records, len(header), names, sample)
+    names += [""] * (width - len(names))
+    return TextTable(names, lines, records, decimal, sure=sure or len(header) > 1)
+
+
+def _used(cells: Sequence[str]) -> int:
+    """Return how many cells there are without the empty ones at the end."""
+    count = len(cells)
+    while count and not cells[count - 1].strip():
+        count -= 1
+    return count
+
+
+def _shape(
+    records: Records, most: int, names: Sequence[str], sample: Sequence[tuple[int, str]]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the line of each row, and the number of columns.
+
+    A cell behind the last column that is empty in every row is a delimiter too much, and rows at the end that are
+    empty are no rows.
+
+    Parameters
+    ----------
+    most : how many cells the header line has.
+    """
+    lines: list[int] = []
+    end, width, least, shortest = 0, len(names), most, 0
+    for line, cells in records:
+        lines.append(line)
+        count = len(cells) if cells[-1].strip() else _used(cells)
+        if not count:
+            continue
+        end = len(lines)
+        if count > width:
+            if count > most:
+                raise _uneven(records, len(names), len(cells), line, sample)
+            width = count
+        if len(cells) < least:
+            least, shortest = len(cells), line
+    if not end:
+        got = "the first line alone"
+        raise bad_data(records.source, "rows of numbers below the header line", got, "give the data")
+    if least < width:
+        raise _uneven(records, width, least, shortest, sample)
+    return np.array(lines[:end]), width
+
+
+def _uneven(records: Records, expected: int, count: int, line: int, sample: Sequence[tuple[int, str]]) -> DataError:
+    """Build the error for a row with another number of cells than the header line."""
+    mend = "give every row the same number of cells"
+    above = _lines_above(records.delimiter, sample)
+    if above:
+        mend = f"leave out what stands above the header line with --skip {above} (skip={above})"
+    elif count > expected and records.delimiter == ",":
+        mend += ", and quotation marks around cells with a comma; if cells are not separated by commas, say --decimal ,"
+        mend += ' (decimal=",") or --delimiter'
+    wanted = f"{expected} cells a row as in the header line"
+    return bad_data(records.source, wanted, f"{count} in line {line}", mend)
+
+
+# --- what the first lines tell ------------------------------------------------------------------------------------
+
+
+def _sample(text: str, skip: int) -> list[tuple[int, str]]:
+    """Return the first lines that are neither blank nor comments, with their numbers."""
+    numbered = enumerate(islice(io.StringIO(text), skip, None), skip + 1)
+    lines = ((number, line) for number, line in numbered if line.strip() and not _COMMENT.match(line))
+    return list(islice(lines, _SAMPLE))
+
+
+def _cut(line: str, delimiter: str) -> list[str]:
+    """Return the cells of one line, without empty ones at the end."""
+    try:
+        cells = line.split() if delimiter == BLANKS else next(csv.reader([line.strip("\n")], delimiter=delimiter), [])
+    except csv.Error:  # reading the whole text will say what is wrong
+        cells = [line]
+    return [cell.strip() for cell in cells[: _used(cells)]]
+
+
+def _sniff(lines: Sequence[str], decimal: str | None, source: str) -> str:
+    """Return the delimiter that cuts the header line and most rows below it into equally many cells."""
+    known = [delimiter for delimiter in _DELIMITERS if delimiter != decimal]
+    merits: dict[str, int] = {}
+    for delimiter in (*known, BLANKS):
+        header, *rows = (_cut(line, delimiter) for line in lines)
+        agreeing = sum(len(cells) == len(header) for cells in rows)
+        if len(header) > 1 and 2 * agreeing >= len(rows) and not (delimiter == BLANKS and merits):
+            merits[delimiter] = sum(looks_numeric(cell) for cells in rows for cell in cells)
+    best = [delimiter for delimiter in merits if merits[delimiter] == max(merits.values())]
+    if len(best) > 1:
+        got = f"lines that {' and '.join(map(repr, best))} cut equally well"
+        raise bad_data(source, "one delimiter between the cells", got, _NAME_DELIMITER)
+    # Where no delimiter fits, the one that cuts most is the one to report errors with.
+    return best[0] if best else max(known, key=lambda delimiter: sum(len(_cut(line, delimiter)) for line in lines))
+
+
+def _lines_above(delimiter: str, sample: Sequence[tuple[int, str]]) -> int:
+    """Return how many lines stand above what looks like the header line, 0 if none do."""
+    cut = [_cut(line, delimiter) for _, line in sample]
+    for place in range(1, len(cut) - 1):
+        agree = len({len(cells) for cells in cut[place:]}) == 1
+        if agree and len(cut[place]) > len(cut[0]) and not any(map(looks_numeric, cut[place])):
+            return sample[place][0] - 1
+    return 0
+
+
+def _commented_header(text: str, line: int, records: Records, numbers: Sequence[str]) -> list[str]:
+    """Return the names in the last comment above a table that starts with numbers."""
+    comments = [comment for comment in islice(io.StringIO(text), records.skip, line - 1) if _COMMENT.match(comment)]
+    names = _cut(comments[-1].strip().lstrip("#"), records.delimiter) if comments else []
+    if len(names) != len(numbers):
+        mend = "put a line with the column names first"
+        got = f"the numbers {listed(numbers)}"
+        raise bad_data(records.source, "a header line with column names", got, mend)
+    return names

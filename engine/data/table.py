@@ -1,0 +1,104 @@
+"""Tables: named columns as they were written, before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.checks import bad_data
+
+TABLE_FILE = "a CSV file with a header line, or an NPY file of numbers"
+
+
+class Table:
+    """Columns by name, one row a time step; text files, arrays and data frames each are one.
+
+    Attributes
+    ----------
+    names : tuple of C strings
+    lines : int64 (N,)
+        Where each row stands: the line of the file on which it begins, from 1, or its number in an array, from 0.
+    unit : str
+        What `lines` counts, "line" or "row".
+    source : str
+        Where the table came from, for messages.
+    """
+
+    unit = "row"
+
+    def __init__(self, names: Sequence[str], lines: NDArray[np.int64], source: str) -> None:
+        self.names = tuple(names)
+        self.lines = lines
+        self.source = source
+
+    def __len__(self) -> int:
+        """Return the number of rows, N."""
+        return len(self.lines)
+
+    def cells(self, name: str) -> list[str]:
+        """Return the N cells of column `name` as text without blanks around it; a missing cell is an empty string.
+
+        Raises
+        ------
+        DataError
+            No column is called so, or several are.
+        """
+        raise NotImplementedError
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return column `name` (N,) as finite numbers, NaN where a cell is missing.
+
+        Raises
+        ------
+        DataError
+            No column is called so, or several are; or a cell is no number, or could be read as two different ones.
+        """
+        raise NotImplementedError
+
+    def place(self, name: str) -> int:
+        """Return the place of column `name`, from 0."""
+        count = self.names.count(name)
+        if count != 1:
+            got = f"{name!r}" if count == 0 else f"{name!r}, which {count} columns are called"
+            mend = "choose one of these" if count == 0 else "give them different names in the header line"
+            raise bad_data(self.source, f"a column among {listed(self.names)}", got, mend)
+        return self.names.index(name)
+
+    def where(self, row: int, name: str) -> str:
+        """Return where a cell stands, in words: "line 3, column 'a'"."""
+        return f"{self.unit} {self.lines[row]}, column {name!r}"
+
+
+class ArrayTable(Table):
+    """The columns of an array (N, C), named "0", "1", ...; NaN is a missing cell."""
+
+    def __init__(self, values: NDArray[Any], source: str) -> None:
+        super().__init__([str(k) for k in range(values.shape[1])], np.arange(len(values)), source)
+        self._values = values
+
+    def cells(self, name: str) -> list[str]:
+        """Return the cells of column `name` as text."""
+        return ["" if number != number else str(number) for number in self._values[:, self.place(name)].tolist()]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return column `name` (N,), NaN where a cell is missing."""
+        column = self._values[:, self.place(name)]
+        values = column.astype(np.float64)
+        if np.isinf(values).any():
+            row = int(np.argmax(np.isinf(values)))
+            mend = "correct it, or write NaN if it is unknown"
+            raise bad_data(self.source, "finite numbers", f"{values[row]} in {self.where(row, name)}", mend)
+        if column.dtype.kind in "iu" and np.abs(values).max(initial=0.0) > 2.0**53:
+            row = int(np.argmax(np.abs(values)))
+            expected = "integers up to 2**53, which float64 holds exactly"
+            raise bad_data(self.source, expected, f"{column[row]} in {self.where(row, name)}", "use a larger unit")
+        return values
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return the names in quotation marks, not more than `most` of them."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
