@@ -21,6 +21,7 @@ from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.twins import adopt, check_protocol, replaced_methods, twins, zero_grads
 from engine.checks import describe
 from engine.errors import bad_type
+from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
 
 
@@ -107,12 +108,13 @@ class LayerSubject(Subject):
             if replaced[name].dtype == param.dtype:
                 param[...] = replaced[name]  # in place: a layer may hold the array under another name as well
             else:
-                params[name] = replaced[name]  # complex numbers find no room in a real array
+                _lend(params, name, replaced[name])  # complex numbers find no room in a real array
         try:
             return self._outputs(replaced.get("x", self.x), self._with_state(replaced))
         finally:
             for name, param in before.items():
-                params[name] = param
+                if params[name] is not param:
+                    _lend(params, name, param)
                 param[...] = values[name]
 
     def _outputs(self, x: Any, state: Any) -> list[Any]:
@@ -321,3 +323,11 @@ class LayerSubject(Subject):
             return host if host.dtype.kind in "iu" else self.backend.asarray(np.array(host, order="C"), dtype=dtype)
 
         return transform(one, value)
+
+
+def _lend(params: Any, name: str, array: Any) -> None:
+    """Put another array in the place of a parameter, for a while."""
+    if isinstance(params, NamedArrays | JoinedArrays):
+        params.lend(name, array)
+    else:
+        params[name] = array

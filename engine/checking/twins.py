@@ -17,7 +17,7 @@ from engine.layers.sequential import Sequential, SequentialTape
 #: Methods that only backward passes through.
 BACKWARD = {"backward", "backward_trace", "_walk"}
 #: Attributes that a copy keeps for itself.
-COUNTERS = {"_version", "_serial", "dtype", "call_counter"}
+COUNTERS = {"_serial", "call_counter"}
 
 
 def twins(layer: Any, dtype: str) -> tuple[Any, Any]:
@@ -66,7 +66,9 @@ def _take_along(layer: Layer, moved: Layer) -> None:
     for name, value in vars(layer).items():
         if name not in vars(moved) and not callable(value):
             setattr(moved, name, copy.deepcopy(value))
-        elif type(layer) not in copies.KNOWN and isinstance(value, (bool, int, float, str)) and name not in COUNTERS:
+        elif type(layer) in copies.KNOWN or name in layer.fixed | COUNTERS:
+            continue
+        elif isinstance(value, (bool, int, float, str)):
             setattr(moved, name, value)
     if isinstance(layer, Sequential) and isinstance(moved, Sequential):
         for part, other in zip(layer.layers, moved.layers, strict=True):

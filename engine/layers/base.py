@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from engine.backend import Backend, check_dtype, get_backend
 from engine.checks import describe, integer, switch
 from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
+from engine.layers.arrays import JoinedArrays, NamedArrays
 
 _serial_numbers = itertools.count()
 
@@ -32,7 +34,8 @@ class Layer:
 
     Attributes
     ----------
-    params, grads : dicts of arrays by name, in PyTorch's names and shapes; the arrays keep their identity.
+    params, grads : mappings of arrays by name, in PyTorch's names and shapes.  The arrays keep their identity:
+        ``params[name] = value`` copies into the array that is there, after a check of library, dtype and shape.
     path : the layer's place in a `Sequential`, such as ``"0"``; part of the key of its random numbers.
     call_counter : how many forward passes have drawn a dropout mask; fresh masks need a fresh count, and a resumed run
         sets it back to where it was.
@@ -42,6 +45,14 @@ class Layer:
     batch_first = False
     #: The class of the tapes that the layer's forward makes.
     tape_type: type[Any] = object
+    #: Attributes that are set once: the arrays are made for them.
+    fixed: ClassVar[frozenset[str]] = frozenset({"backend", "dtype", "batch_first", "params", "grads"})
+    #: Attributes that may be set at any time, each with the check that its new value passes through.
+    settings: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "seed": lambda name, value: check_seed(value),
+        "call_counter": lambda name, value: integer(name, value, 0),
+        "row_offset": lambda name, value: integer(name, value, 0),
+    }
 
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
         self.backend = get_backend(backend)
@@ -50,9 +61,8 @@ class Layer:
         self.path = ""
         self.call_counter = 0
         self.row_offset = 0
-        self.params: dict[str, Any] = {}
-        self.grads: dict[str, Any] = {}
-        self._version = 0
+        self._params, self._grads = NamedArrays("params", self.backend), NamedArrays("grads", self.backend)
+        self._lock = threading.RLock()
         self._serial = next(_serial_numbers)
         self._owner: weakref.ref[Any] | None = None
         self._follows_layout = False
@@ -64,11 +74,24 @@ class Layer:
             if name in vars(cls):
                 setattr(cls, name, mended()(vars(cls)[name]))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):
+            mend = f"assign its entries: {name}[...] = ..." if name in ("params", "grads") else "build another layer"
+            raise bad_input(name, "no change after construction", describe(value), mend)
+        check = self.settings.get(name)
+        super().__setattr__(name, value if check is None else check(name, value))
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.fixed or name in self.settings:
+            raise bad_input(name, "an attribute that stays", "its deletion")
+        super().__delattr__(name)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_owner": None}
+        return {**self.__dict__, "_owner": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._lock = threading.RLock()
         self._serial = next(_serial_numbers)  # a copy is another layer: it does not take the original's tapes
 
     # -- to be supplied by each layer ----------------------------------------------------------------------------------
@@ -103,13 +126,23 @@ class Layer:
 
     # -- parameters --------------------------------------------------------------------------------------------------
 
+    @property
+    def params(self) -> NamedArrays | JoinedArrays:
+        """The parameters by name; assigning an entry writes into its array."""
+        return self._params
+
+    @property
+    def grads(self) -> NamedArrays | JoinedArrays:
+        """The gradients by name; backward adds to them."""
+        return self._grads
+
     @mended()
     def _allocate(self) -> None:
         """Make the parameters with their first values, and their gradients with zeros."""
         xp = self.backend.xp
         for name, value in self._first_values().items():
-            self.params[name] = self.backend.asarray(value.astype(self.dtype))
-            self.grads[name] = xp.zeros(value.shape, dtype=self.dtype)
+            self._params.add(name, self.backend.asarray(value.astype(self.dtype)))
+            self._grads.add(name, xp.zeros(value.shape, dtype=self.dtype))
 
     def _first_values(self) -> dict[str, np.ndarray]:
         return {name: self._draw(name, shape) for name, shape in self._shapes().items()}
@@ -120,7 +153,7 @@ class Layer:
     def _adopt(self, path: str, seed: int | None) -> None:
         """Become part of a Sequential: weights that are still as drawn are drawn again under the new key."""
         untouched = all(
-            np.array_equal(self.backend.to_host(self.params[name]), value.astype(self.dtype))
+            np.array_equal(self.backend.to_host(self._params.own[name]), value.astype(self.dtype))
             for name, value in self._first_values().items()
         )
         self.path = path
@@ -128,13 +161,14 @@ class Layer:
             self.seed = check_seed(seed)
         if untouched:
             for name, value in self._first_values().items():
-                self.params[name][...] = self.backend.asarray(value.astype(self.dtype))
+                self._params.own[name][...] = self.backend.asarray(value.astype(self.dtype))
             self.touch()
 
     def zero_grad(self) -> None:
         """Set every gradient to zero, in place."""
-        for grad in self.grads.values():
-            grad[...] = 0
+        with self._lock:
+            for grad in self._grads.own.values():
+                grad[...] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all parameters by name."""
@@ -173,12 +207,11 @@ class Layer:
             if (np.isinf(values[name]) & np.isfinite(value)).any():
                 raise bad_input(name, f"values within the range of {self.dtype}", "larger ones", "load it as float64")
         for name, value in values.items():
-            self.params[name][...] = self.backend.asarray(value)
-        self.touch()
+            self.params[name] = self.backend.asarray(value)
 
     def touch(self) -> None:
         """Note that the parameters were changed in place: tapes made before are stale from now on."""
-        self._version += 1
+        self._params.touch()
 
     # -- copies and descriptions --------------------------------------------------------------------------------------
 
@@ -208,7 +241,7 @@ class Layer:
             raise bad_input(
                 "counters", f"a counter for the layer at path {self.path!r}", f"those of {sorted(counters)}"
             )
-        self.call_counter = int(counters[self.path])
+        self.call_counter = counters[self.path]
 
     def _layout(self, batch_first: bool | None) -> bool:
         """The axis order of a layer that may leave it to its neighbours; `Sequential` settles it then."""
@@ -223,8 +256,8 @@ class Layer:
         Where the parameters can be read without waiting for a device it is their checksum, which sees every change.
         Elsewhere it is a count that `touch` raises: there, whoever writes into ``params`` has to call it.
         """
-        checksum = self.backend.fingerprint(self.params.values())
-        return self._serial, self._version if checksum is None else checksum
+        checksum = self.backend.fingerprint(self._params.own.values())
+        return self._serial, self._params.version if checksum is None else checksum
 
     def check_tape(self, tape: Any) -> None:
         """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""

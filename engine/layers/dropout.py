@@ -35,6 +35,7 @@ class Dropout(Layer):
     """
 
     tape_type = DropoutTape
+    settings = Layer.settings | {"p": probability, "variational": switch}
 
     def __init__(
         self,
@@ -47,11 +48,7 @@ class Dropout(Layer):
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.p, self.variational, self.batch_first = (
-            probability("p", p),
-            switch("variational", variational),
-            self._layout(batch_first),
-        )
+        self.p, self.variational, self.batch_first = p, variational, self._layout(batch_first)
 
     def _arguments(self) -> dict[str, Any]:
         return {"p": self.p, "variational": self.variational, "batch_first": self.batch_first}
@@ -64,8 +61,9 @@ class Dropout(Layer):
         x, timeline = self._enter(x, lengths)
         if not training or self.p == 0.0:
             return x, None, DropoutTape(None, x.shape, timeline, self._stamp())
-        mask = self._mask(x.shape)
-        self.call_counter += 1
+        with self._lock:
+            mask = self._mask(x.shape)
+            self.call_counter += 1
         return apply_mask(self.backend.xp, x, mask), None, DropoutTape(mask, x.shape, timeline, self._stamp())
 
     def backward(self, tape: DropoutTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:

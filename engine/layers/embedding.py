@@ -37,6 +37,7 @@ class Embedding(Layer):
     """
 
     tape_type = EmbeddingTape
+    fixed = Layer.fixed | {"num_embeddings", "embedding_dim"}
 
     def __init__(
         self,
@@ -105,7 +106,9 @@ class Embedding(Layer):
         order = places[np.argsort(ids[places], kind="stable")]
         rows, tables = segments.plan(ids, order)
         sums = segments.add_up(backend.xp, dy.reshape(ids.size, -1), segments.upload(backend.asarray, tables))
-        self.grads["weight"][backend.asarray(rows)] += sums
+        grads = self._grads.own
+        with self._lock:
+            grads["weight"][backend.asarray(rows)] += sums
         return None, None
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
@@ -120,7 +123,7 @@ class Embedding(Layer):
         return EmbeddingTape(tape.ids[part], None if tape.valid is None else tape.valid[part], tape.stamp)
 
     def _look_up(self, ids: np.ndarray, timeline: Timeline | None) -> Any:
-        y = self.params["weight"][self.backend.asarray(ids)]
+        y = self._params.own["weight"][self.backend.asarray(ids)]
         return y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None, Timeline | None]:

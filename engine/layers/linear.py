@@ -38,6 +38,7 @@ class Linear(Layer):
     """
 
     tape_type = LinearTape
+    fixed = Layer.fixed | {"in_features", "out_features", "bias"}
 
     def __init__(
         self,
@@ -94,10 +95,12 @@ class Linear(Layer):
         dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)
         rows = dy.reshape(-1, self.out_features)
         matmul = self.backend.kernels.matmul
-        self.grads["weight"] += matmul(rows.T, tape.x.reshape(-1, self.in_features))  # y = x W' + b
-        if self.bias:
-            self.grads["bias"] += rows.sum(axis=0)  # y = x W' + b
-        return matmul(rows, self.params["weight"]).reshape(tape.x.shape), None  # y = x W' + b
+        grads = self._grads.own
+        with self._lock:
+            grads["weight"] += matmul(rows.T, tape.x.reshape(-1, self.in_features))  # y = x W' + b
+            if self.bias:
+                grads["bias"] += rows.sum(axis=0)  # y = x W' + b
+        return matmul(rows, self._params.own["weight"]).reshape(tape.x.shape), None  # y = x W' + b
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
         """The output of `forward`, without a tape."""
@@ -112,9 +115,9 @@ class Linear(Layer):
         return LinearTape(tape.x[part], timeline, tape.stamp)
 
     def _product(self, x: Any, timeline: Timeline | None) -> Any:
-        y = self.backend.kernels.matmul(x.reshape(-1, self.in_features), self.params["weight"].T)
+        y = self.backend.kernels.matmul(x.reshape(-1, self.in_features), self._params.own["weight"].T)
         if self.bias:
-            y += self.params["bias"]
+            y += self._params.own["bias"]
         y = y.reshape(*x.shape[:-1], self.out_features)
         return y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)
 

@@ -29,6 +29,10 @@ class Recurrent(Layer):
     """What RNN, LSTM and GRU share.  `engine.layers.rnn` documents the arguments."""
 
     tape_type = RecurrentTape
+    fixed = Layer.fixed | {
+        "cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "num_directions"
+    }  # fmt: skip
+    settings = Layer.settings | {"dropout": probability, "variational": switch}
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Recurrent(Layer):
         self.num_layers = integer("num_layers", num_layers, 1)
         self.bias, self.batch_first = switch("bias", bias), switch("batch_first", batch_first)
         self.bidirectional = switch("bidirectional", bidirectional)
-        self.dropout, self.variational = probability("dropout", dropout), switch("variational", variational)
+        self.dropout, self.variational = dropout, variational
         self.num_directions = 2 if self.bidirectional else 1
         self._allocate()
 
@@ -172,9 +176,11 @@ class Recurrent(Layer):
         StaleTapeError
             if the parameters have changed since the forward pass.
         """
-        trace = self._walk(tape, dy, dstate, keep=False)
-        for name, value in trace.grads.items():
-            self.grads[name] += value
+        grads = self._grads.own
+        with self._lock:  # two threads that add to one array would lose some of it
+            trace = self._walk(tape, dy, dstate, keep=False)
+            for name, value in trace.grads.items():
+                grads[name] += value
         return trace.dx, trace.dstate
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
@@ -190,9 +196,9 @@ class Recurrent(Layer):
         dh_last, dc_last = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
         grads: dict[str, Any] = {}
         # whole-layer kernels add to where the gradients belong; the others return them
-        targets = self.grads
+        targets = self._grads.own
         if kernels.whole_layers and keep:
-            targets = grads = {name: xp.zeros_like(grad) for name, grad in self.grads.items()}
+            targets = grads = {name: xp.zeros_like(grad) for name, grad in targets.items()}
         traces: list[tuple[DirectionTrace, ...]] = []
         slots = self.num_layers * self.num_directions
         dh0: list[Any] = [None] * slots
@@ -263,7 +269,7 @@ class Recurrent(Layer):
             self.cell,
             record.run,
             record.x,
-            [self.params.get(name) for name in names],
+            [self._params.own.get(name) for name in names],
             dy_d,
             dh_last,
             dc_last,
@@ -335,15 +341,16 @@ class Recurrent(Layer):
 
     def _weights(self, layer: int, direction: int) -> tuple[Any, Any, Any, Any]:
         end = _suffix(layer, direction)
-        p = self.params
+        p = self._params.own
         return p["weight_ih" + end], p["weight_hh" + end], p.get("bias_ih" + end), p.get("bias_hh" + end)
 
     def _next_call(self, training: bool) -> int | None:
         """The call number for this pass's dropout masks; None where no mask is drawn."""
         if not training or self.dropout == 0.0 or self.num_layers == 1:
             return None
-        call = self.call_counter
-        self.call_counter += 1
+        with self._lock:
+            call = self.call_counter
+            self.call_counter += 1
         return call
 
     def _mask(self, call: int | None, layer: int, timeline: Timeline) -> Any:

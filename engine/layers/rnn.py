@@ -28,6 +28,8 @@ class RNN(Recurrent):
     backend, dtype, seed : see `engine.layers.base.Layer`.
     """
 
+    fixed = Recurrent.fixed | {"nonlinearity"}
+
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, nonlinearity: str = "tanh", **options: Any
     ) -> None:
@@ -52,6 +54,8 @@ class GRU(Recurrent):
     others : as for `RNN`.
     """
 
+    fixed = Recurrent.fixed | {"reset_after"}
+
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, reset_after: bool = True, **options: Any
     ) -> None:
@@ -73,6 +77,8 @@ class LSTM(Recurrent):
     first).
     others : as for `RNN`.
     """
+
+    fixed = Recurrent.fixed | {"forget_bias"}
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any

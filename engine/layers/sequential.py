@@ -10,6 +10,7 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.layers.arrays import JoinedArrays
 from engine.layers.base import Layer, check_seed
 
 
@@ -35,6 +36,7 @@ class Sequential(Layer):
     """
 
     tape_type = SequentialTape
+    fixed = Layer.fixed | {"layers"}
 
     def __init__(
         self, *layers: Layer, backend: str | Backend | None = None, dtype: Any = None, seed: int | None = None
@@ -67,9 +69,8 @@ class Sequential(Layer):
             layer._owner = weakref.ref(self)
         self._seed_argument = None if seed is None else check_seed(seed)
         self._adopt("", self._seed_argument)
-        for prefix, layer in self._named():
-            self.params.update({prefix + name: param for name, param in layer.params.items()})
-            self.grads.update({prefix + name: grad for name, grad in layer.grads.items()})
+        self._joined_params = JoinedArrays("params", [(prefix, layer.params) for prefix, layer in self._named()])
+        self._joined_grads = JoinedArrays("grads", [(prefix, layer.grads) for prefix, layer in self._named()])
 
     def _settle_layout(self) -> None:
         """Give the layers that were built without a layout that of the others."""
@@ -87,7 +88,7 @@ class Sequential(Layer):
             if isinstance(layer, Sequential):
                 layer._set_layout(batch_first)
             elif layer._follows_layout:
-                layer.batch_first = batch_first
+                vars(layer)["batch_first"] = batch_first
 
     def _named(self) -> list[tuple[str, Layer]]:
         return [(f"{index}.", layer) for index, layer in enumerate(self.layers)]
@@ -169,9 +170,24 @@ class Sequential(Layer):
     # -- what concerns all layers together -----------------------------------------------------------------------------
 
     @property
+    def params(self) -> JoinedArrays:
+        """The layers' parameters, as ``"0.weight"``; assigning an entry writes into the layer's array."""
+        return self._joined_params
+
+    @property
+    def grads(self) -> JoinedArrays:
+        """The layers' gradients."""
+        return self._joined_grads
+
+    @property
     def batch_first(self) -> bool:  # type: ignore[override]
         """Whether the layers take (B, T, ...)."""
         return any(layer.batch_first for layer in self.layers)
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero, in place."""
+        for layer in self.layers:
+            layer.zero_grad()
 
     def touch(self) -> None:
         """Note that parameters were changed in place."""

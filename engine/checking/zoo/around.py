@@ -7,9 +7,9 @@ from engine.checking.zoo.cases import LAST, NO_GATE, dropout, embedding, linear,
 from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, LINEAR, SEQUENTIAL, Rewrite
 
 _WEIGHT = "matmul(rows.T, tape.x.reshape(-1, self.in_features))"
-_BIAS = 'self.grads["bias"] += rows.sum(axis=0)'
-_DX = 'matmul(rows, self.params["weight"])'
-_ADD_ROWS = 'self.grads["weight"][backend.asarray(rows)] += sums'
+_BIAS = 'grads["bias"] += rows.sum(axis=0)'
+_DX = 'matmul(rows, self._params.own["weight"])'
+_ADD_ROWS = 'grads["weight"][backend.asarray(rows)] += sums'
 _MASKED = "dy if tape.mask is None else apply_mask(self.backend.xp, dy, tape.mask)"
 
 
@@ -43,20 +43,20 @@ _LINEAR = (
         "bias",
         "linear-bias-mean",
         "The bias gets the mean over all positions, where it is their sum.",
-        LINEAR.line(_BIAS, 'self.grads["bias"] += rows.mean(axis=0)'),
+        LINEAR.line(_BIAS, 'grads["bias"] += rows.mean(axis=0)'),
     ),
     _linear(
         "bias",
         "linear-bias-over-the-wrong-axis",
         "The bias's gradient is summed over the outputs too, and handed to each of them.",
-        LINEAR.line(_BIAS, 'self.grads["bias"] += rows.sum()'),
+        LINEAR.line(_BIAS, 'grads["bias"] += rows.sum()'),
     ),
     _linear("x", "linear-dx-sign", "dx has the wrong sign.", LINEAR.line(_DX, "-" + _DX), "sign"),
     _linear(
         "x",
         "linear-dx-without-one-output",
         "dx leaves out what goes back from one of the outputs.",
-        LINEAR.line(_DX, 'matmul(rows[:, 1:], self.params["weight"][1:])'),
+        LINEAR.line(_DX, 'matmul(rows[:, 1:], self._params.own["weight"][1:])'),
     ),
     _linear(
         "x",
@@ -70,13 +70,13 @@ _EMBEDDING = (
     _embedding(
         "embedding-rows-assigned",
         "Where a token repeats, only one of its places counts: the rows are assigned, not added up.",
-        EMBEDDING.line(_ADD_ROWS, 'self.grads["weight"][ids[places]] += dy.reshape(ids.size, -1)[places]'),
+        EMBEDDING.line(_ADD_ROWS, 'grads["weight"][ids[places]] += dy.reshape(ids.size, -1)[places]'),
         "overwritten, not added",
     ),
     _embedding(
         "embedding-rows-off-by-one",
         "Each token's gradient lands in the row before its own.",
-        EMBEDDING.line(_ADD_ROWS, 'self.grads["weight"][backend.asarray(rows) - 1] += sums'),
+        EMBEDDING.line(_ADD_ROWS, 'grads["weight"][backend.asarray(rows) - 1] += sums'),
     ),
     _embedding(
         "embedding-not-sorted",
@@ -86,12 +86,12 @@ _EMBEDDING = (
     _embedding(
         "embedding-mean",
         "A token that occurs several times gets the mean over its places, where it is their sum.",
-        EMBEDDING.line(_ADD_ROWS, 'self.grads["weight"][rows] += sums / np.bincount(ids[places])[rows][:, None]'),
+        EMBEDDING.line(_ADD_ROWS, 'grads["weight"][rows] += sums / np.bincount(ids[places])[rows][:, None]'),
     ),
     _embedding(
         "embedding-first-token-left-out",
         "The row of token 0 gets nothing, as if it were padding.",
-        EMBEDDING.line(_ADD_ROWS, 'self.grads["weight"][rows[rows > 0]] += sums[rows > 0]'),
+        EMBEDDING.line(_ADD_ROWS, 'grads["weight"][rows[rows > 0]] += sums[rows > 0]'),
     ),
 )
 

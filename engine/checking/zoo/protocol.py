@@ -11,8 +11,8 @@ from engine.checking.zoo.cases import CELL, NO_GATE, Make, embedding, linear, mo
 from engine.checking.zoo.rewriting import ADD_GRADIENTS, EMBEDDING, LINEAR, LSTM_STEP, TIME_LOOP, Rewrite
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru_after"), recurrent("rnn_tanh")
-_ADD = "self.grads[name] += value"
-_SET = "self.grads[name][...] = value"
+_ADD = "grads[name] += value"
+_SET = "grads[name][...] = value"
 
 
 def _overwritten(name: str, story: str, case: Make, plant: Rewrite, names: frozenset[str]) -> Bug:
@@ -36,21 +36,21 @@ BUGS = (
         "one-gradient-overwritten",
         "Backward overwrites the gradient of one parameter; the others are added.",
         _GRU,
-        ADD_GRADIENTS.line(_ADD, 'self.grads[name] *= name != "bias_hh_l0"; self.grads[name] += value'),
+        ADD_GRADIENTS.line(_ADD, 'grads[name] *= name != "bias_hh_l0"; grads[name] += value'),
         only("bias_hh_l0"),
     ),
     _overwritten(
         "gradients-of-a-direction-overwritten",
         "Backward adds the forward direction's gradients and overwrites those of the reverse direction.",
         recurrent("gru_before", bidirectional=True),
-        ADD_GRADIENTS.line(_ADD, 'self.grads[name] *= not name.endswith("_reverse"); self.grads[name] += value'),
+        ADD_GRADIENTS.line(_ADD, 'grads[name] *= not name.endswith("_reverse"); grads[name] += value'),
         parameters("_l0_reverse"),
     ),
     _overwritten(
         "linear-weight-overwritten",
         "The dense layer's weight gradient is overwritten, in place of being added to.",
         linear,
-        LINEAR.line('self.grads["weight"] +=', 'self.grads["weight"][...] ='),
+        LINEAR.line('grads["weight"] +=', 'grads["weight"][...] ='),
         only("weight"),
     ),
     _overwritten(
@@ -64,7 +64,7 @@ BUGS = (
         "gradients-in-new-arrays",
         "Backward puts new arrays in place of the old ones: whoever holds the old ones, as a chain does, sees nothing.",
         model,
-        ADD_GRADIENTS.line(_ADD, "self.grads[name] = self.grads[name] + value"),
+        ADD_GRADIENTS.line(_ADD, "grads[name] = grads[name] + value"),
         parameters(prefix="0.") | parameters(prefix="1."),
         NO_GATE,
         None,

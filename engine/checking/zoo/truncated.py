@@ -149,7 +149,7 @@ BUGS = (
         "truncation-gradients-overwritten",
         "Each window overwrites the gradients of the window before it, in place of adding to them.",
         _RNN,
-        ADD_GRADIENTS.line("self.grads[name] += value", "self.grads[name][...] = value"),
+        ADD_GRADIENTS.line("grads[name] += value", "grads[name][...] = value"),
         CELL,
         NO_GATE,
         None,
