@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import sys
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import kernels as kernel_sets
-from engine import philox, torch_library
+from engine import philox, plain_arrays, torch_library
 from engine.checks import describe
 from engine.device_errors import in_words, mended
 from engine.errors import BackendUnavailableError, bad_input, bad_type
@@ -61,6 +60,7 @@ class Backend:
 
     def asarray(self, host: Any, dtype: Any = None) -> Any:
         """Upload: a new array of this backend that holds the host data `host`."""
+        plain_arrays.refuse_own_rules("array", host)
         with mended():
             array = self.xp.array(host, dtype=dtype)
         if self.device == "CPU" or not self.is_array(host):
@@ -69,6 +69,9 @@ class Backend:
 
     def to_host(self, array: Any) -> np.ndarray:
         """Download: the array's data as a NumPy array (no copy where it is one already).  Waits for the device."""
+        plain_arrays.refuse_own_rules("array", array)
+        if not isinstance(array, (np.ndarray, self.xp.ndarray)):
+            raise bad_type("array", f"a {self.name} or NumPy array", describe(array))
         with mended():
             host: np.ndarray = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
         if host is not array or self.device == "CPU":  # on a CPU, a copy that a GPU would make
@@ -83,7 +86,7 @@ class Backend:
 
     def is_array(self, obj: Any) -> bool:
         """Whether `obj` is an array of this backend's library; a subclass with rules of its own is not."""
-        return isinstance(obj, self.xp.ndarray) and not isinstance(obj, (np.matrix, np.ma.MaskedArray))
+        return isinstance(obj, self.xp.ndarray) and not plain_arrays.has_own_rules(obj)
 
     def dtype_of(self, array: Any) -> np.dtype:
         """The array's dtype in NumPy's words, whatever its library calls it."""
@@ -102,15 +105,18 @@ class Backend:
         axes : the axes in words, such as ``"(T, B, D)"``.
         """
         if not self.is_array(obj):
+            plain_arrays.refuse_own_rules(argument, obj, f"a {self.name} array")
             raise bad_type(argument, f"a {self.name} array", describe(obj), self._conversion(obj))
-        _refuse_autograd(argument, obj)
+        plain_arrays.refuse_autograd(argument, obj)
+        plain_arrays.refuse_unreadable(argument, obj)
         home = getattr(self.xp, "home", None)
         if home is not None and obj.device != home:
             raise bad_type(argument, f"an array on {home}", f"one on {obj.device}", f"use {argument}.to({str(home)!r})")
         wanted_dtype = None if dtype is None else self.xp.dtype(dtype)
         if wanted_dtype is not None and self.dtype_of(obj) != wanted_dtype:
             cast = f".to(torch.{wanted_dtype})" if self.name == "torch" else f".astype({str(wanted_dtype)!r})"
-            raise bad_type(argument, f"dtype {wanted_dtype}", f"dtype {obj.dtype}", f"use {argument}{cast}")
+            got = plain_arrays.dtype_in_words(obj.dtype)
+            raise bad_type(argument, f"dtype {wanted_dtype}", got, f"use {argument}{cast}")
         if shape is not None and (
             obj.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, obj.shape, strict=True))
         ):
@@ -211,8 +217,9 @@ def backend_of(array: Any, argument: str = "array") -> Backend:
     Raises
     ------
     InputTypeError
-        if it is no array of a known backend.
+        if it is no plain array of a known backend.
     """
+    plain_arrays.refuse_own_rules(argument, array)
     for backend in _ADDED.values():
         if isinstance(array, backend.xp.ndarray):
             return backend
@@ -220,9 +227,9 @@ def backend_of(array: Any, argument: str = "array") -> Backend:
         return get_backend("numpy", "reference")
     if type(array).__module__.partition(".")[0] == "cupy":
         return get_backend("cupy", "reference")
-    torch = sys.modules.get("torch")  # who has a tensor has imported it
-    if torch is not None and isinstance(array, torch.Tensor):
-        _refuse_autograd(argument, array)
+    if plain_arrays.is_tensor(array):
+        plain_arrays.refuse_autograd(argument, array)
+        plain_arrays.refuse_unreadable(argument, array)
         return _build("torch", "reference", str(array.device))
     raise bad_type(argument, f"an array of one of the backends {', '.join(KERNELS)}", describe(array))
 
@@ -234,7 +241,11 @@ def check_dtype(dtype: Any) -> np.dtype:
     except TypeError:
         wanted = None
     if wanted is None or wanted not in FLOATS:
-        raise bad_type("dtype", "'float32' or 'float64'", repr(dtype) if isinstance(dtype, type) else describe(dtype))
+        got = repr(dtype) if isinstance(dtype, type) else describe(dtype)
+        if plain_arrays.is_half(dtype):
+            mend = "build it in float32: load_state_dict takes half-precision weights as they are"
+            raise bad_type("dtype", "'float32' or 'float64'", f"{got}, half precision", mend)
+        raise bad_type("dtype", "'float32' or 'float64'", got)
     return wanted
 
 
@@ -310,13 +321,6 @@ def _no_device(runtime: Any) -> str:
         older = ", or pip install 'bptt-engine[cuda12]'" if driver == 12 else ""
         return f"the driver is for CUDA {driver}, and the installed cupy needs {built_for}: update the driver{older}"
     return "the CUDA driver finds no GPU: see whether nvidia-smi lists it and CUDA_VISIBLE_DEVICES lets it be seen"
-
-
-def _refuse_autograd(argument: str, obj: Any) -> None:
-    """Raise if another library records what is done with the array: the gradients here are written by hand."""
-    if getattr(obj, "requires_grad", False):
-        got = "one with requires_grad=True"
-        raise bad_type(argument, "an array that autograd does not follow", got, f"use {argument}.detach()")
 
 
 def _shape_mend(obj: Any, shape: tuple[int | None, ...]) -> str:

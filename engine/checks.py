@@ -13,6 +13,8 @@ from engine.errors import bad_input, bad_type
 
 def describe(obj: Any) -> str:
     """A few words on an object for an error message; never its contents, which may be long."""
+    if isinstance(obj, int) and abs(obj) >= 10**20:  # Python refuses to write out more than 4300 digits
+        return f"an integer of about {math.log10(abs(obj)):.0f} digits"
     if obj is None or isinstance(obj, bool | int | float | np.bool_ | np.number):
         return repr(obj) if not isinstance(obj, np.generic) else str(obj)
     if isinstance(obj, str):

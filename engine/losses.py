@@ -11,13 +11,16 @@ stands at a masked position (NaN, infinity, an id out of range) is selected away
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 
 from engine.backend import FLOATS, Backend, backend_of
+from engine.checks import describe
 from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import dtype_in_words, host_view
 
 
 @mended()
@@ -27,9 +30,10 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     Parameters
     ----------
     logits : float array (..., V), any real numbers; (T, B, V) in this engine.
-    targets : integer array (...), class indices in 0..V-1.  A host (NumPy) array is checked and uploaded.  An array
-        that is already on a GPU is not checked, since that would wait for it: there an index out of range at a valid
-        position makes the loss and that position's gradient NaN, which the optimiser's step refuses.
+    targets : integer array (...), class indices in 0..V-1.  A host array (NumPy's, or a tensor on the CPU) is checked
+        and uploaded.  An array that is already on a GPU is not checked, since that would wait for it: there an index
+        out of range at a valid position makes the loss and that position's gradient NaN, which the optimiser's step
+        refuses.
     mask : None (all are valid), a boolean array, or weights >= 0 of the logits' dtype; of the targets' shape, on the
         host or on the backend.  Beside host targets that hold indices out of range (padding such as -100), keep the
         mask on the host too: otherwise it has to be downloaded to tell padding from mistakes.
@@ -139,7 +143,9 @@ def _positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, .
     n = None if normalizer is None else _number(backend, normalizer, dtype)
     if mask is None:
         return None, xp.ones(math.prod(shape), dtype=dtype) / (math.prod(shape) if n is None else n)
-    weight = (mask if backend.is_array(mask) else backend.asarray(mask)).reshape(-1)
+    home = getattr(xp, "home", None)  # torch has several devices
+    here = backend.is_array(mask) and (home is None or mask.device == home)
+    weight = (mask if here else backend.asarray(host_view("mask", mask))).reshape(-1)
     valid = weight != 0
     if n is None:
         n = xp.asarray(xp.sum(weight, dtype=np.float64), dtype=dtype)
@@ -149,11 +155,12 @@ def _positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, .
 def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
     """The normalizer as a Python float or a 0-d array of this dtype: neither changes the dtype of what it divides."""
     expected = "a number >= 0 or a 0-d array of the backend"
-    if isinstance(normalizer, np.ndarray | np.generic) and normalizer.ndim == 0:
-        normalizer = normalizer.item()  # a host value: nothing to wait for
+    host = normalizer if isinstance(normalizer, np.generic) else host_view("normalizer", normalizer)
+    if host is not None and host.ndim == 0:
+        normalizer = host.item()  # nothing to wait for
     if isinstance(normalizer, int | float) and not isinstance(normalizer, bool):
-        if not 0 <= normalizer < math.inf:
-            raise bad_input("normalizer", expected, normalizer)
+        if not 0 <= normalizer <= sys.float_info.max:
+            raise bad_input("normalizer", expected, describe(normalizer))
         return float(normalizer)
     if backend.is_array(normalizer) and normalizer.ndim == 0 and backend.dtype_of(normalizer).kind in "iuf":
         return backend.xp.asarray(normalizer, dtype=dtype)
@@ -170,7 +177,10 @@ def _float_dtype(backend: Backend, argument: str, array: Any) -> np.dtype:
     """The array's dtype, which must be float32 or float64."""
     dtype = backend.dtype_of(array)
     if dtype not in FLOATS:
-        raise bad_type(argument, "dtype float32 or float64", f"dtype {array.dtype}")
+        got = dtype_in_words(array.dtype)
+        raise bad_type(
+            argument, "dtype float32 or float64", got, "convert it to float32, which holds every half exactly"
+        )
     return dtype
 
 
@@ -178,46 +188,59 @@ def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...
     """Raise unless the mask has the `shape` (`exact` off: a leading part of it) and a dtype that is meant here."""
     if mask is None:
         return
-    if not isinstance(mask, np.ndarray) and not backend.is_array(mask):
-        raise bad_type("mask", f"None or a {backend.name} or NumPy array", f"a {type(mask).__name__}")
-    if backend.dtype_of(mask) not in (np.dtype(bool), dtype):
-        raise bad_type(
-            "mask", f"dtype bool or {dtype}", f"dtype {mask.dtype}", "use mask.astype(bool) for valid or not"
-        )
+    host = host_view("mask", mask)
+    if host is None:
+        if not backend.is_array(mask):
+            raise bad_type("mask", f"None or a {backend.name} or NumPy array", describe(mask))
+        backend.require("mask", mask)
+    found = backend.dtype_of(mask) if host is None else host.dtype
+    if found not in (np.dtype(bool), dtype):
+        mend = "use mask.astype(bool) for valid or not"
+        raise bad_type("mask", f"dtype bool or {dtype}", dtype_in_words(mask.dtype), mend)
     got = tuple(mask.shape)
     if exact and got != shape:
         raise bad_input("mask", f"the targets' shape {shape}", f"shape {got}")
     if not exact and (not got or got != shape[: len(got)]):
         raise bad_input("mask", f"a leading part of the target's shape {shape}", f"shape {got}")
-    if isinstance(mask, np.ndarray) and mask.dtype != bool:
-        wrong = ~((mask >= 0) & (mask < math.inf))
+    if host is not None and host.dtype != bool:
+        wrong = ~((host >= 0) & (host < math.inf))
         if wrong.any():
             index = _first(wrong)
-            raise bad_input("mask", "finite weights >= 0", f"{mask[index]} at index {index}")
+            raise bad_input("mask", "finite weights >= 0", f"{host[index]} at index {index}")
 
 
 def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, ...], V: int) -> tuple[Any, Any]:
     """The targets as indices (P,) that are safe to use; of unchecked ones also a bool (P,): which were out of range."""
-    if not isinstance(targets, np.ndarray) and not backend.is_array(targets):
-        expected = f"an integer array on the host or on {backend.name}"
-        raise bad_type("targets", expected, f"a {type(targets).__name__}", "pass a NumPy array")
-    if backend.dtype_of(targets).kind not in "iu":
-        raise bad_type("targets", "an integer dtype", f"dtype {targets.dtype}", "targets are class indices")
+    host = host_view("targets", targets)
+    if host is None:
+        if not backend.is_array(targets):
+            expected = f"an integer array on the host or on {backend.name}"
+            raise bad_type("targets", expected, describe(targets), "pass a NumPy array")
+        backend.require("targets", targets)
+    found = backend.dtype_of(targets) if host is None else host.dtype
+    if found.kind not in "iu":
+        raise bad_type("targets", "an integer dtype", dtype_in_words(targets.dtype), "targets are class indices")
     if tuple(targets.shape) != shape:
         expected = f"shape {shape}, that of the logits without their last axis"
         raise bad_input("targets", expected, f"shape {tuple(targets.shape)}")
-    stray = (targets < 0) | (targets >= V)
-    if not isinstance(targets, np.ndarray):
+    if host is None:
         xp = backend.xp
+        stray = (targets < 0) | (targets >= V)
         return xp.asarray(xp.where(stray, 0, targets), dtype=np.int64).reshape(-1), stray.reshape(-1)
+    stray = (host < 0) | (host >= V)
     if stray.any():
-        wrong = stray if mask is None else stray & (backend.to_host(mask) != 0)
+        wrong = stray if mask is None else stray & (_on_host(backend, mask) != 0)
         if wrong.any():
             index = _first(wrong)
             mend = "mask it if it is padding" if mask is None else "padding has mask 0"
-            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{targets[index]} at index {index}", mend)
-        targets = np.where(stray, 0, targets)
-    return backend.asarray(targets.reshape(-1), dtype=np.int64), None
+            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", mend)
+        host = np.where(stray, 0, host)
+    return backend.asarray(host.reshape(-1), dtype=np.int64), None
+
+
+def _on_host(backend: Backend, mask: Any) -> np.ndarray:
+    host = host_view("mask", mask)
+    return backend.to_host(mask) if host is None else host
 
 
 def _first(wrong: np.ndarray) -> tuple[int, ...]:

@@ -217,7 +217,7 @@ def test_buckets_change_with_the_epoch_and_without_a_seed_come_in_order() -> Non
 def test_bucket_refusals() -> None:
     with refused(InputError, "lengths: expected integers >= 0, got -1 at index 1; a sequence"):
         bucket_by_length([2, -1], 2)
-    with refused(InputTypeError, "lengths: expected a one-dimensional array of integers", "got dtype float64"):
+    with refused(InputTypeError, "lengths: expected a one-dimensional array of integers", "got list of dtype float64"):
         bucket_by_length([2.0], 2)
     with refused(InputError, "bucket_width: expected an integer >= 1, got 0"):
         bucket_by_length([2], 2, bucket_width=0)

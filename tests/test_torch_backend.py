@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from builders import KINDS, build, distance, leaves, passes, random_arguments
 from commands import bptt, metrics, write_text
+from refusals import refused
 
 import engine
 from engine.backend import Backend, backend_of
@@ -161,8 +162,10 @@ def test_losses_are_those_of_numpy(torch: ModuleType, backend: Backend) -> None:
             value, gradient = engine.mse(backend.asarray(logits), backend.asarray(wanted), device, normalizer)
             agree(torch, backend, value, np.asarray(loss_2))
             agree(torch, backend, gradient, d)
-    stray = backend.asarray(np.where(valid, V, 0))  # unchecked on the device: the loss says so
-    assert torch.isnan(engine.cross_entropy(backend.asarray(logits), stray)[0])
+    stray = backend.asarray(np.where(valid, V, 0))
+    where = tuple(int(k) for k in np.argwhere(valid)[0])
+    with refused(engine.InputError, f"targets: expected class indices in 0..{V - 1}, got {V} at index {where}"):
+        engine.cross_entropy(backend.asarray(logits), stray)
 
 
 OPTIMISERS: dict[str, Any] = {
@@ -306,8 +309,14 @@ def test_each_mistake_has_one_clear_error(torch: ModuleType, backend: Backend) -
             lambda: layer.forward(tensor.clone().requires_grad_()),
             "x: expected an array that autograd does not follow, got one with requires_grad=True; use x.detach()",
         ),
-        (lambda: layer.forward(tensor.to("meta")), "x: expected an array on cpu, got one on meta; use x.to('cpu')"),
-        (lambda: layer.forward(tensor, lengths=torch.ones(B, dtype=torch.int64)), "lengths: expected a host list"),
+        (lambda: layer.forward(tensor.to("meta")), "x: expected a tensor with numbers in it, got a meta tensor, which"),
+        (lambda: layer.forward(tensor.to_sparse()), "x: expected a dense tensor, got one of layout torch.sparse_coo; "),
+        (lambda: engine.mse(logits.to("meta"), logits), "prediction: expected a tensor with numbers in it, got a meta"),
+        (lambda: layer.forward(tensor, lengths=torch.ones(B)), "lengths: expected integers, got dtype float32; "),
+        (
+            lambda: layer.forward(tensor, lengths=torch.tensor([1, 2, 3, T + 1])),
+            f"lengths: expected values in 0..{T} (T = {T}), got {T + 1} at row 3",
+        ),
         (lambda: engine.mse(logits, target), "target: expected a torch array, got a numpy.ndarray"),
         (
             lambda: engine.mse(torch.nn.Parameter(logits), logits),
@@ -315,13 +324,64 @@ def test_each_mistake_has_one_clear_error(torch: ModuleType, backend: Backend) -
         ),
         (lambda: engine.mse(logits.half(), logits.half()), "prediction: expected dtype float32 or float64, got"),
         (lambda: engine.SGD([layer, host]), "model: expected parameters on one backend (torch), got"),
-        (lambda: model("torch").forward(torch.zeros(T, B, dtype=torch.int64)), "x: expected integer ids on the host"),
+        (
+            lambda: model("torch").forward(torch.full((T, B), V)),
+            f"x: expected token ids in 0..{V - 1}, got {V} at index (0, 0)",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(engine.InputError) as caught:
             call()
         assert str(caught.value).startswith(message), caught.value
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("home", ["numpy:reference", "torch:reference"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_integers_on_the_cpu_are_those_of_numpy(torch: ModuleType, home: str, dtype: str) -> None:
+    """Ids, targets, masks and lengths may be tensors on the CPU beside any backend, with the checks of NumPy's."""
+    rng = np.random.default_rng(3)
+    ids, targets = (rng.integers(0, V, (T, B)).astype(dtype) for _ in range(2))
+    network = model(home)
+    found = []
+    for cast in (np.asarray, torch.from_numpy, lambda a: torch.from_numpy(np.repeat(a, 2, axis=0))[::2]):
+        network.zero_grad()
+        network.load_call_counters(dict.fromkeys(network.call_counters(), 0))
+        y, _, tape = network.forward(cast(ids), lengths=cast(np.array(LENGTHS, dtype)))
+        loss, dy = engine.cross_entropy(y, cast(targets), mask=cast(np.arange(T)[:, None] < np.array(LENGTHS)))
+        network.backward(tape, dy)
+        found.append([float(loss), *(float(np.abs(network.backend.to_host(g)).sum()) for g in network.grads.values())])
+    assert found[0] == found[1] == found[2]
+    assert min(found[0]) > 0
+
+
+@pytest.mark.parametrize("wrong", [-1, -100, V, 2**40])
+def test_a_target_on_the_cpu_out_of_range_is_named(torch: ModuleType, wrong: int) -> None:
+    logits, targets = torch.zeros(2, 3, V), torch.tensor([[0, 1, 2], [3, wrong, V - 1]])
+    for scores in (logits, logits.numpy()):
+        with refused(engine.InputError, f"targets: expected class indices in 0..{V - 1}, got {wrong} at index (1, 1)"):
+            engine.cross_entropy(scores, targets)
+        for mask in (targets == wrong, (targets == wrong).float(), (targets == wrong).numpy()):
+            with refused(engine.InputError, "targets: ", f"got {wrong} at index (1, 1); padding has mask 0"):
+                engine.cross_entropy(scores, targets, mask)
+            loss, gradient = engine.cross_entropy(scores, targets, 1 - mask if mask.dtype == torch.float32 else ~mask)
+            assert float(loss) == pytest.approx(np.log(V))
+            assert not gradient[1, 1].any()
+    embedding = engine.Embedding(V, 2, backend="torch:reference")
+    with refused(engine.InputError, f"x: expected token ids in 0..{V - 1}, got {wrong} at index (1, 1)"):
+        embedding.forward(targets)
+    assert embedding.forward(targets, lengths=torch.tensor([2, 1, 2]))[0].shape == (2, 3, 2)
+
+
+def test_numbers_of_a_loss_on_the_cpu_are_looked_at(torch: ModuleType) -> None:
+    logits, targets = torch.zeros(2, V), torch.tensor([1, 2])
+    for weights in ([1.0, -0.5], [1.0, float("nan")], [1.0, float("inf")]):
+        with refused(engine.InputError, "mask: expected finite weights >= 0, got ", "at index (1,)"):
+            engine.cross_entropy(logits, targets, torch.tensor(weights))
+    for number in (-1.0, float("nan"), float("inf")):
+        with refused(engine.InputError, "normalizer: expected a number >= 0"):
+            engine.mse(logits, logits, normalizer=torch.tensor(number))
+    assert float(engine.cross_entropy(logits, targets, None, torch.tensor(4))[0]) == pytest.approx(np.log(V) / 2)
 
 
 def test_a_changed_weight_makes_a_tape_stale(torch: ModuleType, backend: Backend) -> None:

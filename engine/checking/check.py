@@ -15,12 +15,14 @@ from engine.checking.finding import Finding
 from engine.checking.function_subject import FunctionSubject
 from engine.checking.judging_along import along
 from engine.checking.layer_subject import LayerSubject
+from engine.checking.nests import named_leaves
 from engine.checking.report import Report
 from engine.checking.sampling import choose
 from engine.checking.subject import Part, Subject
 from engine.checking.truncated_subject import TruncatedSubject
 from engine.checks import describe, integer, number
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules, refuse_unreadable
 
 #: The largest error that passes, by method: what is exact to round-off is held to more than what is not.
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
@@ -79,6 +81,9 @@ def gradcheck(
     """
     dtype, seed = check_dtype(dtype).name, integer("seed", seed, 0)
     _check_method(method, tuple(TOLERANCE))
+    for name, array in [*named_leaves(x, "x"), *named_leaves(state, "state")]:
+        refuse_own_rules(name, array)
+        refuse_unreadable(name, array)
     subject: Subject
     if truncation is not None:
         if lengths is not None:

@@ -15,6 +15,7 @@ from engine.checking.nests import copied, dtype_of, float_arrays, kind, leaves, 
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import dtype_in_words, refuse_own_rules
 
 
 class FunctionSubject(Subject):
@@ -34,8 +35,9 @@ class FunctionSubject(Subject):
             raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
         super().__init__(backend_of(floats[0], "inputs"))
         for array in floats:
+            refuse_own_rules("inputs", array)
             if dtype_of(array) not in (np.float32, np.float64):
-                raise bad_type("inputs", "arrays of float32 or float64", str(array.dtype))
+                raise bad_type("inputs", "arrays of float32 or float64", dtype_in_words(array.dtype))
         self.inputs = self._private(tuple(inputs))
         for position, given in enumerate(self.inputs):
             for name, array in named_leaves(given, f"input {position}"):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.checks import integer
 from engine.data.checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 
 
 class TextBatch(NamedTuple):
@@ -183,6 +184,7 @@ def pad_sequences(
     first = sequences[0]
     for index, item in enumerate(sequences):
         name = f"sequences[{index}]"
+        refuse_own_rules(name, item)
         if not isinstance(item, np.ndarray) or item.dtype.kind not in "fiu":
             got = f"dtype {item.dtype}" if isinstance(item, np.ndarray) else type(item).__name__
             raise bad_type(name, "a NumPy array of floats or integers", got, "convert it")

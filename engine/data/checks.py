@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.checks import describe
 from engine.errors import DataError, bad_input, bad_type
+from engine.plain_arrays import host_integers, refuse_own_rules
 
 
 def bad_data(source: object, expected: str, got: object, mend: str = "") -> DataError:
@@ -18,22 +19,19 @@ def bad_data(source: object, expected: str, got: object, mend: str = "") -> Data
 
 def require_ids(argument: str, ids: Any) -> NDArray[np.integer[Any]]:
     """Return `ids` (n,) as a host array of integers; an empty list is an empty array of int32."""
-    array = np.asarray(ids) if isinstance(ids, list | tuple | range) else ids
     expected = "a one-dimensional array of integers on the host"
-    if not isinstance(array, np.ndarray):
+    if isinstance(ids, str | bytes) or not hasattr(ids, "__len__"):
         raise bad_type(argument, expected, describe(ids), "pass a NumPy array or a list")
+    array = host_integers(argument, ids, expected, "encode the text with a Vocabulary first")
     if array.ndim != 1:
         raise bad_input(argument, expected, f"shape {array.shape}", "flatten it first")
-    if array.size == 0 and not isinstance(ids, np.ndarray):
-        array = array.astype(np.int32)
-    if array.dtype.kind not in "iu":
-        raise bad_type(argument, expected, f"dtype {array.dtype}", "encode the text with a Vocabulary first")
-    return array
+    return array.astype(np.int32) if array.size == 0 and isinstance(ids, list | tuple | range) else array
 
 
 def require_matrix(argument: str, values: Any) -> NDArray[np.float64]:
     """Return `values` (N, C), or (N,) as one column, as a new float64 array (N, C)."""
     expected = "a float array (N,) or (N, C) on the host"
+    refuse_own_rules(argument, values, expected)
     if not isinstance(values, np.ndarray):
         raise bad_type(argument, expected, describe(values), "load it with load_series, or make it a NumPy array")
     if values.dtype.kind != "f":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.checks import integer
 from engine.data.checks import bad_data, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 
 _Floats = NDArray[np.float64]
 
@@ -167,6 +168,7 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
 
 
 def _floats(values: Any) -> _Floats:
+    refuse_own_rules("values", values)
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         got = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
         raise bad_type("values", "a float array on the host", got, "convert it with .astype(float)")

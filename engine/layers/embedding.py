@@ -10,9 +10,10 @@ import numpy as np
 from engine import philox
 from engine.backend import Backend
 from engine.checks import integer
-from engine.errors import bad_input, bad_type
+from engine.errors import bad_input
 from engine.layers.base import Layer, check_no_state
-from engine.layers.timeline import Timeline, clean, timeline_of
+from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
+from engine.plain_arrays import host_integers
 from kernels import segments
 
 
@@ -75,7 +76,8 @@ class Embedding(Layer):
 
         Parameters
         ----------
-        x : integers in 0..V-1 on the host; pads are not looked at where lengths are given (x is (T, B) then).
+        x : integers in 0..V-1 on the host: a list, a NumPy array or a tensor on the CPU.  Pads are not looked at where
+            lengths are given (x is (T, B) then).
 
         Returns
         -------
@@ -128,18 +130,12 @@ class Embedding(Layer):
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None, Timeline | None]:
         """The ids, pads 0, and which are valid, on the host; the timeline where lengths were given."""
-        if self.backend.name != "numpy" and self.backend.is_array(x):
-            raise bad_type(
-                "x", "integer ids on the host", "a device array", "ids are checked on the host, then uploaded"
-            )
-        ids = np.asarray(x)
-        if ids.dtype.kind not in "iu":
-            raise bad_type("x", "integer token ids", f"dtype {ids.dtype}", "encode the text with a vocabulary first")
+        mend = "encode the text with a vocabulary first"
+        ids = host_integers("x", x, "integer token ids", mend, hosted="integer ids on the host")
         valid, timeline = None, None
         if lengths is not None:
             timeline = timeline_of(self.backend, "x", ids.shape, 2, self.batch_first, lengths)
-            host = np.asarray(lengths)
-            valid = np.arange(timeline.steps)[:, None] < host
+            valid = np.arange(timeline.steps)[:, None] < check_lengths(lengths, timeline.steps, timeline.batch)
             valid = valid.T if self.batch_first else valid
         wrong = (ids < 0) | (ids >= self.num_embeddings)
         if valid is not None:

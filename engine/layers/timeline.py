@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend
-from engine.errors import bad_input, bad_type
+from engine.errors import bad_input
+from engine.plain_arrays import host_integers
 
 
 class Timeline:
@@ -15,7 +16,8 @@ class Timeline:
 
     Parameters
     ----------
-    lengths : the number of valid steps of each row, on the host, or None where every row has all T.
+    lengths : the number of valid steps of each row, a list or integer array on the host, or None where every row has
+        all T.
 
     Attributes
     ----------
@@ -30,7 +32,7 @@ class Timeline:
         self._valid: Any = None
         self._order: Any = None
         if lengths is not None:
-            host = _check_lengths(backend, lengths, steps, batch)
+            host = check_lengths(lengths, steps, batch)
             if (host < steps).any():  # all rows full: the plain path
                 # B numbers are all that is uploaded; the rest is worked out where the data is
                 xp, self.lengths = backend.xp, backend.asarray(host)
@@ -88,20 +90,10 @@ def clean(xp: Any, values: Any, timeline: Timeline | None, batch_first: bool) ->
     return timeline.clean(values.swapaxes(0, 1)).swapaxes(0, 1) if batch_first else timeline.clean(values)
 
 
-def _check_lengths(backend: Backend, lengths: Any, steps: int, batch: int) -> np.ndarray:
+def check_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
     """Lengths as a host int64 array (B,), or a clear error."""
-    if backend.name != "numpy" and backend.is_array(lengths):
-        raise bad_type("lengths", "a host list or NumPy integer array", "a device array", "keep lengths on the host")
-    try:
-        host = np.asarray(lengths)
-    except ValueError:
-        host = np.empty(0, dtype=object)
-    if host.size == 0 and host.ndim == 1 and not isinstance(lengths, np.ndarray):
-        host = host.astype(np.int64)
-    if host.dtype.kind not in "iu":
-        raise bad_type(
-            "lengths", "integers", f"{type(lengths).__name__} of dtype {host.dtype}", "lengths count time steps"
-        )
+    hosted = "a host list or NumPy integer array"
+    host = host_integers("lengths", lengths, "integers", "lengths count time steps", hosted)
     if host.shape != (batch,):
         raise bad_input("lengths", f"one for each of the {batch} rows, shape ({batch},)", f"shape {host.shape}")
     wrong = np.flatnonzero((host < 0) | (host > steps))

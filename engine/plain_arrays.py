@@ -1,0 +1,137 @@
+"""What counts as an array: one check for inputs, targets, lengths, ids, masks, states and weights alike.
+
+An array of a subclass may mask, transpose or label what a plain one holds, and what the engine does with it would drop
+that without a word.  So it is refused here, by all who take arrays; a tensor on the CPU is memory of the host, and
+is checked as NumPy's arrays are.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import numpy as np
+
+from engine.checks import describe
+from engine.errors import bad_type
+
+#: NumPy's arrays without rules of their own.
+PLAIN = (np.ndarray, np.memmap)
+_HALVES = {"float16", "bfloat16", "half", "fp16", "bf16"}
+
+
+def has_own_rules(obj: Any) -> bool:
+    """Whether `obj` is an array of a subclass that may compute otherwise than its library's plain ones."""
+    if isinstance(obj, np.ndarray):
+        return type(obj) not in PLAIN
+    return any("__torch_dispatch__" in vars(base) for base in _above_tensor(obj.__class__) or ())
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a PyTorch tensor; PyTorch is not imported to find out."""
+    return _above_tensor(obj.__class__) is not None
+
+
+@functools.lru_cache(maxsize=100)
+def _above_tensor(kind: type) -> tuple[type, ...] | None:
+    """The classes that stand before ``torch.Tensor`` among the bases of a class; None if it is no tensor's."""
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # who has a tensor has imported it
+    return kind.__mro__[: kind.__mro__.index(tensor)] if tensor in kind.__mro__ else None
+
+
+def refuse_own_rules(argument: str, obj: Any, expected: str = "a plain array") -> None:
+    """Raise if `obj` is an array with rules of its own: a masked array, a matrix, or another subclass."""
+    if not has_own_rules(obj):
+        return
+    mend = f"pass np.asarray({argument})" if isinstance(obj, np.ndarray) else "pass a plain torch.Tensor"
+    if isinstance(obj, np.ma.MaskedArray):
+        mend = f"its mask would be lost: pass {argument}.filled(...), and say what counts with mask= or lengths="
+    raise bad_type(argument, expected, describe(obj), mend)
+
+
+def refuse_unreadable(argument: str, obj: Any) -> None:
+    """Raise for a tensor that holds no plain numbers to compute with: meta, sparse, quantised, recorded by autograd."""
+    if not is_tensor(obj):
+        return
+    if obj.is_meta:
+        mend = "load or make it on a device that holds numbers, such as device='cpu'"
+        raise bad_type(argument, "a tensor with numbers in it", "a meta tensor, which has a shape alone", mend)
+    if obj.is_quantized:
+        raise bad_type(argument, "a tensor of plain numbers", "a quantised one", f"use {argument}.dequantize()")
+    if str(obj.layout) != "torch.strided":
+        raise bad_type(argument, "a dense tensor", f"one of layout {obj.layout}", f"use {argument}.to_dense()")
+
+
+def refuse_autograd(argument: str, obj: Any) -> None:
+    """Raise if another library records what is done with the array: the gradients here are written by hand."""
+    if getattr(obj, "requires_grad", False):
+        got = "one with requires_grad=True"
+        raise bad_type(argument, "an array that autograd does not follow", got, f"use {argument}.detach()")
+
+
+def host_view(argument: str, obj: Any, expected: str = "a plain array") -> np.ndarray | None:
+    """The memory of a plain array on the host, a tensor's on the CPU too; None for what lies elsewhere or is no array.
+
+    Raises
+    ------
+    InputTypeError
+        for an array with rules of its own.
+    """
+    refuse_own_rules(argument, obj, expected)
+    if isinstance(obj, np.ndarray):
+        return obj
+    if not is_tensor(obj) or obj.device.type != "cpu":
+        return None
+    refuse_unreadable(argument, obj)
+    try:
+        found: np.ndarray = obj.numpy(force=True)
+    except TypeError:  # a dtype that NumPy has not, such as bfloat16
+        raise bad_type(argument, "a dtype that NumPy has too", dtype_in_words(obj.dtype)) from None
+    return found
+
+
+def host_integers(argument: str, value: Any, expected: str, mend: str, hosted: str = "") -> np.ndarray:
+    """Integers on the host: a NumPy array or a tensor on the CPU as it lies there, a list made an array.
+
+    Parameters
+    ----------
+    expected, mend : of the error, such as ``"integer token ids"``.
+    hosted : what is expected in place of an array on a device, where that takes other words.
+    """
+    found = host_view(argument, value, expected)
+    if found is None:
+        _look_into(argument, value, expected)
+        try:
+            found = np.asarray(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            if hasattr(value, "device"):
+                raise bad_type(argument, hosted or expected, "a device array", "copy it to the host first") from None
+            raise bad_type(argument, expected, f"{describe(value)} of no one shape", mend) from None
+        if found.size == 0 and isinstance(value, list | tuple | range):
+            found = found.astype(np.int64)
+    if found.dtype.kind not in "iu":
+        what = "" if hasattr(value, "dtype") else f"{type(value).__name__} of "
+        raise bad_type(argument, expected, what + dtype_in_words(found.dtype), mend)
+    return found
+
+
+def _look_into(argument: str, value: Any, expected: str) -> None:
+    """Raise if a list holds arrays with rules of their own, at any depth: NumPy would drop these rules."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, list | tuple):
+                _look_into(argument, item, expected)
+            else:
+                refuse_own_rules(argument, item, expected)
+
+
+def is_half(dtype: Any) -> bool:
+    """Whether a dtype, of any library or by its name, is one of half precision."""
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    return name.rpartition(".")[2] in _HALVES
+
+
+def dtype_in_words(dtype: Any) -> str:
+    """A dtype for an error message; half precision is called by that name."""
+    return f"dtype {dtype}" + (" (half precision)" if is_half(dtype) else "")
