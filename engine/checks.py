@@ -13,12 +13,17 @@ from engine.errors import bad_input, bad_type
 
 def describe(obj: Any) -> str:
     """A few words on an object for an error message; never its contents, which may be long."""
-    if isinstance(obj, int) and abs(obj) >= 10**20:  # Python refuses to write out more than 4300 digits
-        return f"an integer of about {math.log10(abs(obj)):.0f} digits"
-    if obj is None or isinstance(obj, bool | int | float | np.bool_ | np.number):
-        return repr(obj) if not isinstance(obj, np.generic) else str(obj)
-    if isinstance(obj, str):
-        return repr(obj if len(obj) <= 60 else obj[:57] + "...")
+    try:
+        if isinstance(obj, int) and abs(obj) >= 10**20:
+            return f"an integer of about {math.log10(abs(obj)):.0f} digits"
+        if isinstance(obj, np.generic) and isinstance(obj, np.bool_ | np.number):
+            return str(obj)
+        if obj is None or isinstance(obj, bool | int | float):
+            return repr(obj)
+        if isinstance(obj, str):
+            return repr(obj if len(obj) <= 60 else obj[:57] + "...")
+    except Exception:  # a subclass that does not let itself be shown
+        pass
     kind = type(obj)
     return (
         f"a {kind.__name__}"
@@ -34,10 +39,10 @@ def integer(argument: str, value: Any, minimum: int, mend: str = "") -> int:
         raise bad_type(argument, expected, describe(value), mend)
     try:
         found = operator.index(value)
-    except TypeError:
+    except Exception:  # an object of someone's own may raise anything
         raise bad_type(argument, expected, describe(value), mend) from None
     if found < minimum:
-        raise bad_input(argument, expected, found, mend)
+        raise bad_input(argument, expected, describe(found), mend)
     return found
 
 
@@ -47,9 +52,13 @@ def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.i
     expected += f" and < {below:g}" if below < math.inf else ""
     if not _is_real(value):
         raise bad_type(argument, expected, describe(value))
-    if not low <= value < below or math.isinf(value):
+    try:
+        found = float(value)
+    except OverflowError:  # an int beyond the floats
+        found = math.inf
+    if not low <= found < below or math.isinf(found):
         raise bad_input(argument, expected, describe(value))
-    return float(value)
+    return found
 
 
 def fraction(argument: str, value: Any, *, zero_allowed: bool) -> float:

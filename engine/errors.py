@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: Characters of a value in a message.
+LONGEST = 300
+
 
 class EngineError(Exception):
     """Base of every error that the engine raises on purpose."""
@@ -45,13 +48,23 @@ class NonFiniteError(EngineError, ArithmeticError):
 
 def bad_input(argument: str, expected: str, got: object, mend: str = "") -> InputError:
     """Build an `InputError` in the one form that all messages share."""
-    return InputError(_sentence(argument, expected, got, mend))
+    return InputError(sentence(argument, expected, got, mend))
 
 
 def bad_type(argument: str, expected: str, got: object, mend: str = "") -> InputTypeError:
     """Build an `InputTypeError` in the one form that all messages share."""
-    return InputTypeError(_sentence(argument, expected, got, mend))
+    return InputTypeError(sentence(argument, expected, got, mend))
 
 
-def _sentence(argument: str, expected: str, got: object, mend: str) -> str:
-    return f"{argument}: expected {expected}, got {got}" + (f"; {mend}" if mend else "")
+def sentence(argument: str, expected: str, got: object, mend: str = "") -> str:
+    """The one form of all messages: one line, which no value makes long."""
+    return f"{_words(argument)}: expected {_words(expected)}, got {_words(got)}" + (f"; {_words(mend)}" if mend else "")
+
+
+def _words(value: object) -> str:
+    """A value on one line, its middle left out where it is long; its class where it cannot be shown."""
+    try:
+        words = " ".join(str(value).split())
+    except Exception:  # an integer of thousands of digits, an object whose __str__ fails
+        return f"a {type(value).__name__}"
+    return words if len(words) <= LONGEST else f"{words[: LONGEST // 2]} ... {words[-LONGEST // 4 :]}"

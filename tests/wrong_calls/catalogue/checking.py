@@ -1,0 +1,326 @@
+"""Gradient checks and the strategies for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import engine
+from engine.checking import strategies
+from engine.checking.catalogue import catalogue
+from wrong_calls.calls import Call, Place, call, entry
+from wrong_calls.catalogue.layers import draw
+from wrong_calls.domains import (
+    array,
+    choice,
+    dtype,
+    exactly,
+    flag,
+    integers,
+    many,
+    nothing,
+    optional,
+    real,
+    sequence,
+    whole,
+)
+
+METHODS = ("central", "complex", "directional", "taylor", "adjoint", "rtrl")
+T, B, D, H = 3, 2, 2, 3
+
+
+def _verdict(report: Any) -> Any:
+    """Of a report: its verdict and the names of its rows."""
+    return report.verdict, [row.name for row in report.rows]
+
+
+def _layer_arguments(place: Place) -> dict[str, tuple[Any, ...]]:
+    layer = engine.LSTM(D, H, backend=place.spec, dtype="float64")
+    state = (draw(1, B, H, dtype="float64"), draw(1, B, H, dtype="float64"))
+    either_float = array("f", 1, B, H)
+    layers = {"an optimiser": lambda: engine.SGD(layer), "a dropout": lambda: engine.Dropout(0.5, backend=place.spec)}
+    return {
+        "layer": (layer, exactly(layer), layers),
+        "x": (draw(T, B, D, dtype="float64"), _small_floats(T, B, D)),
+        "state": (state, optional(sequence(_small_floats(1, B, H), _small_floats(1, B, H)))),
+        "lengths": ([T, 0], optional(integers(0, T, B))),
+        "method": ("directional", choice(*METHODS)),
+        "seed": (1, whole(0)),
+        "tol": (None, optional(real(0))),
+        "dtype": ("float64", dtype),
+        "entries": (3, optional(whole(1))),
+        "_": (either_float, exactly(either_float)),
+    }
+
+
+def _small_floats(*shape: int) -> Any:
+    """Floats of either precision; a check takes both."""
+
+    def plain(value: Any) -> Any:
+        found = array("f", *shape)(value)
+        return nothing(value) if found.dtype not in (np.dtype("f4"), np.dtype("f8")) else found.astype(np.float64)
+
+    return plain
+
+
+@entry("gradcheck")
+def _gradcheck(place: Place) -> Call:
+    arguments = _layer_arguments(place)
+    del arguments["_"]
+    return call(lambda **given: _verdict(engine.gradcheck(**given)), **arguments)
+
+
+@entry("gradcheck with truncation")
+def _truncation(place: Place) -> Call:
+    arguments = _layer_arguments(place)
+    for name in ("_", "lengths", "tol"):
+        del arguments[name]
+    pair = sequence(whole(1, 10**9), whole(1, 10**9))
+    return call(lambda **given: _verdict(engine.gradcheck(**given)), **arguments, truncation=((1, 2), optional(pair)))
+
+
+def _forward(x: Any, w: Any) -> Any:
+    return x @ w, (x, w)
+
+
+def _backward(dout: Any, cache: Any) -> Any:
+    x, w = cache
+    return dout @ w.T, x.T @ dout
+
+
+FORWARDS = {
+    "nothing": lambda: lambda x, w: None,
+    "no cache": lambda: lambda x, w: x @ w,
+    "three things": lambda: lambda x, w: (x @ w, x, w),
+    "out is a string": lambda: lambda x, w: ("out", (x, w)),
+    "out is a list of lists": lambda: lambda x, w: ((x @ w).tolist(), (x, w)),
+    "out is a number": lambda: lambda x, w: (float((x @ w).sum()), (x, w)),
+    "out is integers": lambda: lambda x, w: ((x @ w).astype(int), (x, w)),
+    "out is complex": lambda: lambda x, w: ((x @ w) * 1j, (x, w)),
+    "out is objects": lambda: lambda x, w: ((x @ w).astype(object), (x, w)),
+    "out is masked": lambda: lambda x, w: (np.ma.masked_array(x @ w, mask=True), (x, w)),
+    "out is a set": lambda: lambda x, w: ({1, 2}, (x, w)),
+    "out is empty": lambda: lambda x, w: (np.zeros((0, 3)), (x, w)),
+    "out is nothing": lambda: lambda x, w: (None, (x, w)),
+    "out is half": lambda: lambda x, w: ((x @ w).astype(np.float16), (x, w)),
+}
+BACKWARDS = {
+    "nothing": lambda: lambda dout, cache: None,
+    "one gradient": lambda: lambda dout, cache: _backward(dout, cache)[0],
+    "three gradients": lambda: lambda dout, cache: (*_backward(dout, cache), dout),
+    "lists": lambda: lambda dout, cache: tuple(g.tolist() for g in _backward(dout, cache)),
+    "strings": lambda: lambda dout, cache: ("dx", "dw"),
+    "numbers": lambda: lambda dout, cache: (1.0, 2.0),
+    "ragged": lambda: lambda dout, cache: ([[1.0], [2.0, 3.0]], cache[1]),
+    "a dict": lambda: lambda dout, cache: dict(zip("xw", _backward(dout, cache), strict=True)),
+    "complex": lambda: lambda dout, cache: tuple(g * 1j for g in _backward(dout, cache)),
+    "objects": lambda: lambda dout, cache: tuple(g.astype(object) for g in _backward(dout, cache)),
+    "masked": lambda: lambda dout, cache: tuple(np.ma.masked_array(g, mask=True) for g in _backward(dout, cache)),
+    "a generator": lambda: lambda dout, cache: (g for g in _backward(dout, cache)),
+}
+
+
+def _function_arguments() -> dict[str, tuple[Any, ...]]:
+    x, w = draw(3, 2, dtype="float64"), draw(2, 4, dtype="float64") + 1
+    return {
+        "forward": (_forward, exactly(_forward), FORWARDS),
+        "backward": (_backward, exactly(_backward), BACKWARDS),
+        "inputs": ([x, w], sequence(_pairs_with(3, 2), _pairs_with(2, 4))),
+        "method": ("central", choice("central", "complex", "directional", "taylor")),
+        "seed": (1, whole(0)),
+        "tol": (1e-6, optional(real(0))),
+        "entries": (None, optional(whole(1))),
+        "time_axis": (None, optional(whole(0, 2))),
+    }
+
+
+def _pairs_with(rows: int, columns: int) -> Any:
+    """An array of this shape."""
+
+    def plain(value: Any) -> Any:
+        found = array("f", rows, columns)(value)
+        return nothing(value) if found.dtype not in (np.dtype("f4"), np.dtype("f8")) else found
+
+    return plain
+
+
+@entry("check_gradients")
+def _check_gradients(place: Place) -> Call:
+    def run(**given: Any) -> Any:
+        report = engine.check_gradients(**given)
+        return "wrong" if report.verdict not in ("ok", "wrong") else report.verdict
+
+    # A function that returns wrong gradients is an answer, not a wrong call: the report says so.
+    arguments = _function_arguments()
+    for name in ("forward", "backward"):
+        valid, _, extras = arguments[name]
+        arguments[name] = (valid, _callables(valid), extras)
+    return call(run, **arguments)
+
+
+def _callables(valid: Any) -> Any:
+    """The function itself, or another one whose result the check may judge."""
+
+    def plain(value: Any) -> Any:
+        if not callable(value) or isinstance(value, type):
+            nothing(value)
+        return value
+
+    return plain
+
+
+@entry("assert_gradients of a layer")
+def _assert_layer(place: Place) -> Call:
+    arguments = _layer_arguments(place)
+    for name in ("_", "tol", "dtype", "entries"):
+        del arguments[name]
+
+    def run(layer: Any, x: Any, state: Any, lengths: Any, **options: Any) -> Any:
+        return _verdict(engine.assert_gradients(layer, x, state, lengths, **options))
+
+    verdicts = many(choice("kink", "cannot tell"), kinds=(tuple, list, set, frozenset, dict))
+    return call(run, **arguments, allow=(("cannot tell",), verdicts))
+
+
+@entry("assert_gradients of functions")
+def _assert_functions(place: Place) -> Call:
+    def run(forward: Any, backward: Any, inputs: Any, **options: Any) -> Any:
+        try:
+            return engine.assert_gradients(forward, backward, inputs, **options).verdict
+        except AssertionError:
+            return "does not pass"
+
+    arguments = _function_arguments()
+    for name in ("forward", "backward"):
+        valid, _, extras = arguments[name]
+        arguments[name] = (valid, _callables(valid), extras)
+    return call(run, **arguments)
+
+
+@entry("Report.plot")
+def _plot(place: Place) -> Call:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    report = engine.gradcheck(engine.RNN(1, 1, backend="numpy:reference"), draw(1, 1, 1))
+
+    def path(value: Any) -> Any:
+        import os
+
+        if not isinstance(value, str | os.PathLike) or not str(os.fspath(value)).endswith((".png", ".svg", ".pdf")):
+            nothing(value)
+        return value
+
+    def run(path: Any) -> Any:
+        import matplotlib.pyplot as plt
+
+        try:
+            return type(report.plot(path)).__name__
+        finally:
+            plt.close("all")
+
+    return call(run, path=(str(place.folder / "report.png"), optional(path)))
+
+
+@entry("catalogue")
+def _catalogue(place: Place) -> Call:
+    return call(
+        lambda backend, seed: len(list(catalogue(backend, seed))),
+        backend=(engine.get_backend(place.spec), exactly(engine.get_backend(place.spec))),
+        seed=(1, whole(0)),
+    )
+
+
+# -- strategies --------------------------------------------------------------------------------------------------------
+
+
+def _range(value: Any) -> Any:
+    """A size, or the smallest and the largest one."""
+    if type(value) in (tuple, list):
+        low, high = sequence(whole(1, 10**9), whole(1, 10**9))(value)
+        return nothing(value) if low > high else (low, high)
+    return whole(1, 10**9)(value)
+
+
+@entry("strategies.sizes")
+def _sizes(place: Place) -> Call:
+    return call(
+        lambda **given: strategies.sizes(**given) is not None,
+        T=((3, 7), _range),
+        B=(4, _range),
+        D=((1, 5), _range),
+        H=((2, 6), _range),
+        distinct=(True, flag),
+    )
+
+
+@entry("strategies.lengths")
+def _lengths(place: Place) -> Call:
+    return call(
+        lambda **given: strategies.lengths(**given) is not None, T=(4, whole(1)), B=(3, whole(1)), zero=(True, flag)
+    )
+
+
+@entry("strategies.arrays")
+def _arrays(place: Place) -> Call:
+    def shape(value: Any) -> Any:
+        return (
+            whole(0)(value)
+            if not isinstance(value, tuple | list | range | np.ndarray | set | frozenset | dict)
+            else [whole(0)(axis) for axis in value]
+        )
+
+    return call(
+        lambda **given: strategies.arrays(**given) is not None,
+        shape=((3, 2), shape),
+        dtype=("float64", dtype),
+        scale=(1.0, real(1e-30, 1e30)),
+    )
+
+
+@entry("strategies.states")
+def _states(place: Place) -> Call:
+    layer = engine.LSTM(D, H, backend=place.spec)
+    return call(
+        lambda **given: strategies.states(**given) is not None,
+        layer=(layer, exactly(layer)),
+        batch=(3, whole(1)),
+        none=(True, flag),
+    )
+
+
+@entry("strategies.layers")
+def _layers(place: Place) -> Call:
+    kinds = many(choice(*strategies.KINDS), least=1)
+
+    def plain(value: Any) -> Any:
+        return choice(*strategies.KINDS)(value) if isinstance(value, str) else kinds(value)
+
+    return call(
+        lambda **given: strategies.layers(**given) is not None,
+        kinds=(["lstm", "gru_after"], plain),
+        max_layers=(2, whole(1)),
+        D=((1, 3), _range),
+        H=((2, 3), _range),
+        dtype=("float64", dtype),
+        backend=(place.spec, choice("numpy", "numpy:reference", "numpy:numba")),
+    )
+
+
+@entry("strategies.problems")
+def _problems(place: Place) -> Call:
+    kinds = many(choice(*strategies.KINDS), least=1)
+    size = strategies.sizes()
+
+    def plain(value: Any) -> Any:
+        return choice(*strategies.KINDS)(value) if isinstance(value, str) else kinds(value)
+
+    return call(
+        lambda **given: strategies.problems(**given) is not None,
+        kinds=("lstm", plain),
+        max_layers=(2, whole(1)),
+        size=(size, optional(exactly(size))),
+        dtype=("float64", dtype),
+        backend=(place.spec, choice("numpy", "numpy:reference", "numpy:numba")),
+    )

@@ -1,0 +1,74 @@
+"""What `bptt compare` and `bptt bench` stand on, as far as a program may call it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.benchmarking.cases import CELLS as TIMED
+from engine.benchmarking.cases import Case
+from engine.comparing.differences import relative
+from engine.comparing.experiment import CELLS, Bench, Experiment
+from engine.comparing.measuring import measure
+from wrong_calls.calls import Call, Place, call, entry
+from wrong_calls.catalogue.layers import draw
+from wrong_calls.domains import array, choice, flag, integers, many, nothing, optional, real, whole
+
+
+@entry("Experiment")
+def _experiment(place: Place) -> Call:
+    def lengths(value: Any) -> Any:
+        return tuple(int(n) for n in integers(0, 4, 2)(value))
+
+    def run(backend: Any, **fields: Any) -> Any:
+        return Bench(Experiment(**fields), backend).values()
+
+    size = whole(1, 500)
+    return call(
+        run,
+        backend=(place.spec, choice("numpy", "numpy:reference", "numpy:numba")),
+        cell=("gru", choice(*CELLS)),
+        T=(4, size),
+        B=(2, size),
+        D=(3, size),
+        H=(5, size),
+        lengths=((4, 2), optional(lengths)),
+        dtype=("float64", choice("float32", "float64")),
+        seed=(1, whole(0)),
+    )
+
+
+@entry("measure")
+def _measure(place: Place) -> Call:
+    def run(specs: Any, seconds: Any) -> Any:
+        rows = measure(Experiment(T=3, B=2, D=2, H=3), specs, seconds, memory=False)
+        return [row.spec for row in rows if row.reason is None]
+
+    names = many(choice("numpy", "numpy:reference", "numpy:numba"), least=1)
+
+    def seconds(value: Any) -> Any:
+        found = real(0)(value)
+        return found if found < 0.01 else nothing(value)
+
+    return call(run, specs=(["numpy:reference", place.spec], names), seconds=(0.001, seconds))
+
+
+@entry("relative")
+def _relative(place: Place) -> Call:
+    return call(relative, found=(draw(3, 2), array("f", 3, 2)), wanted=(draw(3, 2) + 1, array("f", 3, 2)))
+
+
+@entry("Case")
+def _case(place: Place) -> Call:
+    size = whole(1, 500)
+    return call(
+        lambda **fields: Case(**fields).parameters(),
+        cell=("GRU", choice(*TIMED)),
+        T=(4, size),
+        B=(2, size),
+        D=(3, size),
+        H=(5, size),
+        layers=(1, whole(1, 5)),
+        bidirectional=(True, flag),
+        mixed=(True, flag),
+        training=(True, flag),
+    )

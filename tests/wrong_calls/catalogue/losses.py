@@ -1,0 +1,181 @@
+"""Losses, clipping, truncated BPTT, and the small switches of a process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import engine
+from engine.backend import add_backend
+from wrong_calls.calls import Call, Place, call, entry
+from wrong_calls.catalogue.layers import B, D, H, T, V, draw
+from wrong_calls.domains import anything, array, either, exactly, floats, integers, nothing, optional, real, whole
+
+
+def _mask(*shape: int) -> Any:
+    """A boolean array, or finite weights >= 0."""
+
+    def plain(value: Any) -> Any:
+        found = either(array("b", *shape), array("f", *shape, dtype="float32", finite=True))(value)
+        return nothing(value) if (found < 0).any() else found
+
+    return plain
+
+
+def _normalizer(value: Any) -> Any:
+    """A number >= 0, also as a 0-d array."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
+        value = value.item()
+    return real(0)(value)
+
+
+@entry("cross_entropy")
+def _cross_entropy(place: Place) -> Call:
+    targets = np.random.default_rng(1).integers(0, V, (T, B))
+    return call(
+        engine.cross_entropy,
+        logits=(draw(T, B, V), floats("float32", T, B, V)),
+        targets=(targets, integers(0, V - 1, T, B, lists=False)),
+        mask=(np.ones((T, B), bool), optional(_mask(T, B))),
+        normalizer=(None, optional(_normalizer)),
+    )
+
+
+@entry("mse")
+def _mse(place: Place) -> Call:
+    return call(
+        engine.mse,
+        prediction=(draw(T, B, D), floats("float32", T, B, D)),
+        target=(draw(T, B, D) + 1, floats("float32", T, B, D)),
+        mask=(np.ones((T, B), np.float32), optional(either(_mask(T, B), _mask(T, B, D), _mask(T)))),
+        normalizer=(15, optional(_normalizer)),
+    )
+
+
+@entry("clip_grad_norm")
+def _clip_norm(place: Place) -> Call:
+    layer = _with_gradients(place)
+
+    def limit(value: Any) -> Any:
+        return value if isinstance(value, float) and value == float("inf") else real(0, over=0)(value)
+
+    return call(
+        lambda model, max_norm: (engine.clip_grad_norm(model, max_norm), dict(layer.grads)),
+        lambda: dict(layer.grads),
+        model=(layer, _one_of(layer)),
+        max_norm=(0.5, limit),
+    )
+
+
+@entry("clip_grad_value")
+def _clip_value(place: Place) -> Call:
+    layer = _with_gradients(place)
+
+    def limit(value: Any) -> Any:
+        return value if isinstance(value, float) and value == float("inf") else real(0, over=0)(value)
+
+    return call(
+        lambda model, limit: (engine.clip_grad_value(model, limit), dict(layer.grads)),
+        lambda: dict(layer.grads),
+        model=(layer, _one_of(layer)),
+        limit=(0.5, limit),
+    )
+
+
+def _one_of(layer: Any) -> Any:
+    """The layer, or a list with it alone."""
+
+    def plain(value: Any) -> Any:
+        if type(value) in (list, tuple) and len(value) == 1:
+            value = value[0]
+        return exactly(layer)(value)
+
+    return plain
+
+
+def _with_gradients(place: Place) -> Any:
+    layer = engine.LSTM(D, H, backend=place.spec)
+    for grad in layer.grads.values():
+        grad[...] = draw(*grad.shape)
+    return layer
+
+
+@entry("truncated_bptt")
+def _truncated(place: Place) -> Call:
+    layer = engine.LSTM(D, H, backend=place.spec)
+    target = draw(T, B, H)
+
+    def loss(y: Any) -> Any:
+        return engine.mse(y, target)
+
+    extras = {
+        "None": lambda: lambda y: None,
+        "one thing": lambda: lambda y: y,
+        "three things": lambda: lambda y: (1, y, y),
+        "another shape": lambda: lambda y: (1.0, y[:-1]),
+        "another dtype": lambda: lambda y: (1.0, y.astype("float64")),
+        "a list": lambda: lambda y: (1.0, y.tolist()),
+        "a masked gradient": lambda: lambda y: (1.0, np.ma.masked_array(y)),
+        "the loss's class": lambda: str,
+    }
+    layers = {
+        "bidirectional": lambda: engine.GRU(D, H, bidirectional=True, backend=place.spec),
+        "an optimiser": lambda: engine.SGD(layer),
+        "a class of layers": lambda: engine.LSTM,
+    }
+    state = (draw(1, B, H), draw(1, B, H))
+    part = floats("float32", 1, B, H)
+    return call(
+        lambda **given: (engine.truncated_bptt(**given), dict(layer.grads)),
+        lambda: dict(layer.grads),
+        layer=(layer, exactly(layer), layers),
+        x=(draw(T, B, D), floats("float32", None, B, D)),
+        loss=(loss, exactly(loss), extras),
+        k1=(2, whole(1)),
+        k2=(3, whole(1)),
+        state=(state, optional(_pair(part))),
+    )
+
+
+def _pair(part: Any) -> Any:
+    from wrong_calls.domains import sequence
+
+    return sequence(part, part)
+
+
+@entry("set_num_threads")
+def _threads(place: Place) -> Call:
+    def run(count: Any) -> Any:
+        try:
+            engine.set_num_threads(count)
+            return engine.get_num_threads()
+        finally:
+            engine.set_num_threads(None)
+
+    return call(run, engine.get_num_threads, count=(2, optional(whole(1, 10**4))))
+
+
+@entry("BPTT_NUM_THREADS")
+def _environment(place: Place) -> Call:
+    import os
+
+    def run(text: Any) -> Any:
+        if not isinstance(text, str) or "\0" in text or "\ud800" in text or type(text) not in (str, np.str_):
+            raise engine.InputError("text: expected a string for the environment, got another")
+        before = os.environ.get("BPTT_NUM_THREADS")
+        os.environ["BPTT_NUM_THREADS"] = text
+        try:
+            return engine.get_num_threads()
+        finally:
+            os.environ.pop("BPTT_NUM_THREADS") if before is None else os.environ.update(BPTT_NUM_THREADS=before)
+
+    return call(run, text=("2", anything))
+
+
+@entry("add_backend")
+def _add_backend(place: Place) -> Call:
+    def run(backend: Any) -> Any:
+        add_backend(backend)()
+
+    return call(run, backend=(None, nothing))
