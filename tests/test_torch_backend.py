@@ -395,6 +395,19 @@ def test_a_changed_weight_makes_a_tape_stale(torch: ModuleType, backend: Backend
         layer.backward(tape, dy)
 
 
+def test_what_is_assigned_to_a_tensors_data_is_used(torch: ModuleType, backend: Backend) -> None:
+    """``p.data = p.data - lr * p.grad`` is PyTorch's habit: it gives the tensor other memory."""
+    layer, other = (engine.Linear(D, 2, backend=backend) for _ in range(2))
+    x = torch.ones(T, B, D)
+    y, _, tape = layer.forward(x)
+    layer.backward(tape, y)
+    for name, param in layer.params.items():
+        other.params[name] = param - 0.1 * layer.grads[name]
+        param.data = param.data - 0.1 * layer.grads[name]
+    assert torch.equal(layer.predict(x)[0], other.predict(x)[0])
+    assert not torch.equal(layer.predict(x)[0], y)
+
+
 # -- the backend itself ------------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,7 @@ class NamedArrays(MutableMapping[str, Any]):
 
     def add(self, name: str, array: Any) -> None:
         """Take in an array that the layer has made."""
-        self._arrays[name], self.own[name] = array, array[...]
+        self._arrays[name], self.own[name] = array, _own(array)
 
     def touch(self) -> None:
         """Note that something was written into the arrays."""
@@ -57,8 +57,8 @@ class NamedArrays(MutableMapping[str, Any]):
         if value is None:  # PyTorch's way to clear a gradient
             mend = "gradients are cleared by zero_grad()" if self._title == "grads" else ""
             raise bad_type(argument, f"a {self._backend.name} array of shape {tuple(own.shape)}", "None", mend)
+        self._backend.require(argument, value, dtype=own.dtype, shape=tuple(own.shape))
         if value is not array:  # `arrays[name] *= 2` has written already, and assigns the array itself
-            self._backend.require(argument, value, dtype=own.dtype, shape=tuple(own.shape))
             own[...] = value
         self.touch()
 
@@ -67,7 +67,7 @@ class NamedArrays(MutableMapping[str, Any]):
 
         For the gradient check alone: the complex numbers of the complex step find no room in a real array.
         """
-        self._arrays[name], self.own[name] = array, array[...]
+        self._arrays[name], self.own[name] = array, _own(array)
 
     def __delitem__(self, name: str) -> None:
         raise _no_removal(self._title, name)
@@ -89,7 +89,7 @@ class NamedArrays(MutableMapping[str, Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.own = {name: array[...] for name, array in self._arrays.items()}  # a copy's arrays have other memory
+        self.own = {name: _own(array) for name, array in self._arrays.items()}  # a copy's arrays have other memory
 
 
 class JoinedArrays(MutableMapping[str, Any]):
@@ -131,6 +131,11 @@ class JoinedArrays(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return _shown(self._title, self)
+
+
+def _own(array: Any) -> Any:
+    """Another array over the same memory; a torch tensor itself, as ``tensor.data = value`` gives it other memory."""
+    return array if hasattr(array, "data_ptr") else array[...]
 
 
 def _no_removal(title: str, name: str) -> InputError:

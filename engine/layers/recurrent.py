@@ -264,6 +264,8 @@ class Recurrent(Layer):
     ) -> tuple[Any, Any]:
         """What `_walk` does for one layer and direction, in one call; the gradients are added to `targets`."""
         names = [name + end for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        features = self._params.own[names[0]].shape[1]
+        record.check(timeline.steps, timeline.batch, features, self.hidden_size, self.dtype)
         dh_last, dc_last = (None if part is None else part[slot] for part in dstate)
         adjoints, dx = self.backend.kernels.backward_layer(
             self.cell,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from engine.errors import bad_input
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run
 
@@ -50,6 +51,22 @@ class DirectionTape:
     def hidden_n(self) -> Any:
         """(T, B, H) U_n h_prev + b_hn, or None."""
         return self.run.hidden_n
+
+    def check(self, steps: int, batch: int, features: int, hidden: int, dtype: Any) -> None:
+        """Raise unless the arrays are as forward left them: compiled code would read past the end of smaller ones."""
+        run, rows = self.run, (steps, batch)
+        fits = (
+            self.x.shape == (*rows, features)
+            and run.h.shape == (steps + 1, batch, hidden)
+            and run.gates.shape == (*rows, len(self.cell.gates), hidden)
+            and (run.c is None or run.c.shape == run.h.shape)
+            and (run.hidden_n is None or run.hidden_n.shape == (*rows, hidden))
+            and self.x.dtype == run.h.dtype == run.gates.dtype == dtype
+        )
+        if not fits:
+            got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"
+            mend = "a tape is only read: run forward again"
+            raise bad_input("tape", f"arrays as forward left them (T = {steps}, B = {batch}, H = {hidden})", got, mend)
 
     def window(self, start: int, stop: int) -> DirectionTape:
         """The steps ``start <= t < stop``, as views."""
