@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,17 @@ def switch(argument: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise bad_type(argument, "True or False", describe(value))
     return bool(value)
+
+
+def machine_memory() -> int:
+    """The most bytes of memory that this process can have; a petabyte where the system does not tell."""
+    limits = [1 << 50]
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no sysconf on Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            limits.append(int(Path(name).read_text()))
+    return min(limits)
 
 
 def _is_real(value: Any) -> bool:

@@ -306,3 +306,68 @@ def test_each_of_several_threads_draws_masks_of_its_own() -> None:
     for thread in threads:
         thread.join()
     assert layer.call_counter == len(set(masks)) == 100
+
+
+# -- wrong calls of a layer -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: engine.LSTM(4, 10**12), "LSTM: expected parameters and gradients that fit into"),
+        (lambda: engine.GRU(10**30, 2), "about 2^"),
+        (lambda: engine.RNN(4, 6, 10**12), "num_layers: expected at most 1000 layers"),
+        (lambda: engine.Embedding(10**30, 4), "num_embeddings"),
+        (lambda: engine.Linear(10**13, 2, dtype="float64"), "in_features 10000000000000"),
+    ],
+)
+def test_sizes_that_no_memory_holds_are_refused_at_once(build: Callable[[], Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", models("numpy:reference"))
+def test_training_is_a_switch(name: str) -> None:
+    model = models("numpy:reference")[name]()
+    with pytest.raises(InputTypeError, match="training: expected True or False"):
+        model.forward(entry(model), training="no")
+
+
+@pytest.mark.parametrize("span", [(-1, 2), (2, 1), (0, T + 1), (0.5, 2), ("0", 2)])
+def test_a_window_lies_within_its_tape(span: tuple[Any, Any]) -> None:
+    layer = engine.LSTM(D, H, backend="numpy:reference")
+    others: list[Any] = [layer, engine.Linear(D, 2, batch_first=False), engine.Dropout(0.5)]
+    for model in others:
+        _, _, tape = model.forward(entry(layer))
+        with pytest.raises(InputError, match=r"^(start|stop|window): expected"):
+            model.window(tape, *span)
+        with pytest.raises(InputTypeError, match="tape"):
+            model.window("tape", 0, 2)
+
+
+@pytest.mark.parametrize("counters", [None, {"0": 1}, {"0": 1, "1": [2]}, {"0": 3, "1": -1}, {"0": 3, "1": 2.5}])
+def test_wrong_call_counters_change_nothing(counters: Any) -> None:
+    model = engine.Sequential(engine.Dropout(0.5), engine.Dropout(0.5))
+    with pytest.raises(InputError, match="counters"):
+        model.load_call_counters(counters)
+    assert model.call_counters() == {"0": 0, "1": 0}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, "LSTM", {}, {"type": [], "args": {}}, {"type": "Sequential", "args": {}}, {"type": "GRU", "args": {"x": 1}}],
+)
+def test_a_description_that_is_none_is_refused(config: Any) -> None:
+    with pytest.raises(InputError, match=r"^(config|options): expected"):
+        engine.layers.from_config(config)
+
+
+def test_lengths_on_a_tape_cannot_be_written() -> None:
+    layer = engine.LSTM(D, H, backend="numpy:numba")
+    y, _, tape = layer.forward(entry(layer), lengths=[4, 2, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        tape.timeline.lengths[0] = 1000
+    with pytest.raises(AttributeError):
+        setattr(tape.timeline, "lengths", np.array([1000, 1000, 1000]))  # noqa: B010
+    layer.backward(tape, y)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.backend import Backend
-from engine.errors import bad_input
+from engine.checks import describe
+from engine.errors import InputError, bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
@@ -19,7 +21,7 @@ _TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (RNN, GRU, LSTM, 
 
 
 def from_config(
-    config: dict[str, Any], backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None
+    config: Mapping[str, Any], backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None
 ) -> Layer:
     """Build the layer that ``layer.config()`` described.
 
@@ -28,12 +30,19 @@ def from_config(
     InputError
         for a type that is not a layer, or arguments that it does not take.
     """
+    if not isinstance(config, Mapping):
+        raise bad_type("config", "a dict with 'type' and 'args', as layer.config() gives it", describe(config))
     kind, args = config.get("type"), config.get("args")
-    if not isinstance(args, dict) or kind not in (*_TYPES, "Sequential"):
-        raise bad_input("config", f"a layer of type {', '.join([*_TYPES, 'Sequential'])}", repr(kind))
+    if not isinstance(args, dict) or not isinstance(kind, str) or kind not in (*_TYPES, "Sequential"):
+        raise bad_input("config", f"a layer of type {', '.join([*_TYPES, 'Sequential'])} with its args", describe(kind))
     if kind == "Sequential":
-        return Sequential(*(from_config(part, backend, dtype, seed) for part in args["layers"]), seed=seed)
+        parts = args.get("layers")
+        if not isinstance(parts, list | tuple):
+            raise bad_input("config", "a list of layers in a Sequential", describe(parts))
+        return Sequential(*(from_config(part, backend, dtype, seed) for part in parts), seed=seed)
     try:
         return _TYPES[kind](**args, backend=backend, dtype=dtype, seed=seed)
     except TypeError as error:
+        if isinstance(error, InputError):
+            raise
         raise bad_input("config", f"the arguments of {kind}", str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend, check_dtype, get_backend
-from engine.checks import describe, integer, switch
+from engine.checks import describe, integer, machine_memory, switch
 from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers.arrays import JoinedArrays, NamedArrays
@@ -52,6 +53,7 @@ class Layer:
         "seed": lambda name, value: check_seed(value),
         "call_counter": lambda name, value: integer(name, value, 0),
         "row_offset": lambda name, value: integer(name, value, 0),
+        "path": lambda name, value: _text(name, value),
     }
 
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
@@ -124,6 +126,13 @@ class Layer:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
         raise NotImplementedError
 
+    def check_window(self, shape: tuple[int, ...], start: Any, stop: Any) -> None:
+        """Raise unless `start` and `stop` mark steps of a tape whose x has this shape."""
+        axis = 1 if self.batch_first else 0
+        steps = shape[axis] if len(shape) > axis else 0
+        if not 0 <= integer("start", start, 0) <= integer("stop", stop, 0) <= steps:
+            raise bad_input("window", f"0 <= start <= stop <= {steps} (T = {steps})", f"start {start}, stop {stop}")
+
     # -- parameters --------------------------------------------------------------------------------------------------
 
     @property
@@ -139,10 +148,23 @@ class Layer:
     @mended()
     def _allocate(self) -> None:
         """Make the parameters with their first values, and their gradients with zeros."""
+        self._require_room()
         xp = self.backend.xp
         for name, value in self._first_values().items():
             self._params.add(name, self.backend.asarray(value.astype(self.dtype)))
             self._grads.add(name, xp.zeros(value.shape, dtype=self.dtype))
+
+    def _require_room(self) -> None:
+        """Raise before anything is drawn if parameters and gradients are larger than the machine's memory."""
+        count = sum(math.prod(shape) for shape in self._shapes().values())
+        wanted, there = 2 * count * self.dtype.itemsize, machine_memory()
+        if wanted > there:
+            expected = f"parameters and gradients that fit into {there / 2**30:.1f} GiB of memory"
+            got = f"{wanted / 2**30:,.0f} GiB" if wanted < 2**60 else f"about 2^{wanted.bit_length()} bytes"
+            sizes = ", ".join(
+                f"{name} {describe(value)}" for name, value in self._arguments().items() if value is not None
+            )
+            raise bad_input(type(self).__name__, expected, f"{got} ({sizes})", "lower its sizes")
 
     def _first_values(self) -> dict[str, np.ndarray]:
         return {name: self._draw(name, shape) for name, shape in self._shapes().items()}
@@ -237,10 +259,16 @@ class Layer:
 
     def load_call_counters(self, counters: Mapping[str, int]) -> None:
         """Set the dropout call counters back to saved values."""
-        if self.path not in counters:
-            raise bad_input(
-                "counters", f"a counter for the layer at path {self.path!r}", f"those of {sorted(counters)}"
-            )
+        wanted = self.call_counters()
+        if not isinstance(counters, Mapping):
+            raise bad_type("counters", f"a mapping from the paths {sorted(wanted)} to counts", describe(counters))
+        for path in wanted:
+            if path not in counters:
+                raise bad_input("counters", f"a counter for the layer at path {path!r}", describe(counters))
+            integer(f"counters[{path!r}]", counters[path], 0)
+        self._take_counters(counters)
+
+    def _take_counters(self, counters: Mapping[str, int]) -> None:
         self.call_counter = counters[self.path]
 
     def _layout(self, batch_first: bool | None) -> bool:
@@ -259,10 +287,14 @@ class Layer:
         checksum = self.backend.fingerprint(self._params.own.values())
         return self._serial, self._params.version if checksum is None else checksum
 
-    def check_tape(self, tape: Any) -> None:
-        """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
+    def check_kind(self, tape: Any) -> None:
+        """Raise unless the tape is one that a layer of this class makes."""
         if not isinstance(tape, self.tape_type):
             raise bad_type("tape", f"what this layer's forward returned ({self.tape_type.__name__})", describe(tape))
+
+    def check_tape(self, tape: Any) -> None:
+        """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
+        self.check_kind(tape)
         stamp = self._stamp()
         if tape.stamp[0] != stamp[0]:
             raise bad_input(
@@ -273,6 +305,12 @@ class Layer:
                 "tape: expected parameters as they were in its forward pass, got changed ones; run forward "
                 "again after an update (all backward passes of a step come before the step)"
             )
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise bad_type(name, "a text", describe(value))
+    return value
 
 
 def check_seed(seed: int | None) -> int:

@@ -59,7 +59,7 @@ class Dropout(Layer):
         """y in the shape of x (T, B, F); the call counter rises by one where a mask is drawn."""
         check_no_state(state)
         x, timeline = self._enter(x, lengths)
-        if not training or self.p == 0.0:
+        if not switch("training", training) or self.p == 0.0:
             return x, None, DropoutTape(None, x.shape, timeline, self._stamp())
         with self._lock:
             mask = self._mask(x.shape)
@@ -83,6 +83,8 @@ class Dropout(Layer):
 
     def window(self, tape: DropoutTape, start: int, stop: int) -> DropoutTape:
         """The time steps ``start <= t < stop`` of a tape."""
+        self.check_kind(tape)
+        self.check_window(tape.shape, start, stop)
         part = (slice(None), slice(start, stop)) if self.batch_first else (slice(start, stop),)
         shape = list(tape.shape)
         shape[1 if self.batch_first else 0] = stop - start

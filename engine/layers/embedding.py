@@ -9,7 +9,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
-from engine.checks import integer
+from engine.checks import integer, switch
 from engine.errors import bad_input
 from engine.layers.base import Layer, check_no_state
 from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
@@ -89,6 +89,7 @@ class Embedding(Layer):
             for an id out of range: a device would wrap it around silently, so it is looked for here.
         """
         check_no_state(state)
+        switch("training", training)
         ids, valid, timeline = self._enter(x, lengths)
         return self._look_up(ids, timeline), None, EmbeddingTape(ids, valid, self._stamp())
 
@@ -121,6 +122,8 @@ class Embedding(Layer):
 
     def window(self, tape: EmbeddingTape, start: int, stop: int) -> EmbeddingTape:
         """The time steps ``start <= t < stop`` of a tape."""
+        self.check_kind(tape)
+        self.check_window(tape.ids.shape, start, stop)
         part = (slice(None), slice(start, stop)) if self.batch_first else slice(start, stop)
         return EmbeddingTape(tape.ids[part], None if tape.valid is None else tape.valid[part], tape.stamp)
 

@@ -80,6 +80,7 @@ class Linear(Layer):
     ) -> tuple[Any, None, LinearTape]:
         """y (..., V) from x (..., D); pads of y are 0 where lengths are given (x is (T, B, D) then)."""
         check_no_state(state)
+        switch("training", training)
         x, timeline = self._enter("x", x, self.in_features, lengths)
         return self._product(x, timeline), None, LinearTape(x, timeline, self._stamp())
 
@@ -110,6 +111,8 @@ class Linear(Layer):
 
     def window(self, tape: LinearTape, start: int, stop: int) -> LinearTape:
         """The time steps ``start <= t < stop`` of a tape."""
+        self.check_kind(tape)
+        self.check_window(tape.x.shape, start, stop)
         part = (slice(None), slice(start, stop)) if self.batch_first else slice(start, stop)
         timeline = None if tape.timeline is None else tape.timeline.window(start, stop)
         return LinearTape(tape.x[part], timeline, tape.stamp)

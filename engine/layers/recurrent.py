@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
-from engine.checks import integer, probability, switch
+from engine.checks import describe, integer, probability, switch
 from engine.errors import bad_input, bad_type
 from engine.layers import arguments
 from engine.layers.base import Layer, apply_mask
@@ -22,6 +22,7 @@ from engine.layers.timeline import Timeline
 from kernels import products
 from kernels.cells import Cell
 
+MOST_LAYERS = 1000  # more are a slip: to make a hundred thousand small arrays alone takes minutes
 PREDICT_CHUNK = 64  # steps that `predict` holds at a time: enough for one good matrix product, little to keep
 
 
@@ -59,6 +60,8 @@ class Recurrent(Layer):
         self.input_size = integer("input_size", input_size, 1)
         self.hidden_size = integer("hidden_size", hidden_size, 1)
         self.num_layers = integer("num_layers", num_layers, 1)
+        if self.num_layers > MOST_LAYERS:
+            raise bad_input("num_layers", f"at most {MOST_LAYERS} layers", describe(num_layers))
         self.bias, self.batch_first = switch("bias", bias), switch("batch_first", batch_first)
         self.bidirectional = switch("bidirectional", bidirectional)
         self.dropout, self.variational = dropout, variational
@@ -332,6 +335,9 @@ class Recurrent(Layer):
                 "a bidirectional layer",
                 "its reverse half needs the whole future",
             )
+        self.check_kind(tape)
+        steps, batch = tape.timeline.steps, tape.timeline.batch
+        self.check_window((batch, steps) if self.batch_first else (steps, batch), start, stop)
         return RecurrentTape(
             tuple(tuple(d.window(start, stop) for d in layer) for layer in tape.layers),
             tuple(None if mask is None else mask[start:stop] for mask in tape.masks),
@@ -348,7 +354,7 @@ class Recurrent(Layer):
 
     def _next_call(self, training: bool) -> int | None:
         """The call number for this pass's dropout masks; None where no mask is drawn."""
-        if not training or self.dropout == 0.0 or self.num_layers == 1:
+        if not switch("training", training) or self.dropout == 0.0 or self.num_layers == 1:
             return None
         with self._lock:
             call = self.call_counter

@@ -156,6 +156,7 @@ class Sequential(Layer):
 
     def window(self, tape: SequentialTape, start: int, stop: int) -> SequentialTape:
         """The time steps ``start <= t < stop`` of a tape."""
+        self.check_kind(tape)
         pairs = zip(self.layers, tape.tapes, strict=True)
         return SequentialTape(tuple(layer.window(part, start, stop) for layer, part in pairs), tape.stamp)
 
@@ -210,10 +211,9 @@ class Sequential(Layer):
         """The dropout call counters of all layers by path."""
         return {path: count for layer in self.layers for path, count in layer.call_counters().items()}
 
-    def load_call_counters(self, counters: Mapping[str, int]) -> None:
-        """Set the dropout call counters of all layers."""
+    def _take_counters(self, counters: Mapping[str, int]) -> None:
         for layer in self.layers:
-            layer.load_call_counters(counters)
+            layer._take_counters(counters)
 
     @property
     def row_offset(self) -> int:

@@ -22,26 +22,32 @@ class Timeline:
     Attributes
     ----------
     steps, batch : T and B.
-    lengths : (B,) int64 on the backend's device, or None.
     """
 
     def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
         self.steps, self.batch = steps, batch
         self._xp, self._empty = backend.xp, backend.empty
-        self.lengths: Any = None
+        self._lengths: Any = None
         self._valid: Any = None
         self._order: Any = None
         if lengths is not None:
             host = check_lengths(lengths, steps, batch)
             if (host < steps).any():  # all rows full: the plain path
                 # B numbers are all that is uploaded; the rest is worked out where the data is
-                xp, self.lengths = backend.xp, backend.asarray(host)
+                xp, self._lengths = backend.xp, backend.asarray(host)
+                if isinstance(self._lengths, np.ndarray):
+                    self._lengths.flags.writeable = False  # compiled code walks as far as they say
                 t = xp.arange(steps)[:, None]
-                valid = t < self.lengths
+                valid = t < self._lengths
                 self._valid = valid[:, :, None]
                 # the reverse direction starts at each row's own last valid step (rule 10); pads stay where they are
-                self._order = xp.where(valid, self.lengths - 1 - t, t)
+                self._order = xp.where(valid, self._lengths - 1 - t, t)
                 self._rows = xp.arange(batch)
+
+    @property
+    def lengths(self) -> Any:
+        """(B,) int64 on the backend's device, or None."""
+        return self._lengths
 
     def clean(self, values: Any) -> Any:
         """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
@@ -68,7 +74,7 @@ class Timeline:
         part = object.__new__(Timeline)
         part.steps, part.batch, part._order = stop - start, self.batch, None
         part._xp, part._empty = self._xp, self._empty
-        part.lengths = self.chunk(start, stop)
+        part._lengths = self.chunk(start, stop)
         part._valid = None if self._valid is None else self._valid[start:stop]
         return part
 
