@@ -24,20 +24,29 @@ class Score(NamedTuple):
     points: int  # how many errors these are over
 
 
-def score(forecast: NDArray[Any], targets: NDArray[Any]) -> Score:
-    """Return root mean square error and mean absolute error of `forecast` against `targets`, both (N, horizon)."""
+def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Score:
+    """Return root mean square error and mean absolute error of `forecast` against `targets`, both (N, horizon).
+
+    Parameters
+    ----------
+    known : bool (N, horizon), optional
+        Which targets were measured, as `Windows.known`; the others are left out.
+    """
     if np.shape(forecast) != np.shape(targets):
         expected = f"shape {np.shape(targets)} as the targets"
         raise bad_input("forecast", expected, f"shape {np.shape(forecast)}", "forecast the same windows")
     error = np.asarray(forecast, dtype=np.float64) - np.asarray(targets, dtype=np.float64)
+    if known is not None and not known.all():
+        error = error[known]
     if error.size == 0:
-        raise bad_data("targets", "at least one value", f"shape {error.shape}", "give windows that are not empty")
+        got = f"shape {error.shape}" if known is None else "none that was measured"
+        raise bad_data("targets", "at least one value", got, "give windows that are not empty")
     return Score(float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))), error.size)
 
 
 def persistence(source: Windows) -> NDArray[np.float64]:
     """Forecast (N, horizon): the last known value stays."""
-    return np.repeat(source.history[source.origins - 1, np.newaxis], source.horizon, axis=1)
+    return np.repeat(source.anchors[:, np.newaxis], source.horizon, axis=1)
 
 
 def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
@@ -62,13 +71,14 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
         raise bad_data("season", f"at most the {earliest} rows before the first window", period, mend)
     ahead = np.arange(source.horizon)
     # ahead // season + 1 seasons back is the smallest whole number of them that lands before the origin.
-    return source.history[source.origins[:, np.newaxis] + ahead - (ahead // period + 1) * period]
+    rows = source.origins[:, np.newaxis] + ahead - (ahead // period + 1) * period
+    return source.history[np.minimum(rows, source.last[:, np.newaxis])]
 
 
 class LinearAutoregression:
     """Least squares from the T*D values of a window, and a constant, to each of the values ahead (a direct forecast).
 
-    It sees exactly what a network sees. Where the training part has fewer windows than T*D + 1, the solution of least
+    Targets that were not measured are no part of it. It sees exactly what a network sees. Where the training part has fewer windows than T*D + 1, the solution of least
     norm is taken.
     """
 
@@ -92,7 +102,14 @@ class LinearAutoregression:
         # Centred, or the level of the series would be the one large singular value and hide the others.
         self._center = x.mean(axis=0)
         self._level = train.targets.mean(axis=0)
-        self._weights = np.linalg.lstsq(x - self._center, train.targets - self._level, rcond=None)[0]
+        centred = x - self._center
+        if train.known.all():
+            self._weights = np.linalg.lstsq(centred, train.targets - self._level, rcond=None)[0]
+        else:
+            leads = [_fit_lead(centred[k], t[k]) for k, t in zip(train.known.T, train.targets.T, strict=True) if k.any()]
+            self._level[train.known.any(axis=0)] = [level for level, _ in leads]
+            self._weights = np.zeros((x.shape[1], train.horizon))
+            self._weights[:, train.known.any(axis=0)] = np.stack([weights for _, weights in leads], axis=1)
         self._shape = (*train.x.shape[1:], train.horizon)
         return self
 
@@ -112,6 +129,13 @@ class LinearAutoregression:
             expected = "steps, columns and horizon {}, {} and {} as fitted".format(*self._shape)
             raise bad_input("source", expected, "{}, {} and {}".format(*shape), "cut both parts alike")
         return (source.x.reshape(len(source), -1) - self._center) @ self._weights + self._level
+
+
+def _fit_lead(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+    """The constant and the weights (M,) of least squares from x (N, M) to y (N,)."""
+    center, level = x.mean(axis=0), y.mean()
+    weights = np.linalg.lstsq(x - center, y - level, rcond=None)[0]
+    return float(level - center @ weights), weights
 
 
 def baseline_forecasts(train: Windows, held_out: Windows, season: int) -> dict[str, NDArray[np.float64]]:

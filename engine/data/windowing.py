@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from engine.checks import fraction, integer
+from engine.checks import describe, fraction, integer
 from engine.data.batching import shuffled_order
 from engine.data.checks import bad_data, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
@@ -62,19 +62,25 @@ class Windows:
         The T rows before each origin, all columns. Read-only.
     targets : float64 (N, horizon)
         The target column from the origin on. Read-only.
+    known : bool (N, horizon)
+        Which targets were measured: no score counts one that was filled.
     origins : int64 (N,)
         The row, in the whole series, of each window's first target.
     history : float64 (rows,)
         The target column from row 0 on, for forecasts that look back further than T rows. Of window n they may use
-        `history[: origins[n]]`.
+        `history[: last[n] + 1]`.
+    last : int64 (N,)
+        The last row before each origin in which the target column was measured.
     target : int
         The column that is forecast.
     """
 
     x: NDArray[np.float64]
     targets: NDArray[np.float64]
+    known: NDArray[np.bool_]
     origins: NDArray[np.int64]
     history: NDArray[np.float64]
+    last: NDArray[np.int64]
     target: int
 
     def __len__(self) -> int:
@@ -94,7 +100,15 @@ class Windows:
     @property
     def anchors(self) -> NDArray[np.float64]:
         """The last known value (N,) of the target column in each window."""
-        return self.history[self.origins - 1]
+        return self.history[self.last]
+
+    def measured(self) -> Windows:
+        """Return the windows that have at least one measured target."""
+        chosen = self.known.any(axis=1)
+        if chosen.all():
+            return self
+        x, targets, known = self.x[chosen], self.targets[chosen], self.known[chosen]
+        return replace(self, x=x, targets=targets, known=known, origins=self.origins[chosen], last=self.last[chosen])
 
     def anchored(self) -> Windows:
         """Return the same windows as differences from the last known row.
@@ -109,7 +123,14 @@ class Windows:
 
 
 def windows(
-    values: NDArray[Any], steps: int, horizon: int = 1, stride: int = 1, *, target: int = 0, part: range | None = None
+    values: NDArray[Any],
+    steps: int,
+    horizon: int = 1,
+    stride: int = 1,
+    *,
+    target: int = 0,
+    part: range | None = None,
+    filled: NDArray[np.bool_] | None = None,
 ) -> Windows:
     """Cut a series into forecasting windows.
 
@@ -129,6 +150,10 @@ def windows(
         The column to forecast.
     part : range, optional
         The rows the targets must lie in, as `chronological_split` gives them; all rows if left out.
+    filled : bool array of the shape of `values`, optional
+        Cells that were filled and not measured (`Series.filled`). They are no targets to be scored. Where a window ends
+        in filled cells, these were made with the value that comes after them, which is not known when the forecast is
+        made: there the last measured value stands instead.
 
     Raises
     ------
@@ -151,11 +176,35 @@ def windows(
         expected = f"at least horizon = {ahead} rows in the part"
         raise bad_data("values", expected, max(0, stop - start), "lower horizon, or make the part larger")
     require_finite("values", table[:stop])
-    known = _frozen(table[:stop])
+    history = _frozen(table[:stop])
+    gaps = _gaps(filled, table)[:stop]
     origins = np.arange(first, stop - ahead + 1, step, dtype=np.int64)
-    x = sliding_window_view(known, back, axis=0)[first - back : stop - ahead - back + 1 : step]  # (N, D, T)
-    targets = sliding_window_view(known[:, column], ahead)[first::step]
-    return Windows(x.transpose(0, 2, 1), targets, origins, known[:, column], column)
+    x = sliding_window_view(history, back, axis=0)[first - back : stop - ahead - back + 1 : step]  # (N, D, T)
+    targets = sliding_window_view(history[:, column], ahead)[first::step]
+    known = sliding_window_view(~gaps[:, column], ahead)[first::step]
+    x, last = _as_known(x.transpose(0, 2, 1), history, gaps, origins)
+    return Windows(x, targets, known, origins, history[:, column], last[:, column], column)
+
+
+def next_window(
+    values: NDArray[Any], steps: int, horizon: int, *, target: int = 0, filled: NDArray[np.bool_] | None = None
+) -> Windows:
+    """Return the one window behind which nothing is known: the last `steps` rows of `values`, and NaN as targets.
+
+    Raises
+    ------
+    DataError
+        There are fewer rows than that, or one of them is not finite.
+    """
+    table = _frozen(require_matrix("values", values))
+    if len(table) < steps:
+        mend = "give a longer series"
+        raise bad_data("values", f"at least the {steps} rows of a window", len(table), mend)
+    require_finite("values", table)
+    origins = np.array([len(table)], dtype=np.int64)
+    x, last = _as_known(table[np.newaxis, -steps:], table, _gaps(filled, table), origins)
+    targets = _frozen(np.full((1, horizon), np.nan))
+    return Windows(x, targets, np.isfinite(targets), origins, table[:, target], last[:, target], target)
 
 
 class PartWindows(NamedTuple):
@@ -167,10 +216,19 @@ class PartWindows(NamedTuple):
 
 
 def split_windows(
-    values: NDArray[Any], parts: Parts, steps: int, horizon: int = 1, stride: int = 1, *, target: int = 0
+    values: NDArray[Any],
+    parts: Parts,
+    steps: int,
+    horizon: int = 1,
+    stride: int = 1,
+    *,
+    target: int = 0,
+    filled: NDArray[np.bool_] | None = None,
 ) -> PartWindows:
     """Return `windows` of the training, validation and test part, all cut in the same way."""
-    return PartWindows(*(windows(values, steps, horizon, stride, target=target, part=part) for part in parts))
+    return PartWindows(
+        *(windows(values, steps, horizon, stride, target=target, part=part, filled=filled) for part in parts)
+    )
 
 
 class WindowBatch(NamedTuple):
@@ -236,6 +294,35 @@ class WindowBatches:
     def iterate(self, epoch: int, start: int = 0) -> Iterator[WindowBatch]:
         """Iterate over the batches of `epoch`, from batch `start` on."""
         return (self.batch(index, epoch) for index in range(start, len(self)))
+
+
+def _gaps(filled: NDArray[np.bool_] | None, table: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The filled cells (rows, D) of `table`, as a new array."""
+    if filled is None:
+        return np.zeros(table.shape, dtype=bool)
+    if not isinstance(filled, np.ndarray) or filled.dtype != bool or filled.size != table.size:
+        expected = f"a bool array of the shape of the values, {table.shape}"
+        raise bad_input("filled", expected, describe(filled), "take it from load_series")
+    return filled.reshape(table.shape).copy()
+
+
+def _as_known(
+    x: NDArray[np.float64], table: NDArray[np.float64], gaps: NDArray[np.bool_], origins: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The windows `x` (N, T, D) as they are known at their origins, and the last measured rows (N, D) before these."""
+    rows = np.arange(len(table))[:, np.newaxis]
+    measured = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)
+    measured = np.where(measured < 0, rows, measured)  # before the first measured row there is nothing else
+    last = measured[origins - 1]
+    open_ = last < origins[:, np.newaxis] - 1  # windows (N, D) that end within a gap
+    if open_.any():
+        x = x.copy()
+        for column in np.flatnonzero(open_.any(axis=0)):
+            chosen = np.flatnonzero(open_[:, column])
+            window = origins[chosen, np.newaxis] + np.arange(-x.shape[1], 0)
+            x[chosen, :, column] = table[np.minimum(window, last[chosen, column, np.newaxis]), column]
+        _frozen(x)
+    return x, last
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:

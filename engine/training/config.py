@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from engine.errors import bad_input
-from engine.training.rules import Rule, choice, listed, real, shown, text, whole
+from engine.training.rules import Rule, choice, listed, real, shown, switch, text, whole
 
 LANGUAGE, FORECAST = "language", "forecast"
 
@@ -25,7 +25,10 @@ class TrainConfig:
     ----------
     task : ``"language"`` (characters of a text) or ``"forecast"`` (values of a series).
     files : text files; none means the built-in text.
-    data, column, missing : the series: a CSV or NPY file, the column, and what to do about missing cells.
+    data, column, missing : the series: a CSV or NPY file, its columns (the first one is forecast, all are inputs; one
+        may be given as a string), and what to do about missing cells.
+    time, sort, regular : the column of times (None: the one that looks like it; ``"none"``: none), whether to sort the
+        rows by it, and whether to insert the rows that it lacks, as missing cells.
     horizon, window, season : values ahead to forecast, known values in a window, period in rows (0: none).
     scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
@@ -44,8 +47,11 @@ class TrainConfig:
     task: str = LANGUAGE
     files: tuple[str, ...] = ()
     data: str | None = None
-    column: str | None = None
+    column: tuple[str, ...] | None = None
     missing: str = "error"
+    time: str | None = None
+    sort: bool = False
+    regular: bool = False
     horizon: int = 1
     window: int = 64
     season: int = 0
@@ -79,6 +85,10 @@ class TrainConfig:
     seed: int = 0
     backend: str = "numpy"
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Take one column as a string, and several as a list, as JSON has them."""
+        object.__setattr__(self, "column", _columns(self.column))
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes and `from_json` gives back as an equal record."""
@@ -153,6 +163,8 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
 def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
     """The names among the options `given` that would make a resumed run differ from the `stored` one."""
     free = (*BUDGETS, *SOURCES)
+    if "column" in given:
+        given = {**given, "column": _columns(given["column"])}
     return [name for name, value in given.items() if name not in free and getattr(stored, name) != value]
 
 
@@ -164,6 +176,10 @@ def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[
     config = replace(stored, **updates)
     config.check(label)
     return config
+
+
+def _columns(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else given
 
 
 # -- what is possible -------------------------------------------------------------------------------------------------
@@ -182,8 +198,11 @@ _RULES: dict[str, Rule] = {
     "task": choice(LANGUAGE, FORECAST),
     "files": listed(text(), tuple),
     "data": text(),
-    "column": text(),
+    "column": listed(text(), tuple),
     "missing": choice("error", "interpolate"),
+    "time": text(),
+    "sort": switch(),
+    "regular": switch(),
     "horizon": whole(1),
     "window": whole(1),
     "season": whole(0),
@@ -219,11 +238,13 @@ _RULES: dict[str, Rule] = {
     "dtype": choice("float32", "float64"),
 }
 #: Options that may be left open.
-_OPTIONAL = ("data", "column", *BUDGETS)
+_OPTIONAL = ("data", "column", "time", *BUDGETS)
 #: Options that came after the first release, with what runs saved before them did: nothing saved is ever lost.
-_ADDED: dict[str, Any] = {}
+_ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False}
 
-_SERIES_ONLY = {"data", "column", "missing", "horizon", "window", "season", "scaling", "test"}
+_SERIES_ONLY = {
+    *("data", "column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling", "test"),
+}
 _TEXT_ONLY = {"files", "embed", "sequence"}
 _OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
 _FOREIGN = {LANGUAGE: _SERIES_ONLY, FORECAST: _TEXT_ONLY}

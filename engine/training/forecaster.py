@@ -8,25 +8,19 @@ last known value plus what the network says.  All scaling is measured on the win
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend
 from engine.data import (
-    Identity,
     LinearAutoregression,
-    MinMaxScaler,
     Parts,
-    Scaler,
+    PartWindows,
     WindowBatches,
     Windows,
-    ZScoreScaler,
     chronological_split,
-    load_series,
     persistence,
-    scaler_from_json,
     score,
     seasonal_naive,
     split_windows,
@@ -35,66 +29,60 @@ from engine.data.checks import bad_data
 from engine.errors import bad_input
 from engine.layers import Sequential
 from engine.losses import mse
-from engine.training.checkpoint import Checkpoint, field
+from engine.training.checkpoint import Checkpoint
 from engine.training.config import TrainConfig
+from engine.training.forecasting import Scaling, forecast, outputs, read_series
 from engine.training.task import fingerprint, head, recurrent
-
-_SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
-
-#: Windows that are forecast at a time.
-CHUNK = 256
 
 
 class Forecaster:
     """Recurrent layers and a linear layer over windows of a series; see `engine.training.task.Task`.
 
-    All values of the horizon are read from the output at the window's last step (a direct forecast).
+    All values of the horizon are read from the output at the window's last step (a direct forecast).  All columns of
+    the series are inputs; the first one is forecast.
     """
 
     position = "windows"
 
     def __init__(self, config: TrainConfig, backend: Backend) -> None:
-        assert config.data is not None  # TrainConfig.check
         self.config = config
-        series = load_series(config.data, config.column, config.missing)
-        first = slice(0, 1)
-        self.series = replace(
-            series, values=series.values[:, first], names=series.names[first], filled=series.filled[:, first]
-        )
-        self.fingerprint = fingerprint(self.series.values)
-        parts = chronological_split(len(self.series.values), config.validation, config.test)
+        self.series = series = read_series(config)
+        self.fingerprint = fingerprint(series.values)
+        parts = chronological_split(len(series.values), config.validation, config.test)
         _require_rows(config, parts)
-        self.parts = split_windows(self.series.values, parts, config.window, config.horizon)
-        largest = float(np.abs(self.series.values).max())
+        largest = float(np.abs(series.values).max())
         if largest > 1e150:  # errors and variances square the values
             mend = "give the series in larger units"
             raise bad_input("data", "numbers whose squares are finite, up to 1e150", f"{largest:g}", mend)
+        self.parts = split_windows(series.values, parts, config.window, config.horizon, filled=series.filled)
+        _require_measured(config, self.parts)
         earliest = int(self.parts.test.origins[0])
         if config.season > earliest:
             mend = "leave it out, or give a longer series"
             raise bad_input("season", f"at most the {earliest} rows before the held-out part", config.season, mend)
-        self.unit = f"RMSE in units of {self.series.names[0]!r}"
-        self.x_scaler, self.y_scaler = _SCALERS[config.scaling](), _SCALERS[config.scaling]()
-        train = self.parts.train.anchored()
-        self.x_scaler.fit(train.x.reshape(-1, 1))
-        self.y_scaler.fit(train.targets.reshape(-1, 1))
-        self._batches = WindowBatches(
-            self._scaled(self.parts.train), config.batch, seed=config.seed, dtype=config.dtype
-        )
+        self.unit = f"RMSE in units of {series.names[0]!r}"
+        train = self.parts.train.measured()
+        self.scaling = Scaling.fit(config.scaling, train)
+        self._all_known = bool(train.known.all())
+        self._batches = WindowBatches(self.scaling.apply(train), config.batch, seed=config.seed, dtype=config.dtype)
         self.batches = len(self._batches)
-        self.model = Sequential(recurrent(config, 1, backend), *head(config, config.horizon, backend), seed=config.seed)
-        self.title = f"{config.cell.upper()} {config.hidden} on {self.series.names[0]!r}, {config.horizon} ahead"
+        inputs = recurrent(config, len(series.names), backend)
+        self.model = Sequential(inputs, *head(config, config.horizon, backend), seed=config.seed)
+        self.title = f"{config.cell.upper()} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
 
     def batch(self, step: int) -> tuple[Any, Any]:
-        """Scaled windows (T, B, 1), and what follows them (B, horizon)."""
+        """Scaled windows (T, B, C), and what follows them (B, horizon), NaN where that was not measured."""
         epoch, index = divmod(step, self.batches)
         x, targets, _ = self._batches.batch(index, epoch)
         backend = self.model.backend
         return backend.asarray(x), backend.asarray(targets)
 
     def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
-        """Mean squared error of the output (T, B, horizon) at the last time step, in scaled units."""
-        loss, dlast = mse(y[-1], targets)
+        """Mean squared error of the output (T, B, horizon) at the last time step, in scaled units.
+
+        Targets that were not measured are no part of it.
+        """
+        loss, dlast = mse(y[-1], targets, None if self._all_known else targets == targets)
         dy = self.model.backend.xp.zeros_like(y)
         dy[-1] = dlast
         return loss, dy, len(targets)
@@ -105,29 +93,27 @@ class Forecaster:
 
     def validate(self) -> float:
         """Mean squared error over the windows of the validation part, in scaled units."""
-        windows = self._scaled(self.parts.validation)
-        return score(self._predict(windows), windows.targets).rmse ** 2
+        windows = self.scaling.apply(self.parts.validation)
+        return score(outputs(self.model, windows), windows.targets, windows.known).rmse ** 2
 
     def figure(self, loss: float) -> tuple[str, float]:
         """Root mean square error in the unit of the series."""
-        assert self.y_scaler.scale is not None
-        return "rmse", math.sqrt(loss) * float(self.y_scaler.scale[0])
+        assert self.scaling.y.scale is not None
+        return "rmse", math.sqrt(loss) * float(self.scaling.y.scale[0])
 
     def describe(self) -> dict[str, Any]:
         """Both scalings and the column."""
-        return {"column": self.series.names[0], "x": self.x_scaler.to_json(), "y": self.y_scaler.to_json()}
+        return {"column": self.series.names[0], **self.scaling.to_json()}
 
     def restore_scaling(self, checkpoint: Checkpoint) -> None:
         """Scale as the checkpoint's network was trained to see it, also where the series is another."""
-        self.x_scaler = scaler_from_json(field(checkpoint.path, checkpoint.meta, "task", "x"))
-        self.y_scaler = scaler_from_json(field(checkpoint.path, checkpoint.meta, "task", "y"))
+        self.scaling = Scaling.of(checkpoint)
 
     # -- forecasts in the unit of the series ---------------------------------------------------------------------------
 
     def forecast(self, windows: Windows) -> np.ndarray:
         """Forecast (N, horizon) for windows in the unit of the series."""
-        scaled = self._predict(self._scaled(windows))
-        return self.y_scaler.inverse_column(scaled, 0) + windows.anchors[:, None]
+        return forecast(self.model, self.scaling, windows)
 
     def forecasts(self) -> dict[str, np.ndarray]:
         """The forecasts (N, horizon) of the network and of every baseline for the held-out last part, by name.
@@ -143,21 +129,6 @@ class Forecaster:
         found["linear autoregression"] = linear.predict(held_out.anchored()) + held_out.anchors[:, None]
         return found
 
-    def _scaled(self, windows: Windows) -> Windows:
-        anchored = windows.anchored()
-        targets = self.y_scaler.transform(anchored.targets.reshape(-1, 1)).reshape(anchored.targets.shape)
-        return replace(anchored, x=self.x_scaler.transform(anchored.x), targets=targets)
-
-    def _predict(self, scaled: Windows) -> np.ndarray:
-        """The network's output (N, horizon) at the last step of scaled windows, on the host."""
-        backend = self.model.backend
-        parts = []
-        for start in range(0, len(scaled), CHUNK):
-            x = np.ascontiguousarray(scaled.x[start : start + CHUNK].swapaxes(0, 1), dtype=self.model.dtype)
-            y, _ = self.model.predict(backend.asarray(x))
-            parts.append(y[-1])
-        return backend.to_host(backend.xp.concatenate(parts)).astype(np.float64)
-
 
 def _require_rows(config: TrainConfig, parts: Parts) -> None:
     """Raise unless each part of the series holds at least one window, in the words of the options."""
@@ -168,3 +139,12 @@ def _require_rows(config: TrainConfig, parts: Parts) -> None:
             sizes = f"--window + --horizon = {need}" if name == "train" else f"--horizon = {need}"
             mend = "give a longer series, or lower --window or --horizon"
             raise bad_data(str(config.data), f"at least {sizes} rows in the {name} part", rows, mend)
+
+
+def _require_measured(config: TrainConfig, parts: PartWindows) -> None:
+    """Raise unless each part has a target that was measured and not filled."""
+    for name, windows in parts._asdict().items():
+        if not windows.known.any():
+            expected = f"at least one measured value to forecast in the {name} part"
+            mend = "give a series with more measured values, or another --test or --validation"
+            raise bad_data(str(config.data), expected, "filled cells alone", mend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from engine.errors import BackendUnavailableError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import FORECAST, TrainConfig
 from engine.training.forecaster import Forecaster
+from engine.training.forecasting import Scaling, read_series, series_notes, upcoming
 from engine.training.interrupt import StopRequest
 from engine.training.language_model import LanguageModel
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_forecast, draw_loss
 from engine.training.progress import make_reporter
 from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, checkpoint_in, open_run
-from engine.training.task import Task, load_weights
+from engine.training.task import Task, fingerprint, load_model, load_weights
 from engine.training.trainer import INTERRUPTED, Trainer
 
 
@@ -123,20 +125,74 @@ def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:
 
 def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, Any]:
     """Scores of the network and the baselines on the held-out part, and the picture if a file is named."""
-    test = job.parts.test
+    test, series, config = job.parts.test, job.series, job.config
     forecasts = job.forecasts()
-    scores = {name: score(values, test.targets) for name, values in forecasts.items()}
+    scores = {name: score(values, test.targets, test.known) for name, values in forecasts.items()}
+    first = int(test.origins[0])
     result: dict[str, Any] = {
-        "column": job.series.names[0],
-        "horizon": job.config.horizon,
-        "season": job.config.season,
-        "window": job.config.window,
-        "filled_cells": job.series.filled_count,
-        "held_out": {"first_row": int(test.origins[0]), "rows": len(test.history) - int(test.origins[0])},
+        "column": series.names[0],
+        "inputs": list(series.names),
+        "horizon": config.horizon,
+        "season": config.season,
+        "window": config.window,
+        "filled_cells": series.filled_count,
+        "held_out": {
+            "first_row": first,
+            "rows": len(test.history) - first,
+            "filled": int(series.filled[first:, 0].sum()),
+            "points": int(test.known.sum()),
+            "points_left_out": int((~test.known).sum()),
+            "points_by_step": test.known.sum(axis=0).tolist(),
+        },
         "scores": {name: {"rmse": s.rmse, "mae": s.mae, "points": s.points} for name, s in scores.items()},
+        "next": upcoming(job.model, job.scaling, series, config),
+        "notes": series_notes(series),
     }
     if picture is not None:
         rmse = {name: s.rmse for name, s in scores.items()}
         draw_forecast(picture, np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0])
         result["forecast_picture"] = str(picture)
     return result
+
+
+def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: Any) -> dict[str, Any]:
+    """What comes after the last row of a series, by a trained forecaster and scaled as it was trained to see it.
+
+    Parameters
+    ----------
+    backend : a name, or None: the one that the model was trained on.
+    reading : fields of `TrainConfig` that say which series is read and how, where they differ from the run's.
+
+    Returns
+    -------
+    dict
+        JSON-able: ``"last"``, the last row that is known, and ``"next"``, what `upcoming` returns.
+
+    Raises
+    ------
+    EngineError
+        The checkpoint is not a forecaster's, or the series cannot be used.
+    """
+    config = replace(TrainConfig.from_json(field(checkpoint.path, checkpoint.meta, "config")), **reading)
+    if config.task != FORECAST:
+        raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
+    series = read_series(config)
+    model = load_model(checkpoint, backend_for(checkpoint, backend))
+    notes = series_notes(series)
+    if fingerprint(series.values) != checkpoint.meta.get("data"):
+        notes.append(f"{config.data} is not, or no longer, what the model was trained on")
+    last = len(series.values) - 1
+    return {
+        "checkpoint": str(checkpoint.path),
+        "task": config.task,
+        "data": str(config.data),
+        "column": series.names[0],
+        "inputs": list(series.names),
+        "last": {
+            "row": last,
+            "time": series.times.cells[-1] if series.times else None,
+            "value": None if series.filled[-1, 0] else float(series.values[-1, 0]),
+        },
+        "next": upcoming(model, Scaling.of(checkpoint), series, config),
+        "notes": notes,
+    }

@@ -1,0 +1,131 @@
+"""What a forecaster's network sees and says: windows as scaled differences from their last known row, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from engine.data import (
+    Identity,
+    MinMaxScaler,
+    Scaler,
+    Series,
+    Windows,
+    ZScoreScaler,
+    load_series,
+    scaler_from_json,
+)
+from engine.data.windowing import next_window
+from engine.errors import NonFiniteError
+from engine.layers import Sequential
+from engine.training.checkpoint import Checkpoint, field
+from engine.training.config import TrainConfig
+
+_SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
+
+#: Windows that are forecast at a time.
+CHUNK = 256
+
+
+def read_series(config: TrainConfig) -> Series:
+    """The series of a run: the column to forecast first, then the other inputs."""
+    assert config.data is not None  # TrainConfig.check
+    series = load_series(config.data, config.column, config.missing)
+    count = slice(0, len(config.column or "1"))
+    return replace(
+        series, values=series.values[:, count], names=series.names[count], filled=series.filled[:, count]
+    )
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How windows are scaled for the network: measured on the training part, and stored with the weights.
+
+    Attributes
+    ----------
+    x : of the differences from a window's last known row, a column each.
+    y : of the differences of its targets from the last known value.
+    """
+
+    x: Scaler
+    y: Scaler
+
+    @classmethod
+    def fit(cls, kind: str, train: Windows) -> Scaling:
+        """The scaling of that kind, measured on the windows of the training part."""
+        anchored = train.anchored()
+        x = _SCALERS[kind]().fit(anchored.x.reshape(-1, anchored.x.shape[-1]))
+        measured = anchored.targets if anchored.known.all() else anchored.targets[anchored.known]
+        return cls(x, _SCALERS[kind]().fit(measured.reshape(-1, 1)))
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Scaling:
+        """The scaling of the network in a checkpoint."""
+        x, y = (scaler_from_json(field(checkpoint.path, checkpoint.meta, "task", name)) for name in "xy")
+        return cls(x, y)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"x": self.x.to_json(), "y": self.y.to_json()}
+
+    def apply(self, windows: Windows) -> Windows:
+        """The windows as the network sees them; targets that were not measured are NaN."""
+        anchored = windows.anchored()
+        targets = self.y.transform(anchored.targets.reshape(-1, 1)).reshape(anchored.targets.shape)
+        if not anchored.known.all():
+            targets[~anchored.known] = np.nan
+        return replace(anchored, x=self.x.transform(anchored.x), targets=targets)
+
+
+def outputs(model: Sequential, scaled: Windows) -> np.ndarray:
+    """The network's output (N, horizon) at the last step of scaled windows, on the host."""
+    backend = model.backend
+    parts = []
+    for start in range(0, len(scaled), CHUNK):
+        x = np.ascontiguousarray(scaled.x[start : start + CHUNK].swapaxes(0, 1), dtype=model.dtype)
+        y, _ = model.predict(backend.asarray(x))
+        parts.append(y[-1])
+    return backend.to_host(backend.xp.concatenate(parts)).astype(np.float64)
+
+
+def forecast(model: Sequential, scaling: Scaling, windows: Windows) -> np.ndarray:
+    """Forecast (N, horizon) for windows in the unit of the series."""
+    return scaling.y.inverse_column(outputs(model, scaling.apply(windows)), 0) + windows.anchors[:, None]
+
+
+def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainConfig) -> list[dict[str, Any]]:
+    """What comes after the last row: the row, its time (None where the series has none) and the value of each step.
+
+    Raises
+    ------
+    NonFiniteError
+        The network's output overflows.
+    """
+    window = next_window(series.values, config.window, config.horizon, filled=series.filled)
+    values = forecast(model, scaling, window)[0]
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"{series.source}: expected a finite forecast, got {values[~np.isfinite(values)][0]}; give a series in the "
+            "range of the one that the network was trained on"
+        )
+    rows = range(len(series.values), len(series.values) + config.horizon)
+    times = series.times.after(config.horizon) if series.times else None
+    return [
+        {"row": row, "time": time, "value": float(value)}
+        for row, time, value in zip(rows, times or [None] * len(rows), values, strict=True)
+    ]
+
+
+def series_notes(series: Series) -> list[str]:
+    """What the user should know of the series: its times, and what was filled at its end."""
+    notes = list(series.notes)
+    for name, filled in zip(series.names, series.filled.T, strict=True):
+        open_ = len(filled) - 1 - int(np.flatnonzero(~filled)[-1])
+        if open_:
+            notes.append(
+                f"the last {open_} cells of column {name!r} are missing and filled with the last known value: what "
+                "comes next starts from there"
+            )
+    return notes
