@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
 
+from engine.data.delimited import read_delimited
 from engine.data.time_column import find_times, named_as_time
 from engine.data.time_text import Read, read_times
 from engine.data.times import Times, gap_note, order
@@ -30,10 +31,13 @@ def times_of(cells: Sequence[str], name: str = "date") -> Times:
 
 def found(header: str, *rows: str, wanted: str | None = None) -> tuple[Times | None, str]:
     """The times of a table whose last column is the series."""
-    names, cells = header.split(","), [row.split(",") for row in rows]
-    lines = range(2, 2 + len(rows))
-    last = [len(names) - 1]
-    return find_times(names, lambda k: [row[k] for row in cells], last, lines, "f.csv", wanted)
+    text = "\n".join([header, *rows]) + "\n"
+    table = read_delimited(text, "f.csv", decimal=None, delimiter=",", skip=0)
+    return find_times(table, table.names[-1:], wanted)
+
+
+def line(row: int) -> str:
+    return f"line {row + 2}"
 
 
 def days(
@@ -194,7 +198,7 @@ def test_changes_of_the_clocks_are_neither_gaps_nor_repetitions(minutes: int, st
         cells = [moment.strftime(form) for moment in moments][:: -1 if back else 1]
         times = times_of(cells)
         if back:
-            rows = order(times, range(len(cells)), "f", sort=True)
+            rows = order(times, str, "f", sort=True)
             assert rows is not None
             assert rows.tolist() == list(range(len(cells)))[::-1]
             times = times.take(rows)
@@ -211,16 +215,19 @@ def test_changes_of_the_clocks_are_neither_gaps_nor_repetitions(minutes: int, st
 def test_rows_out_of_order_are_refused_and_can_be_sorted(places: list[int]) -> None:
     cells = days(9)
     times = times_of([cells[place] for place in places])
-    lines = [2 * place + 5 for place in range(9)]
     if places == sorted(places):
-        assert order(times, lines, "f", sort=False) is None
+        assert order(times, line, "f", sort=False) is None
         return
+
+    def where(row: int) -> str:
+        return f"line {2 * row + 5}"
+
     back = next(k for k in range(8) if places[k] > places[k + 1])
     with refused(DataError, "f: expected rows from the oldest to the newest by column 'date', got ", "--sort"):
-        order(times, lines, "f", sort=False)
-    with refused(DataError, f"'{cells[places[back]]}' in line {lines[back]} to ", f" in line {lines[back + 1]}"):
-        order(times, lines, "f", sort=False)
-    rows = order(times, lines, "f", sort=True)
+        order(times, where, "f", sort=False)
+    with refused(DataError, f"'{cells[places[back]]}' in line {2 * back + 5} to ", f" in line {2 * back + 7}"):
+        order(times, where, "f", sort=False)
+    rows = order(times, where, "f", sort=True)
     assert rows is not None
     assert list(times.take(rows).cells) == cells
 
@@ -229,16 +236,16 @@ def test_rows_out_of_order_are_refused_and_can_be_sorted(places: list[int]) -> N
 def test_a_time_that_stands_twice_is_refused_with_its_lines(sort: bool) -> None:
     cells = days(6)
     times = times_of([*cells[:4], cells[1], *cells[4:], cells[5]])
-    with refused(DataError, f"each time once in column 'date', got '{cells[1]}' in lines 3 and 6, and 1 more row"):
-        order(times, range(2, 10), "f", sort=sort)
+    with refused(DataError, f"each time once in column 'date', got '{cells[1]}' in line 3 and line 6, and 1 more row"):
+        order(times, line, "f", sort=sort)
     with refused(DataError, "got the newest first ('2024-01-25' in line 2 to '2024-01-24' in line 3); sort the rows"):
-        order(times_of(cells[::-1]), range(2, 8), "f", sort=False)
+        order(times_of(cells[::-1]), line, "f", sort=False)
 
 
 def test_gaps_are_counted_and_named() -> None:
     cells = days(12)
-    assert gap_note(times_of(cells), range(12)) == ""
-    note = gap_note(times_of([*cells[:3], cells[4], *cells[7:]]), range(2, 14))
+    assert gap_note(times_of(cells), line) == ""
+    note = gap_note(times_of([*cells[:3], cells[4], *cells[7:]]), line)
     for words in (
         "a step of 1 day, 3 rows are missing in 2 gaps, the first between '2024-01-22' in line 4 and '2024-01-24'",
         "--regular",
@@ -247,12 +254,12 @@ def test_gaps_are_counted_and_named() -> None:
         assert words in note
     odd = ["2020-01-01", "2020-01-02", "2020-02-11", "2020-02-13", "2020-07-01", "2020-07-04"]
     times = times_of(odd)
-    assert "not evenly spaced (1 day to " in gap_note(times, range(6))
+    assert "not evenly spaced (1 day to " in gap_note(times, line)
     assert times.after(3) is None
     rng = np.random.default_rng(3)  # a clock that jitters by a few seconds is even
     seconds = 60 * np.arange(50) + rng.integers(-3, 4, 50)
     jitter = [(datetime(2024, 1, 1) + timedelta(seconds=int(s))).isoformat(" ") for s in seconds]
-    assert gap_note(times_of(jitter), range(50)) == ""
+    assert gap_note(times_of(jitter), line) == ""
 
 
 # -- which column ----------------------------------------------------------------------------------------------------
@@ -308,7 +315,7 @@ def test_what_is_not_understood_is_said_or_refused() -> None:
         found("date,v", "2020-01-01 01:00Z,1", "2020-01-01 02:00,1")
     with refused(DataError, "got '2021-02-29' in line 3"):
         found("date,v", "2021-02-28,1", "2021-02-29,1")
-    with refused(DataError, "expected a column of times among 'date', 'v', got 'x'"):
+    with refused(DataError, "expected a column among 'date', 'v', got 'x'"):
         found("date,v", "2020-01-01,1", wanted="x")
     with refused(DataError, "expected a time in every cell of column 'w', got 'a' in line 2"):
         found("w,v", "a,1", "b,2", wanted="w")

@@ -26,9 +26,10 @@ Examples:
 @own_backend_option
 @json_option
 def predict(run: Path, which: str | None, backend: str | None, as_json: bool, **reading: Any) -> None:
-    """Forecast what comes after the last row with the forecaster of RUN, a run's directory or a checkpoint file.
+    """Forecast what comes after the last row with the forecaster of RUN [default: runs/forecast].
 
-    The values are in units of the series, their times go on in the step of the column of times. [default: runs/forecast]
+    RUN is a run's directory or a checkpoint file. The values are in units of the series; their times go on in the step
+    of the column of times.
     """
     from engine.training import checkpoint_in, read_checkpoint
     from engine.training.session import predict_next

@@ -40,11 +40,14 @@ Examples:
 @budget("--minutes", type=float, help="Wall-clock time; the schedule follows it. Not repeatable to the bit.")
 @budget("--patience", type=int, help="Stop after so many validations without improvement; 0: never. [0]")
 @series("--data", metavar="FILE", help="CSV or NPY file.")
-@series("--column", metavar="NAME", help="The column to forecast.")
+@series("--column", multiple=True, metavar="NAME", help="The column to forecast; given again: one more input.")
 @series("--horizon", type=int, help="Values to forecast, counted in rows. [1]")
 @series("--season", type=int, help="Period in rows, for the seasonal-naive baseline and the window; 0: none. [0]")
 @series("--window", type=int, help="Known values that a forecast starts from. [64, or twice the season]")
 @series("--missing", type=click.Choice(["error", "interpolate"]), help="What to do about missing cells. [error]")
+@series("--time", metavar="NAME", help="The column of times; none: no column. [the one that looks like it]")
+@series("--sort", is_flag=True, default=None, help="Sort the rows by time.")
+@series("--regular", is_flag=True, default=None, help="Insert the rows that the times lack, as missing cells.")
 @series("--scaling", type=click.Choice(SCALINGS), help="Measured on the training part alone. [zscore]")
 @series("--test", type=float, help="Fraction at the end that is scored at last. [0.15]")
 @model("--cell", type=click.Choice(CELLS), help="Recurrent cell. [lstm]")
@@ -82,7 +85,7 @@ def train(
     """
     from engine.training import run_training
 
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in given.items() if value not in (None, ())}
     if files:
         options["files"] = tuple(files)
     directory = out or DEFAULT_OUT[task or LANGUAGE]
@@ -109,16 +112,27 @@ def _summarise(result: dict[str, Any]) -> None:
         print_scores(result)
     click.echo(f"Checkpoint: {result['best']}")
     click.echo(f"Pictures: {result['picture']}" + (f", {result['forecast_picture']}" if "scores" in result else ""))
-    if "scores" not in result:
+    if "scores" in result:
+        click.echo(f"What comes next: bptt predict {result['out']}")
+    else:
         click.echo(f"Let it write: bptt sample {result['out']}")
 
 
 def print_scores(result: dict[str, Any]) -> None:
-    """The table of a forecaster and its baselines."""
+    """The table of a forecaster and its baselines, over how many points it is, and what else is to be said of them."""
     scores = sorted(result["scores"].items(), key=lambda item: item[1]["rmse"])
+    held_out = result["held_out"]
     title = (
         f"{result['column']}, {result['horizon']} ahead, season {result['season'] or 'none'}: "
-        f"errors on the last {result['held_out']['rows']} rows, in units of the series"
+        f"errors on the last {held_out['rows']} rows, in units of the series"
     )
     rows = [(name, f"{score['rmse']:.4f}", f"{score['mae']:.4f}") for name, score in scores]
     print_table(("forecast", "RMSE", "MAE"), rows, title, numbers=2)
+    if result["filled_cells"]:
+        click.echo(
+            f"Filled: {result['filled_cells']:,} missing cells, {held_out['filled']:,} of them to be forecast in these "
+            f"rows. Errors are over {held_out['points']:,} measured points; {held_out['points_left_out']:,} that were "
+            "filled are left out."
+        )
+    for note in result["notes"]:
+        click.echo(f"Note: {note}.")

@@ -16,8 +16,8 @@ from engine.data.batching import (
     pad_sequences,
     shuffled_order,
 )
-from engine.data.scaling import Identity, MinMaxScaler, Scaler, ZScoreScaler, scaler_from_json
 from engine.data.reading import read_table
+from engine.data.scaling import Identity, MinMaxScaler, Scaler, ZScoreScaler, scaler_from_json
 from engine.data.series import Series, load_series
 from engine.data.table import Table
 from engine.data.text import Vocabulary, builtin_text, load_text, split

@@ -78,8 +78,8 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
 class LinearAutoregression:
     """Least squares from the T*D values of a window, and a constant, to each of the values ahead (a direct forecast).
 
-    Targets that were not measured are no part of it. It sees exactly what a network sees. Where the training part has fewer windows than T*D + 1, the solution of least
-    norm is taken.
+    It sees exactly what a network sees; targets that were not measured are no part of it. Where the training part has
+    fewer windows than T*D + 1, the solution of least norm is taken.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,9 @@ class LinearAutoregression:
         if train.known.all():
             self._weights = np.linalg.lstsq(centred, train.targets - self._level, rcond=None)[0]
         else:
-            leads = [_fit_lead(centred[k], t[k]) for k, t in zip(train.known.T, train.targets.T, strict=True) if k.any()]
+            leads = [
+                _fit_lead(centred[k], t[k]) for k, t in zip(train.known.T, train.targets.T, strict=True) if k.any()
+            ]
             self._level[train.known.any(axis=0)] = [level for level, _ in leads]
             self._weights = np.zeros((x.shape[1], train.horizon))
             self._weights[:, train.known.any(axis=0)] = np.stack([weights for _, weights in leads], axis=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
 from engine.data.numbers import MISSING, Column, looks_numeric, read_numbers
-from engine.data.table import TABLE_FILE, Table, listed
+from engine.data.table import HEAD, TABLE_FILE, Table, listed
 from engine.errors import DataError
 
 #: Runs of blanks and tabs between cells.
@@ -91,8 +91,20 @@ class TextTable(Table):
 
     def cells(self, name: str) -> list[str]:
         """Return the cells of column `name`, without blanks around them."""
-        place = self.place(name)
+        return self._first(name, len(self))
+
+    def head(self, name: str) -> list[str]:
+        """Return the first few cells of column `name`."""
+        return self._first(name, min(HEAD, len(self)))
+
+    def blank_rows(self) -> NDArray[np.bool_]:
+        """Return which rows (N,) are nothing but delimiters."""
         rows = islice(self._records, len(self))
+        return np.array([not any(cell.strip() for cell in cells) for _, cells in rows], dtype=bool)
+
+    def _first(self, name: str, count: int) -> list[str]:
+        place = self.place(name)
+        rows = islice(self._records, count)
         return [cells[place].strip() if place < len(cells) else "" for _, cells in rows]
 
     def numbers(self, name: str) -> NDArray[np.float64]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.arranging import arrange
 from engine.data.checks import bad_data
 from engine.data.reading import read_table
 from engine.data.table import ArrayTable, Table, listed
+from engine.data.times import Times
 from engine.errors import bad_input, bad_type
 
 _LEAST_ROWS = 2
@@ -31,12 +33,18 @@ class Series:
         True where a cell was missing and was filled by interpolation: no score may count it as known.
     source : str
         The file it came from.
+    times : Times or None
+        Of the rows, without those that were inserted.
+    notes : tuple of str
+        What the user should know of the order and the gaps of the rows, a sentence each.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     filled: NDArray[np.bool_]
     source: str
+    times: Times | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def filled_count(self) -> int:
@@ -53,6 +61,9 @@ def load_series(
     delimiter: str | None = None,
     encoding: str | None = None,
     skip: int = 0,
+    time: str | None = None,
+    sort: bool = False,
+    regular: bool = False,
 ) -> Series:
     """Read a series from a CSV file, an NPY file or a data frame; a file's content decides what it is, not its name.
 
@@ -69,6 +80,14 @@ def load_series(
         the training part carries a little of the later part into it.
     decimal, delimiter, encoding, skip
         How a text file is written, where it cannot be told: see `read_table`.
+    time : str, optional
+        The column with the times of the rows; "none" for none. Left out, it is the one that looks like it. The rows
+        have to go from the oldest to the newest, and no two may have the same time.
+    sort : bool
+        Sort the rows by their times.
+    regular : bool
+        Insert the rows that are missing by the usual step of the times (calendar months and weekdays are steps too) as
+        missing cells, which `missing` has to fill.
 
     Raises
     ------
@@ -82,11 +101,19 @@ def load_series(
         raise bad_input("missing", '"error" or "interpolate"', repr(missing), "choose one of these")
     wanted = _wanted_columns(column)
     table = read_table(path, decimal=decimal, delimiter=delimiter, encoding=encoding, skip=skip)
-    return series_from(table, wanted, interpolate=missing == "interpolate")
+    return series_from(table, wanted, interpolate=missing == "interpolate", time=time, sort=sort, regular=regular)
 
 
-def series_from(table: Table, columns: Sequence[str] | None, *, interpolate: bool) -> Series:
-    """Return the `columns` of a table as a series; None as in `load_series`."""
+def series_from(
+    table: Table,
+    columns: Sequence[str] | None,
+    *,
+    interpolate: bool,
+    time: str | None = None,
+    sort: bool = False,
+    regular: bool = False,
+) -> Series:
+    """Return the `columns` of a table as a series; None, and what follows, as in `load_series`."""
     if columns is None:
         if len(table.names) > 1 and not isinstance(table, ArrayTable):
             mend = "say which column is wanted, for example with --column NAME"
@@ -95,10 +122,18 @@ def series_from(table: Table, columns: Sequence[str] | None, *, interpolate: boo
     values = np.stack([table.numbers(name) for name in columns], axis=1)
     if len(values) < _LEAST_ROWS:
         raise bad_data(table.source, f"at least {_LEAST_ROWS} rows of data", len(values), "give a longer series")
+    empty = np.asarray(np.isnan(values).all(axis=1))
+    rows, times, notes = arrange(table, columns, empty, time, sort=sort, regular=regular)
+    inserted = rows < 0
+    if inserted.any() and not interpolate:
+        mend = "add --missing interpolate, or leave --regular out"
+        got = f"{int(inserted.sum())} rows that are missing"
+        raise bad_data(table.source, "a row at every step for --regular without --missing interpolate", got, mend)
+    values = np.where(inserted[:, np.newaxis], np.nan, values[rows])
     gaps = np.isnan(values)
     if gaps.any():
-        _fill(table, values, gaps, columns, interpolate=interpolate)
-    return Series(values, tuple(columns), gaps, table.source)
+        _fill(table, values, gaps, columns, rows, interpolate=interpolate)
+    return Series(values, tuple(columns), gaps, table.source, times, notes)
 
 
 def _wanted_columns(column: object) -> list[str] | None:
@@ -116,13 +151,22 @@ def _wanted_columns(column: object) -> list[str] | None:
 
 
 def _fill(
-    table: Table, values: NDArray[np.float64], gaps: NDArray[np.bool_], names: Sequence[str], *, interpolate: bool
+    table: Table,
+    values: NDArray[np.float64],
+    gaps: NDArray[np.bool_],
+    names: Sequence[str],
+    rows: NDArray[np.int64],
+    *,
+    interpolate: bool,
 ) -> None:
-    """Fill the gaps in `values` (N, C), or raise where they are not to be filled or a column is nothing but gap."""
+    """Fill the gaps in `values` (M, C), or raise where they are not to be filled or a column is nothing but gap.
+
+    `rows` (M,) are those of the table.
+    """
     if not interpolate:
         count = int(gaps.sum())
         row, place = (int(k) for k in np.argwhere(gaps)[0])
-        got = f"{count} missing cell{'s' if count > 1 else ''}, the first in {table.where(row, names[place])}"
+        got = f"{count} missing cell{'s' if count > 1 else ''}, the first in {table.where(rows[row], names[place])}"
         mend = 'fill them linearly with --missing interpolate (missing="interpolate"), or correct the data'
         raise bad_data(table.source, "a number in every cell", got, mend)
     at = np.arange(len(values))

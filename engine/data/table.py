@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
 
+#: How many cells tell what a column may hold.
+HEAD = 5
 TABLE_FILE = "a CSV file with a header line, or an NPY file of numbers"
 
 
@@ -47,6 +49,18 @@ class Table:
             No column is called so, or several are.
         """
         raise NotImplementedError
+
+    def head(self, name: str) -> list[str]:
+        """Return the first few `cells` of column `name`, without reading the others where that can be."""
+        return self.cells(name)[:HEAD]
+
+    def blank_rows(self) -> NDArray[np.bool_]:
+        """Return which rows (N,) have no cell that is not blank."""
+        filled = np.zeros(len(self), dtype=bool)
+        for name in set(self.names):
+            if self.names.count(name) == 1:
+                filled |= np.array([bool(cell) for cell in self.cells(name)], dtype=bool)
+        return ~filled
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return column `name` (N,) as finite numbers, NaN where a cell is missing.
@@ -96,6 +110,24 @@ class ArrayTable(Table):
             expected = "integers up to 2**53, which float64 holds exactly"
             raise bad_data(self.source, expected, f"{column[row]} in {self.where(row, name)}", "use a larger unit")
         return values
+
+
+class Selection(Table):
+    """Some rows of a table."""
+
+    def __init__(self, table: Table, rows: NDArray[np.int64]) -> None:
+        super().__init__(table.names, table.lines[rows], table.source)
+        self.unit = table.unit
+        self._table, self._rows = table, rows.tolist()
+
+    def cells(self, name: str) -> list[str]:
+        """Return the cells of column `name` as text."""
+        cells = self._table.cells(name)
+        return [cells[row] for row in self._rows]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return column `name`, NaN where a cell is missing."""
+        return self._table.numbers(name)[self._rows]
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:

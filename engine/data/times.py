@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.data.checks import bad_data
 from engine.data.time_text import DAY, HOUR, Read
 
+Where = Callable[[int], str]
 _Ints = NDArray[np.int64]
 _MONDAY_TO_FRIDAY = (1, 1, 1, 1, 1, 0, 0)
 _CHANGE_MONTHS = (3, 4, 9, 10, 11)  # in which the clocks go forward or back, north and south
@@ -132,12 +133,12 @@ class Times:
         return None if None in texts else [text for text in texts if text is not None]
 
 
-def order(times: Times, lines: Sequence[int], source: str, *, sort: bool) -> _Ints | None:
+def order(times: Times, where: Where, source: str, *, sort: bool) -> _Ints | None:
     """Return the rows from the oldest to the newest, None where they stand so already.
 
     Parameters
     ----------
-    lines : the line of each row in the file, for messages.
+    where : what a row is called in messages, such as "line 3".
     sort : whether rows in another order are welcome.
 
     Raises
@@ -148,19 +149,19 @@ def order(times: Times, lines: Sequence[int], source: str, *, sort: bool) -> _In
     steps = np.diff(times.axis)
     if (steps > 0).all():
         return None
-    _require_distinct(times, lines, source)
+    _require_distinct(times, where, source)
     if sort:
         return np.arange(len(times))[::-1] if (steps < 0).all() else np.argsort(times.axis, kind="stable")
     back = np.flatnonzero(steps < 0)
     first = int(back[0])
-    place = _places(times, lines, first, first + 1)
+    place = _places(times, where, first, first + 1)
     newest = len(back) == len(steps)
     got = f"the newest first ({place})" if newest else f"{_count(len(back), 'step')} back, the first from {place}"
     mend = f"sort the rows with --sort (sort=True), or --time none if {times.name!r} is not the time of the rows"
     raise bad_data(source, f"rows from the oldest to the newest by column {times.name!r}", got, mend)
 
 
-def gap_note(times: Times, lines: Sequence[int]) -> str:
+def gap_note(times: Times, where: Where) -> str:
     """One sentence on what is missing between the rows, "" where nothing is."""
     step = times.step
     if step is None:
@@ -181,12 +182,12 @@ def gap_note(times: Times, lines: Sequence[int]) -> str:
     return (
         f"by column {times.name!r} and {words}, {_count(int(lacking.sum()), 'row')} "
         f"{'is' if lacking.sum() == 1 else 'are'} missing in {_count(len(gaps), 'gap')}, the first between "
-        f"{_places(times, lines, row - 1, row, ' and ')}; every row counts as one step: insert what is missing with "
+        f"{_places(times, where, row - 1, row, ' and ')}; every row counts as one step: insert what is missing with "
         "--regular (regular=True) and fill it with --missing interpolate, or leave it so"
     )
 
 
-def _require_distinct(times: Times, lines: Sequence[int], source: str) -> None:
+def _require_distinct(times: Times, where: Where, source: str) -> None:
     by_time = np.argsort(times.axis, kind="stable")
     same = np.flatnonzero(np.diff(times.axis[by_time]) == 0)
     if not len(same):
@@ -195,7 +196,7 @@ def _require_distinct(times: Times, lines: Sequence[int], source: str) -> None:
     place = int(np.argmin(rows))
     first, second = int(rows[place]), int(by_time[same[place] + 1])
     more = f", and {_count(len(same) - 1, 'more row')} with the time of another" if len(same) > 1 else ""
-    got = f"{times.cells[first]!r} in lines {lines[first]} and {lines[second]}{more}"
+    got = f"{times.cells[first]!r} in {where(first)} and {where(second)}{more}"
     mend = (
         "keep one row of each time, split the file if it holds several series, or --time none if "
         f"{times.name!r} is not the time of the rows"
@@ -203,8 +204,8 @@ def _require_distinct(times: Times, lines: Sequence[int], source: str) -> None:
     raise bad_data(source, f"each time once in column {times.name!r}", got, mend)
 
 
-def _places(times: Times, lines: Sequence[int], one: int, other: int, between: str = " to ") -> str:
-    first, second = (f"{times.cells[row]!r} in line {lines[row]}" for row in (one, other))
+def _places(times: Times, where: Where, one: int, other: int, between: str = " to ") -> str:
+    first, second = (f"{times.cells[row]!r} in {where(row)}" for row in (one, other))
     return first + between + second
 
 
@@ -314,4 +315,4 @@ def _without_changes(local: _Ints) -> _Ints:
     return local + np.concatenate([[0], np.cumsum(change)])
 
 
-__all__ = ["Step", "Times", "gap_note", "order"]
+__all__ = ["Step", "Times", "Where", "gap_note", "order"]

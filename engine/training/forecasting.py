@@ -17,6 +17,7 @@ from engine.data import (
     load_series,
     scaler_from_json,
 )
+from engine.data.checks import bad_data
 from engine.data.windowing import next_window
 from engine.errors import NonFiniteError
 from engine.layers import Sequential
@@ -32,11 +33,14 @@ CHUNK = 256
 def read_series(config: TrainConfig) -> Series:
     """The series of a run: the column to forecast first, then the other inputs."""
     assert config.data is not None  # TrainConfig.check
-    series = load_series(config.data, config.column, config.missing)
-    count = slice(0, len(config.column or "1"))
-    return replace(
-        series, values=series.values[:, count], names=series.names[count], filled=series.filled[:, count]
+    series = load_series(
+        config.data, config.column, config.missing, time=config.time, sort=config.sort, regular=config.regular
     )
+    if config.column is not None or len(series.names) == 1:
+        return series
+    note = f"of the {len(series.names)} columns of {config.data} the first one alone is used: name others with --column"
+    values, filled, notes = series.values[:, :1], series.filled[:, :1], (*series.notes, note)
+    return replace(series, values=values, names=series.names[:1], filled=filled, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,14 @@ def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainC
 
     Raises
     ------
+    DataError
+        The series is shorter than a window.
     NonFiniteError
         The network's output overflows.
     """
+    if len(series.values) < config.window:
+        expected = f"at least the {config.window} rows of the run's --window"
+        raise bad_data(series.source, expected, len(series.values), "give a longer series")
     window = next_window(series.values, config.window, config.horizon, filled=series.filled)
     values = forecast(model, scaling, window)[0]
     if not np.isfinite(values).all():
@@ -110,11 +119,10 @@ def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainC
             f"{series.source}: expected a finite forecast, got {values[~np.isfinite(values)][0]}; give a series in the "
             "range of the one that the network was trained on"
         )
-    rows = range(len(series.values), len(series.values) + config.horizon)
     times = series.times.after(config.horizon) if series.times else None
     return [
-        {"row": row, "time": time, "value": float(value)}
-        for row, time, value in zip(rows, times or [None] * len(rows), values, strict=True)
+        {"row": len(series.values) + ahead, "time": times[ahead] if times else None, "value": float(value)}
+        for ahead, value in enumerate(values)
     ]
 
 
