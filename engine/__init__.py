@@ -21,8 +21,8 @@ if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
 
 if TYPE_CHECKING:
     from engine.backend import Backend, available_backends, get_backend
+    from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
-    from engine.checking.pytest_plugin import assert_gradients
     from engine.clipping import clip_grad_norm, clip_grad_value
     from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from engine.threads import get_num_threads, set_num_threads
     from engine.truncation import truncated_bptt
 
-#: Where the public names live.  Each is fetched when it is first asked for: every pytest run loads this file, with
-#: `engine.checking.pytest_plugin`, and NumPy must not be there before a conftest.py has pinned its threads.
+#: Where the public names live.  Each is fetched when it is first asked for: the command imports this file, and NumPy
+#: must not be there before the threads of its BLAS are set.
 _HOMES = {
     "backend": ("Backend", "available_backends", "get_backend"),
     "checking.check": ("check_gradients", "gradcheck"),
-    "checking.pytest_plugin": ("assert_gradients",),
+    "checking.assertions": ("assert_gradients",),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "counting": ("Ledger", "ledger"),
     "errors": ("EngineError", "InputError", "InputTypeError"),

@@ -57,7 +57,7 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object, code: int = 2) ->
     return err
 
 
-def start(*args: object, code: str = "from engine.cli import main; main()") -> subprocess.Popen[str]:
+def start(*args: object, code: str = "from bptt_engine.command import main; main()") -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-c", code, *map(str, args)]

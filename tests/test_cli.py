@@ -168,7 +168,7 @@ def test_the_module_is_what_the_console_script_calls() -> None:
         ("sample nowhere", ["nowhere: expected a checkpoint file, got 'No such file or directory'"]),
         (
             "sample .",
-            ["run: expected a directory with best.safetensors or last.safetensors, got . without; train it first"],
+            ["RUN: expected a directory with best.safetensors or last.safetensors, got . without; train it first"],
         ),
         ("sample short.txt", ["short.txt: expected a safetensors checkpoint, got a file of another kind"]),
         ("evaluate nowhere", ["nowhere: expected a checkpoint file"]),
@@ -331,8 +331,10 @@ def test_sample(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "sample", run, *options, "--seed", 5)["text"] != result["text"]
     last = answer(capsys, "sample", run / "last.safetensors", *options)
     assert last == answer(capsys, "sample", run, "--checkpoint", "last", *options)
-    assert "prompt: expected only the " in refused(capsys, "sample", run, "--prompt", "ä")
-    assert "temperature: expected a finite number >= 0, got -1.0" in refused(capsys, "sample", run, "--temperature", -1)
+    assert "--prompt: expected only the " in refused(capsys, "sample", run, "--prompt", "ä")
+    assert "--temperature: expected a finite number >= 0, got -1.0" in refused(
+        capsys, "sample", run, "--temperature", -1
+    )
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from matplotlib.mathtext import MathTextParser
 
-from engine.checking.pytest_plugin import GradientChecks
+from bptt_engine.pytest_plugin import GradientChecks
 from kernels import gates
 
 ROOT = Path(__file__).resolve().parent.parent

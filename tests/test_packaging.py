@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ import engine.checking
 import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(path for package in ("engine", "kernels") for path in (ROOT / package).rglob("*.py"))
+SOURCES = sorted(path for package in ("bptt_engine", "engine", "kernels") for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 #: Each room's floor; an import points to the same floor or down.  A new room needs a line here.
@@ -35,7 +36,10 @@ FLOORS = {
     "engine.checks": 1,
     "engine.philox": 1,
     "engine.torch_library": 1,
+    "engine.plain_arrays": 1,
     "engine.threads": 1,
+    "engine.streams": 1,
+    "engine.drawing": 1,
     "engine.backend": 1,
     "engine.layers": 2,
     "engine.losses": 3,
@@ -52,6 +56,7 @@ FLOORS = {
     "engine.data": 4,
     "engine.training": 4,
     "engine.cli": 5,
+    "bptt_engine": 6,  # the ways in from outside
     "engine": 6,  # the façade that gathers the public names: the command line alone may use it
 }
 #: Imported only by the backend and by the kernels that need them.
@@ -97,7 +102,7 @@ IMPORTS = {
 def room(module: str) -> str:
     """Return the room, one of FLOORS, that a module of ours lies in."""
     parts = module.split(".")
-    return parts[0] if parts[0] == "kernels" else ".".join(parts[:2])
+    return parts[0] if parts[0] in ("bptt_engine", "kernels") else ".".join(parts[:2])
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -116,14 +121,6 @@ def relative(path: Path) -> str:
 def test_import_engine_is_light() -> None:
     heavy = ["cupy", "torch", "numba", "scipy", "matplotlib", "pandas", "statsmodels", "rich", "click"]
     code = f"import sys, engine; print([name for name in {heavy} if name in sys.modules])"
-    done = run_python(code, ROOT)
-    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
-
-
-def test_loading_the_pytest_plugin_brings_in_nothing_heavy() -> None:
-    """Every pytest run loads it, before any conftest.py can pin the threads of NumPy's BLAS."""
-    heavy = ["numpy", "numba", "scipy", "hypothesis"]
-    code = f"import sys, engine.checking.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
     done = run_python(code, ROOT)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
@@ -154,15 +151,18 @@ def test_foreign_kernels_is_refused(tmp_path: Path, package: str) -> None:
         (tmp_path / "site").mkdir()
         (tmp_path / "site" / "engine").symlink_to(ROOT / "engine", target_is_directory=True)
         path = [tmp_path / "site", tmp_path]
+        (tmp_path / "site" / "bptt_engine").symlink_to(ROOT / "bptt_engine", target_is_directory=True)
     # Nothing else may lead to our own `kernels`: neither the folder Python starts in, nor an editable install.
     first = [str(p) for p in path]
-    code = (
-        f"import sys; sys.path = {first} + [p for p in sys.path if p not in {['', str(ROOT), *first]}]; import engine"
-    )
-    done = run_python(code, *path)
+    others = f"[p for p in sys.path if p not in {first} and not os.path.exists(p + '/kernels/gates.py')]"
+    head = f"import os, sys; sys.path = {first} + {others}; "
+    done = run_python(head + "import engine", *path)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
     assert last.startswith("ImportError: ")
+    command = run_python(head + "from bptt_engine.command import main; main()", *path)
+    assert (command.returncode, command.stdout) == (2, "")
+    assert command.stderr == last.replace("ImportError: ", "bptt: ") + "\n"
     for words in ("'kernels'", "bptt-engine", "pip uninstall kernels", "virtual environment"):
         assert words in last
     if package == "regular":
@@ -259,21 +259,94 @@ def test_makefile_names_no_variable_that_it_does_not_set(target: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_wheel_holds_the_two_packages_and_no_more(tmp_path: Path) -> None:
+def tracked() -> list[str]:
+    """Every file of the repository, as git lists them; new ones that are not ignored count."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and its repository: what belongs to it is compared with")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    return [name for name in listed.splitlines() if (ROOT / name).exists()]
+
+
+def build(tree: Path, kind: str) -> Path:
+    """Build the distribution of a tree without a network; returns the file."""
+    code = f"from setuptools import build_meta; print(build_meta.build_{kind}('.'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return tree / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of a clean checkout, unpacked."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in tracked():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(build(tree, "sdist")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / f"bptt_engine-{engine.__version__}"
+
+
+def test_source_distribution_holds_the_repository(unpacked: Path) -> None:
+    names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    assert set(tracked()) - names == set()
+    made = {name for name in names - set(tracked()) if not name.startswith("bptt_engine.egg-info/")}
+    assert made == {"PKG-INFO"}
+
+
+@pytest.mark.proof
+def test_the_tests_can_be_collected_from_the_source_distribution(unpacked: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command,
+        cwd=unpacked,
+        env=environment | {"PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "tests/test_packaging.py" in done.stdout
+
+
+def test_wheel_holds_three_packages_and_their_types(unpacked: Path, tmp_path: Path) -> None:
+    """As pip makes it: from the source distribution."""
     tree = tmp_path / "tree"
-    leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for folder in ("engine", "kernels", "tests"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=leave)
-    for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, tree / file)
-    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True, capture_output=True, timeout=120)
-    (wheel,) = tree.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    shutil.copytree(unpacked, tree)
+    names = set(zipfile.ZipFile(build(tree, "wheel")).namelist())
     assert {name.split("/")[0] for name in names} == {
+        "bptt_engine",
         "engine",
         "kernels",
         f"bptt_engine-{engine.__version__}.dist-info",
     }
-    device_code = (ROOT / "kernels").rglob("*.cu")
+    device_code = (ROOT / "kernels").rglob("*.cu*")
     assert {relative(path) for path in [*SOURCES, *device_code]} <= names
+    assert {f"{package}/py.typed" for package in ("bptt_engine", "engine", "kernels")} <= names
+
+
+@pytest.mark.proof
+def test_a_users_types_are_checked_against_ours(tmp_path: Path) -> None:
+    """From anywhere, as the packages carry the marker of typed ones; without it mypy refuses to look."""
+    (tmp_path / "user.py").write_text(
+        "import engine\n"
+        "reveal_type(engine.LSTM(2, 3).hidden_size)\n"
+        'engine.clip_grad_norm(engine.GRU(2, 3), "all of it")\n',
+        encoding="utf-8",
+    )
+    site = tmp_path / "site"
+    site.mkdir()
+    for package in ("engine", "kernels"):
+        (site / package).symlink_to(ROOT / package, target_is_directory=True)
+    code = (
+        "import sys; from mypy import modulefinder, main; "
+        f"modulefinder.get_search_dirs = lambda *_: ([], [{str(site)!r}]); "
+        "main.main(args=['user.py'], clean_exit=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    revealed, *errors = done.stdout.splitlines()
+    assert revealed.replace("builtins.", "") == 'user.py:2: note: Revealed type is "int"', done.stdout + done.stderr
+    assert 'incompatible type "str"; expected "float"' in errors[0]

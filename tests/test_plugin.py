@@ -18,8 +18,9 @@ from builders import build, random_arguments
 from refusals import refused
 
 import engine
-from engine.checking import pytest_plugin
-from engine.checking.pytest_plugin import GradientChecks, assert_gradients
+from bptt_engine.pytest_plugin import GradientChecks
+from engine.checking import assertions
+from engine.checking.assertions import assert_gradients
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,21 +50,141 @@ INPUTS = [X[0], X[1].T]
 """
 
 
-def run_pytest(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest, with the plugins that are installed, on one file in a folder that is else empty."""
-    (folder / "test_it.py").write_text(HEAD + test, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *options]
+def run_pytest(folder: Path, test: str, *options: str, console: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a folder, with the plugins that are installed; `test` is a further file in it.
+
+    The metadata that an installation would write is made here: the one of this environment may be older.
+
+    Parameters
+    ----------
+    console : as the command ``pytest``, which does not put the working directory on the import path.
+    """
+    if test:
+        (folder / "test_it.py").write_text(HEAD + test, encoding="utf-8")
+    site = folder / "site"
+    metadata = site / "bptt_engine-0.1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bptt-engine\nVersion: 0.1.0\n", encoding="utf-8")
+    name, value = entry_point()
+    (metadata / "entry_points.txt").write_text(f"[pytest11]\n{name} = {value}\n", encoding="utf-8")
+    # What an installation puts on the path comes behind the standard library.
+    place = "next(at for at, path in enumerate(sys.path) if 'site-packages' in path)"
+    (site / "sitecustomize.py").write_text(f"import sys; sys.path.insert({place}, {str(ROOT)!r})\n", encoding="utf-8")
+    start = "import pytest, sys; sys.path.remove(''); sys.exit(pytest.main())"
+    command = [
+        sys.executable,
+        *(["-c", start] if console else ["-m", "pytest"]),
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment["COLUMNS"] = "120"
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    environment |= {"COLUMNS": "120", "PYTHONPATH": str(site)}
+    return subprocess.run(
+        [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
-def test_setup_cfg_names_the_plugin() -> None:
+def entry_point() -> tuple[str, str]:
+    """Name and value of the plugin's entry point."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     name, value = config["options.entry_points"]["pytest11"].strip().split(" = ")
+    return name, value
+
+
+def test_setup_cfg_names_the_plugin() -> None:
+    name, value = entry_point()
     assert name == "bptt_engine"
     assert hasattr(importlib.metadata.EntryPoint(name, value, "pytest11").load(), "pytest_addoption")
+
+
+# -- beside a project's own packages -----------------------------------------------------------------------------------
+
+OWN_TESTS = """
+import sys
+import numpy as np
+import engine
+
+def forward(x):
+    from engine import SPEED  # found while a check runs, too
+    return SPEED * x, None
+
+def test_own():
+    assert engine.SPEED == 88
+
+def test_ours_is_not_there():
+    assert not [name for name in sys.modules if name.startswith("engine.")]
+    assert getattr(sys.modules.get("kernels"), "DISTRIBUTION", "") != "bptt-engine"
+"""
+OWN_CHECKS = """
+class Scale:
+    def __init__(self):
+        self.params, self.grads = {"w": np.array([0.5, -2.0])}, {"w": np.zeros(2)}
+
+    def forward(self, x, state=None, lengths=None):
+        return x * self.params["w"], None, x
+
+    def backward(self, tape, dy=None, dstate=None):
+        self.grads["w"] += (tape * dy).sum(axis=(0, 1))
+        return dy * self.params["w"], None
+
+def test_functions(gradcheck):
+    gradcheck.functions(forward, lambda dout, _: engine.SPEED * dout, [np.array([0.5, -3.0])])
+
+def test_wrong_functions(gradcheck):
+    gradcheck.functions(forward, lambda dout, _: dout, [np.array([0.5, -3.0])])
+
+def test_layer(gradcheck):
+    gradcheck(Scale(), np.random.default_rng(0).normal(size=(4, 3, 2)))
+
+test_again_own, test_again_not_there = test_own, test_ours_is_not_there
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "console", "asked"),
+    [
+        ("engine/__init__.py", False, False),
+        ("engine.py", True, True),
+        ("kernels", False, True),
+    ],
+)
+def test_a_project_keeps_its_own_engine_and_kernels(tmp_path: Path, own: str, console: bool, asked: bool) -> None:
+    (tmp_path / "conftest.py").touch()
+    if own == "kernels":  # both, and tests in a folder of their own
+        (tmp_path / "kernels").mkdir()
+        (tmp_path / "kernels" / "__init__.py").write_text("from kernels.fast import SPEED\n", encoding="utf-8")
+        (tmp_path / "kernels" / "fast.py").write_text("SPEED = 88\n", encoding="utf-8")
+        (tmp_path / "engine.py").write_text("from kernels import SPEED\n", encoding="utf-8")
+    else:
+        (tmp_path / own).parent.mkdir(exist_ok=True)
+        (tmp_path / own).write_text("SPEED = 88\n", encoding="utf-8")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_own.py").write_text(OWN_TESTS + OWN_CHECKS * asked, encoding="utf-8")
+    options = ("-n", "1") if own == "kernels" else ()
+    done = run_pytest(tmp_path, "", *options, "tests", console=console)
+    assert done.returncode == asked, done.stdout + done.stderr
+    assert ("1 failed, 6 passed" if asked else "2 passed") in done.stdout, done.stdout
+    if asked:
+        assert "FAILED tests/test_own.py::test_wrong_functions - AssertionError: gradient check: wrong:" in done.stdout
+
+
+def test_loading_the_plugin_brings_in_nothing(tmp_path: Path) -> None:
+    test = """
+import sys
+
+def test_nothing():
+    names = {name.partition(".")[0] for name in sys.modules}
+    assert not names & {"engine", "kernels", "numpy", "numba", "hypothesis.extra"}
+"""
+    (tmp_path / "test_nothing.py").write_text(test, encoding="utf-8")
+    done = run_pytest(tmp_path, "", "-p", "no:hypothesispytest")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- what the fixture does ---------------------------------------------------------------------------------------------
 
 
 def test_a_check_that_passes_and_one_that_does_not(tmp_path: Path) -> None:
@@ -103,7 +224,7 @@ def test_many_seeds(gradcheck, seed):
 
 def test_the_options_reach_every_check_that_does_not_choose_for_itself(tmp_path: Path) -> None:
     test = """
-from engine.checking.pytest_plugin import assert_gradients
+from engine import assert_gradients
 
 def test_layer(gradcheck):
     layer = engine.GRU(2, 3, backend="numpy:reference")
@@ -153,7 +274,7 @@ def square_backward(dout: Any, x: Any) -> Any:
 
 
 def test_the_examples_in_the_docstring_run() -> None:
-    found = doctest.testmod(pytest_plugin)
+    found = doctest.testmod(assertions)
     assert found.failed == 0
     assert found.attempted >= 6
 

@@ -63,6 +63,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            process_group=0,  # Ctrl-C is for the process that asks
             env={**os.environ, "PYTHONWARNINGS": "ignore", **environment, **described.environment(threads)},
         )
         self._answers: queue.Queue[str] = queue.Queue()

@@ -13,7 +13,6 @@ import importlib
 import itertools
 import json
 import os
-import signal
 import statistics
 import sys
 import threading
@@ -37,7 +36,6 @@ MIB = 2**20
 def main() -> None:
     """Serve until the input ends: the arguments are a module with `LIBRARIES`, a name among them, and the threads."""
     module, name, threads = sys.argv[-3:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     # What a library prints goes to standard error: standard output is for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

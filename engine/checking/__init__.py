@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
-    from engine.checking.pytest_plugin import assert_gradients
     from engine.checking.report import Departure, Diagnosis, Report, Row
 
 __all__ = ["Departure", "Diagnosis", "Report", "Row", "assert_gradients", "check_gradients", "gradcheck"]
@@ -21,7 +21,7 @@ __all__ = ["Departure", "Diagnosis", "Report", "Row", "assert_gradients", "check
 #: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
 _HOMES = {
     "check": ("check_gradients", "gradcheck"),
-    "pytest_plugin": ("assert_gradients",),
+    "assertions": ("assert_gradients",),
     "report": ("Departure", "Diagnosis", "Report", "Row"),
 }
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.drawing import new_figure
+
 #: Errors smaller than this are drawn as this: nothing is gained by telling 1e-17 from 0.
 SMALLEST = 1e-17
 
@@ -27,10 +29,8 @@ def draw(report: Any, path: Any = None) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib.figure import Figure
-
     timed = [row for row in report.rows if row.by_step]
-    figure = Figure(figsize=(8.0, 3.0 + 2.4 * len(timed) + 0.18 * len(report.rows)), layout="constrained")
+    figure = new_figure(figsize=(8.0, 3.0 + 2.4 * len(timed) + 0.18 * len(report.rows)), layout="constrained")
     panels = figure.subplots(len(timed) + 1, 1, squeeze=False)[:, 0]
     for panel, row in zip(panels, timed, strict=False):
         _over_time(panel, row, report)

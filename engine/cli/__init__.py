@@ -1,12 +1,12 @@
 """The command ``bptt``: a file a command, each thin; what they do lives on the floors below.
 
-Exit codes: 0 success, also after Ctrl-C (the state is saved then); 2 bad usage or bad input, with one line on standard
-error; 1 when the thing itself fails, such as a gradient check that does not pass or a disk that fills up.
+Exit codes: 0 success, also for a training that Ctrl-C, SIGTERM or SIGHUP ends (the state is saved then); 2 bad usage or
+bad input, with one line on standard error; 1 when the thing itself fails, such as a gradient check that does not pass,
+a disk that fills up, or results that cannot be written; 130 for any other command that Ctrl-C ends.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -22,6 +22,7 @@ import click
 import engine
 from engine.cli.backends import backends
 from engine.cli.bench import bench
+from engine.cli.common import in_options
 from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
@@ -30,6 +31,7 @@ from engine.cli.sample import sample
 from engine.cli.train import train
 from engine.cli.warmup import warmup
 from engine.errors import BackendUnavailableError, EngineError, InputError
+from engine.streams import Forgiving, Watched, open_closed, silence_stdout
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -51,11 +53,13 @@ for _command in (train, sample, evaluate, predict, gradcheck, compare, bench, ba
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code: the console script."""
+    """Run the command line and leave with its exit code."""
+    open_closed()
     # The text of a model may hold characters that a terminal's encoding has not.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    sys.stdout, sys.stderr = Watched(sys.stdout), Forgiving(sys.stderr)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -64,29 +68,39 @@ def run(args: list[str]) -> int:
     try:
         engine.get_num_threads()  # what the environment says of it is checked before anything is read or written
         code = bptt.main(args=args, prog_name="bptt", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code if isinstance(code, int) else SUCCESS
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "bptt"
         return _complain(f"{path}: {error.format_message()} (see '{path} --help')", BAD_INPUT)
     except (InputError, BackendUnavailableError) as error:
-        return _complain(f"bptt: {error}", BAD_INPUT)
+        return _complain(f"bptt: {in_options(error, bptt.commands.get(next(iter(args), '')))}", BAD_INPUT)
     except EngineError as error:
         return _complain(f"bptt: {error}", FAILURE)
     except MemoryError as error:
         return _complain(f"bptt: expected enough memory, got too little ({error}); lower --hidden or --batch", FAILURE)
-    except BrokenPipeError:
-        # The reader has gone (`bptt sample | head`): nobody is left to complain to, not even at interpreter exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
     except OSError as error:
-        with contextlib.suppress(OSError):  # nor at interpreter exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _complain(f"bptt: expected to write the output, got '{error.strerror or error}'", FAILURE)
+        return _failed_stream() or _complain(f"bptt: {_failed_file(error)}", FAILURE)
     except (KeyboardInterrupt, click.Abort):
         return _complain("bptt: interrupted", INTERRUPTED)
+
+
+def _failed_stream() -> int | None:
+    """The exit code where standard output could not be written to; None where the error is another's."""
+    error = getattr(sys.stdout, "error", None)
+    if error is None:
+        return None
+    silence_stdout()
+    if isinstance(error, BrokenPipeError):  # the reader has gone (`bptt sample | head`): nobody is left to complain to
+        return FAILURE
+    reason = error.strerror or error
+    return _complain(f"bptt: standard output: expected to write the results, got '{reason}'", FAILURE)
+
+
+def _failed_file(error: OSError) -> str:
+    """What to say of a file: whatever is written is reported where it is written, so it was being read."""
+    name = "a file" if error.filename is None else os.fspath(error.filename)
+    return f"{name}: expected a file that can be read, got '{error.strerror or error}'"
 
 
 def _complain(message: str, code: int) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from engine.errors import EngineError, InputError, InputTypeError, StorageError
+
 _BACKENDS = "numpy, cupy, torch, or with kernels: numpy:reference."
 
 backend_option = click.option("--backend", default="numpy", show_default=True, metavar="NAME", help=_BACKENDS)
@@ -20,6 +22,22 @@ json_option = click.option(
 def flag(name: str) -> str:
     """The option that sets a field: ``weight_decay`` becomes ``--weight-decay``."""
     return "FILE" if name == "files" else "--" + name.replace("_", "-")
+
+
+def in_options(error: Exception, command: click.Command | None) -> str:
+    """The words of an error that a command met; an argument is called as the command calls it."""
+    words = str(error)
+    argument, colon, rest = words.partition(": ")
+    # Of the other errors the first word is the name of a file, which may be "out" as well.
+    if command is None or not colon or (type(error) not in (InputError, InputTypeError)):
+        return words
+    for param in command.params:
+        if argument == param.name:
+            shown = (
+                param.opts[0] if isinstance(param, click.Option) else (param.metavar or argument.upper()).strip("[].")
+            )
+            return f"{shown}: {rest}"
+    return words
 
 
 class SectionedOption(click.Option):
@@ -81,3 +99,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     # Off a terminal there is no width to keep to, and a wrapped cell would break what reads the table.
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
+
+
+def draw_into(path: str, draw: Callable[[], Any]) -> None:
+    """Draw a picture into a file; all that can go wrong with it is one error of ours."""
+    try:
+        draw()
+    except EngineError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: expected to write the picture, got '{error.strerror or error}'") from error
+    except Exception as error:  # whatever matplotlib raises
+        raise EngineError(f"{path}: expected to draw the picture, got '{type(error).__name__}: {error}'") from error

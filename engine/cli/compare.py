@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import json_option, print_json, print_table
+from engine.cli.common import draw_into, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from engine.comparing.experiment import Experiment
@@ -89,15 +89,15 @@ def compare(
     rows = measure(experiment, specs, seconds, memory)
     ran = [row for row in rows if row.reason is None]
     agreed = bool(ran) and all(row.differences.agree(dtype) for row in ran if row.differences)
-    if out is not None and ran:
-        from engine.comparing.picture import draw
-
-        draw(Path(out), experiment, rows)
     if as_json:
         print_json({"experiment": experiment.as_dict(), "agree": agreed, "rows": [_record(row, dtype) for row in rows]})
     else:
         _print(experiment, rows)
-        if out is not None and ran:
+    if out is not None and ran:
+        from engine.comparing.picture import draw
+
+        draw_into(out, lambda: draw(Path(out), experiment, rows))
+        if not as_json:
             click.echo(f"picture: {out}")
     return 0 if agreed else 1
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import json_option, print_json, print_table
+from engine.cli.common import draw_into, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from engine.checking import Report
 
 #: Methods of `engine.gradcheck`, in words.
 METHODS = {
@@ -68,6 +72,7 @@ def gradcheck(
         return
     checks = _injected(inject, method, seed) if inject else _all(cells, method, seed, backend)
     records, rows, texts, failed, total = [], [], [], 0, 0
+    wrong: Report | None = None
     for title, options, spec, report in checks:
         if isinstance(report, str):  # a backend that is not here: a row, with the reason
             rows.append((title, options, spec, "", "", "", f"not checked: {report}"))
@@ -79,9 +84,8 @@ def gradcheck(
         records.append(_record(title, options, spec, report))
         if verbose or not report.passed:
             texts.append(f"{title}, {options}, {spec}\n{report}\n")
-        if plot is not None and not report.passed:
-            report.plot(plot)
-            plot = None
+        if not report.passed:
+            wrong = wrong or report
     if as_json:
         print_json({"passed": not failed, "method": method, "checks": records})
     else:
@@ -91,6 +95,8 @@ def gradcheck(
             print_table(("cell", "options", "backend", "tensors", "worst error", "at", "verdict"), rows)
         words = f"{failed} of {total} gradient checks FAILED" if failed else f"all {total} gradient checks passed"
         click.echo(f"{words} ({METHODS[method]})")
+    if plot is not None and wrong is not None:
+        draw_into(plot, functools.partial(wrong.plot, plot))
     context.exit(1 if failed else 0)
 
 

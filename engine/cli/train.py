@@ -94,6 +94,8 @@ def train(
         print_json(result)
     else:
         _summarise(result)
+    if "not_drawn" in result:
+        click.echo(f"bptt: {result['not_drawn']}", err=True)
 
 
 def _summarise(result: dict[str, Any]) -> None:
@@ -111,7 +113,8 @@ def _summarise(result: dict[str, Any]) -> None:
     if "scores" in result:
         print_scores(result)
     click.echo(f"Checkpoint: {result['best']}")
-    click.echo(f"Pictures: {result['picture']}" + (f", {result['forecast_picture']}" if "scores" in result else ""))
+    pictures = [result[name] for name in ("picture", "forecast_picture") if result.get(name)]
+    click.echo(f"Pictures: {', '.join(pictures) or 'none'}")
     if "scores" in result:
         click.echo(f"What comes next: bptt predict {result['out']}")
     else:

@@ -16,6 +16,7 @@ import numpy as np
 from engine.comparing.differences import TOLERANCE
 from engine.comparing.experiment import Experiment
 from engine.comparing.measuring import Row
+from engine.drawing import load_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +52,7 @@ def draw(path: Path, experiment: Experiment, rows: Sequence[Row]) -> None:
     path : the PNG file.
     rows : what `measuring.measure` found; at least one of them was run.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
+    matplotlib = load_matplotlib()
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     ran = [row for row in rows if row.reason is None]
@@ -61,7 +61,7 @@ def draw(path: Path, experiment: Experiment, rows: Sequence[Row]) -> None:
     lines = math.ceil(len(names) / COLUMNS)
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, hspace=0.04)
-        figure = Figure(figsize=(10.5, 1.5 + 1.9 * lines + 0.9 + 0.34 * len(rows)), layout=layout)
+        figure = new_figure(figsize=(10.5, 1.5 + 1.9 * lines + 0.9 + 0.34 * len(rows)), layout=layout)
         heights = [*[1.9 * lines] * bool(lines), 0.9 + 0.34 * len(rows)]
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         figure.suptitle(_title(experiment), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)

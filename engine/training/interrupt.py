@@ -1,38 +1,53 @@
-"""Ctrl-C and SIGTERM as requests: the step in hand is finished, everything is saved, then training ends."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests: the step in hand is finished, everything is saved, then training ends."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
+
+#: SIGHUP, where there is one: the terminal was closed, or the connection to it was lost.
+SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM sets `requested`; a second SIGINT interrupts at once, as usual.
+    """While entered, the first signal is a request to stop; a second SIGINT does what it did before, at once.
 
-    Attributes
-    ----------
-    requested : whether a signal has come.
+    A `KeyboardInterrupt` may be lost or come out as another error, for instance while Numba compiles.  Then it is
+    raised by the next look at `requested`, or at the end in place of that error.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._requested = self._insisted = False
         self._before: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        if self._insisted:
+            raise KeyboardInterrupt
+        return self._requested
 
     def __enter__(self) -> StopRequest:
         # Only the main thread may set handlers; elsewhere signals do what the host program wants.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in SIGNALS:
+                # nohup has a run ignore that its terminal is closed
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        if self._insisted and isinstance(error, Exception):
+            raise KeyboardInterrupt from error
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
+        if self._requested and number == signal.SIGINT:
+            self._insisted = True
+            before = self._before[number]
+            (before if callable(before) else signal.default_int_handler)(number, frame)
+        self._requested = True

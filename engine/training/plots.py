@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.drawing import load_matplotlib, new_figure
 from engine.training.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -160,11 +161,8 @@ def _clip_start(axes: Axes, train: Sequence[float], validation: Sequence[float])
 @contextmanager
 def _picture(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure that belongs to no window system, in the style of all pictures here; saved on leaving."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        fig = Figure(figsize=size, layout="constrained")
+    with load_matplotlib().rc_context(_STYLE):
+        fig = new_figure(figsize=size, layout="constrained")
         yield fig
         buffer = io.BytesIO()
         fig.savefig(buffer, format="png", dpi=120)

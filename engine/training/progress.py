@@ -1,6 +1,7 @@
 """How a run looks while it works: a live line on a terminal, plain lines elsewhere, nothing with ``--quiet``.
 
-All of it goes to standard error; standard output is for results.
+All of it goes to standard error; standard output is for results.  A line that cannot be written (standard error is
+closed, its disk is full, its terminal has gone) is dropped: training goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
+
+from engine.streams import Forgiving
 
 #: Seconds between two plain lines, and between two movements of the live bar.
 PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
@@ -72,7 +75,7 @@ class PlainReporter(Reporter):
 
     def __init__(self, position: str = "positions", stream: TextIO | None = None) -> None:
         super().__init__(position)
-        self._stream = stream or sys.stderr
+        self._stream = Forgiving(stream or sys.stderr)
         self._last = -PLAIN_PAUSE
 
     def report(self, record: Mapping[str, Any], moment: Moment) -> None:
@@ -85,7 +88,8 @@ class PlainReporter(Reporter):
 
     def note(self, text: str) -> None:
         """Print the text."""
-        print(text, file=self._stream, flush=True)
+        self._stream.write(text + "\n")
+        self._stream.flush()
 
 
 @dataclass
@@ -111,7 +115,7 @@ class LiveReporter(Reporter):
             BarColumn(bar_width=None),
             TextColumn("{task.fields[figures]}"),
             TextColumn("[dim]{task.fields[left]} left"),
-            console=Console(stderr=True, highlight=False),
+            console=Console(file=cast(TextIO, Forgiving(sys.stderr)), highlight=False),
             expand=True,
         )
         self._task = self._bar.add_task("", total=1.0, place="", figures=self._shown.train, left="-:--")
@@ -151,7 +155,7 @@ def make_reporter(position: str, quiet: bool) -> Reporter:
     """The reporter that fits where standard error goes."""
     if quiet:
         return Reporter(position)
-    return LiveReporter(position) if sys.stderr.isatty() else PlainReporter(position)
+    return LiveReporter(position) if Forgiving(sys.stderr).isatty() else PlainReporter(position)
 
 
 def describe(record: Mapping[str, Any], position: str) -> str:

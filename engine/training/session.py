@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
-from engine.errors import BackendUnavailableError
+from engine.errors import BackendUnavailableError, EngineError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import FORECAST, TrainConfig
 from engine.training.forecaster import Forecaster
@@ -79,11 +79,10 @@ def run_training(
             "unit": job.unit,
             "checkpoint": str(run.directory / LAST),
             "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
-            "picture": str(run.directory / LOSS_PICTURE),
         }
         name = job.figure(1.0)[0]
         records = read_metrics(run.directory / METRICS, name)
-        draw_loss(run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
+        result |= drawn("picture", draw_loss, run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
         if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
             load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
             result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
@@ -150,8 +149,8 @@ def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, A
     }
     if picture is not None:
         rmse = {name: s.rmse for name, s in scores.items()}
-        draw_forecast(picture, np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0])
-        result["forecast_picture"] = str(picture)
+        values = np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0]
+        result |= drawn("forecast_picture", draw_forecast, picture, *values)
     return result
 
 
@@ -196,3 +195,18 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
         "next": upcoming(model, Scaling.of(checkpoint), series, config),
         "notes": notes,
     }
+
+
+def drawn(name: str, draw: Callable[..., None], path: Path, *values: Any) -> dict[str, str | None]:
+    """Draw into the file `path`, and return its name as an entry of the result.
+
+    A picture that cannot be drawn takes nothing else with it: the entry is None then, and ``"not_drawn"`` says why.
+    """
+    try:
+        draw(path, *values)
+    except EngineError:  # the disk is full
+        raise
+    except Exception as error:  # whatever matplotlib raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return {name: None, "not_drawn": f"{path}: expected to draw the picture, got '{reason}'"}
+    return {name: str(path)}

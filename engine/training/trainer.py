@@ -94,14 +94,14 @@ class Trainer:
         self._started = self._reported = time.monotonic()
         try:
             while not self._finished():
+                if self.stop():
+                    self._save()
+                    return self._outcome(INTERRUPTED)
                 self._step()
                 if state.step % config.report_every == 0:
                     self._report()
                 if state.step % config.validate_every == 0:
                     self._validate()
-                if self.stop() and not self._finished():
-                    self._save()
-                    return self._outcome(INTERRUPTED)
                 if state.step % config.checkpoint_every == 0:
                     self._save()
                 self.reporter.tick(self._moment())

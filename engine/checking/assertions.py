@@ -1,0 +1,120 @@
+"""`assert_gradients`: a gradient check as an assertion, for a test of any kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, overload
+
+from engine.checking import check
+from engine.checking.report import Report
+from engine.checks import describe
+from engine.errors import bad_input, bad_type
+
+#: Verdicts that a test may let through: those that find nothing wrong, only something that cannot be decided.
+UNDECIDED = ("kink", "cannot tell")
+
+
+class LayerLike(Protocol):
+    """What tells a layer from a function; `engine.gradcheck` says what else a layer needs."""
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """``forward(x, state, lengths) -> (y, state, tape)``."""
+
+    @property
+    def backward(self) -> Callable[..., Any]:
+        """``backward(tape, dy, dstate) -> (dx, dstate)``."""
+
+
+@overload
+def assert_gradients(
+    layer: LayerLike, x: Any, state: Any = None, lengths: Any = None, /, *, allow: Collection[str] = (), **options: Any
+) -> Report: ...
+@overload
+def assert_gradients(
+    forward: Callable[..., tuple[Any, Any]],
+    backward: Callable[[Any, Any], Any],
+    inputs: Sequence[Any],
+    /,
+    *,
+    allow: Collection[str] = (),
+    **options: Any,
+) -> Report: ...
+def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = (), **options: Any) -> Report:
+    """Assert that every gradient of a layer, or of a hand-written pair of functions, is right.
+
+    It is called in one of two ways: ``assert_gradients(layer, x, state=None, lengths=None, **options)`` or
+    ``assert_gradients(forward, backward, inputs, **options)``.
+
+    Parameters
+    ----------
+    layer, x, state, lengths : as for `engine.gradcheck`.
+    forward, backward, inputs : as for `engine.check_gradients`.
+    allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  None does by default, since a
+        gradient that was not checked is not right.
+    options : ``method``, ``seed``, ``tol`` and the others of the function that does the check.
+
+    Returns
+    -------
+    Report
+        what the check found, where it passes.
+
+    Raises
+    ------
+    AssertionError
+        where a gradient does not pass; the message holds the report.
+    InputError, InputTypeError
+        for arguments that make no check.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> x = np.random.default_rng(0).normal(size=(5, 3, 2))
+    >>> assert_gradients(engine.GRU(2, 4), x, lengths=[5, 0, 3], method="adjoint").verdict
+    'ok'
+    >>> def forward(x, w):
+    ...     return x @ w, (x, w)
+    >>> def backward(dout, cache):
+    ...     x, w = cache
+    ...     return dout @ w.T, x.T @ dout
+    >>> assert_gradients(forward, backward, [x[0], np.array([[1.0, -2.0], [0.5, 3.0]])]).verdict
+    'ok'
+    """
+    __tracebackhide__ = True
+    if hasattr(subject, "forward") and hasattr(subject, "backward"):
+        return assert_passes(check.gradcheck, (subject, *arguments), allow, options)
+    if not callable(subject):
+        raise bad_type("layer", "a layer, or a function forward(*inputs)", describe(subject))
+    return assert_passes(check.check_gradients, (subject, *arguments), allow, options)
+
+
+def assert_passes(
+    check: Callable[..., Report], arguments: tuple[Any, ...], allow: Collection[str], options: dict[str, Any]
+) -> Report:
+    """Assert that `check` passes, or finds no more than is allowed; its arguments are made sure of first."""
+    __tracebackhide__ = True
+    expected = f"some of the verdicts {', '.join(map(repr, UNDECIDED))}"
+    if isinstance(allow, str) or not isinstance(allow, Collection):
+        raise bad_type("allow", expected, describe(allow), 'write allow=("cannot tell",)')
+    for verdict in allow:
+        if verdict not in UNDECIDED:
+            raise bad_input("allow", expected, describe(verdict), "what is found to be wrong never passes")
+    signature = inspect.signature(check)
+    try:
+        bound = signature.bind(*arguments, **options)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise bad_type("arguments", f"those of {check.__name__}({names})", f"{error}") from None
+    if "backward" in bound.arguments and not callable(bound.arguments["backward"]):
+        raise bad_type("backward", "a function backward(dout, cache)", describe(bound.arguments["backward"]))
+    report = check(*bound.args, **bound.kwargs)
+    # the report's own verdict is the gravest of its rows', and would hide a lesser one that is not allowed
+    if {report.verdict, *(row.verdict for row in report.rows)} <= {"ok", *allow}:
+        return report
+    headline = f"gradient check: {report.verdict}"
+    if report.verdict == "wrong":
+        worst = report.worst
+        headline += f": {worst.name}" + (f", gate {worst.gate}" if worst.gate else "")
+    raise AssertionError(f"{headline}\n{report}")
