@@ -71,7 +71,7 @@ def truncated_bptt(
     xp = layer.backend.xp
     dx: Any = None
     dstate: Any = None
-    for chunk_start in range(0, steps, k1):
+    for chunk_start in range(0, max(steps, 1), k1):  # of no steps there is one chunk, with nothing in it
         chunk_stop = min(chunk_start + k1, steps)
         start = max(0, chunk_stop - k2)
         window_dy = xp.zeros_like(_span(y, axis, start, chunk_stop))

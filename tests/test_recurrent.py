@@ -395,7 +395,7 @@ REFUSED = [
     ("x", {"x": x32.astype(object)}, "x: expected dtype float32, got dtype object"),
     ("x", {"x": x32.tolist()}, "x: expected a numpy array, got a list; convert it with engine.get_backend('numpy')"),
     ("x", {"x": masked}, "x: expected a numpy array, got a numpy.MaskedArray"),
-    ("x", {"x": np.ones((0, 3, 2), np.float32)}, "x: expected at least one time step and one row, got T = 0, B = 3"),
+    ("x", {"x": np.ones((0, 3, 5), np.float32)}, "x: expected shape (any, any, 2) (T, B, D), got shape (0, 3, 5)"),
     ("state", {"state": np.ones((1, 3, 4), np.float32)}, "state: expected a pair (h, c), got a numpy.ndarray"),
     ("state", {"state": (np.ones((1, 3, 4), np.float32),)}, "state: expected a pair (h, c), got a tuple of 1"),
     (

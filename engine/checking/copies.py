@@ -81,7 +81,7 @@ def _recurrent(
             if layer.bias:
                 pre = pre + params["bias_ih" + end][:, None]
             bias_hh = params["bias_hh" + end][:, None] if layer.bias else None
-            copies = max(len(value) for value in (*states, pre[0], *params.values()))
+            copies = max(pre.shape[1], *(len(value) for value in (*states, *params.values())))
             pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
             c0_d = None if c0 is None else c0[:, slot]
             found = kernels.forward(
@@ -103,7 +103,7 @@ def _project(xp: Any, x: Any, weight: Any) -> Any:
     steps, copies, batch, features = x.shape
     rows = x.swapaxes(0, 1).reshape(copies, steps * batch, features)
     found = matmul(xp, rows, weight.swapaxes(-1, -2))
-    return found.reshape(len(found), steps, batch, -1).swapaxes(0, 1)
+    return found.reshape(len(found), steps, batch, found.shape[-1]).swapaxes(0, 1)
 
 
 @run.register

@@ -18,7 +18,7 @@ from engine.layers.recurrent import Recurrent
 def explain(subject: Any, chosen: Block) -> Iterator[str]:
     """Mistakes that fit the block that departs."""
     layer = subject.checked
-    if isinstance(layer, Recurrent):
+    if isinstance(layer, Recurrent) and not subject.tape.timeline.empty:  # without steps nothing inside is at fault
         if chosen.name.startswith("weight_hh") and _later_h(subject, chosen):
             yield LATER_H
         if chosen.name == "h0" and _transposed_use(subject, chosen):

@@ -60,7 +60,7 @@ class TruncatedSubject(LayerSubject):
     def _chunks(self) -> list[tuple[int, int, int]]:
         """Of each chunk: where its window begins, where it starts, where it stops."""
         steps = self.x.shape[self.time_axis]
-        stops = [(start, min(start + self.k1, steps)) for start in range(0, steps, self.k1)]
+        stops = [(start, min(start + self.k1, steps)) for start in range(0, max(steps, 1), self.k1)]
         return [(max(0, stop - self.k2), start, stop) for start, stop in stops]
 
     def _newest(self, pieces: list[Any], axis: int) -> Any:

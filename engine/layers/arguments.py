@@ -30,8 +30,6 @@ def enter(layer: RecurrentLayer, x: Any, state: Any, lengths: Any) -> tuple[Any,
     layer.backend.require("x", x, dtype=layer.dtype, shape=(None, None, layer.input_size), axes=axes)
     x = x.swapaxes(0, 1) if layer.batch_first else x
     steps, batch = x.shape[:2]
-    if steps == 0 or batch == 0:
-        raise bad_input("x", "at least one time step and one row", f"T = {steps}, B = {batch}")
     timeline = Timeline(layer.backend, steps, batch, lengths)
     h0, c0 = enter_state(layer, "state", state, batch)
     slots = layer.num_layers * layer.num_directions

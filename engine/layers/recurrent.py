@@ -15,7 +15,7 @@ from engine import philox
 from engine.backend import Backend
 from engine.checks import describe, integer, probability, switch
 from engine.errors import bad_input, bad_type
-from engine.layers import arguments
+from engine.layers import arguments, empty
 from engine.layers.base import Layer, apply_mask
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
@@ -140,7 +140,9 @@ class Recurrent(Layer):
                 slot = layer * self.num_directions + direction  # the state is layer-major (rule 10)
                 x_d = timeline.flip(layer_input) if direction else layer_input
                 c0_d = None if c0 is None else c0[slot]
-                if kernels.whole_layers:  # the same three lines in one call (`kernels.numba_loops`)
+                if timeline.empty:
+                    run, y_d = empty.run(self.backend, self.cell, timeline, h0[slot], c0_d)
+                elif kernels.whole_layers:  # the same three lines in one call (`kernels.numba_loops`)
                     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
                     run, y_d = kernels.forward_layer(self.cell, x_d, weights, h0[slot], c0_d, timeline.lengths)
                 else:
@@ -200,7 +202,7 @@ class Recurrent(Layer):
         grads: dict[str, Any] = {}
         # whole-layer kernels add to where the gradients belong; the others return them
         targets = self._grads.own
-        if kernels.whole_layers and keep:
+        if keep and (kernels.whole_layers or timeline.empty):
             targets = grads = {name: xp.zeros_like(grad) for name, grad in targets.items()}
         traces: list[tuple[DirectionTrace, ...]] = []
         slots = self.num_layers * self.num_directions
@@ -219,8 +221,11 @@ class Recurrent(Layer):
                     if direction:
                         dy_d = timeline.flip(dy_d)  # outputs = flip(y_d)
                 end = _suffix(layer, direction)
-                if kernels.whole_layers:
-                    dlast = (dh_last, dc_last)
+                dlast = (dh_last, dc_last)
+                if timeline.empty:
+                    adjoints = empty.adjoints(self.backend, self.cell, record.run, timeline, dlast, slot)
+                    dx_d = xp.zeros_like(record.x)
+                elif kernels.whole_layers:
                     adjoints, dx_d = self._walk_compiled(record, slot, end, dy_d, dlast, targets, timeline, keep)
                 else:
                     adjoints = kernels.backward(
@@ -313,8 +318,11 @@ class Recurrent(Layer):
     def _predict_direction(self, x_d: Any, weights: Any, h: Any, c: Any, timeline: Timeline) -> tuple[Any, Any, Any]:
         """One layer and direction of `predict`: the output, pads 0, and the last state."""
         kernels = self.backend.kernels
-        if kernels.whole_layers:
-            run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
+        if timeline.empty or kernels.whole_layers:
+            if timeline.empty:
+                run, y_d = empty.run(self.backend, self.cell, timeline, h, c)
+            else:
+                run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
             return y_d, run.h[-1], None if run.c is None else run.c[-1]
         weight_ih, weight_hh, bias_ih, bias_hh = weights
         y_d = self.backend.xp.empty((timeline.steps, timeline.batch, self.hidden_size), dtype=self.dtype)

@@ -21,7 +21,7 @@ class Timeline:
 
     Attributes
     ----------
-    steps, batch : T and B.
+    steps, batch : T and B, either may be 0.
     """
 
     def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
@@ -48,6 +48,11 @@ class Timeline:
     def lengths(self) -> Any:
         """(B,) int64 on the backend's device, or None."""
         return self._lengths
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no time step or no row: nothing to walk over."""
+        return self.steps == 0 or self.batch == 0
 
     def clean(self, values: Any) -> Any:
         """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
