@@ -18,7 +18,7 @@ from safetensors.numpy import save, save_file
 
 import engine.training.atomic as atomic
 from engine.errors import CheckpointError, InputError, StorageError
-from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, write_checkpoint
+from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, read_file, write_checkpoint
 from engine.training.metrics import MetricsLog, elapsed_in, read_metrics
 
 ARRAYS = {
@@ -43,7 +43,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_what_goes_in_comes_out(path: Path) -> None:
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_file(path)
     assert checkpoint.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         got = checkpoint.arrays[name]
@@ -62,7 +62,7 @@ def test_equal_states_make_equal_files(path: Path, tmp_path: Path) -> None:
 def test_not_contiguous_arrays_are_saved_as_they_read(tmp_path: Path) -> None:
     array = np.arange(12.0).reshape(3, 4).T[::2]
     write_checkpoint(tmp_path / "c", {"a": array}, {})
-    np.testing.assert_array_equal(read_checkpoint(tmp_path / "c").arrays["a"], array)
+    np.testing.assert_array_equal(read_file(tmp_path / "c").arrays["a"], array)
 
 
 # -- wrong files ------------------------------------------------------------------------------------------------------
@@ -159,8 +159,10 @@ def test_metadata_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_another_format_version(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    path.write_bytes(save({"a": np.zeros(3)}, metadata={KEY: json.dumps({"format_version": 2})}))
-    with refused(CheckpointError, f"{path}: expected checkpoint format version 1, got version 2; load it with the rel"):
+    path.write_bytes(save({"a": np.zeros(3)}, metadata={KEY: json.dumps({"format_version": 3})}))
+    with refused(
+        CheckpointError, f"{path}: expected checkpoint format version 1 to 2, got version 3; load it with the rel"
+    ):
         read_checkpoint(path)
 
 
@@ -284,32 +286,72 @@ def test_a_run_in_a_folder_of_ones_own_deletes_nothing(
 # -- metrics ----------------------------------------------------------------------------------------------------------
 
 
-LINE = {"kind": "train", "epoch": 0.0, "loss": 1.0}
+LINE = {"kind": "train", "epoch": 0.0, "loss": 1.0, "bpc": 1.4, "lr": 0.1, "grad_norm": None}
+
+
+def timed(step: int) -> dict[str, Any]:
+    return {**LINE, "step": step, "timing": {"elapsed_s": step + 0.5}}
 
 
 def test_metrics_go_on_after_the_line_that_the_checkpoint_knows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path)
     for step in range(3):
-        log.write({**LINE, "step": step, "timing": {"elapsed_s": step + 0.5}})
+        log.write(timed(step))
     log.close()
     with path.open("ab") as file:
         file.write(b'{"step": 3, "ti')  # a kill in the middle of a line
-    assert [record["step"] for record in read_metrics(path)] == [0, 1, 2]
-    assert elapsed_in(path, 2) == 1.5
-    assert elapsed_in(path, 0) == 0.0
+    assert [record["step"] for record in read_metrics(path, "bpc")] == [0, 1, 2]
+    assert elapsed_in(path, 2, "bpc") == 1.5
+    assert elapsed_in(path, 0, "bpc") == 0.0
     log = MetricsLog(path, lines=2)
-    log.write({**LINE, "step": "again"})
+    log.write(timed(7))
     log.close()
-    assert [record["step"] for record in read_metrics(path)] == [0, 1, "again"]
-    assert path.read_bytes().endswith(b'"step": "again"}\n')
+    assert [record["step"] for record in read_metrics(path, "bpc")] == [0, 1, 7]
 
 
-@pytest.mark.parametrize("line", [b"garbage", b"\xff", b"1", b"[]", b'{"kind": "train", "stop": 1}', b'{"timing": 3}'])
+GOOD = {**LINE, "step": 1, "timing": {"elapsed_s": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage",
+        b"\xff",
+        b"1",
+        b"[]",
+        b"[" * 9000,
+        b"{}" + b" " * 10_000,
+        b'{"kind": "train", "stop": 1}',
+        b'{"timing": 3}',
+        *(
+            json.dumps({**GOOD, name: value}).encode()
+            for name, value in [
+                ("kind", "test"),
+                ("kind", ["train"]),
+                ("step", [1]),
+                ("step", -1),
+                ("step", 2.5),
+                ("epoch", None),
+                ("loss", "q"),
+                ("loss", float("nan")),
+                ("bpc", True),
+                ("lr", {}),
+                ("grad_norm", "x"),
+                ("timing", {"elapsed_s": "q"}),
+                ("timing", {"elapsed_s": float("inf")}),
+                ("timing", [1]),
+                ("timing", {}),
+            ]
+        ),
+        json.dumps(GOOD).replace("1.4", "1e999").encode(),
+        json.dumps(GOOD).replace("1.4", "1" + "0" * 400).encode(),
+    ],
+)
 def test_metrics_that_were_damaged_are_refused(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"kind": "train", "step": 1, "epoch": 0, "loss": 2, "bpc": 1}\n' + line + b"\n")
-    with refused(CheckpointError, f"{path}: expected a JSON object with bpc, epoch, kind, loss, step in line 2, got"):
+    path.write_bytes(json.dumps(GOOD).encode() + b"\n" + line + b"\n")
+    with refused(CheckpointError, f"{path}: expected ", "line", " of metrics", "the file has been changed since"):
         read_metrics(path, "bpc")
 
 

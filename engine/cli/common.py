@@ -72,6 +72,11 @@ def section(title: str) -> Callable[..., Callable[[Any], Any]]:
     return option
 
 
+def decimal(value: float, places: int) -> str:
+    """A number with so many decimals, or in powers of ten where that would be a long row of digits."""
+    return f"{value:.{places}f}" if abs(value) < 1e9 else f"{value:.4g}"
+
+
 def print_json(result: Any) -> None:
     """One JSON object on standard output."""
     click.echo(json.dumps(result, allow_nan=False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import json_option, own_backend_option, print_json
+from engine.cli.common import decimal, json_option, own_backend_option, print_json
 
 if TYPE_CHECKING:
     from engine.training import Checkpoint, TrainConfig
@@ -27,13 +27,12 @@ def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str 
     character and perplexity. A forecaster is scored beside its baselines on the held-out last part of its series, or of
     another FILE with the same column.
     """
-    from engine.training import checkpoint_in, read_checkpoint
-    from engine.training.checkpoint import field
-    from engine.training.config import FORECAST, TrainConfig
+    from engine.training import TrainConfig, checkpoint_in, read_checkpoint
+    from engine.training.config import FORECAST
 
     path = checkpoint_in(run, which)
     checkpoint = read_checkpoint(path)
-    config = TrainConfig.from_json(field(path, checkpoint.meta, "config"))
+    config = TrainConfig.from_json(checkpoint.meta["config"])
     measure = _forecaster if config.task == FORECAST else _language
     result = {"checkpoint": str(path), "task": config.task, **measure(checkpoint, config, files, backend)}
     if as_json:
@@ -43,8 +42,11 @@ def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str 
 
         print_scores(result)
     else:
-        click.echo(f"{result['bpc']:.4f} bits per character (perplexity {result['perplexity']:.3f} per character)")
+        bpc, perplexity = decimal(result["bpc"], 4), decimal(result["perplexity"], 3)
+        click.echo(f"{bpc} bits per character (perplexity {perplexity} per character)")
         click.echo(f"over {result['characters']:,} characters of {result['text']}, with {path}")
+        if result["worse_than_guessing"]:
+            click.echo(f"Worse than guessing, which takes {result['guessing']:.4f} bits per character.")
 
 
 def _language(
@@ -52,16 +54,18 @@ def _language(
 ) -> dict[str, Any]:
     from engine.data import split
     from engine.data.checks import bad_data
+    from engine.errors import NonFiniteError
     from engine.training import load_model
     from engine.training.language_model import mean_loss, read_text
     from engine.training.session import backend_for, vocabulary_of
     from engine.training.task import fingerprint
+    from engine.training.verdict import beside_guessing
 
     vocabulary = vocabulary_of(checkpoint)
     text = read_text(files or config.files)
     source = ", ".join(files) or "the validation part"
     if not files:
-        if fingerprint(text) != checkpoint.meta.get("data"):
+        if fingerprint(text) != checkpoint.meta["data"]:
             mend = "name the files to measure on"
             raise bad_data("text", f"the text that {checkpoint.path} was trained on", "another", mend)
         text = split(text, config.validation)[1]
@@ -69,13 +73,19 @@ def _language(
         raise bad_data(source, "at least 2 characters", len(text), "give more text")
     ids = vocabulary.encode(text, source)
     loss = mean_loss(load_model(checkpoint, backend_for(checkpoint, backend)), ids)
-    perplexity = math.exp(min(loss, 700.0))
+    bpc, perplexity = loss / math.log(2), math.exp(min(loss, 700.0))
+    if not math.isfinite(bpc):
+        mend = "use an earlier checkpoint, or train anew with a lower --lr"
+        raise NonFiniteError(
+            f"{checkpoint.path}: expected a finite loss, got {loss}: the weights are too large; {mend}"
+        )
     return {
         "text": source,
         "characters": len(ids) - 1,
         "loss": loss,
-        "bpc": loss / math.log(2),
+        "bpc": bpc,
         "perplexity": perplexity,
+        **beside_guessing(bpc, len(vocabulary)),
     }
 
 
@@ -94,7 +104,7 @@ def _forecaster(
         raise bad_input("FILE", "one series", f"{len(files)} files", "name one")
     config = replace(config, data=files[0] if files else config.data)
     job = Forecaster(config, backend_for(checkpoint, backend))
-    if not files and job.fingerprint != checkpoint.meta.get("data"):
+    if not files and job.fingerprint != checkpoint.meta["data"]:
         expected = f"the series that {checkpoint.path} was trained on"
         raise bad_data(str(config.data), expected, "another", "name the file to measure on")
     job.restore_scaling(checkpoint)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from engine.cli.common import SectionedCommand, flag, json_option, print_json, print_table, section
+from engine.cli.common import SectionedCommand, decimal, flag, json_option, print_json, print_table, section
 from engine.training.config import CELLS, FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES
 
 run_ = section("Run")
@@ -109,9 +109,11 @@ def _summarise(result: dict[str, Any]) -> None:
     click.echo(f"{result['ending'].capitalize()} at {done}.")
     best = result["validation"]
     name = next(key for key in best if key not in ("loss", "step"))
-    click.echo(f"Best validation: {best[name]:.3f} {result['unit']}, at step {best['step']:,}.")
+    click.echo(f"Best validation: {decimal(best[name], 3)} {result['unit']}, at step {best['step']:,}.")
     if "scores" in result:
         print_scores(result)
+    elif "verdict" in result:
+        click.echo(result["verdict"])
     click.echo(f"Checkpoint: {result['best']}")
     pictures = [result[name] for name in ("picture", "forecast_picture") if result.get(name)]
     click.echo(f"Pictures: {', '.join(pictures) or 'none'}")
@@ -131,6 +133,8 @@ def print_scores(result: dict[str, Any]) -> None:
     )
     rows = [(name, f"{score['rmse']:.4f}", f"{score['mae']:.4f}") for name, score in scores]
     print_table(("forecast", "RMSE", "MAE"), rows, title, numbers=2)
+    if "verdict" in result:
+        click.echo(result["verdict"])
     if result["filled_cells"]:
         click.echo(
             f"Filled: {result['filled_cells']:,} missing cells, {held_out['filled']:,} of them to be forecast in these "

@@ -15,7 +15,7 @@ from engine.layers.linear import Linear
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
 
-__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "Layer", "Linear", "Sequential", "from_config"]
+__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "Layer", "Linear", "Sequential", "from_config", "sketch"]
 
 _TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (RNN, GRU, LSTM, Linear, Embedding, Dropout)}
 
@@ -46,3 +46,26 @@ def from_config(
         if isinstance(error, InputError):
             raise
         raise bad_input("config", f"the arguments of {kind}", str(error)) from None
+
+
+def sketch(config: dict[str, Any]) -> list[Layer]:
+    """The layers of the Sequential that `config` describes, without their arrays: their names, shapes and arguments.
+
+    A description is compared with what it claims to describe before anything of its size is made.
+
+    Raises
+    ------
+    InputError
+        for a type that is not a layer, or arguments that it does not take.
+    """
+    found = []
+    for part in config["args"]["layers"]:
+        kind = _TYPES.get(part["type"])
+        if kind is None:
+            raise bad_input("config", f"a layer of type {', '.join(_TYPES)}", repr(part["type"])[:80])
+        without_arrays = type(kind.__name__, (kind,), {"_allocate": lambda self: None})
+        try:
+            found.append(without_arrays(**part["args"], backend="numpy:reference"))
+        except TypeError as error:
+            raise bad_input("config", f"the arguments of {kind.__name__}", str(error)) from None
+    return found

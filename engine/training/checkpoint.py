@@ -9,26 +9,33 @@ The same training state gives the same bytes: there is one metadata entry, its k
 from __future__ import annotations
 
 import json
-import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import CheckpointError
+from engine.errors import bad_input
 from engine.training.atomic import write_atomic
+from engine.training.container import DTYPES, RESTORE, Entry, read_arrays, read_header
+from engine.training.reading import MOST_BYTES, opened, parse_json, problem
+from engine.training.schema import check_metadata, field, match_shapes
 
 #: The one metadata entry, and the version of what stands in it and of how the arrays are named.
 KEY = "bptt-engine"
-FORMAT_VERSION = 1
+#: Version 1 left dtypes and shapes out of the checksum.
+FORMAT_VERSION = 2
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 
-_RESTORE = "restore the file from a copy, or train anew"
+#: Bytes that may be read of any file, whatever it says it is.
+SMALL = 32_000_000
+
+#: Squares that overflowed leave these infinite, and their weights where they are (`engine.stepping`).
+_MAY_BE_INFINITE = ("optimizer/exp_avg_sq.", "optimizer/square_avg.", "optimizer/sum.", "trainer/norm_sum")
 
 
 @dataclass(frozen=True)
@@ -62,43 +69,54 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     """
     from safetensors.numpy import save
 
+    plain = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     body = {"format_version": FORMAT_VERSION, **meta}
-    text = _as_text({**body, "crc32": _crc32(arrays, body)})
+    text = _as_text({**body, "crc32": _crc32(plain, body, FORMAT_VERSION)})
     # safetensors keeps metadata in a hash map: a second entry would come in an order that differs between processes.
-    write_atomic(path, save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={KEY: text}))
+    data = save(plain, metadata={KEY: text})
+    length = int.from_bytes(data[:8], "little")
+    if length > MOST_BYTES:  # what cannot be read again is not written
+        mend = "train on fewer files or on text with fewer different characters"
+        raise bad_input("checkpoint", f"a description of at most {MOST_BYTES:,} bytes", f"{length:,}", mend)
+    write_atomic(path, data)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and check the checkpoint at `path`.  Never runs code from it.
+    """Read the checkpoint at `path` and check all of it.  Never runs code from it.
 
     Raises
     ------
     CheckpointError
-        naming the file, what was expected, what came and the likely mend: if it is missing, empty, cut short, damaged,
-        not a safetensors file, without this engine's metadata, or of another format version.
+        naming the file, what was expected, what came and the likely mend: if it is missing, no plain file, empty, cut
+        short, damaged, not a safetensors file, without this engine's metadata, of another format version, or if its
+        parts do not go together.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    return read_file(path, check_metadata)
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise problem(
-            path,
-            "a checkpoint file",
-            f"'{reason}'",
-            "train one first (bptt train), or name a run or a .safetensors file",
-        ) from error
-    meta = _metadata(path, data)
-    try:
-        arrays = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise problem(path, "arrays in safetensors form", f"'{error}'", _RESTORE) from error
-    stated = meta.pop("crc32", None)
-    if _crc32(arrays, meta) != stated:
-        raise problem(path, f"contents with checksum {stated}", f"{_crc32(arrays, meta)} (damaged)", _RESTORE)
-    return Checkpoint(path, dict(arrays), meta)
+
+def read_file(
+    path: Path, check: Callable[[Path, Mapping[str, Any], Mapping[str, Entry]], None] | None = None
+) -> Checkpoint:
+    """Read a file that `write_checkpoint` wrote, whatever it says.
+
+    `check` is asked before the arrays of a large file are read; of a small one it is first seen whether it is damaged.
+    """
+    mend = "train one first (bptt train), or name a run or a .safetensors file"
+    with opened(path, "a checkpoint file", mend) as (file, size):
+        metadata, entries = read_header(path, file, size)
+        meta = _metadata(path, metadata)
+        stated = meta.pop("crc32", None)
+        if check is not None and size > SMALL:
+            check(path, meta, entries)
+        arrays = read_arrays(file, entries)
+    found = _crc32(arrays, meta, meta["format_version"])
+    if found != stated:
+        raise problem(path, f"contents with checksum {str(stated)[:20]}", f"{found} (damaged)", RESTORE)
+    if check is not None and size <= SMALL:
+        check(path, meta, entries)
+    for name, array in arrays.items():
+        _require_numbers(path, name, array)
+    return Checkpoint(path, arrays, meta)
 
 
 def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> None:
@@ -106,7 +124,8 @@ def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[st
 
     Parameters
     ----------
-    found : the checkpoint's model arrays by parameter name.
+    path : for the message.
+    found : the checkpoint's arrays by parameter name.
     wanted : the model's own arrays by parameter name, on any backend.
 
     Raises
@@ -114,82 +133,72 @@ def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[st
     CheckpointError
         naming the first parameter that differs.
     """
-    mend = "it is another model's checkpoint: use the one it was saved from"
-    for name in sorted(wanted.keys() - found.keys()):
-        raise problem(path, f"parameter {name!r} of shape {tuple(wanted[name].shape)}", "no such parameter", mend)
-    for name in sorted(found.keys() - wanted.keys()):
-        raise problem(path, "only the model's own parameters", f"{name!r} of shape {found[name].shape}", mend)
-    for name in sorted(wanted):
-        if tuple(found[name].shape) != tuple(wanted[name].shape):
-            expected = f"parameter {name!r} of shape {tuple(wanted[name].shape)}"
-            raise problem(path, expected, f"shape {found[name].shape}", mend)
+    match_shapes(path, *({name: tuple(a.shape) for name, a in arrays.items()} for arrays in (found, wanted)))
 
 
-def problem(path: Path, expected: str, got: str, mend: str) -> CheckpointError:
-    """A `CheckpointError` in the one form that all messages share."""
-    return CheckpointError(f"{path}: expected {expected}, got {got}; {mend}")
-
-
-def field(path: Path, meta: Mapping[str, Any], *keys: str) -> Any:
-    """The metadata value at ``meta[key][key]...``; a `CheckpointError` that names the keys if it is not there."""
-    value: Any = meta
-    for depth, key in enumerate(keys, start=1):
-        if not isinstance(value, Mapping) or key not in value:
-            raise problem(path, f"metadata {'.'.join(keys[:depth])!r}", "none", _RESTORE)
-        value = value[key]
-    return value
-
-
-def _metadata(path: Path, data: bytes) -> dict[str, Any]:
-    """Check the frame of the file and return this engine's part of the header."""
-    header = _header(path, data)
-    entries = header.get("__metadata__")
+def _metadata(path: Path, entries: Any) -> dict[str, Any]:
+    """The engine's own part of the header, of a version that is known here."""
     text = entries.get(KEY) if isinstance(entries, dict) else None
     if text is None:
         mend = "it was not saved by 'bptt train'; bare weights go through load_state_dict"
         raise problem(path, f"metadata {KEY!r} in the safetensors header", "none", mend)
     try:
-        meta = json.loads(text)
+        meta = parse_json(text)
         version = meta["format_version"]
-        _as_text(meta)  # NaN is no JSON, though Python reads it
+        _as_text(meta)  # a number beyond float64 becomes infinite, which is no JSON
     except (TypeError, KeyError, ValueError, RecursionError) as error:
-        raise problem(path, f"metadata {KEY!r} as JSON with 'format_version'", "something else", _RESTORE) from error
-    if version != FORMAT_VERSION:
+        raise problem(path, f"metadata {KEY!r} as JSON with 'format_version'", "something else", RESTORE) from error
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= FORMAT_VERSION:
         mend = "load it with the release of bptt-engine that wrote it"
-        raise problem(path, f"checkpoint format version {FORMAT_VERSION}", f"version {version}", mend)
-    return meta
+        got = f"version {version}" if isinstance(version, int) else "something else"
+        raise problem(path, f"checkpoint format version 1 to {FORMAT_VERSION}", got[:60], mend)
+    return dict(meta)
 
 
-def _header(path: Path, data: bytes) -> dict[str, Any]:
-    """The JSON header, after checking that the file is as long as its header says."""
-    if not data:
-        raise problem(path, "a checkpoint", "an empty file (0 bytes)", _RESTORE)
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    # Every safetensors header opens with a brace: anything else was never one, however it goes on.
-    if len(data) > 8 and (data[8:9] != b"{" or length > 100_000_000):
-        raise problem(path, "a safetensors checkpoint", "a file of another kind", "give a file saved by 'bptt train'")
-    if len(data) < 8 + max(length, 2):
-        got = f"{len(data):,} bytes (cut short)"
-        raise problem(path, f"at least {8 + max(length, 2):,} bytes by its own header", got, _RESTORE)
-    try:
-        header = json.loads(data[8 : 8 + length])
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise problem(path, "a safetensors header in JSON", "something else", _RESTORE) from error
-    expected = 8 + length + max(ends, default=0)
-    if len(data) != expected:
-        kind = "cut short" if len(data) < expected else "too long"
-        raise problem(path, f"{expected:,} bytes by its own header", f"{len(data):,} bytes ({kind})", _RESTORE)
-    return header
+def _require_numbers(path: Path, name: str, array: np.ndarray) -> None:
+    """Raise if an array holds what no run saves: NaN, infinity, or a byte that is neither true nor false."""
+    if array.dtype.kind == "f":
+        wrong = np.isnan(array) if name.startswith(_MAY_BE_INFINITE) else ~np.isfinite(array)
+    elif array.dtype.kind == "b":
+        wrong = np.atleast_1d(array).view(np.uint8) > (0 if name == "optimizer/nonfinite" else 1)
+    else:
+        return
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        value = "true" if array.dtype.kind == "b" else str(array[at]) if array.ndim else str(array)
+        kind, _, rest = name.partition("/")
+        what = f"parameter {rest!r}" if kind == "model" else repr(name)
+        got = f"{value} in {what} at index {list(at) if array.ndim else 0}"
+        raise problem(path, "finite numbers", got, "use a checkpoint from before that, or train anew with a lower --lr")
 
 
 def _as_text(meta: Mapping[str, Any]) -> str:
     return json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
-def _crc32(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
-    """One checksum over the metadata and all arrays, in the order of their names."""
+def _crc32(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], version: int) -> int:
+    """One checksum over the metadata and all arrays, their dtypes and shapes included, in the order of their names."""
     value = zlib.crc32(_as_text(meta).encode())
     for name in sorted(arrays):
-        value = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), value))
+        array = arrays[name]
+        head = name if version == 1 else f"{name} {_DTYPE_NAMES.get(array.dtype, array.dtype)} {list(array.shape)}"
+        value = zlib.crc32(array.tobytes(), zlib.crc32(head.encode(), value))
     return value
+
+
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+__all__ = [
+    "BEST",
+    "FORMAT_VERSION",
+    "KEY",
+    "LAST",
+    "Checkpoint",
+    "field",
+    "match_arrays",
+    "problem",
+    "read_checkpoint",
+    "read_file",
+    "write_checkpoint",
+]

@@ -27,12 +27,12 @@ from engine.data import (
 )
 from engine.data.checks import bad_data
 from engine.errors import bad_input
-from engine.layers import Sequential
 from engine.losses import mse
+from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import TrainConfig
 from engine.training.forecasting import Scaling, forecast, outputs, read_series
-from engine.training.task import fingerprint, head, recurrent
+from engine.training.task import fingerprint
 
 
 class Forecaster:
@@ -66,8 +66,8 @@ class Forecaster:
         self._all_known = bool(train.known.all())
         self._batches = WindowBatches(self.scaling.apply(train), config.batch, seed=config.seed, dtype=config.dtype)
         self.batches = len(self._batches)
-        inputs = recurrent(config, len(series.names), backend)
-        self.model = Sequential(inputs, *head(config, config.horizon, backend), seed=config.seed)
+        positions = config.window * min(config.batch, len(train))
+        self.model = build_model(config, backend, len(series.names), config.horizon, positions)
         self.title = f"{config.cell.upper()} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
 
     def batch(self, step: int) -> tuple[Any, Any]:

@@ -10,10 +10,11 @@ import numpy as np
 from engine.backend import Backend
 from engine.data import Vocabulary, builtin_text, contiguous_batches, load_text, split
 from engine.data.checks import bad_data
-from engine.layers import Embedding, Sequential
+from engine.layers import Sequential
 from engine.losses import cross_entropy
+from engine.training.architecture import build_model
 from engine.training.config import TrainConfig
-from engine.training.task import fingerprint, head, recurrent
+from engine.training.task import fingerprint
 
 #: The validation text is read in this many lanes side by side, each from a zero state; in this many steps at a time.
 #: More lanes are faster, and each costs the context of its first few characters.
@@ -47,12 +48,7 @@ class LanguageModel:
         self._batches = contiguous_batches(train, config.batch, config.sequence)
         self.batches = len(self._batches)
         size = len(self.vocabulary)
-        self.model = Sequential(
-            Embedding(size, config.embed, backend=backend, dtype=config.dtype, seed=config.seed),
-            recurrent(config, config.embed, backend),
-            *head(config, size, backend),
-            seed=config.seed,
-        )
+        self.model = build_model(config, backend, size, size, config.batch * config.sequence)
         source = "the built-in text" if not config.files else f"{len(text):,} characters"
         shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
         self.title = f"{config.cell.upper()} {shape} on {source}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,4 +41,33 @@ def make_schedule(config: TrainConfig, total: int) -> Schedule:
     step_size = max(1, steps // 3) if config.schedule == "step" else None
     return schedules.make_schedule(
         config.schedule, config.lr, total_steps=steps, step_size=step_size, warmup_steps=config.warmup
+    )
+
+
+def total_steps(config: TrainConfig, batches: int) -> int | None:
+    """Steps to be made in all, with `batches` to an epoch; None under a budget in minutes."""
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is not None:
+        return max(1, math.ceil(config.epochs * batches))
+    return None
+
+
+def course_changed(config: TrainConfig, step: int, total: int, before: int, last: float) -> str:
+    """What a resumed run's new budget does that its user may not expect; "" for nothing.
+
+    Parameters
+    ----------
+    step : steps made.
+    total, before : steps to be made in all, and by the budget that the run had.
+    last : the learning rate of the last step.
+    """
+    if config.minutes is None and total < step:
+        return f"the {step:,} steps made are more than the {total:,} asked for: nothing is trained"
+    new, old = (make_schedule(config, steps)(step) for steps in (total, before))
+    if total == before or new <= 1.01 * max(last, old):  # old: in a warm-up the rate rises anyway
+        return ""
+    return (
+        f"the learning rate rises again from {last:.3g} to {new:.3g}, for the {config.schedule} schedule now spans "
+        f"{total:,} steps instead of {before:,}; with --schedule constant a longer run goes on as it was"
     )

@@ -11,16 +11,29 @@ What depends on the clock stands under ``"timing"`` alone, so that two runs can 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
 from engine.training.atomic import storage_error
+from engine.training.reading import opened, parse_json, problem
+from engine.training.rules import choice, real, record, record_fault, switch, whole
 
 METRICS = "metrics.jsonl"
+
+_SHARED = {"step": whole(0), "epoch": real(0), "loss": real(), "timing": record()}
+_TIMING = {"elapsed_s": real(0)}
+_KINDS = {
+    "train": _SHARED | {"lr": real(0), "grad_norm": real(0).or_none()},
+    "validation": _SHARED | {"best": switch()},
+}
+#: No line is longer: a file of one endless line is not read to its end.
+_MOST_BYTES = 10_000
+_EXPECTED, _MEND = "lines of metrics", "the file has been changed since: restore it, or start anew with another --out"
 
 
 class MetricsLog:
@@ -43,7 +56,7 @@ class MetricsLog:
     def __init__(self, path: Path, lines: int = 0) -> None:
         self.path = path
         self.lines = lines
-        self._end = _end_of_line(path, lines) if lines else 0
+        self._end = sum(len(line) for line in _first_lines(path, lines))
         try:
             self._file = open(path, "ab", buffering=0)
             self._file.truncate(self._end)
@@ -76,55 +89,64 @@ class MetricsLog:
         self._file.close()
 
 
-def read_metrics(path: Path, *needed: str) -> list[dict[str, Any]]:
-    """Every whole line of the file at `path`, each with the keys that all have and those `needed`; [] without a file.
+def read_metrics(path: Path, figure: str, most: int | None = None) -> list[dict[str, Any]]:
+    """Every whole line of the file at `path`, or the first `most` of them; [] without a file.
+
+    Parameters
+    ----------
+    figure : the name of the number that people read, which every line has, such as ``"bpc"``.
 
     Raises
     ------
     CheckpointError
-        for a line of another kind.
+        for a line of another kind, or if there are fewer than `most`.
     """
-    if not path.exists():
-        return []
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    keys = {"kind", "step", "epoch", "loss", *needed}
-    return [_record(path, number, line, keys) for number, line in enumerate(whole.splitlines(), start=1)]
+    lines = _whole_lines(path) if most is None else _first_lines(path, most)
+    return [_record(path, number, line, figure) for number, line in enumerate(lines, start=1)]
 
 
-def _record(path: Path, number: int, line: bytes, keys: set[str]) -> dict[str, Any]:
-    """One line, checked to be what `MetricsLog` writes."""
-    try:
-        record = json.loads(line)
-        good = keys <= record.keys() and isinstance(record.get("timing", {}), dict)
-    except (ValueError, AttributeError):
-        good = False
-    if not good:
-        raise CheckpointError(
-            f"{path}: expected a JSON object with {', '.join(sorted(keys))} in line {number}, got something else; "
-            "the file has been changed since: restore it, or start anew with another --out"
-        )
-    return record
-
-
-def elapsed_in(path: Path, lines: int) -> float:
+def elapsed_in(path: Path, lines: int, figure: str) -> float:
     """Seconds of training that the first `lines` lines of the file account for.
 
     The clock is kept here and not in the checkpoint, so that equal states make equal checkpoint files.
     """
-    for record in reversed(read_metrics(path)[:lines]):
-        if "elapsed_s" in record.get("timing", {}):
-            return float(record["timing"]["elapsed_s"])
-    return 0.0
+    records = read_metrics(path, figure, lines)
+    return float(records[-1]["timing"]["elapsed_s"]) if records else 0.0
 
 
-def _end_of_line(path: Path, lines: int) -> int:
-    """The byte offset behind line number `lines`."""
-    whole = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    if whole and not whole[-1].endswith(b"\n"):
-        whole.pop()
-    if len(whole) < lines:
+def _record(path: Path, number: int, line: bytes, figure: str) -> dict[str, Any]:
+    """One line, checked to be what `MetricsLog` writes."""
+    expected = f"a line of metrics with {figure!r} in line {number}"
+    try:
+        said = parse_json(line)
+    except ValueError as error:
+        raise problem(path, expected, "something else", _MEND) from error
+    kind = said.get("kind") if isinstance(said, dict) else None
+    rules = _KINDS.get(kind) if isinstance(kind, str) else None
+    fault = record_fault({"kind": choice(*_KINDS)} if rules is None else rules | {figure: real()}, said)
+    if fault is None:
+        fault = record_fault(_TIMING, said["timing"])
+    if fault is not None:
+        raise problem(path, expected, f"{fault[2]} in place of {fault[1]} as {fault[0]!r}", _MEND)
+    return dict(said)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of the file that have an end; none without a file."""
+    if not path.exists():
+        return
+    with opened(path, _EXPECTED, _MEND) as (file, _):
+        while (line := file.readline(_MOST_BYTES)).endswith(b"\n"):
+            yield line
+        if len(line) == _MOST_BYTES:
+            raise problem(path, _EXPECTED, f"one of more than {_MOST_BYTES:,} bytes", _MEND)
+
+
+def _first_lines(path: Path, count: int) -> list[bytes]:
+    """The first lines of the file, as many as the checkpoint beside it knows of."""
+    found = list(itertools.islice(_whole_lines(path), count))
+    if len(found) < count:
         raise CheckpointError(
-            f"{path}: expected at least {lines} lines by the checkpoint beside it, got {len(whole)}; "
-            "the file has been changed since: restore it, or start anew with another --out"
+            f"{path}: expected at least {count} lines by the checkpoint beside it, got {len(found)}; {_MEND}"
         )
-    return sum(map(len, whole[:lines]))
+    return found

@@ -66,6 +66,10 @@ class Reporter:
     def note(self, text: str) -> None:
         """Say something that the user should know."""
 
+    def warn(self, text: str) -> None:
+        """Say what must not go unsaid, with ``--quiet`` too."""
+        print(f"bptt: {text}", file=cast(TextIO, Forgiving(sys.stderr)), flush=True)
+
     def close(self) -> None:
         """Training is over."""
 
@@ -140,6 +144,10 @@ class LiveReporter(Reporter):
     def note(self, text: str) -> None:
         """Print the text above the bar."""
         self._bar.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print the text above the bar."""
+        self.note(f"bptt: {text}")
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -32,6 +32,9 @@ def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
         names the first tensor, in the order of computation, that is NaN or infinite, and its first bad time step: in
         the forward pass the earliest one; in the backward pass the latest, which that pass meets first.
     """
+    overflowed = overflow(task, recorded.step, mend)
+    if overflowed is not None:  # an update before this step was made, and was too large
+        return overflowed
     task.model.load_call_counters(recorded.counters)
     with np.errstate(all="ignore"):
         found = next(_suspects(task, recorded), None)
@@ -41,12 +44,39 @@ def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
     return NonFiniteError(f"{where}: expected finite numbers, got {got}; the update was not made: {mend}")
 
 
+def finite_weights(task: Task) -> bool:
+    """Whether all weights are finite.  Waits for the device, once."""
+    xp = task.model.backend.xp
+    ok = xp.ones((), dtype=bool)
+    for param in task.model.params.values():
+        xp.logical_and(ok, xp.isfinite(param).all(), out=ok)
+    return bool(task.model.backend.to_host(ok))
+
+
+def overflow(task: Task, step: int, mend: str) -> NonFiniteError | None:
+    """What to say of weights that became non-finite in an update whose loss and gradients were finite; else None.
+
+    Parameters
+    ----------
+    step : how many updates have been made.
+    """
+    for name, param in task.model.params.items():
+        host = task.model.backend.to_host(param)
+        wrong = ~np.isfinite(host)
+        if wrong.any():
+            at = [int(i) for i in np.argwhere(wrong)[0]]
+            got = f"{_word(host[tuple(at)])} in parameter {name!r} at index {at}"
+            return NonFiniteError(
+                f"step {step}: expected finite weights, got {got}; loss and gradient were finite, the update itself "
+                f"overflowed: {mend}"
+            )
+    return None
+
+
 def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
     """Everything that is computed in a step, in order, as far as it is not finite."""
     model = task.model
     to_host = model.backend.to_host
-    for name, param in model.params.items():
-        yield from _bad(f"parameter {name!r}", to_host(param))
     x, targets = task.batch(recorded.step)
     y, tapes, starts = x, [], task.carried(recorded.step, recorded.state) or (None,) * len(model.layers)
     if model.backend.is_array(x):

@@ -72,6 +72,11 @@ def switch() -> Rule:
     return Rule("true or false", lambda v: isinstance(v, bool))
 
 
+def either(words: str, *rules: Rule) -> Rule:
+    """What keeps to one of several rules."""
+    return Rule(words, lambda v: any(rule.fault(v) is None for rule in rules))
+
+
 def listed(rule: Rule, kind: type[list[Any]] | type[tuple[Any, ...]] = list) -> Rule:
     """A list (or a tuple) whose members all keep to a rule."""
     return Rule(f"a list of {rule.words}", lambda v: isinstance(v, kind) and all(rule.fault(x) is None for x in v))
@@ -82,6 +87,11 @@ def named(rule: Rule) -> Rule:
     return Rule(
         f"a record of {rule.words}", lambda v: isinstance(v, dict) and all(rule.fault(x) is None for x in v.values())
     )
+
+
+def record() -> Rule:
+    """A record, whatever stands in it."""
+    return Rule("a record", lambda v: isinstance(v, dict))
 
 
 def record_fault(rules: Mapping[str, Rule], record: Any, *, closed: bool = False) -> tuple[str, str, str] | None:

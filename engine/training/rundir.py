@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import get_backend
-from engine.errors import InputError, bad_input
+from engine.errors import bad_input
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, with_budget
 from engine.training.metrics import METRICS
+from engine.training.reading import read_json
+from engine.training.rules import record, record_fault, text
+from engine.training.schema import RESUMABLE, stored_options
 
 OPTIONS = "run.json"
 LOSS_PICTURE, FORECAST_PICTURE = "loss.png", "forecast.png"
@@ -127,10 +130,11 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
     last = directory / LAST
     if last.exists():
         checkpoint = read_checkpoint(last)
-        record, data = field(last, checkpoint.meta, "config"), field(last, checkpoint.meta, "data")
-        stored = _stored(last, record)
+        for name in RESUMABLE:
+            field(last, checkpoint.meta, name)
+        stored, data = stored_options(last, checkpoint.meta["config"]), checkpoint.meta["data"]
         config = _resumed(directory, stored, task, given, label)
-        step = field(last, checkpoint.meta, "trainer", "step")
+        step = checkpoint.meta["trainer"]["step"]
         if (directory / OPTIONS).exists():
             begun, begun_data = _options(directory, label)
             names = changed(stored, {name: value for name, value in begun.__dict__.items() if name != "task"})
@@ -149,7 +153,7 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
     config = _resumed(directory, stored, task, given, label)
     best = directory / BEST
     if best.exists():
-        reached = field(best, read_checkpoint(best).meta, "trainer", "step")
+        reached = read_checkpoint(best).meta["trainer"]["step"]
         if reached > config.checkpoint_every:  # then a first checkpoint had been written
             mend = f"put {LAST} back from a copy, or choose another {label('out')}"
             raise problem(directory / LAST, f"the last state of a run that reached step {reached:,}", "no file", mend)
@@ -157,23 +161,15 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
     return Run(directory, config, None, data, note)
 
 
-def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, Any]:
+def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, str]:
     """What ``run.json`` says: the options, and the fingerprint of the data."""
-    try:
-        record = json.loads((directory / OPTIONS).read_bytes())
-        options, data = record["config"], record["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        mend = f"choose another {label('out')}"
-        raise problem(directory / OPTIONS, "the options of a run in JSON", f"'{error}'", mend) from error
-    return _stored(directory / OPTIONS, options), data
-
-
-def _stored(path: Path, record: Any) -> TrainConfig:
-    try:
-        return TrainConfig.from_json(record)
-    except (InputError, KeyError, TypeError, AttributeError) as error:
-        mend = "resume with the release that wrote it, or train anew with another --out"
-        raise problem(path, "the options of a run", f"'{error}'", mend) from error
+    path, expected = directory / OPTIONS, "the options of a run in JSON"
+    mend = f"choose another {label('out')}"
+    said = read_json(path, expected, mend)
+    fault = record_fault({"config": record(), "data": text()}, said)
+    if fault is not None:
+        raise problem(path, expected, f"{fault[2]} in place of {fault[0] or 'them'!r}", mend)
+    return stored_options(path, said["config"]), said["data"]
 
 
 def _resumed(

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from engine.data import Vocabulary
-from engine.errors import bad_input
+from engine.errors import NonFiniteError, bad_input
 from engine.layers import Sequential
+
+#: Characters at a time: a thousand million take hours.
+MOST = 10**9
 
 
 def sample(
@@ -39,6 +42,8 @@ def sample(
     """
     if length < 1:
         raise bad_input("length", "an integer >= 1", length)
+    if length > MOST:
+        raise bad_input("length", f"at most {MOST:,}", length)
     if not 0.0 <= temperature < float("inf"):
         raise bad_input("temperature", "a finite number >= 0", temperature, "0 takes the likeliest character")
     if top_k < 0:
@@ -61,9 +66,13 @@ def _draws(
 ) -> Iterator[str]:
     state = None
     for _ in range(length):
-        logits, state = model.predict(ids[:, None], state)
-        chosen = _choose(model.backend.to_host(logits)[-1, 0].astype(np.float64), temperature, top_k, source)
-        ids = np.array([chosen])
+        with np.errstate(all="ignore"):  # what overflows is told below
+            logits, state = model.predict(ids[:, None], state)
+        last = model.backend.to_host(logits)[-1, 0].astype(np.float64)
+        if not np.isfinite(last).all():
+            mend = "its weights are too large: use an earlier checkpoint, or train anew with a lower --lr"
+            raise NonFiniteError(f"model: expected a finite output, got {last[~np.isfinite(last)][0]}; {mend}")
+        ids = np.array([_choose(last, temperature, top_k, source)])
         yield vocabulary.decode(ids)
 
 
@@ -72,7 +81,8 @@ def _choose(logits: np.ndarray, temperature: float, top_k: int, source: np.rando
     if temperature == 0.0:
         return int(np.argmax(logits))
     # The largest logit is subtracted before the division: a small temperature cannot overflow.
-    scaled = (logits - logits.max()) / temperature
+    with np.errstate(over="ignore"):
+        scaled = (logits - logits.max()) / temperature
     if 0 < top_k < len(scaled):
         # By rank, not by value, so that equal logits do not let more than k through.
         scaled[np.argsort(-scaled, kind="stable")[top_k:]] = -np.inf

@@ -12,8 +12,8 @@ import numpy as np
 from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
 from engine.errors import BackendUnavailableError, EngineError
-from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
-from engine.training.config import FORECAST, TrainConfig
+from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
+from engine.training.config import FORECAST, LANGUAGE, TrainConfig
 from engine.training.forecaster import Forecaster
 from engine.training.forecasting import Scaling, read_series, series_notes, upcoming
 from engine.training.interrupt import StopRequest
@@ -24,6 +24,7 @@ from engine.training.progress import make_reporter
 from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, checkpoint_in, open_run
 from engine.training.task import Task, fingerprint, load_model, load_weights
 from engine.training.trainer import INTERRUPTED, Trainer
+from engine.training.verdict import forecast_verdict, language_verdict
 
 
 def run_training(
@@ -62,6 +63,8 @@ def run_training(
             trainer = Trainer(run, job, reporter, lambda: stop.requested)
             if run.note:
                 reporter.note(run.note)
+            if trainer.warning:
+                reporter.warn(trainer.warning)
             outcome = trainer.train()
         finally:
             reporter.close()
@@ -77,12 +80,15 @@ def run_training(
             if figure is None
             else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
             "unit": job.unit,
+            "warning": trainer.warning or None,
             "checkpoint": str(run.directory / LAST),
             "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
         }
         name = job.figure(1.0)[0]
         records = read_metrics(run.directory / METRICS, name)
         result |= drawn("picture", draw_loss, run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
+        if isinstance(job, LanguageModel) and best is not None:
+            result |= language_verdict(best, records, len(job.vocabulary))
         if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
             load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
             result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
@@ -108,18 +114,17 @@ def backend_for(checkpoint: Checkpoint, name: str | None) -> Backend:
     if name is not None:
         return get_backend(name)
     try:
-        return get_backend(field(checkpoint.path, checkpoint.meta, "config", "backend"))
+        return get_backend(checkpoint.meta["config"]["backend"])
     except BackendUnavailableError as error:
         raise BackendUnavailableError(f"{error}; name another one with --backend") from error
 
 
 def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:
     """The vocabulary of a language model's checkpoint."""
-    record = checkpoint.meta.get("task", {}).get("vocabulary")
-    if record is None:
-        task = field(checkpoint.path, checkpoint.meta, "config", "task")
+    task = checkpoint.meta["config"]["task"]
+    if task != LANGUAGE:
         raise problem(checkpoint.path, "a language model", f"one of the task {task!r}", "name another run")
-    return Vocabulary.from_json(record)
+    return Vocabulary.from_json(checkpoint.meta["task"]["vocabulary"])
 
 
 def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, Any]:
@@ -147,6 +152,7 @@ def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, A
         "next": upcoming(job.model, job.scaling, series, config),
         "notes": series_notes(series),
     }
+    result |= forecast_verdict(result["scores"], job.config.cell.upper())
     if picture is not None:
         rmse = {name: s.rmse for name, s in scores.items()}
         values = np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0]

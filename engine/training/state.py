@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.layers import Sequential
 from engine.stepping import Optimizer
-from engine.training.checkpoint import Checkpoint, field
+from engine.training.checkpoint import Checkpoint, field, problem
+from engine.training.container import RESTORE
 
 
 @dataclass
@@ -85,6 +86,9 @@ class Live:
         self.model.load_call_counters(field(path, meta, "counters"))
         self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
         self.position = Position(**field(path, meta, "trainer"))
+        made, step = int(checkpoint.arrays["optimizer/steps"]), self.position.step
+        if made != step:
+            raise problem(path, f"as many updates as steps, {step:,}", f"{made:,}", RESTORE)
         sums = checkpoint.group("trainer")
         self.loss_sum[...] = backend.asarray(sums["loss_sum"])
         self.norm_sum[...] = backend.asarray(sums["norm_sum"])

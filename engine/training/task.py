@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from engine.backend import Backend
-from engine.layers import GRU, LSTM, RNN, Dropout, Layer, Linear, Sequential, from_config
-from engine.training.checkpoint import Checkpoint, field, match_arrays, problem
-from engine.training.config import TrainConfig
+from engine.layers import Sequential, from_config
+from engine.training.checkpoint import Checkpoint, match_arrays
 
 
 class Pass(NamedTuple):
@@ -79,40 +78,11 @@ def forward(task: Task, step: int, state: Any) -> Pass:
     return Pass(loss, dy, state, tape, positions)
 
 
-def recurrent(config: TrainConfig, inputs: int, backend: Backend) -> Layer:
-    """The recurrent layers that the options describe."""
-    kinds = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
-    # With one layer there is no "between layers"; the dropout before the output layer is what is left.
-    between = config.dropout if config.layers > 1 else 0.0
-    layer: Layer = kinds[config.cell](
-        inputs, config.hidden, config.layers, dropout=between, backend=backend, dtype=config.dtype, seed=config.seed
-    )
-    return layer
-
-
-def head(config: TrainConfig, outputs: int, backend: Backend) -> list[Layer]:
-    """The output layer, behind dropout if there is any."""
-    common: dict[str, Any] = {"backend": backend, "dtype": config.dtype, "seed": config.seed}
-    dropout: list[Layer] = [Dropout(config.dropout, **common)] if config.dropout else []
-    return [*dropout, Linear(config.hidden, outputs, **common)]
-
-
 def load_model(checkpoint: Checkpoint, backend: Backend) -> Sequential:
-    """The model of a checkpoint, with its weights, on `backend`.
-
-    Raises
-    ------
-    CheckpointError
-        if its description is not one of a model, or its arrays do not fit it.
-    """
-    path, meta = checkpoint.path, checkpoint.meta
-    description, dtype = field(path, meta, "model"), field(path, meta, "config", "dtype")
-    try:
-        model = from_config(description, backend=backend, dtype=dtype, seed=field(path, meta, "config", "seed"))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise problem(path, "the description of a model", f"'{error}'", "restore the file from a copy") from error
-    if not isinstance(model, Sequential):
-        raise problem(path, "a Sequential model", f"a {type(model).__name__}", "use a file saved by 'bptt train'")
+    """The model of a checkpoint, with its weights, on `backend`."""
+    config = checkpoint.meta["config"]
+    model = from_config(checkpoint.meta["model"], backend=backend, dtype=config["dtype"], seed=config["seed"])
+    assert isinstance(model, Sequential)  # check_metadata
     load_weights(model, checkpoint)
     return model
 

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.clipping import clip_grad_norm, clip_grad_value
-from engine.errors import CheckpointError, NonFiniteError
-from engine.training.checkpoint import BEST, LAST, Checkpoint, field, write_checkpoint
-from engine.training.learning import make_optimizer, make_schedule
+from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, write_checkpoint
+from engine.training.config import TrainConfig
+from engine.training.learning import course_changed, make_optimizer, make_schedule, total_steps
 from engine.training.metrics import METRICS, MetricsLog, elapsed_in
 from engine.training.progress import Moment, Reporter
-from engine.training.replay import Recorded, diagnose
+from engine.training.replay import Recorded, diagnose, finite_weights, overflow
 from engine.training.rundir import Run
 from engine.training.state import Live, Position
 from engine.training.task import Task, forward, load_weights
+
+_LOWER = "lower --lr, or clip harder with --clip; every checkpoint is from before it"
 
 #: How a run ended.
 COMPLETE, STOPPED_EARLY, INTERRUPTED = "complete", "stopped early", "interrupted"
@@ -56,6 +59,10 @@ class Trainer:
     task : data and model.
     reporter : told how it goes.
     stop : asked after every step whether to save and end.
+
+    Attributes
+    ----------
+    warning : what a resumed run's new budget does that its user may not expect, or "".
     """
 
     def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
@@ -65,9 +72,15 @@ class Trainer:
         self.live = Live(task.model, self.optimizer)
         self._recorded: list[Recorded] = []
         self._lines = self._restore(run.checkpoint) if run.checkpoint else 0
-        self._before = elapsed_in(run.directory / METRICS, self._lines)
-        self.total = self._total_steps()
+        self._before = elapsed_in(run.directory / METRICS, self._lines, task.figure(1.0)[0])
+        self.total = total_steps(self.config, task.batches)
         self.schedule = make_schedule(self.config, self.total or self.state.planned)
+        self.warning = ""
+        if run.checkpoint:
+            before = TrainConfig.from_json(run.checkpoint.meta["config"])
+            planned = total_steps(before, task.batches) or self.state.planned
+            now = self.total or self.state.planned
+            self.warning = course_changed(self.config, self.state.step, now, planned, float(self.optimizer.lr))
         self._started = self._reported = time.monotonic()
         self._first_step = self.state.step
 
@@ -182,7 +195,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Measure the validation loss; keep the weights if they are the best so far."""
-        self._require_finite()
+        self._require_finite(weights=True)
         state = self.state
         with np.errstate(all="ignore"):
             loss = self.task.validate()
@@ -212,7 +225,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the whole state to ``last.safetensors``."""
-        self._require_finite()
+        self._require_finite(weights=True)
         self.metrics.sync()
         self._write(LAST, everything=True)
 
@@ -228,34 +241,31 @@ class Trainer:
         load_weights(self.task.model, checkpoint)
         try:
             self.live.unpack(checkpoint)
-            return int(field(checkpoint.path, checkpoint.meta, "metrics_lines"))
+            return int(checkpoint.meta["metrics_lines"])
         except CheckpointError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f"{checkpoint.path}: expected the state of this run, got '{error}'; "
-                "resume with the options and the release that wrote it"
-            ) from error
+        except InputError as error:
+            mend = "resume with the options and the release that wrote it"
+            raise problem(checkpoint.path, "the state of this run", f"'{error}'", mend) from error
 
-    def _require_finite(self) -> None:
-        """Rule 16: if an update was refused since the last look, replay its batch and say what was wrong."""
-        if bool(self.task.model.backend.to_host(self.optimizer.nonfinite)):
+    def _require_finite(self, weights: bool = False) -> None:
+        """Rule 16: if an update was refused since the last look, replay its batch and say what was wrong.
+
+        Before a file is written the `weights` are looked at too: an update can overflow although loss and gradients are
+        finite.  Buffers of the optimiser need no look of their own: one that no run may hold (NaN, or infinity where it
+        is not a sum of squares) has taken its weight with it in the same update.
+        """
+        to_host = self.task.model.backend.to_host
+        if bool(to_host(self.optimizer.nonfinite)):
             # Updates made are counted, refused ones are not: the count is the number of the first refused step.
-            bad = int(self.task.model.backend.to_host(self.optimizer.steps))
+            bad = int(to_host(self.optimizer.steps))
             recorded = next(record for record in self._recorded if record.step == bad)
-            mend = "lower --lr, or clip harder with --clip; every checkpoint is from before it"
-            raise diagnose(self.task, recorded, mend)
+            raise diagnose(self.task, recorded, _LOWER)
+        if weights and not finite_weights(self.task):
+            raise overflow(self.task, self.state.step, _LOWER) or AssertionError("weights that change by themselves")
         self._recorded.clear()
 
     # -- budget and learning rate --------------------------------------------------------------------------------------
-
-    def _total_steps(self) -> int | None:
-        """Steps to be made in all; None under a budget in minutes."""
-        if self.config.steps is not None:
-            return self.config.steps
-        if self.config.epochs is not None:
-            return max(1, math.ceil(self.config.epochs * self.task.batches))
-        return None
 
     def _plan(self) -> None:
         """Under a budget in minutes: estimate the steps in all anew, from the share of the time that is used up.

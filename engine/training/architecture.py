@@ -1,0 +1,95 @@
+"""The model that a run's options describe: counted before it is built."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backend import Backend
+from engine.errors import bad_input
+from engine.layers import Sequential, from_config, sketch
+from engine.training.config import LANGUAGE, TrainConfig
+
+#: Arrays of a parameter's size that each optimiser keeps.
+_BUFFERS = {"adam": 2, "adamw": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}
+
+
+def describe_model(config: TrainConfig, inputs: int, outputs: int) -> dict[str, Any]:
+    """The model in the form of `Layer.config`.
+
+    Parameters
+    ----------
+    inputs, outputs : numbers that go in and come out at each time step; for a text both are the size of its vocabulary.
+    """
+    parts: list[tuple[str, dict[str, Any]]] = []
+    if config.task == LANGUAGE:
+        parts.append(("Embedding", {"num_embeddings": inputs, "embedding_dim": config.embed}))
+        inputs = config.embed
+    # With one layer there is no "between layers"; the dropout before the output layer is what is left.
+    between = config.dropout if config.layers > 1 else 0.0
+    sizes = {"input_size": inputs, "hidden_size": config.hidden, "num_layers": config.layers}
+    parts.append((config.cell.upper(), {**sizes, "dropout": between}))
+    if config.dropout:
+        parts.append(("Dropout", {"p": config.dropout}))
+    parts.append(("Linear", {"in_features": config.hidden, "out_features": outputs}))
+    return {"type": "Sequential", "args": {"layers": [{"type": kind, "args": args} for kind, args in parts]}}
+
+
+def build_model(config: TrainConfig, backend: Backend, inputs: int, outputs: int, positions: int = 1) -> Sequential:
+    """The model with its first weights.
+
+    Parameters
+    ----------
+    inputs, outputs : as for `describe_model`.
+    positions : time steps times rows of a batch.
+
+    Raises
+    ------
+    InputError
+        if training it would need more memory than this machine has; nothing has been built then.
+    """
+    description = describe_model(config, inputs, outputs)
+    shapes = parameter_shapes(description)
+    _require_memory(config, shapes, outputs, positions)
+    model = from_config(description, backend=backend, dtype=config.dtype, seed=config.seed)
+    assert isinstance(model, Sequential)
+    return model
+
+
+def parameter_shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of all parameters by name; makes none of them."""
+    return {
+        f"{index}.{name}": shape
+        for index, layer in enumerate(sketch(dict(description)))
+        for name, shape in layer._shapes().items()
+    }
+
+
+def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], outputs: int, positions: int) -> None:
+    """Raise if what certainly lies in memory at once during a step is more than the machine has."""
+    parameters = sum(map(math.prod, shapes.values()))
+    kept = 2 + _BUFFERS[config.optimizer]  # weights, gradients and what the optimiser keeps
+    activations = positions * (2 * config.layers * config.hidden + 2 * outputs)  # states and one gate; logits twice
+    need = (kept * parameters + activations) * np.dtype(config.dtype).itemsize
+    have = machine_memory()
+    if need > have:
+        got = f"{parameters:,} parameters, which need at least {need / 1e9:,.0f} GB to train"
+        mend = "lower --hidden, --layers, --embed, --batch or the steps that are read at a time"
+        raise bad_input("model", f"enough memory for it (this machine has {have / 1e9:,.1f} GB)", got, mend)
+
+
+def machine_memory() -> float:
+    """Bytes of memory that this process can have at most; a guess where that cannot be told."""
+    limits = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # no sysconf on Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            limits.append(int(Path(name).read_text()))
+    return min(limits, default=1e12)

@@ -1,0 +1,226 @@
+"""What a checkpoint has to say, declared in one place and checked before any array is read.
+
+Each section of the metadata has rules for its values.  Then the sections are held against each other: the model that
+the options describe, the one that the metadata describes and the arrays in the file are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.data import Vocabulary
+from engine.data.scaling import scaler_from_json
+from engine.errors import EngineError
+from engine.layers import sketch
+from engine.training.architecture import describe_model, parameter_shapes
+from engine.training.config import LANGUAGE, TrainConfig
+from engine.training.container import DTYPES, RESTORE, Entry
+from engine.training.reading import problem
+from engine.training.rules import (
+    Rule,
+    choice,
+    either,
+    listed,
+    named,
+    real,
+    record,
+    record_fault,
+    shown,
+    switch,
+    text,
+    whole,
+)
+
+Shape = tuple[int, ...]
+
+#: Where a run stands (`engine.training.state.Position`).
+POSITION = {
+    "step": whole(0),
+    "since": whole(0),
+    "positions": whole(0),
+    "validated": whole(-1),
+    "best_loss": real(0).or_none(),
+    "best_step": whole(0).or_none(),
+    "strikes": whole(0),
+    "planned": whole(0),
+}
+_SCALAR = either("a number, a string, true or false", real(), text(), switch())
+#: What every checkpoint says.
+_ALWAYS = {"config": record(), "data": text(), "model": record(), "task": record(), "trainer": record()}
+#: What a checkpoint says that a run can go on from; one with weights alone says nothing of it.
+RESUMABLE = {"optimizer": named(_SCALAR), "counters": named(whole(0)), "metrics_lines": whole(0)}
+
+_LAYER = {"type": text(), "args": named(_SCALAR)}
+_MODEL = {"type": choice("Sequential"), "args": record()}
+_LAYERS = {"layers": listed(record())}
+_MOST_PARTS = 8
+
+_ANOTHER = "it is another model's checkpoint: use the one it was saved from"
+
+
+def field(path: Path, meta: Mapping[str, Any], *keys: str) -> Any:
+    """The metadata value at ``meta[key][key]...``; a `CheckpointError` that names the keys if it is not there."""
+    value: Any = meta
+    for depth, key in enumerate(keys, start=1):
+        if not isinstance(value, Mapping) or key not in value:
+            raise problem(path, f"metadata {'.'.join(keys[:depth])!r}", "none", RESTORE)
+        value = value[key]
+    return value
+
+
+def check_metadata(path: Path, meta: Mapping[str, Any], entries: Mapping[str, Entry]) -> None:
+    """Raise a `CheckpointError` unless the metadata and the arrays' names, dtypes and shapes are those of one model."""
+    _keep_to(path, "", _ALWAYS, meta)
+    _keep_to(path, "trainer", POSITION, meta["trainer"], closed=True)
+    config = stored_options(path, meta["config"])
+    resumable = "optimizer" in meta
+    if resumable:
+        _keep_to(path, "", RESUMABLE, meta)
+    _check_position(path, meta["trainer"])
+    shapes, outputs = _check_model(path, config, meta["model"], entries)
+    _check_task(path, config, meta["task"], outputs)
+    _check_arrays(path, config, meta, shapes, entries, resumable)
+
+
+def stored_options(path: Path, said: Any) -> TrainConfig:
+    """The options of a run, from a checkpoint or from ``run.json``."""
+    try:
+        return TrainConfig.from_json(said)
+    except EngineError as error:
+        mend = "resume with the release that wrote it, or train anew with another --out"
+        raise problem(path, "the options of a run", f"'{error}'", mend) from error
+
+
+def match_shapes(path: Path, found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
+    """Check that the parameters found are those wanted: the same names, each of the same shape."""
+    for name in sorted(wanted.keys() - found.keys()):
+        raise problem(path, f"parameter {name!r} of shape {wanted[name]}", "no such parameter", _ANOTHER)
+    for name in sorted(found.keys() - wanted.keys()):
+        raise problem(path, "only the model's own parameters", f"{name!r} of shape {found[name]}", _ANOTHER)
+    for name in sorted(wanted):
+        if found[name] != wanted[name]:
+            expected = f"parameter {name!r} of shape {wanted[name]}"
+            raise problem(path, expected, f"shape {found[name]}", _ANOTHER)
+
+
+def _keep_to(path: Path, section: str, rules: Mapping[str, Rule], said: Any, closed: bool = False) -> None:
+    fault = record_fault(rules, said, closed=closed)
+    if fault is None:
+        return
+    place = ".".join(part for part in (section, fault[0]) if part)
+    if fault[2] == "nothing":
+        raise problem(path, f"metadata {place!r}", "none", RESTORE)
+    raise problem(path, f"{fault[1]} as metadata {place!r}", fault[2], RESTORE)
+
+
+def _check_position(path: Path, trainer: Mapping[str, Any]) -> None:
+    """Numbers that are each possible have to be so together."""
+    step, since, best, loss = (trainer[name] for name in ("step", "since", "best_step", "best_loss"))
+    together = {
+        "'since' and 'positions' of 'trainer' to be 0 together": (since == 0) == (trainer["positions"] == 0),
+        "'best_loss' and 'best_step' of 'trainer' to be none together": (best is None) == (loss is None),
+        "no step of 'trainer' behind its 'step'": max(since, trainer["validated"], best or 0) <= step,
+    }
+    for expected, good in together.items():
+        if not good:
+            raise problem(path, expected, "others", RESTORE)
+
+
+def _check_model(
+    path: Path, config: TrainConfig, description: Any, entries: Mapping[str, Entry]
+) -> tuple[dict[str, Shape], int]:
+    """The shapes of the model's parameters, and its outputs; the file has them, and the options ask for them."""
+    _keep_to(path, "model", _MODEL, description)
+    _keep_to(path, "model.args", _LAYERS, description["args"])
+    layers = description["args"]["layers"]
+    if not 2 <= len(layers) <= _MOST_PARTS:
+        raise problem(path, f"2 to {_MOST_PARTS} layers as metadata 'model.args.layers'", str(len(layers)), RESTORE)
+    for index, layer in enumerate(layers):
+        _keep_to(path, f"model.args.layers.{index}", _LAYER, layer, closed=True)
+        count = layer["args"].get("num_layers", config.layers)
+        if count != config.layers:
+            raise problem(path, f"the {config.layers} layers that its options name", f"{shown(count)}", RESTORE)
+    try:
+        found = [layer.config() for layer in sketch(description)]
+    except EngineError as error:
+        raise problem(path, "the description of a model", f"'{error}'", RESTORE) from error
+    shapes = parameter_shapes(description)
+    match_shapes(path, {name[6:]: e.shape for name, e in entries.items() if name.startswith("model/")}, shapes)
+    inputs = next(iter(found[0]["args"].values()))
+    outputs = found[-1]["args"].get("out_features")
+    wanted = [layer.config() for layer in sketch(describe_model(config, inputs, outputs))] if outputs else []
+    if found != wanted:
+        got = f"a {found[0]['type']}, ... that differs" if len(found) == len(wanted) else f"{len(found)} layers"
+        raise problem(path, "the model that its options describe", got, RESTORE)
+    return shapes, int(outputs)
+
+
+def _check_task(path: Path, config: TrainConfig, task: Mapping[str, Any], outputs: int) -> None:
+    """The vocabulary, or the scalings, that go with the weights."""
+    try:
+        if config.task == LANGUAGE:
+            size = len(Vocabulary.from_json(task.get("vocabulary", {})))
+            if size != outputs:
+                raise problem(path, f"a vocabulary of the model's {outputs:,} characters", f"{size:,}", RESTORE)
+        else:
+            for name in ("x", "y"):
+                scaler_from_json(task.get(name, {}))
+    except EngineError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise problem(path, "what goes with the weights as metadata 'task'", f"'{error}'", RESTORE) from error
+
+
+def _check_arrays(
+    path: Path,
+    config: TrainConfig,
+    meta: Mapping[str, Any],
+    shapes: Mapping[str, Shape],
+    entries: Mapping[str, Entry],
+    resumable: bool,
+) -> None:
+    """Dtype and shape of every array; nothing is there that has no use."""
+    floats = np.dtype(config.dtype)
+    known: dict[str, tuple[np.dtype[Any], Shape]] = {f"model/{name}": (floats, shape) for name, shape in shapes.items()}
+    if resumable:
+        known |= {
+            "optimizer/steps": (DTYPES["I64"], ()),
+            "optimizer/nonfinite": (DTYPES["BOOL"], ()),
+            "trainer/loss_sum": (DTYPES["F64"], ()),
+            "trainer/norm_sum": (DTYPES["F64"], ()),
+        }
+        for name in entries:
+            slot, _, parameter = name.removeprefix("optimizer/").partition(".")
+            if slot != name and parameter in shapes:
+                known[name] = (floats, shapes[parameter])
+        carried = field(path, meta, "carried")
+        known |= {name: (floats, shape) for name, shape in _carried(path, config, carried, entries).items()}
+    for name in sorted(known.keys() - entries.keys()):
+        raise problem(path, f"the array {name!r}", "none", RESTORE)
+    for name, entry in sorted(entries.items()):
+        if name not in known:
+            raise problem(path, "only arrays that a run saves", f"{name!r}", RESTORE)
+        dtype, shape = known[name]
+        if (entry.dtype, entry.shape) != (dtype, shape):
+            got = f"{entry.dtype} of shape {entry.shape}"
+            raise problem(path, f"the array {name!r} as {dtype} of shape {shape}", got, RESTORE)
+
+
+def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
+    """Names and shapes of the carried state, which is one entry a layer: none, an array, or the two of an LSTM."""
+    if nest is None:
+        return {}
+    at = 1 if config.task == LANGUAGE else 0  # the recurrent layers' place, behind the embedding
+    parts = 2 + at + bool(config.dropout)
+    names = [f"carried/{at}/0", f"carried/{at}/1"] if config.cell == "lstm" else f"carried/{at}"
+    if nest != [names if index == at else None for index in range(parts)]:
+        expected = f"the states of {config.layers} layers of {config.cell} as metadata 'carried'"
+        raise problem(path, expected, "others", RESTORE)
+    first = names if isinstance(names, str) else names[0]
+    shape = entries[first].shape if first in entries else ()
+    rows = config.batch if config.task == LANGUAGE or len(shape) != 3 else min(shape[1], config.batch)
+    return dict.fromkeys([names] if isinstance(names, str) else names, (config.layers, rows, config.hidden))

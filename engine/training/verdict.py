@@ -1,0 +1,59 @@
+"""Whether a model is better than none: than guessing among the characters, or than repeating the last value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.errors import NonFiniteError
+
+_MEND = "lower --lr, clip harder with --clip, or train longer"
+
+
+def beside_guessing(bpc: float, characters: int) -> dict[str, Any]:
+    """The figure of guessing among so many `characters`, and whether `bpc` bits per character are more."""
+    guess = math.log2(characters)
+    return {"guessing": guess, "worse_than_guessing": bpc > guess}
+
+
+def language_verdict(best: float, records: Sequence[Mapping[str, Any]], characters: int) -> dict[str, Any]:
+    """`beside_guessing` for a run: its best validation counts, and so does the one that it ended with.
+
+    Parameters
+    ----------
+    records : lines of its metrics.
+    """
+    last = next((r["bpc"] for r in reversed(records) if r["kind"] == "validation"), best)
+    result = beside_guessing(max(best, last), characters)
+    guess = f"guessing among {characters:,} characters takes {result['guessing']:.3f}"
+    if best > result["guessing"]:
+        result["verdict"] = f"Worse than guessing: {best:.4g} bits per character, where {guess}; {_MEND}."
+    elif result["worse_than_guessing"]:
+        result["verdict"] = (
+            f"The run ended worse than guessing: {last:.4g} bits per character, where {guess}; "
+            f"{_MEND}. The best state is from before that."
+        )
+    return result
+
+
+def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Whether the forecaster `name` has larger errors than persistence, which repeats the last known value.
+
+    Raises
+    ------
+    NonFiniteError
+        for errors that no number can say.
+    """
+    ours, theirs = scores[name]["rmse"], scores["persistence"]["rmse"]
+    if not math.isfinite(ours):
+        raise NonFiniteError(
+            f"scores: expected finite errors, got an RMSE of {ours} for {name}; train anew with a lower --lr"
+        )
+    result: dict[str, Any] = {"worse_than_persistence": ours > theirs}
+    if ours > theirs:
+        result["verdict"] = (
+            f"Worse than persistence, which repeats the last value: RMSE {ours:.4g}, where that has {theirs:.4g}; "
+            f"{_MEND}."
+        )
+    return result
