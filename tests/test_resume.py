@@ -83,16 +83,15 @@ def test_twenty_kills_at_random_moments(text: Path, whole: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_kills_while_it_starts_up(text: Path, whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    new = ["train", text, "--out", out, "--steps", STEPS, *TINY, "--quiet"]
+    command = ["train", text, "--out", tmp_path / "run", "--steps", STEPS, *TINY, "--quiet", "--resume"]
     draw = random.Random(3)
     for _ in range(5):
-        process = start(*new, *(["--resume"] if (out / "run.json").exists() else []))
+        process = start(*command)
         time.sleep(draw.uniform(0.0, 0.6))
         process.kill()
         process.communicate()
-    finish(start(*new, *(["--resume"] if (out / "run.json").exists() else [])))
-    assert_same_run(out, whole)
+    finish(start(*command))
+    assert_same_run(tmp_path / "run", whole)
 
 
 #: The process kills itself the second time it gets to a certain place.
@@ -174,6 +173,16 @@ def test_resume_where_nothing_is(there: bool, tmp_path: Path, capsys: pytest.Cap
     err = refused(capsys, "train", "--resume", "--out", out, "--quiet")
     assert err.startswith(f"bptt: --resume: expected a run in {out}, got none; leave --resume out to start a run")
     assert out.exists() == there
+
+
+def test_resume_where_nothing_is_with_its_data(
+    text: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script that always says --resume begins so; it is told, --quiet or not."""
+    out = tmp_path / "run"
+    assert bptt("train", text, "--out", out, "--steps", STEPS, *TINY, "--resume", "--quiet") == 0
+    assert capsys.readouterr().err == f"bptt: {out} holds no run yet: starting afresh\n"
+    assert_same_run(out, whole)
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------

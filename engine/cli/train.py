@@ -107,6 +107,8 @@ def _summarise(result: dict[str, Any]) -> None:
         click.echo(f"Interrupted at {done}; saved. Continue with: bptt train --resume --out {result['out']}")
         return
     click.echo(f"{result['ending'].capitalize()} at {done}.")
+    if result["warning"]:
+        click.echo(f"Note: {result['warning']}.")
     best = result["validation"]
     name = next(key for key in best if key not in ("loss", "step"))
     click.echo(f"Best validation: {decimal(best[name], 3)} {result['unit']}, at step {best['step']:,}.")

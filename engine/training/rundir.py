@@ -41,6 +41,7 @@ class Run:
     checkpoint : the state to go on from, or None to start at step 0.
     fingerprint : of the data it was started on, or None where that is not known yet.
     note : what the user should be told about how it starts, or "".
+    warning : what the user has to be told even where notes are not wanted, or "".
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class Run:
     checkpoint: Checkpoint | None
     fingerprint: str | None
     note: str = ""
+    warning: str = ""
 
     def check_data(self, fingerprint: str) -> None:
         """Raise unless the data is what the run was started on."""
@@ -98,11 +100,13 @@ def open_run(
         raise bad_input(
             label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", mend
         )
-    if resume and not present:
+    if resume and not present and not any(given.get(name) for name in SOURCES):
+        # A name that is mistyped would train the built-in text.  Who names the data may mean: begin, or go on.
         mend = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
         raise bad_input(label("resume"), f"a run in {directory}", "none", mend)
     if not present:  # before the directory is made: bad options leave nothing behind
-        fresh = Run(directory, _spelt_out(make(task or LANGUAGE, given, label)), None, None)
+        warning = f"{directory} holds no run yet: starting afresh" if resume else ""
+        fresh = Run(directory, _spelt_out(make(task or LANGUAGE, given, label)), None, None, warning=warning)
     with locked(directory):
         remove_temporaries(directory, FILES)
         yield _existing(directory, task, given, label) if present else fresh

@@ -63,8 +63,10 @@ def run_training(
             trainer = Trainer(run, job, reporter, lambda: stop.requested)
             if run.note:
                 reporter.note(run.note)
-            if trainer.warning:
-                reporter.warn(trainer.warning)
+            if run.warning:
+                reporter.warn(run.warning)
+            if trainer.warning:  # said again with the results, which --quiet does not take away
+                reporter.note(trainer.warning)
             outcome = trainer.train()
         finally:
             reporter.close()
