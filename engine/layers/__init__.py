@@ -40,12 +40,7 @@ def from_config(
         if not isinstance(parts, list | tuple):
             raise bad_input("config", "a list of layers in a Sequential", describe(parts))
         return Sequential(*(from_config(part, backend, dtype, seed) for part in parts), seed=seed)
-    try:
-        return _TYPES[kind](**args, backend=backend, dtype=dtype, seed=seed)
-    except TypeError as error:
-        if isinstance(error, InputError):
-            raise
-        raise bad_input("config", f"the arguments of {kind}", str(error)) from None
+    return _made(_TYPES[kind], args, backend=backend, dtype=dtype, seed=seed)
 
 
 def sketch(config: dict[str, Any]) -> list[Layer]:
@@ -63,9 +58,16 @@ def sketch(config: dict[str, Any]) -> list[Layer]:
         kind = _TYPES.get(part["type"])
         if kind is None:
             raise bad_input("config", f"a layer of type {', '.join(_TYPES)}", repr(part["type"])[:80])
-        without_arrays = type(kind.__name__, (kind,), {"_allocate": lambda self: None})
-        try:
-            found.append(without_arrays(**part["args"], backend="numpy:reference"))
-        except TypeError as error:
-            raise bad_input("config", f"the arguments of {kind.__name__}", str(error)) from None
+        without_arrays: type[Layer] = type(kind.__name__, (kind,), {"_allocate": lambda self: None})
+        found.append(_made(without_arrays, part["args"], backend="numpy:reference"))
     return found
+
+
+def _made(kind: type[Layer], args: Mapping[str, Any], **common: Any) -> Layer:
+    """A layer with the arguments of a description."""
+    try:
+        return kind(**args, **common)
+    except TypeError as error:
+        if isinstance(error, InputError):
+            raise
+        raise bad_input("config", f"the arguments of {kind.__name__}", str(error)) from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend
+from engine.checks import machine_memory
 from engine.errors import bad_input
 from engine.layers import Sequential, from_config, sketch
 from engine.training.config import LANGUAGE, TrainConfig
@@ -82,14 +80,3 @@ def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], 
         got = f"{parameters:,} parameters, which need at least {need / 1e9:,.0f} GB to train"
         mend = "lower --hidden, --layers, --embed, --batch or the steps that are read at a time"
         raise bad_input("model", f"enough memory for it (this machine has {have / 1e9:,.1f} GB)", got, mend)
-
-
-def machine_memory() -> float:
-    """Bytes of memory that this process can have at most; a guess where that cannot be told."""
-    limits = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # no sysconf on Windows
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
-            limits.append(int(Path(name).read_text()))
-    return min(limits, default=1e12)
