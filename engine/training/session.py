@@ -180,13 +180,13 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
     EngineError
         The checkpoint is not a forecaster's, or the series cannot be used.
     """
-    config = replace(TrainConfig.from_json(field(checkpoint.path, checkpoint.meta, "config")), **reading)
+    config = replace(TrainConfig.from_json(checkpoint.meta["config"]), **reading)
     if config.task != FORECAST:
         raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
     series = read_series(config)
     model = load_model(checkpoint, backend_for(checkpoint, backend))
     notes = series_notes(series)
-    if fingerprint(series.values) != checkpoint.meta.get("data"):
+    if fingerprint(series.values) != checkpoint.meta["data"]:
         notes.append(f"{config.data} is not, or no longer, what the model was trained on")
     last = len(series.values) - 1
     return {
