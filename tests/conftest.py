@@ -9,8 +9,11 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files
 
+import gc
 import importlib.metadata
 import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import hypothesis
@@ -67,6 +70,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"CuPy not usable: {no_gpu}"))
         if "slow" in item.keywords and JIT_OFF:
             item.add_marker(pytest.mark.skip(reason="too slow uncompiled (NUMBA_DISABLE_JIT)"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later garbage collection the thousands of tests that were collected: they live to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def blank_pictures() -> Iterator[None]:
+    """Runs in this process leave blank pictures: a drawn one takes a fifth of a second, and few tests look at it."""
+    from engine.training import session
+
+    def blank(path: Path, *_: object) -> None:
+        path.write_bytes(b"\x89PNG")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "draw_loss", blank)
+        patch.setattr(session, "draw_forecast", blank)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,12 @@ from kernels import workspace
 needs_compiled = pytest.mark.skipif(JIT_OFF, reason="too slow uncompiled (NUMBA_DISABLE_JIT)")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> None:
+    """Collections need not look at all that other tests have left; it would cost a tenth of a second each."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def fresh_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[workspace._Store]:
     """A store that no other test has left anything in."""
