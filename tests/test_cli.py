@@ -117,6 +117,8 @@ def test_the_module_is_what_the_console_script_calls() -> None:
         ("train --minutes nan", ["--minutes: expected a finite number > 0, got nan"]),
         ("train --cell tree", ["--cell", "'tree' is not one of 'lstm', 'gru', 'rnn'"]),
         ("train --lr -1", ["--lr: expected a finite number > 0, got -1.0"]),
+        ("train --lr 1 --hidden 3 --lr=1", ["bptt train: --lr is given 2 times; give it once"]),
+        ("evaluate . --backend numpy --backend cupy", ["bptt evaluate: --backend is given 2 times; give it once"]),
         ("train --dropout 1", ["--dropout: expected a finite number >= 0 and < 1, got 1.0"]),
         ("train --hidden 0", ["--hidden: expected an integer >= 1, got 0"]),
         ("train --seed -3", ["--seed: expected an integer >= 0, got -3"]),

@@ -22,7 +22,7 @@ import click
 import engine
 from engine.cli.backends import backends
 from engine.cli.bench import bench
-from engine.cli.common import in_options
+from engine.cli.common import Commands, in_options
 from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
@@ -36,7 +36,7 @@ from engine.streams import Forgiving, Watched, open_closed, silence_stdout
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(engine.__version__, prog_name="bptt")
 @click.pass_context
 def bptt(context: click.Context) -> None:

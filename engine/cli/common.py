@@ -40,6 +40,23 @@ def in_options(error: Exception, command: click.Command | None) -> str:
     return words
 
 
+class Commands(click.Group):
+    """A group of commands whose options, where they take one value, are given once: the last one does not win."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name, after a look at its options."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            own = click.Context(command, info_name=name, parent=ctx)
+            order = command.make_parser(own).parse_args(list(rest))[2]
+            for param in order:
+                if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and order.count(param) > 1:
+                    raise click.UsageError(f"{param.opts[0]} is given {order.count(param)} times; give it once", own)
+        return name, command, rest
+
+
 class SectionedOption(click.Option):
     """An option that stands under a heading in the help."""
 

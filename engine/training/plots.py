@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.data import Windows
 from engine.drawing import load_matplotlib, new_figure
 from engine.training.atomic import write_atomic
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, TRAIN, VALIDATION, MUTED = "#222222", "#8fb3d9", "#c44536", "#9a9a9a"
+#: Of a long held-out part the last rows are drawn: more are a band of ink, and take minutes.
+MOST_ROWS = 2000
 _STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -71,77 +74,112 @@ def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, uni
 
 def draw_forecast(
     path: Path,
-    truth: np.ndarray,
-    origins: np.ndarray,
+    filled: np.ndarray,
+    windows: Windows,
     forecasts: Mapping[str, np.ndarray],
     rmse: Mapping[str, float],
     column: str,
+    upcoming: Sequence[float],
 ) -> None:
     """Draw truth and forecasts over the held-out part, their residuals, and the error by steps ahead.
 
     Parameters
     ----------
-    truth : (rows,) the series, up to the end of the held-out part.
-    origins : (N,) the row of each forecast's first value.
+    filled : bool (rows,): which values of the series were missing.
+    windows : those of the held-out part.
     forecasts : (N, horizon) by name; the first one is the network's.
-    rmse : of each, over the whole held-out part.
+    rmse : of each, over all measured points of the held-out part.
+    upcoming : what the network says of the rows after the last.
     """
     names = list(forecasts)
-    network, horizon = names[0], forecasts[names[0]].shape[1]
+    network, horizon = names[0], windows.horizon
     colours = {network: VALIDATION, **dict(zip(names[1:], ("#b8b8b8", "#e0a458", "#4f7cac"), strict=False))}
+    chosen = np.arange(0, len(windows), horizon)  # forecasts that follow one another without a gap
+    chosen = chosen[-max(1, MOST_ROWS // horizon) :]
     with _picture(path, (11.0, 6.2)) as fig:
         grid = fig.add_gridspec(2, 2, width_ratios=[3, 1.25], height_ratios=[2, 1])
         top, below, right = fig.add_subplot(grid[0, 0]), fig.add_subplot(grid[1, 0]), fig.add_subplot(grid[:, 1])
-        shown = np.arange(0, len(origins), horizon)  # forecasts that follow one another without a gap
-        rows = (origins[shown, None] + np.arange(horizon)).reshape(-1)
-        start = max(0, int(origins[0]) - 2 * len(rows) // 10)
-        top.plot(np.arange(start, len(truth)), truth[start:], color=INK, linewidth=1.2, label="truth")
-        for place, index in enumerate(shown):
-            at, values = origins[index] + np.arange(horizon), forecasts[network][index]
-            label = f"{network} forecast" if place == 0 else None
-            style: dict[str, Any] = {"marker": "."} if horizon == 1 else {"linewidth": 1.8}
-            top.plot(at, values, color=VALIDATION, label=label, **style)
-        top.axvline(int(origins[0]), color=MUTED, linewidth=0.8, linestyle=":")
+        _draw_truth(top, windows, filled, int(windows.origins[chosen[0]]), len(chosen) * horizon)
+        style: dict[str, Any] = {"marker": "."} if horizon == 1 else {"linewidth": 1.8}
+        rows, values = _strokes(windows.origins[chosen], forecasts[network][chosen])
+        top.plot(rows, values, color=VALIDATION, label=f"{network} forecast", **style)
+        after = len(windows.history) + np.arange(horizon)
+        style = {"marker": "."} if horizon == 1 else {"linewidth": 1.8, "linestyle": (0, (2, 1))}
+        top.plot(after, upcoming, color="#7a3b8f", label="what comes next", **style)
         top.set_title(
             f"{column}: forecasts of {horizon} rows, one after another" if horizon > 1 else f"{column}: next row"
         )
         top.set_ylabel(column)
-        top.legend(loc="upper left")
+        top.legend(loc="upper left", ncols=2)
+        low, high = top.get_ylim()
+        top.set_ylim(low, high + 0.2 * (high - low))  # room for the legend
         top.tick_params(labelbottom=False)
         # The baselines first, so that the network is drawn over them.
         for name in [n for n in names if n in ("seasonal-naive", network)][::-1]:
-            residual = forecasts[name][shown].reshape(-1) - truth[rows]
-            below.plot(rows, residual, color=colours[name], linewidth=1.4 if name == network else 1.0, label=name)
+            residual = np.where(windows.known, forecasts[name] - windows.targets, np.nan)[chosen]
+            rows, values = _strokes(windows.origins[chosen], residual, apart=False)
+            dots: dict[str, Any] = {"marker": ".", "markersize": 3} if filled.any() else {}
+            width = 1.4 if name == network else 1.0
+            below.plot(rows, values, color=colours[name], linewidth=width, label=name, **dots)
         below.axhline(0.0, color=INK, linewidth=0.8)
         below.set_xlim(top.get_xlim())
         below.set_ylabel("forecast − truth")
-        below.set_xlabel("row of the series (the dotted line starts the held-out part)")
+        whole = chosen[0] == 0
+        below.set_xlabel(
+            "row of the series" + (" (the dotted line starts the held-out part)" if whole else ", its end")
+        )
         low, high = below.get_ylim()
         below.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
         below.legend(loc="upper left", ncols=2)
-        _draw_errors(right, truth, origins, forecasts, rmse, colours)
+        _draw_errors(right, windows, forecasts, rmse, colours)
+
+
+def _draw_truth(axes: Axes, windows: Windows, filled: np.ndarray, first: int, shown: int) -> None:
+    """The series around the forecasts that are shown; what was missing is told from what was measured."""
+    truth = windows.history
+    rows = np.arange(max(0, first - shown // 5), len(truth))
+    gaps = filled[rows]
+    style: dict[str, Any] = {"marker": ".", "markersize": 4} if gaps.any() else {}
+    if gaps.any():
+        label = "filled where missing, not scored"
+        axes.plot(rows, truth[rows], color=MUTED, linewidth=1.0, linestyle=":", label=label)
+    measured = np.where(gaps, np.nan, truth[rows])
+    axes.plot(rows, measured, color=INK, linewidth=1.2, label="truth", **style)
+    if rows[0] <= windows.origins[0]:
+        axes.axvline(int(windows.origins[0]), color=MUTED, linewidth=0.8, linestyle=":")
+
+
+def _strokes(origins: np.ndarray, values: np.ndarray, apart: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and values (N, horizon) as one line; `apart`: which is interrupted between two windows."""
+    rows = (origins[:, None] + np.arange(values.shape[1])).astype(float)
+    if apart and values.shape[1] > 1:
+        rows, values = (np.pad(a, ((0, 0), (0, 1)), constant_values=np.nan) for a in (rows, values))
+    return rows.reshape(-1), values.reshape(-1)
 
 
 def _draw_errors(
     axes: Axes,
-    truth: np.ndarray,
-    origins: np.ndarray,
+    windows: Windows,
     forecasts: Mapping[str, np.ndarray],
     rmse: Mapping[str, float],
     colours: Mapping[str, str],
 ) -> None:
     """RMSE by steps ahead; as bars where there is but one step."""
-    horizon = next(iter(forecasts.values())).shape[1]
-    targets = truth[origins[:, None] + np.arange(horizon)]
     axes.set_title("RMSE on the held-out part")
-    if horizon == 1:
+    if windows.horizon == 1:
         axes.bar(list(rmse), list(rmse.values()), color=[colours[name] for name in rmse])
         axes.tick_params(axis="x", rotation=30)
         return
+    points = windows.known.sum(axis=0)
     for name, values in forecasts.items():
-        by_lead = np.sqrt(np.mean((values - targets) ** 2, axis=0))
+        squares = np.where(windows.known, values - windows.targets, 0.0) ** 2
+        by_lead = np.sqrt(squares.sum(axis=0) / np.where(points, points, np.nan))
         axes.plot(
-            np.arange(1, horizon + 1), by_lead, color=colours[name], linewidth=2, label=f"{name}  {rmse[name]:.3f}"
+            np.arange(1, windows.horizon + 1),
+            by_lead,
+            color=colours[name],
+            linewidth=2,
+            label=f"{name}  {rmse[name]:.4g}",
         )
     axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
     axes.locator_params(axis="x", integer=True)

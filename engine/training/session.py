@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
 from engine.errors import BackendUnavailableError, EngineError
@@ -157,7 +155,8 @@ def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, A
     result |= forecast_verdict(result["scores"], job.config.cell.upper())
     if picture is not None:
         rmse = {name: s.rmse for name, s in scores.items()}
-        values = np.asarray(test.history), test.origins, forecasts, rmse, job.series.names[0]
+        after = [point["value"] for point in result["next"]]
+        values = series.filled[:, 0], test, forecasts, rmse, series.names[0], after
         result |= drawn("forecast_picture", draw_forecast, picture, *values)
     return result
 
