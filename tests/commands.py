@@ -22,6 +22,13 @@ TINY = (
 ).split()
 
 
+def tiny(**changed: object) -> list[str]:
+    """`TINY` with other values; an option is given once."""
+    pairs = dict(zip(TINY[::2], TINY[1::2], strict=True))
+    pairs |= {"--" + name.replace("_", "-"): str(value) for name, value in changed.items()}
+    return [word for pair in pairs.items() for word in pair]
+
+
 def write_text(path: Path, characters: int = 3000) -> Path:
     """A text with something to learn and no library's words in it."""
     line = "the tide comes in and the tide goes out, and {} boats lie on the sand.\n"

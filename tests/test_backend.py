@@ -12,7 +12,7 @@ import fake_arrays
 import fake_cuda
 import numpy as np
 import pytest
-from commands import TINY, refused, write_text
+from commands import refused, tiny, write_text
 from fake_cupy import use_backend
 
 import engine
@@ -154,7 +154,7 @@ def test_what_fails_in_use_is_one_clear_error(
     code = 1 if message.startswith("memory") else 2
     monkeypatch.setattr(backend_module, "_reason", lambda library: None)  # detection would have found it already
     run = tmp_path / "run"
-    line = refused(capsys, "train", text, "--out", run, *TINY, "--backend", "cupy:reference", "--quiet", code=code)
+    line = refused(capsys, "train", text, "--out", run, *tiny(backend="cupy:reference"), "--quiet", code=code)
     assert line.startswith(f"bptt: {message[:60]}")
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, assert_same_run, bptt, finish, metrics, refused, start, write_series, write_text
+from commands import TINY, assert_same_run, bptt, finish, metrics, refused, start, tiny, write_series, write_text
 
 from engine.training.checkpoint import read_checkpoint
 from engine.training.trainer import Trainer
@@ -320,9 +320,18 @@ class Killed(BaseException):
 def test_every_cell_and_optimizer_resumes(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, optimizer: str
 ) -> None:
-    options = [*TINY, "--cell", cell, "--optimizer", optimizer, "--quiet", "--warmup", 3, "--schedule", "step"]
+    # With a report every 5 steps, the checkpoint at step 14 lies between two reports.
+    options = [
+        *tiny(cell=cell, report_every=5),
+        "--optimizer",
+        optimizer,
+        "--quiet",
+        "--warmup",
+        3,
+        "--schedule",
+        "step",
+    ]
     options += ["--l1", 1e-4, "--l2", 1e-4, "--clip-value", 0.1]
-    options += ["--report-every", 5]  # the checkpoint at step 14 lies between two reports
     options += ["--momentum", 0.9] if optimizer in ("sgd", "rmsprop") else []
     assert bptt("train", text, "--steps", 24, *options, "--out", tmp_path / "whole") == 0
     real = Trainer._step
@@ -374,7 +383,7 @@ def test_another_runs_checkpoint_is_refused_and_nothing_is_overwritten(
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for out, cell in ((one, "lstm"), (other, "gru")):
-        assert bptt("train", text, "--out", out, "--steps", 20, *TINY, "--cell", cell, "--quiet") == 0
+        assert bptt("train", text, "--out", out, "--steps", 20, *tiny(cell=cell), "--quiet") == 0
     (one / "last.safetensors").write_bytes((other / "last.safetensors").read_bytes())
     before = {path.name: path.read_bytes() for path in one.iterdir()}
     err = refused(capsys, "train", "--out", one, "--resume", "--steps", 40)
@@ -388,7 +397,7 @@ def test_a_lost_last_state_does_not_cost_the_best_one(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert bptt("train", text, "--out", out, "--steps", 60, *TINY, "--checkpoint-every", 5, "--quiet") == 0
+    assert bptt("train", text, "--out", out, "--steps", 60, *tiny(checkpoint_every=5), "--quiet") == 0
     (out / "last.safetensors").unlink()
     before = (out / "best.safetensors").read_bytes()
     err = refused(capsys, "train", "--out", out, "--resume")
