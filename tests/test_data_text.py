@@ -42,11 +42,17 @@ def test_several_files_are_joined_in_order_with_a_newline_only_where_one_is_miss
         (b"", "an empty file", "written completely"),
         (b"\xef\xbb\xbf", "an empty file (a byte-order mark alone)", "written completely"),
         (b"abc\n\x00\x01", "a binary file (a zero byte at offset 4)", "unpack"),
-        (b"ab\ncaf\xe9 au lait", "the byte 0xe9 at offset 6 (line 2), which is not UTF-8", "iconv -f LATIN1"),
-        (b"\xef\xbb\xbfab\n\xff", "the byte 0xff at offset 6 (line 2), which is not UTF-8", "iconv -f LATIN1"),
-        (b"\x1f\x8b\x08zip", "the byte 0x8b at offset 1 (line 1), which is not UTF-8", "name another file"),
-        ("hé".encode("utf-16"), "UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
-        ("hé".encode("utf-32"), "UTF-32 text", "iconv -f UTF-32 -t UTF-8"),
+        (
+            b"ab\ncaf\xe9 au lait",
+            "the byte 0xe9 at offset 6 (line 2), which is not UTF-8, but likely cp1252 ('café au lait')",
+            "cp1252",
+        ),
+        (
+            b"\xef\xbb\xbfab\n\xff",
+            "the byte 0xff at offset 6 (line 2), which is damaged: the rest of the text is UTF-8",
+            "correct it",
+        ),
+        (b"\x1f\x8b\x07zip" * 3, "a damaged gzip file (Unknown compression method)", "fetch or write it again"),
     ],
 )
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes, got: str, mend: str) -> None:

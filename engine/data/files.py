@@ -1,81 +1,95 @@
-"""Reading a file as bytes and as UTF-8 text, with one clear error for each way in which that goes wrong."""
+"""Reading a file as bytes, with one clear error for each way in which that goes wrong."""
 
 from __future__ import annotations
 
-import codecs
+import gzip
+import io
 import os
+import stat
+import zlib
+from functools import partial
 
 from engine.data.checks import bad_data
-from engine.errors import bad_type
+from engine.errors import DataError, bad_type
 
-# UTF-32-LE starts with the two bytes of UTF-16-LE, so it is looked for first.
-_OTHER_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
+_GZIP_MAGIC = b"\x1f\x8b"
+_AGAIN = "a run reads its data again when it is resumed or evaluated: write it to a file first"
+_NO_FILES = (
+    (stat.S_ISDIR, "a directory", "name the file or files in it"),
+    (stat.S_ISFIFO, "a pipe", _AGAIN),
+    (stat.S_ISSOCK, "a socket", _AGAIN),
+    (stat.S_ISCHR, "a device", _AGAIN),
+    (stat.S_ISBLK, "a device", _AGAIN),
 )
+# A file may take this part of the memory: what is made of it is several times as large.
+_SHARE = 10
+_PIECE = 1 << 20
 
 
 def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
-    """Return the content of the file at `path`, which is never empty.
+    """Return the content of the file at `path`, which is never empty; what gzip has packed is unpacked.
 
     `expected` says in the message what the file should have been ("a UTF-8 text file").
 
     Raises
     ------
     DataError
-        The file is missing, is a directory, cannot be read, or is empty.
+        The file is missing, is no regular file, cannot be read, is empty, or is too large for this machine.
     """
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise bad_type("path", "a file name (str or Path)", type(path).__name__, "give the name of a file")
     name = os.fspath(path) or "''"
     if "\0" in name:
         raise bad_data(repr(name), expected, "a name that no file can have", "check the name")
-    # A directory is refused in different ways by different systems, so it is looked for first.
-    if os.path.isdir(path):
-        raise bad_data(name, expected, "a directory", "name the file or files in it")
     try:
+        found = os.stat(path)
+        # Looked at before it is opened: opening a pipe waits for its other end, and some devices never end.
+        for is_kind, got, mend in _NO_FILES:
+            if is_kind(found.st_mode):
+                raise bad_data(name, expected, got, mend)
+        if found.st_size > largest():
+            raise _too_large(name, f"{found.st_size:,}")
         with open(path, "rb") as file:
-            raw = file.read()
+            # Files of the system itself (/proc) say that they have no bytes, and some of them wait for ever.
+            raw = file.read(found.st_size)
+        if raw.startswith(_GZIP_MAGIC):
+            raw = _unpacked(raw, name)
     except FileNotFoundError:
         raise bad_data(name, expected, "no such file", f"check the name and the folder ({os.getcwd()})") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise bad_data(name, expected, f"a damaged gzip file ({error})", "fetch or write it again") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise bad_data(name, expected, f"a file that cannot be read ({reason})", "check its permissions") from None
+    except MemoryError:
+        raise bad_data(name, expected, "a file that there is no memory for", "give a part of it") from None
     if not raw:
         raise bad_data(name, expected, "an empty file", "check that it was written completely")
     return raw
 
 
-def decode_text(raw: bytes, path: str | os.PathLike[str], expected: str) -> str:
-    """Decode UTF-8 strictly, drop a byte-order mark, and turn every line end into a plain newline.
-
-    Raises
-    ------
-    DataError
-        The bytes are of a binary file, in another encoding, or nothing but a byte-order mark.
-    """
-    name = os.fspath(path)
-    for mark, encoding in _OTHER_MARKS:
-        if raw.startswith(mark):
-            mend = f"convert it, for example with: iconv -f {encoding} -t UTF-8"
-            raise bad_data(name, expected, f"{encoding} text", mend)
-    zero = raw.find(b"\0")
-    if zero >= 0:
-        mend = "unpack an archive, or export a document as plain text, and name that file"
-        raise bad_data(name, expected, f"a binary file (a zero byte at offset {zero})", mend)
+def largest() -> int:
+    """Return how many bytes a data file may have on this machine."""
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The codec counts from behind a byte-order mark.
-        offset = error.start + (len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0)
-        line = raw.count(b"\n", 0, offset) + 1
-        got = f"the byte 0x{raw[offset]:02x} at offset {offset} (line {line}), which is not UTF-8"
-        mend = "if it is text, convert it, for example with: iconv -f LATIN1 -t UTF-8; otherwise name another file"
-        raise bad_data(name, expected, got, mend) from None
-    if not text:
-        raise bad_data(
-            name, expected, "an empty file (a byte-order mark alone)", "check that it was written completely"
-        )
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        memory = 16 << 30
+    return memory // _SHARE
+
+
+def _unpacked(raw: bytes, name: str) -> bytes:
+    """Return what gzip has packed; of more than `largest()` bytes, no more than these are made."""
+    pieces: list[bytes] = []
+    left = largest()
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+        for piece in iter(partial(packed.read, _PIECE), b""):
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                raise _too_large(name, "more when it is unpacked")
+    return b"".join(pieces)
+
+
+def _too_large(name: str, size: str) -> DataError:
+    expected = f"a file of at most {largest():,} bytes, a tenth of this machine's memory"
+    return bad_data(name, expected, size, "give a part of it")

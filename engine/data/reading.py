@@ -11,7 +11,8 @@ import numpy as np
 from engine.checks import describe, integer
 from engine.data.checks import bad_data
 from engine.data.delimited import BLANKS, read_delimited
-from engine.data.files import decode_text, read_bytes
+from engine.data.encodings import decode_text
+from engine.data.files import read_bytes
 from engine.data.table import TABLE_FILE, ArrayTable, Table
 from engine.errors import bad_input, bad_type
 
@@ -66,7 +67,7 @@ def read_table(
     if name.lower().endswith((".npy", ".npz")):
         got = "a ZIP archive (NPZ)" if raw.startswith(b"PK") else "a file without the NPY signature"
         raise bad_data(name, _NPY_FILE, got, "write one array with numpy.save(file, array)")
-    text = decode_text(raw, source, TABLE_FILE)
+    text = decode_text(raw, source, TABLE_FILE, encoding)
     return read_delimited(text, name, decimal=decimal, delimiter=cut, skip=lines)
 
 

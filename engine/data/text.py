@@ -11,37 +11,46 @@ from numpy.typing import NDArray
 
 from engine.checks import fraction
 from engine.data.checks import bad_data, require_ids
-from engine.data.files import decode_text, read_bytes
+from engine.data.encodings import decode_text
+from engine.data.files import read_bytes
 from engine.errors import bad_input, bad_type
 
 _TEXT_FILE = "a UTF-8 text file"
 _UNKNOWN_SIGN = "\N{REPLACEMENT CHARACTER}"
 # Shorter paragraphs ("Changed in version 3.8: ...") recur by nature and give nothing away.
 _SHORTEST_REPEAT = 60
+# Characters that are encoded at a time.
+_PIECE = 1 << 20
 
 # A text, or its ids (n,); a part of it is of the same kind.
 Stream = TypeVar("Stream", str, NDArray[Any])
 
 
-def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
-    """Return the text of one file, or of several in the order given.
+def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, encoding: str | None = None) -> str:
+    """Return the text of one file, or of several in the order given; what gzip has packed is unpacked.
 
-    UTF-8 is required; a byte-order mark is dropped and every line end becomes a newline. Where a file does not end
-    in a newline, one is put before the next file.
+    A byte-order mark is dropped and every line end becomes a newline. Where a file does not end in a newline, one is
+    put before the next file.
+
+    Parameters
+    ----------
+    encoding : str, optional
+        Of all files, such as "cp1252". Left out, each must be UTF-8 or start with a byte-order mark.
 
     Raises
     ------
     DataError
-        A file is missing, a directory, unreadable, empty, binary, or not UTF-8.
+        A file is missing, no regular file, unreadable, empty, binary, or in another encoding; then the message names
+        the likely one.
     InputError
-        No file is named.
+        No file is named, or no encoding is called so.
     """
     if not isinstance(paths, Iterable | str | os.PathLike):
         raise bad_type("paths", "a file name or several", type(paths).__name__, "give names of text files")
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not names:
         raise bad_input("paths", "at least one file", "none", "name a text file, or use builtin_text()")
-    texts = [decode_text(read_bytes(name, _TEXT_FILE), name, _TEXT_FILE) for name in names]
+    texts = [decode_text(read_bytes(name, _TEXT_FILE), name, _TEXT_FILE, encoding) for name in names]
     return "".join(text if text.endswith("\n") else text + "\n" for text in texts[:-1]) + texts[-1]
 
 
@@ -152,19 +161,23 @@ class Vocabulary:
         """
         if not isinstance(text, str):
             raise bad_type(argument, "a string", type(text).__name__, "read files with load_text")
-        codes = _code_points(text)
-        ids = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1).astype(np.int32)
-        strange = self._codes[ids] != codes
-        if strange.any():
-            if self.unknown_id is None:
-                position = int(np.argmax(strange))
-                raise bad_input(
-                    argument,
-                    f"only the {len(self.characters)} characters of the vocabulary",
-                    f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}",
-                    "remove it, or build the vocabulary from text that contains it or with unknown=True",
-                )
-            ids[strange] = self.unknown_id
+        ids = np.empty(len(text), np.int32)
+        # In pieces, or a large text would take forty times its size for a moment.
+        for start in range(0, len(text), _PIECE):
+            codes = _code_points(text[start : start + _PIECE])
+            found = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
+            strange = self._codes[found] != codes
+            if strange.any():
+                if self.unknown_id is None:
+                    position = start + int(np.argmax(strange))
+                    raise bad_input(
+                        argument,
+                        f"only the {len(self.characters)} characters of the vocabulary",
+                        f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}",
+                        "remove it, or build the vocabulary from text that contains it or with unknown=True",
+                    )
+                found[strange] = self.unknown_id
+            ids[start : start + len(codes)] = found
         return ids
 
     def decode(self, ids: Any) -> str:
