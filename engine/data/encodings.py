@@ -105,7 +105,7 @@ def _undecodable(raw: bytes, error: UnicodeDecodeError, name: str, expected: str
     if utf8 and cut_short(raw, error):
         mend = f"get the whole file, or cut off what is left of it, the last {len(raw) - offset} of {len(raw):,} bytes"
         return bad_data(name, expected, f"{got}where a UTF-8 character is cut short by the end of the file", mend)
-    if utf8 and mostly_utf8(raw):
+    if utf8 and mostly_utf8(raw, offset):
         mend = "correct it there, or get the file again"
         return bad_data(name, expected, f"{got}which is damaged: the rest of the text is UTF-8", mend)
     found = likely(raw, offset)

@@ -72,7 +72,8 @@ _CANDIDATES: tuple[tuple[str, list[str]], ...] = (
 _END_OF_LATIN, _START_OF_SYLLABLES = "\u0250", "\u3000"
 _SAMPLE = 1 << 14  # bytes
 _MOST = 1000  # characters
-_LEAST_SCORE = 0.25
+_AROUND = 1 << 18
+_LEAST_SCORES = (0.7, 0.4)  # where there is an alphabet, and where there are syllables
 
 
 class Guess(NamedTuple):
@@ -98,7 +99,8 @@ def likely(raw: bytes, offset: int) -> Guess | None:
             scored.append((-_score(text, languages), place, text))
     for score, place, text in sorted(scored):
         name = _CANDIDATES[place][0]
-        if -score >= _LEAST_SCORE and _reads(raw, name):
+        least = _LEAST_SCORES[_CANDIDATES[place][1][0] > _START_OF_SYLLABLES]
+        if -score >= least and _reads(raw, name):
             first = next(index for index, character in enumerate(text) if character > "\x7f")
             return Guess(name, " ".join(text[max(0, first - 12) : first + 12].split()))
     return None
@@ -106,7 +108,7 @@ def likely(raw: bytes, offset: int) -> Guess | None:
 
 def wide(raw: bytes) -> str | None:
     """Return the encoding of two or four bytes a character that makes text of `raw`, if one does."""
-    best: tuple[float, str] = (0.0, "")
+    best = (0.0, "")
     for name, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         if len(raw) % width or len(raw) < 4 * width:
             continue
@@ -130,11 +132,13 @@ def cut_short(raw: bytes, error: UnicodeDecodeError) -> bool:
     return not bytes([raw[-1]]).decode("cp1252", "replace").islower()
 
 
-def mostly_utf8(raw: bytes) -> bool:
-    """Say whether `raw` has the mark of UTF-8, or most of its characters beyond ASCII are sound UTF-8."""
+def mostly_utf8(raw: bytes, offset: int) -> bool:
+    """Say whether `raw` has the mark of UTF-8, or most characters beyond ASCII around `offset` are sound UTF-8."""
     if raw.startswith(codecs.BOM_UTF8):
         return True
-    characters = re.findall(r"[^\x00-\x7f]", raw.decode("utf-8", "replace"))
+    characters = re.findall(
+        r"[^\x00-\x7f]", raw[max(0, offset - _AROUND) : offset + _AROUND].decode("utf-8", "replace")
+    )
     bad = characters.count("\N{REPLACEMENT CHARACTER}")
     return len(characters) - bad >= 4 * bad
 
@@ -174,7 +178,7 @@ def _fit(before: str, character: str, after: str, common: str) -> float:
     if kind == "Lu" and character not in common and before.islower():
         return -1.0
     if common < _END_OF_LATIN and not beside_plain and (before.isalpha() or after.isalpha()):
-        return 0.0
+        return 0.6 if character in common and (before or after) in common else 0.0
     small = character if character in common else character.lower()
     if small in common:
         frequent = small in common.partition("|")[0]
