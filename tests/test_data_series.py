@@ -116,7 +116,11 @@ CSV_REFUSALS = [
         "well-formed CSV, got an error from line 3 on (unexpected end of data); chec",
     ),
     ("a" * 200_000, None, "expected well-formed CSV, got an error from line 1 on (field larger"),
-    (b"a,b\n1,\xff\x81\x98\n", "a", "got the byte 0xff at offset 6 (line 2), which is not UTF-8; if it is text, name"),
+    (
+        b"a,b\n1,\xff\x9d\xdb\xa5\x90\x81\xea\n",
+        "a",
+        "got the byte 0xff at offset 6 (line 2), which is not UTF-8; if it is text, name",
+    ),
     (b"ab\x03\x04\x00", "a", "got a binary file (a zero byte at offset 4); unpack"),
     (b"PK\x03\x04\x00", "a", "got a binary file (a ZIP archive or an Excel workbook); unpack"),
 ]
