@@ -19,6 +19,26 @@ json_option = click.option(
 )
 
 
+#: How a file with data is written, for the commands that read one.
+FORMAT_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--decimal",), {"type": click.Choice([".", ","]), "help": "The decimal sign of a series. [told from it]"}),
+    (("--delimiter",), {"metavar": "SIGN", "help": "What is between cells; tab; blank: runs of them. [told from it]"}),
+    (("--encoding",), {"metavar": "NAME", "help": "Of a text or a series, such as cp1252. [utf-8]"}),
+    (("--skip",), {"type": int, "metavar": "N", "help": "Lines to leave out at the top of a series. [0]"}),
+)
+
+
+def format_options(option: Callable[..., Callable[[Any], Any]] = click.option) -> Callable[[Any], Any]:
+    """Add all `FORMAT_OPTIONS` to a command, with `option` in place of ``click.option``."""
+
+    def add(command: Any) -> Any:
+        for names, settings in reversed(FORMAT_OPTIONS):
+            command = option(*names, **settings)(command)
+        return command
+
+    return add
+
+
 def flag(name: str) -> str:
     """The option that sets a field: ``weight_decay`` becomes ``--weight-decay``."""
     return "FILE" if name == "files" else "--" + name.replace("_", "-")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import decimal, json_option, own_backend_option, print_json
+from engine.cli.common import decimal, flag, format_options, json_option, own_backend_option, print_json
 
 if TYPE_CHECKING:
     from engine.training import Checkpoint, TrainConfig
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
+@format_options()
 @own_backend_option
 @json_option
-def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str | None, as_json: bool) -> None:
+def evaluate(
+    run: Path, files: tuple[str, ...], which: str | None, backend: str | None, as_json: bool, **form: Any
+) -> None:
     """Measure the model of RUN, a run's directory or a checkpoint file [default: runs/text].
 
     A character model is measured on the validation part of its own text, or on the whole of other FILEs: bits per
@@ -28,11 +32,14 @@ def evaluate(run: Path, files: tuple[str, ...], which: str | None, backend: str 
     another FILE with the same column.
     """
     from engine.training import TrainConfig, checkpoint_in, read_checkpoint
-    from engine.training.config import FORECAST
+    from engine.training.config import FORECAST, elsewhere
 
     path = checkpoint_in(run, which)
     checkpoint = read_checkpoint(path)
     config = TrainConfig.from_json(checkpoint.meta["config"])
+    given = {name: value for name, value in form.items() if value is not None}
+    config = elsewhere(config, given) if files else replace(config, **given)
+    config.check(flag)
     measure = _forecaster if config.task == FORECAST else _language
     result = {"checkpoint": str(path), "task": config.task, **measure(checkpoint, config, files, backend)}
     if as_json:
@@ -62,7 +69,7 @@ def _language(
     from engine.training.verdict import beside_guessing
 
     vocabulary = vocabulary_of(checkpoint)
-    text = read_text(files or config.files)
+    text = read_text(files or config.files, config.encoding)
     source = ", ".join(files) or "the validation part"
     if not files:
         if fingerprint(text) != checkpoint.meta["data"]:
@@ -92,8 +99,6 @@ def _language(
 def _forecaster(
     checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str | None
 ) -> dict[str, Any]:
-    from dataclasses import replace
-
     from engine.data.checks import bad_data
     from engine.errors import bad_input
     from engine.training.forecaster import Forecaster

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from engine.cli.common import json_option, own_backend_option, print_json, print_table
+from engine.cli.common import format_options, json_option, own_backend_option, print_json, print_table
 
 EXAMPLES = """\b
 Examples:
@@ -22,6 +22,7 @@ Examples:
 @click.option("--missing", type=click.Choice(["error", "interpolate"]), help="As in bptt train. [as the run was]")
 @click.option("--time", metavar="NAME", help="The column of times; none: no column. [as the run was]")
 @click.option("--sort", is_flag=True, default=None, help="Sort the rows by time. [as the run was]")
+@format_options()
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
 @own_backend_option
 @json_option

@@ -6,11 +6,21 @@ from typing import Any
 
 import click
 
-from engine.cli.common import SectionedCommand, decimal, flag, json_option, print_json, print_table, section
+from engine.cli.common import (
+    SectionedCommand,
+    decimal,
+    flag,
+    format_options,
+    json_option,
+    print_json,
+    print_table,
+    section,
+)
 from engine.training.config import CELLS, FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES
 
 run_ = section("Run")
 budget = section("Budget (one of them; a resumed run may be given another)")
+form = section("How a file is written, where it cannot be told")
 series = section("Series (with --task forecast)")
 model = section("Model")
 learning = section("Learning")
@@ -48,6 +58,7 @@ Examples:
 @series("--time", metavar="NAME", help="The column of times; none: no column. [the one that looks like it]")
 @series("--sort", is_flag=True, default=None, help="Sort the rows by time.")
 @series("--regular", is_flag=True, default=None, help="Insert the rows that the times lack, as missing cells.")
+@format_options(form)
 @series("--scaling", type=click.Choice(SCALINGS), help="Measured on the training part alone. [zscore]")
 @series("--test", type=float, help="Fraction at the end that is scored at last. [0.15]")
 @model("--cell", type=click.Choice(CELLS), help="Recurrent cell. [lstm]")

@@ -13,7 +13,9 @@ LANGUAGE, FORECAST = "language", "forecast"
 
 #: Options that say how long to train.  Exactly one is in force; a resumed run may be given another.
 BUDGETS = ("steps", "epochs", "minutes")
-#: Where the data lies: a resumed run is held to the same *contents*, by fingerprint, not to the same names.
+#: How a file with data is written, with what means that this is told from it.
+FORMAT: dict[str, Any] = {"decimal": None, "delimiter": None, "encoding": None, "skip": 0}
+#: Where the data lies. A resumed run is held to the same *contents*, by fingerprint, not to the same names or format.
 SOURCES = ("files", "data")
 
 
@@ -29,6 +31,7 @@ class TrainConfig:
         may be given as a string), and what to do about missing cells.
     time, sort, regular : the column of times (None: the one that looks like it; ``"none"``: none), whether to sort the
         rows by it, and whether to insert the rows that it lacks, as missing cells.
+    decimal, delimiter, encoding, skip : how a file with data is written, as `engine.data.read_table` takes them.
     horizon, window, season : values ahead to forecast, known values in a window, period in rows (0: none).
     scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
@@ -52,6 +55,10 @@ class TrainConfig:
     time: str | None = None
     sort: bool = False
     regular: bool = False
+    decimal: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip: int = 0
     horizon: int = 1
     window: int = 64
     season: int = 0
@@ -162,7 +169,7 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
 
 def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
     """The names among the options `given` that would make a resumed run differ from the `stored` one."""
-    free = (*BUDGETS, *SOURCES)
+    free = (*BUDGETS, *SOURCES, *FORMAT)
     if "column" in given:
         given = {**given, "column": _columns(given["column"])}
     return [name for name, value in given.items() if name not in free and getattr(stored, name) != value]
@@ -170,12 +177,17 @@ def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
 
 def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
     """The stored record with the sources and the budget of a resumed run, where the options `given` name them."""
-    updates = {name: given[name] for name in (*BUDGETS, *SOURCES) if name in given}
+    updates = {name: given[name] for name in (*BUDGETS, *SOURCES, *FORMAT) if name in given}
     if any(name in given for name in BUDGETS):
         updates = {**dict.fromkeys(BUDGETS), **updates}
     config = replace(stored, **updates)
     config.check(label)
     return config
+
+
+def elsewhere(stored: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """The stored record for data in another file: how that one is written, the options `given` say or it tells."""
+    return replace(stored, **{**FORMAT, **given})
 
 
 def _columns(given: Any) -> Any:
@@ -203,6 +215,10 @@ _RULES: dict[str, Rule] = {
     "time": text(),
     "sort": switch(),
     "regular": switch(),
+    "decimal": choice(".", ","),
+    "delimiter": text(),
+    "encoding": text(),
+    "skip": whole(0),
     "horizon": whole(1),
     "window": whole(1),
     "season": whole(0),
@@ -238,12 +254,13 @@ _RULES: dict[str, Rule] = {
     "dtype": choice("float32", "float64"),
 }
 #: Options that may be left open.
-_OPTIONAL = ("data", "column", "time", *BUDGETS)
+_OPTIONAL = ("data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
 #: Options that came after the first release, with what runs saved before them did: nothing saved is ever lost.
-_ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False}
+_ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 
 _SERIES_ONLY = {
-    *("data", "column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling", "test"),
+    *("data", "column", "missing", "time", "sort", "regular", "decimal", "delimiter", "skip"),
+    *("horizon", "window", "season", "scaling", "test"),
 }
 _TEXT_ONLY = {"files", "embed", "sequence"}
 _OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
@@ -274,6 +291,7 @@ __all__ = [
     "SOURCES",
     "TrainConfig",
     "changed",
+    "elsewhere",
     "make",
     "with_budget",
 ]

@@ -22,7 +22,7 @@ from engine.data.windowing import next_window
 from engine.errors import NonFiniteError
 from engine.layers import Sequential
 from engine.training.checkpoint import Checkpoint, field
-from engine.training.config import TrainConfig
+from engine.training.config import FORMAT, TrainConfig
 
 _SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
 
@@ -34,7 +34,13 @@ def read_series(config: TrainConfig) -> Series:
     """The series of a run: the column to forecast first, then the other inputs."""
     assert config.data is not None  # TrainConfig.check
     series = load_series(
-        config.data, config.column, config.missing, time=config.time, sort=config.sort, regular=config.regular
+        config.data,
+        config.column,
+        config.missing,
+        time=config.time,
+        sort=config.sort,
+        regular=config.regular,
+        **{name: getattr(config, name) for name in FORMAT},
     )
     if config.column is not None or len(series.names) == 1:
         return series

@@ -21,9 +21,9 @@ from engine.training.task import fingerprint
 LANES, CHUNK = 32, 256
 
 
-def read_text(files: tuple[str, ...]) -> str:
+def read_text(files: tuple[str, ...], encoding: str | None = None) -> str:
     """The text of the files, or the built-in one if there are none."""
-    return load_text(files) if files else builtin_text()
+    return load_text(files, encoding=encoding) if files else builtin_text()
 
 
 class LanguageModel:
@@ -36,7 +36,7 @@ class LanguageModel:
     unit, position = "bits per character", "characters"
 
     def __init__(self, config: TrainConfig, backend: Backend, vocabulary: Vocabulary | None = None) -> None:
-        text = read_text(config.files)
+        text = read_text(config.files, config.encoding)
         self.fingerprint = fingerprint(text)
         self.vocabulary = vocabulary or Vocabulary.from_text(text)
         train, self.validation_ids = split(self.vocabulary.encode(text), config.validation)

@@ -11,7 +11,7 @@ from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
 from engine.errors import BackendUnavailableError, EngineError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
-from engine.training.config import FORECAST, LANGUAGE, TrainConfig
+from engine.training.config import FORECAST, LANGUAGE, TrainConfig, elsewhere
 from engine.training.forecaster import Forecaster
 from engine.training.forecasting import Scaling, read_series, series_notes, upcoming
 from engine.training.interrupt import StopRequest
@@ -179,7 +179,8 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
     EngineError
         The checkpoint is not a forecaster's, or the series cannot be used.
     """
-    config = replace(TrainConfig.from_json(checkpoint.meta["config"]), **reading)
+    config = TrainConfig.from_json(checkpoint.meta["config"])
+    config = elsewhere(config, reading) if "data" in reading else replace(config, **reading)
     if config.task != FORECAST:
         raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
     series = read_series(config)
