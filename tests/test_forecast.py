@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import ROOT, bptt, refused, write_series
+from test_docs import blocks_of, shell_lines
 
 import engine
 from engine.data import load_series, windows
@@ -486,3 +487,21 @@ def test_a_run_of_the_first_release_predicts(capsys: pytest.CaptureFixture[str])
     result = json.loads(capsys.readouterr().out)
     assert len(result["next"]) == 2
     assert result["notes"] == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "forecasting.md"
+    for block in blocks_of(page):
+        if block.language == "python":
+            exec(compile(block.text, str(page), "exec"), {})
+    for words in shell_lines(page):
+        quick = ["--backend", "numpy:reference", "--hidden", "3", "--epochs", "1"] if words[1] == "train" else []
+        assert bptt(*words[1:], *quick) == 0
+    out = capsys.readouterr().out
+    assert "sales, 7 ahead, season 7: errors on the last 75 rows, in units of the series" in out
+    assert "Filled: 12 missing cells, 2 of them" in out
+    assert '"time": "2024-05-16"' in out

@@ -59,8 +59,9 @@ def run_training(
         reporter = make_reporter(job.position, quiet)
         try:
             trainer = Trainer(run, job, reporter, lambda: stop.requested)
-            if run.note:
-                reporter.note(run.note)
+            for note in (run.note, *(series_notes(job.series) if isinstance(job, Forecaster) else ())):
+                if note:
+                    reporter.note(note)
             if run.warning:
                 reporter.warn(run.warning)
             if trainer.warning:  # said again with the results, which --quiet does not take away
