@@ -20,7 +20,7 @@ from engine.backend import FLOATS, Backend, backend_of
 from engine.checks import describe
 from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
-from engine.plain_arrays import dtype_in_words, host_view
+from engine.plain_arrays import dtype_in_words, first_place, host_view
 
 
 @mended()
@@ -205,7 +205,7 @@ def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...
     if host is not None and host.dtype != bool:
         wrong = ~((host >= 0) & (host < math.inf))
         if wrong.any():
-            index = _first(wrong)
+            index = first_place(wrong)
             raise bad_input("mask", "finite weights >= 0", f"{host[index]} at index {index}")
 
 
@@ -231,7 +231,7 @@ def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, 
     if stray.any():
         wrong = stray if mask is None else stray & (_on_host(backend, mask) != 0)
         if wrong.any():
-            index = _first(wrong)
+            index = first_place(wrong)
             mend = "mask it if it is padding" if mask is None else "padding has mask 0"
             raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", mend)
         host = np.where(stray, 0, host)
@@ -241,8 +241,3 @@ def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, 
 def _on_host(backend: Backend, mask: Any) -> np.ndarray:
     host = host_view("mask", mask)
     return backend.to_host(mask) if host is None else host
-
-
-def _first(wrong: np.ndarray) -> tuple[int, ...]:
-    """Index of the first True."""
-    return tuple(int(i) for i in np.argwhere(wrong)[0])

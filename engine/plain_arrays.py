@@ -135,3 +135,8 @@ def is_half(dtype: Any) -> bool:
 def dtype_in_words(dtype: Any) -> str:
     """A dtype for an error message; half precision is called by that name."""
     return f"dtype {dtype}" + (" (half precision)" if is_half(dtype) else "")
+
+
+def first_place(wrong: np.ndarray) -> tuple[int, ...]:
+    """The index of the first True."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))

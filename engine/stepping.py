@@ -20,6 +20,7 @@ from engine.backend import backend_of
 from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
 from engine.parameters import Number, parameters_of
+from engine.plain_arrays import first_place
 
 #: ``keep(destination, new)`` copies where the step is finite.
 Keep = Callable[[Any, Any], None]
@@ -208,6 +209,12 @@ class Optimizer:
         # A file format without 0-d arrays gives them back as (1,).
         if host.shape != tuple(array.shape) and not (array.ndim == 0 and host.shape == (1,)):
             raise bad_input(name, f"shape {tuple(array.shape)}", f"shape {host.shape}")
+        # A square that overflowed is infinite, and rightly so; a NaN comes of no step, which would have been refused.
+        wrong = np.isnan(host) if wanted.kind == "f" else host < 0
+        if wrong.any():
+            place = first_place(wrong)
+            where = f"{host[place]} at index {place}" if host.size > 1 else f"{host[place]}"
+            raise bad_input(name, "numbers" if wanted.kind == "f" else "a count >= 0", where, "load an earlier state")
         return self.backend.asarray(host.reshape(array.shape), dtype=array.dtype)
 
     def _arrays(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from engine.backend import Backend, check_dtype, get_backend
 from engine.checks import describe, integer, machine_memory, switch
 from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
+from engine.layers import loading
 from engine.layers.arrays import JoinedArrays, NamedArrays
 
 _serial_numbers = itertools.count()
@@ -199,7 +200,8 @@ class Layer:
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Copy values into the parameters, in place.
 
-        Takes a PyTorch state dict as it is.  This is the one place where dtype and library are converted.
+        Takes a PyTorch state dict as it is, in half precision too.  This is the one place where dtype and library are
+        converted.
 
         Parameters
         ----------
@@ -208,26 +210,11 @@ class Layer:
         Raises
         ------
         InputError
-            for a missing or unknown name or a wrong shape; nothing has been changed then.
+            for a missing or unknown name, a wrong shape, or a number that is not finite; nothing has been changed then.
         """
-        if not isinstance(mapping, Mapping):
-            raise bad_type("state_dict", "a mapping from names to arrays", describe(mapping))
-        missing = sorted(self.params.keys() - mapping.keys())
-        unknown = sorted(mapping.keys() - self.params.keys())
-        if missing or unknown:
-            parts = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
-            raise bad_input("state_dict", f"the names {sorted(self.params)}", " and ".join(parts))
-        values = {}
-        for name, param in self.params.items():
-            value = _to_host(name, mapping[name])
-            if value.shape != param.shape:
-                raise bad_input(
-                    name, f"shape {param.shape}", f"shape {value.shape}", "the checkpoint is of another size"
-                )
-            with np.errstate(over="ignore"):
-                values[name] = value.astype(self.dtype)
-            if (np.isinf(values[name]) & np.isfinite(value)).any():
-                raise bad_input(name, f"values within the range of {self.dtype}", "larger ones", "load it as float64")
+        self._copy_in(loading.checked(self.params, self.dtype, mapping))
+
+    def _copy_in(self, values: Mapping[str, np.ndarray]) -> None:
         for name, value in values.items():
             self.params[name] = self.backend.asarray(value)
 
@@ -250,8 +237,12 @@ class Layer:
             seed=self.seed,
         )
         copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
-        copy.load_state_dict({name: self.backend.to_host(param) for name, param in self.params.items()})
+        copy._copy_in(loading.checked(copy.params, copy.dtype, self._on_host(), finite=False))
         return copy
+
+    def _on_host(self) -> dict[str, np.ndarray]:
+        """The parameters in host memory, where they may be already."""
+        return {name: self.backend.to_host(param) for name, param in self.params.items()}
 
     def call_counters(self) -> dict[str, int]:
         """The dropout call counters by layer path, for a checkpoint."""
@@ -328,18 +319,3 @@ def check_no_state(state: Any, dstate: Any = None) -> None:
     for name, value in (("state", state), ("dstate", dstate)):
         if value is not None:
             raise bad_input(name, "None, this layer carries no state", describe(value))
-
-
-def _to_host(name: str, value: Any) -> np.ndarray:
-    """Any library's array as a NumPy array of real numbers."""
-    if hasattr(value, "detach"):  # a PyTorch tensor, perhaps on a GPU, perhaps bfloat16: float64 holds them all exactly
-        value = value.detach().cpu().double().numpy()
-    elif hasattr(value, "get") and not isinstance(value, (np.ndarray, Mapping)):
-        value = value.get()
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of different length
-        raise bad_type(name, "an array of real numbers", describe(value)) from None
-    if array.dtype.kind not in "fiu":
-        raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}")
-    return array

@@ -13,7 +13,7 @@ from engine.checks import integer, switch
 from engine.errors import bad_input
 from engine.layers.base import Layer, check_no_state
 from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
-from engine.plain_arrays import host_integers
+from engine.plain_arrays import first_place, host_integers
 from kernels import segments
 
 
@@ -144,7 +144,7 @@ class Embedding(Layer):
         if valid is not None:
             wrong &= valid
         if wrong.any():
-            where = tuple(int(k) for k in np.argwhere(wrong)[0])
+            where = first_place(wrong)
             raise bad_input("x", f"token ids in 0..{self.num_embeddings - 1}", f"{int(ids[where])} at index {where}")
         ids = ids.astype(np.int64)  # a copy: a tape must not change when the caller's array does
         return (ids if valid is None else np.where(valid, ids, 0)), valid, timeline

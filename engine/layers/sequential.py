@@ -10,6 +10,7 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.layers import loading
 from engine.layers.arrays import JoinedArrays
 from engine.layers.base import Layer, check_seed
 
@@ -203,7 +204,7 @@ class Sequential(Layer):
         """A copy on another backend or in another dtype."""
         moved = (layer.to(backend=backend, dtype=dtype) for layer in self.layers)
         copy = type(self)(*moved, seed=self._seed_argument)
-        copy.load_state_dict({name: self.backend.to_host(param) for name, param in self.params.items()})
+        copy._copy_in(loading.checked(copy.params, copy.dtype, self._on_host(), finite=False))
         copy.row_offset = self.row_offset
         return copy
 
