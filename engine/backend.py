@@ -238,7 +238,7 @@ def check_dtype(dtype: Any) -> np.dtype:
     """The dtype as an object; an InputTypeError unless it is float32 or float64."""
     try:
         wanted = None if dtype is None else np.dtype(dtype)  # np.dtype(None) would be float64
-    except (TypeError, ValueError):
+    except Exception:  # np.dtype takes dicts, modules and objects with a dtype apart, and trips over some
         wanted = None
     if wanted is None or wanted not in FLOATS:
         got = repr(dtype) if isinstance(dtype, type) else describe(dtype)

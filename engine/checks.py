@@ -6,6 +6,7 @@ import contextlib
 import math
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.i
     if not low <= found < below or math.isinf(found):
         raise bad_input(argument, expected, describe(value))
     return found
+
+
+def one_of(argument: str, value: Any, names: Iterable[str], mend: str = "") -> str:
+    """The value, which must be one of these names."""
+    known = tuple(names)
+    if not isinstance(value, str) or value not in known:
+        raise bad_input(argument, f"one of {', '.join(map(repr, known))}", describe(value), mend)
+    return value
 
 
 def fraction(argument: str, value: Any, *, zero_allowed: bool) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.parameters import Number, Switch
 from engine.stepping import Keep, Optimizer, Room
@@ -209,7 +210,7 @@ class Adam(Optimizer):
         l2: float = 0.0,
     ) -> None:
         if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise bad_type("betas", "a pair of numbers", repr(betas))
+            raise bad_type("betas", "a pair of numbers", betas if isinstance(betas, tuple | list) else describe(betas))
         self.beta1, self.beta2 = betas
         self.eps = eps
         super().__init__(model, lr, l1, l2)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from engine.backend import FLOATS, Backend, backend_of
 from engine.checks import describe, number, switch
@@ -23,6 +27,8 @@ class Parameter(NamedTuple):
         w, g = self.owner.params[self.key], self.owner.grads[self.key]
         backend.require(f"params[{self.key!r}]", w)
         backend.require(f"grads[{self.key!r}]", g, dtype=w.dtype, shape=tuple(w.shape))
+        if backend.name == "numpy" and not (w.flags.writeable and g.flags.writeable):
+            raise bad_input(f"params and grads[{self.key!r}]", "arrays that can be written to", "a read-only one")
         return w, g
 
 
@@ -60,9 +66,34 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
             found.append(Parameter(name, owner, key))
     if backend is None:
         raise bad_input("model", "at least one parameter", "none", "there is nothing to train")
-    for parameter in found:
-        parameter.arrays(backend)
+    pairs = [(parameter.name, *parameter.arrays(backend)) for parameter in found]
+    _require_apart([(name, w) for name, w, _ in pairs])
     return backend, found
+
+
+def _require_apart(arrays: list[tuple[str, Any]]) -> None:
+    """Raise if two of the arrays, or two entries of one, share memory: an update would reach them twice."""
+    spans = sorted(
+        (*byte_bounds(array), name) for name, array in arrays if isinstance(array, np.ndarray) and array.size
+    )
+    known = dict(arrays)
+    for (_, end, name), (start, _, other) in pairwise(spans):
+        if start < end and np.shares_memory(known[name], known[other]):
+            raise bad_input("model", "parameters in memory of their own", f"{name!r} and {other!r} in the same")
+    for _, _, name in spans:
+        if not known[name].flags.forc and _overlaps_itself(known[name]):
+            raise bad_input("model", "parameters in memory of their own", f"{name!r} with entries in the same place")
+
+
+def _overlaps_itself(array: np.ndarray) -> bool:
+    """Whether two entries of an array may lie in one place: each axis has to step over all that the finer ones span."""
+    reach = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if stride < reach:
+                return True
+            reach += stride * (size - 1)
+    return False
 
 
 class Number:
@@ -83,7 +114,7 @@ class Number:
 
     def __set__(self, instance: Any, value: Any) -> None:
         if not self.settable and self.name in instance.__dict__:
-            raise bad_input(self.name, "no change after construction", repr(value), "make a new optimiser")
+            raise bad_input(self.name, "no change after construction", describe(value), "make a new optimiser")
         instance.__dict__[self.name] = self.checked(value)
 
     def checked(self, value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.checks import integer, number
+from engine.checks import describe, integer, number, one_of
 from engine.errors import bad_input, bad_type
 
 
@@ -31,7 +31,12 @@ class Schedule:
 
     def __call__(self, step: int) -> float:
         """The learning rate after `step` updates."""
-        return number("lr", self._rate(integer("step", step, 0)))
+        count = integer("step", step, 0)
+        try:
+            rate = self._rate(count)
+        except OverflowError:
+            raise bad_input("step", "one at which the rate is a finite number", describe(count)) from None
+        return number("lr", rate)
 
     def _rate(self, step: int) -> float:
         raise NotImplementedError
@@ -57,10 +62,10 @@ class Scaled(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not callable(self.factor):
-            raise bad_type("factor", "a function of the step number", f"a {type(self.factor).__name__}")
+            raise bad_type("factor", "a function of the step number", describe(self.factor))
 
     def _rate(self, step: int) -> float:
-        return self.lr * self.factor(step)
+        return self.lr * number("factor", self.factor(step), low=-math.inf)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Warmup(Schedule):
 
     def __init__(self, after: Schedule, steps: int, start_factor: float = 1.0 / 3.0) -> None:
         if not isinstance(after, Schedule):
-            raise bad_type("after", "a schedule", f"a {type(after).__name__}")
+            raise bad_type("after", "a schedule", describe(after))
         self._set("lr", after(0))
         self._set("after", after)
         self._set("steps", integer("steps", steps, 0))
@@ -169,9 +174,7 @@ def make_schedule(
     InputError
         for an unknown name, an option that is missing, out of range, or of another schedule.
     """
-    if not isinstance(name, str) or name not in NAMES:
-        raise bad_input("schedule", f"one of {', '.join(map(repr, NAMES))}", repr(name))
-    kind, needed, optional = NAMES[name]
+    kind, needed, optional = NAMES[one_of("schedule", name, NAMES)]
     given: dict[str, Any] = {"step_size": step_size, "gamma": gamma, "min_lr": min_lr, "total_steps": total_steps}
     given = {option: value for option, value in given.items() if value is not None}
     for option in needed:
@@ -179,10 +182,10 @@ def make_schedule(
             raise bad_input(option, f"a number with the schedule {name!r}", "none")
     for option in sorted(given.keys() - {*needed, *optional, "total_steps"}):
         mend = " or ".join(f"use {other!r}" for other, (_, must, may) in NAMES.items() if option in must + may)
-        raise bad_input(option, f"none with the schedule {name!r}", given[option], mend)
+        raise bad_input(option, f"none with the schedule {name!r}", describe(given[option]), mend)
     warmup_steps = integer("warmup_steps", warmup_steps, 0)
     if start_factor is not None and not warmup_steps:
-        raise bad_input("start_factor", "none without a warm-up", start_factor, "give warmup_steps too")
+        raise bad_input("start_factor", "none without a warm-up", describe(start_factor), "give warmup_steps too")
     if "total_steps" in given:
         given["total_steps"] = integer("total_steps", total_steps, 1) - warmup_steps
         if given["total_steps"] < 1:

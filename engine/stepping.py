@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from engine.backend import backend_of
+from engine.checks import describe
 from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
 from engine.parameters import Number, parameters_of
 from engine.plain_arrays import first_place
 
+#: Arrays of a state that count, or add up squares.
+NEVER_NEGATIVE = {"steps", "sum", "square_avg", "exp_avg_sq"}
 #: ``keep(destination, new)`` copies where the step is finite.
 Keep = Callable[[Any, Any], None]
 
@@ -114,13 +117,13 @@ class Optimizer:
         """Set the flag of this step: whether the guard and all gradients are finite."""
         xp, ok = self.backend.xp, self._ok
         if isinstance(guard, int | float | np.floating):
-            ok[...] = math.isfinite(guard)
+            ok[...] = isinstance(guard, int) or math.isfinite(guard)  # no float holds every int
         elif guard is None:
             ok[...] = True
         elif self.backend.is_array(guard) and guard.ndim == 0:
             xp.isfinite(guard, out=ok)
         else:
-            got = f"a {type(guard).__name__}" + (f" of shape {tuple(guard.shape)}" if hasattr(guard, "shape") else "")
+            got = describe(guard) + (f" of shape {guard.shape}" if isinstance(guard, np.ndarray) else "")
             raise bad_type("guard", f"None, a number or a 0-d {self.backend.name} array", got)
         for room, (_, grad) in zip(self._rooms, pairs, strict=True):
             xp.isfinite(grad, out=room.finite)
@@ -185,12 +188,13 @@ class Optimizer:
             then.
         """
         if not isinstance(mapping, Mapping):
-            raise bad_type("state_dict", "what state_dict() returned", f"a {type(mapping).__name__}")
+            raise bad_type("state_dict", "what state_dict() returned", describe(mapping))
         kind, numbers, arrays = type(self).__name__, self._numbers(), self._arrays()
-        if mapping.get("type") != kind:
-            raise bad_input("state_dict", f"the state of {kind}", f"type {mapping.get('type')!r}")
+        given = mapping.get("type")
+        if not isinstance(given, str) or given != kind:
+            raise bad_input("state_dict", f"the state of {kind}", f"type {describe(given)}")
         wanted = {"type", *numbers, *arrays}
-        missing, unknown = sorted(wanted - mapping.keys()), sorted(mapping.keys() - wanted)
+        missing, unknown = sorted(wanted - mapping.keys()), sorted(map(str, mapping.keys() - wanted))
         if missing or unknown:
             parts = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
             mend = "the model and the options that add buffers have to be those it was saved with"
@@ -209,12 +213,7 @@ class Optimizer:
         # A file format without 0-d arrays gives them back as (1,).
         if host.shape != tuple(array.shape) and not (array.ndim == 0 and host.shape == (1,)):
             raise bad_input(name, f"shape {tuple(array.shape)}", f"shape {host.shape}")
-        # A square that overflowed is infinite, and rightly so; a NaN comes of no step, which would have been refused.
-        wrong = np.isnan(host) if wanted.kind == "f" else host < 0
-        if wrong.any():
-            place = first_place(wrong)
-            where = f"{host[place]} at index {place}" if host.size > 1 else f"{host[place]}"
-            raise bad_input(name, "numbers" if wanted.kind == "f" else "a count >= 0", where, "load an earlier state")
+        _require_possible(name, host, wanted)
         return self.backend.asarray(host.reshape(array.shape), dtype=array.dtype)
 
     def _arrays(self) -> dict[str, Any]:
@@ -229,3 +228,20 @@ class Optimizer:
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._numbers())
         return f"{type(self).__name__}({values})"
+
+
+def _require_possible(name: str, host: np.ndarray, dtype: np.dtype) -> None:
+    """Raise for values that no step leaves behind: a negative count or mean square, NaN, what the dtype cannot hold."""
+    never_negative = name.partition(".")[0] in NEVER_NEGATIVE
+    wrong = host < 0 if never_negative else np.zeros(host.shape, dtype=bool)
+    expected = "numbers >= 0" if never_negative else "numbers"
+    if dtype.kind == "f":  # a square that overflowed is infinite, and rightly so
+        with np.errstate(over="ignore"):
+            wrong |= np.isnan(host) | (np.isinf(host.astype(dtype)) & np.isfinite(host))
+        expected += f" within the range of {dtype}"
+    elif never_negative:
+        expected = "a count >= 0"
+    if wrong.any():
+        place = first_place(wrong)
+        where = f"{host[place]} at index {place}" if host.size > 1 else f"{host[place]}"
+        raise bad_input(name, expected, where, "load an earlier state")

@@ -57,6 +57,10 @@ def truncated_bptt(
     InputError
         if k2 < k1 (losses would be left out) or a layer is bidirectional.
     """
+    if not isinstance(layer, Layer):
+        raise bad_type("layer", "a layer of engine", describe(layer))
+    if not callable(loss):
+        raise bad_type("loss", "a function that returns the pair (loss, dy)", describe(loss))
     k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
     if k2 < k1:
         raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")

@@ -62,7 +62,7 @@ def test_an_optimiser_takes_no_nan() -> None:
         name = next(key for key in state if key.endswith(".weight_hh_l0"))
         broken = state[name].copy()
         broken[5, 2] = np.nan
-        with refused(InputError, f"{name}: expected numbers, got nan at index (5, 2)"):
+        with refused(InputError, f"{name}: expected numbers within the range of float64, got nan at index (5, 2)"):
             optimiser.load_state_dict({**state, name: broken, "lr": 0.5})
         assert optimiser.lr != 0.5
         with refused(InputError, "steps: expected a count >= 0, got -3"):

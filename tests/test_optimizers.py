@@ -488,7 +488,7 @@ def test_a_bad_guard_is_refused_before_anything_happens(guard: Any) -> None:
     model = Model()
     opt = engine.Adam(model, lr=0.1)
     model.set_grads(0)
-    with refused(InputTypeError, "guard: expected None, a number or a 0-d numpy array, got a "):
+    with refused(InputTypeError, "guard: expected None, a number or a 0-d numpy array, got "):
         opt.step(guard)
     assert int(opt.steps) == 0
     assert model.touched == 0

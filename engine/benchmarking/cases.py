@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.checks import integer, one_of, switch
+
 #: Gate blocks of a cell; a step's work is proportional to them.
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 #: Numbers that backward needs of each unit and time step: the gates, and h, c, or the GRU's hidden side of n.
@@ -36,6 +38,13 @@ class Case:
     bidirectional: bool = False
     mixed: bool = False
     training: bool = True
+
+    def __post_init__(self) -> None:
+        one_of("cell", self.cell, CELLS)
+        for name in ("T", "B", "D", "H", "layers"):
+            integer(name, getattr(self, name), 1)
+        for name in ("bidirectional", "mixed", "training"):
+            switch(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name; ``Case(**case.as_dict())`` is the case again."""

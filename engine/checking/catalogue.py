@@ -11,6 +11,7 @@ import numpy as np
 from engine.backend import Backend
 from engine.checking.check import gradcheck
 from engine.checking.report import Report
+from engine.checks import integer
 from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
@@ -77,7 +78,7 @@ class Case:
 
 def catalogue(backend: Backend, seed: int = 0) -> Iterator[Case]:
     """All cases on one backend."""
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
     for family, cells in CELLS.items():
         for title, kind, own in cells:
             for options, more, also in OPTIONS:

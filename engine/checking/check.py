@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend import check_dtype
+from engine.backend import FLOATS, check_dtype
 from engine.checking import judging, oracles, reading
 from engine.checking.agreement import same
 from engine.checking.diagnosis import diagnose
@@ -15,14 +15,14 @@ from engine.checking.finding import Finding
 from engine.checking.function_subject import FunctionSubject
 from engine.checking.judging_along import along
 from engine.checking.layer_subject import LayerSubject
-from engine.checking.nests import named_leaves
+from engine.checking.nests import dtype_of, kind, named_leaves
 from engine.checking.report import Report
 from engine.checking.sampling import choose
 from engine.checking.subject import Part, Subject
 from engine.checking.truncated_subject import TruncatedSubject
-from engine.checks import describe, integer, number
+from engine.checks import describe, integer, number, one_of
 from engine.errors import bad_input, bad_type
-from engine.plain_arrays import refuse_own_rules, refuse_unreadable
+from engine.plain_arrays import dtype_in_words, refuse_own_rules, refuse_unreadable
 
 #: The largest error that passes, by method: what is exact to round-off is held to more than what is not.
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
@@ -80,10 +80,10 @@ def gradcheck(
         for arguments that are not as described.
     """
     dtype, seed = check_dtype(dtype).name, integer("seed", seed, 0)
-    _check_method(method, tuple(TOLERANCE))
+    one_of("method", method, TOLERANCE)
+    entries = None if entries is None else integer("entries", entries, 1)
     for name, array in [*named_leaves(x, "x"), *named_leaves(state, "state")]:
-        refuse_own_rules(name, array)
-        refuse_unreadable(name, array)
+        _require_numbers(name, array)
     subject: Subject
     if truncation is not None:
         if lengths is not None:
@@ -134,8 +134,11 @@ def check_gradients(
     InputError, InputTypeError
         for arguments, or results of the functions, that are not as described.
     """
-    _check_method(method, tuple(name for name in TOLERANCE if name not in FORWARD_MODE))
+    one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
     seed = integer("seed", seed, 0)
+    entries = None if entries is None else integer("entries", entries, 1)
+    if time_axis is not None and integer("time_axis", time_axis, 0) > 2:
+        raise bad_input("time_axis", "0, 1 or 2", describe(time_axis))
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function):
             raise bad_type(name, "a function", describe(function))
@@ -201,6 +204,16 @@ def _tolerance(method: str, tol: float | None, narrow: bool) -> float:
     return max(TOLERANCE[method], judging.FLOAT32_TOLERANCE) if narrow else TOLERANCE[method]
 
 
+def _require_numbers(name: str, array: Any) -> None:
+    """Raise unless it is a plain array of floats in one of the engine's precisions, or of integers."""
+    refuse_own_rules(name, array)
+    refuse_unreadable(name, array)
+    of_floats = kind(array) == "f" and dtype_of(array) in FLOATS
+    if not of_floats and kind(array) not in ("i", "u"):
+        got = describe(array) + (f" of {dtype_in_words(array.dtype)}" if kind(array) else "")
+        raise bad_type(name, "an array of float32, float64 or integers", got)
+
+
 def _windows(truncation: Any) -> tuple[int, int]:
     if not isinstance(truncation, (tuple, list)) or len(truncation) != 2:
         raise bad_type("truncation", "a pair (k1, k2)", describe(truncation))
@@ -208,8 +221,3 @@ def _windows(truncation: Any) -> tuple[int, int]:
     if k2 < k1:
         raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")
     return k1, k2
-
-
-def _check_method(method: str, known: tuple[str, ...]) -> None:
-    if method not in known:
-        raise bad_input("method", f"one of {', '.join(map(repr, known))}", describe(method))

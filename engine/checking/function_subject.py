@@ -52,7 +52,7 @@ class FunctionSubject(Subject):
             raise bad_type("forward", "(out, cache) with an array or a nest of arrays as out", describe(out))
         for array in self.outputs:
             if kind(array) != "f":
-                raise bad_type("forward", "float arrays as out", describe(array))
+                raise bad_type("forward", "float arrays as out", dtype_in_words(array.dtype))
         axes = [_time_axis(array, time_axis) for array in self.outputs]
         names = [name for name, _ in named_leaves(self.out, "out")]
         self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
@@ -135,7 +135,10 @@ class FunctionSubject(Subject):
                     continue
                 if own.get(name) is None:
                     raise bad_type("backward", f"a gradient for {name}", "None", "only integer inputs have none")
-                gradients[name] = self._array(own[name])
+                gradients[name] = self._array(own[name], "backward")
+                if kind(gradients[name]) not in ("f", "i", "u"):
+                    got = f"{describe(own[name])} of {dtype_in_words(gradients[name].dtype)}"
+                    raise bad_type("backward", f"real numbers as the gradient of {name}", got)
                 if tuple(gradients[name].shape) != tuple(array.shape):
                     self.causes[name] = f"shape {tuple(gradients[name].shape)} in place of {tuple(array.shape)}"
                     gradients[name] = self.backend.xp.full(array.shape, np.nan)
@@ -152,11 +155,16 @@ class FunctionSubject(Subject):
         """Contiguous copies: inputs that share memory, or lie in it with gaps, come apart."""
         return transform(lambda a: copied(a) if self.backend.is_array(a) else copy.deepcopy(a), nest)
 
-    def _array(self, value: Any) -> Any:
-        return value if self.backend.is_array(value) else self.backend.xp.asarray(value)
+    def _array(self, value: Any, source: str = "forward") -> Any:
+        """What a function returned as an array of the backend."""
+        if self.backend.is_array(value):
+            return value
+        refuse_own_rules(source, value)
+        try:
+            return self.backend.xp.asarray(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # an object that is no array
+            raise bad_type(source, "a function that returns arrays", f"one that returns {describe(value)}") from None
 
 
 def _time_axis(array: Any, time_axis: int | None) -> int | None:
-    if time_axis is not None and time_axis not in (0, 1, 2):
-        raise bad_input("time_axis", "0, 1 or 2", describe(time_axis))
     return time_axis if time_axis is not None and getattr(array, "ndim", 0) >= 3 else None

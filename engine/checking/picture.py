@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
 
+from engine.checks import describe
 from engine.drawing import new_figure
+from engine.errors import StorageError, bad_input, bad_type, sentence
 
 #: Errors smaller than this are drawn as this: nothing is gained by telling 1e-17 from 0.
 SMALLEST = 1e-17
@@ -29,6 +33,7 @@ def draw(report: Any, path: Any = None) -> Any:
     -------
     matplotlib.figure.Figure
     """
+    _require_a_picture(path)
     timed = [row for row in report.rows if row.by_step]
     figure = new_figure(figsize=(8.0, 3.0 + 2.4 * len(timed) + 0.18 * len(report.rows)), layout="constrained")
     panels = figure.subplots(len(timed) + 1, 1, squeeze=False)[:, 0]
@@ -40,8 +45,21 @@ def draw(report: Any, path: Any = None) -> Any:
         title += f"\n{report.diagnosis.name}, likely cause: {report.diagnosis.cause}"
     figure.suptitle(title)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        try:
+            figure.savefig(path, dpi=120)
+        except (OSError, ValueError) as error:  # no such folder, no right to write, a name that no file can have
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(sentence(os.fspath(path), "a file that can be written", reason)) from error
     return figure
+
+
+def _require_a_picture(path: Any) -> None:
+    """Raise unless the path is None, or the name of a file of a kind that can be drawn."""
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise bad_type("path", "a file name, or None", describe(path))
+    kinds = sorted(new_figure().canvas.get_supported_filetypes())
+    if path is not None and pathlib.PurePath(path).suffix.lower().removeprefix(".") not in kinds:
+        raise bad_input("path", f"a file name that ends in {', '.join(kinds)}", describe(os.fspath(path)))
 
 
 def _over_time(panel: Any, row: Any, report: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from engine.checking.subject import Part
-from engine.checks import integer
 
 
 def choose(part: Part, entries: int | None, seed: int) -> np.ndarray | None:
@@ -14,7 +13,7 @@ def choose(part: Part, entries: int | None, seed: int) -> np.ndarray | None:
     A plain random sample would leave out whole blocks, and a bug in one of them would pass.  At least one entry of
     each block or step is taken, also where that makes more than `entries`.
     """
-    if entries is None or part.size <= integer("entries", entries, 1):
+    if entries is None or part.size <= entries:
         return None
     generator = np.random.default_rng([seed, 3])
     places = np.arange(part.size).reshape(part.shape)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from engine.backend import Backend, check_dtype
-from engine.checks import describe, integer, number, switch
+from engine.backend import Backend, check_dtype, get_backend
+from engine.checks import describe, integer, number, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.layers import GRU, LSTM, RNN, Sequential
 from engine.layers.base import Layer
@@ -161,7 +161,7 @@ def arrays(shape: int | Sequence[int], dtype: Any = "float64", scale: float = 1.
     ...     assert x.shape == (7, 3, 2) and np.isfinite(x).all()
     >>> test()
     """
-    axes = (shape,) if not isinstance(shape, Iterable) else tuple(shape)
+    axes = (shape,) if isinstance(shape, str) or not isinstance(shape, Iterable) else tuple(shape)
     axes = tuple(integer("shape", axis, 0) for axis in axes)
     dtype = check_dtype(dtype)
     scale = number("scale", scale, low=1e-30, below=1e30)  # float32 holds no more
@@ -240,14 +240,9 @@ def layers(
     ...     assert layer.params["weight_ih_l0_reverse"].shape[1] == 3
     >>> test()
     """
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    for kind in kinds:
-        if kind not in KINDS:
-            raise bad_input("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kind))
-    if not kinds:
-        raise bad_input("kinds", "at least one", "none")
-    common = {"dtype": check_dtype(dtype).name, "backend": backend}
-    return _layers(kinds, integer("max_layers", max_layers, 1), _range("D", D), _range("H", H), common, fixed)
+    common = {"dtype": check_dtype(dtype).name, "backend": get_backend(backend)}
+    most = integer("max_layers", max_layers, 1)
+    return _layers(_kinds(kinds), most, _range("D", D), _range("H", H), common, fixed)
 
 
 def problems(
@@ -285,7 +280,7 @@ def problems(
     drawn = sizes() if size is None else size
     if not isinstance(drawn, st.SearchStrategy):
         raise bad_type("size", "a strategy such as sizes()", describe(drawn))
-    kinds = kinds if isinstance(kinds, str) else tuple(kinds)
+    kinds = _kinds(kinds)
     layers(kinds, max_layers, dtype=dtype, backend=backend)  # refuses bad arguments now, not at the first draw
     return _problems(drawn, kinds, max_layers, {"dtype": dtype, "backend": backend, **fixed})
 
@@ -371,6 +366,16 @@ def _state(layer: Layer, batch: int, rng: np.random.Generator) -> Any:
     shape = (layer.num_layers * layer.num_directions, batch, layer.hidden_size)
     h = _normal(layer, shape, rng)
     return (h, _normal(layer, shape, rng)) if layer.cell.has_c else h
+
+
+def _kinds(kinds: Any) -> tuple[str, ...]:
+    """One or more of `KINDS`."""
+    if not isinstance(kinds, str | Iterable):
+        raise bad_type("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kinds))
+    found = tuple(one_of("kinds", kind, KINDS) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    if not found:
+        raise bad_input("kinds", "at least one", "none")
+    return found
 
 
 def _range(name: str, value: Any) -> tuple[int, int]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.checks import describe
+from engine.errors import bad_type
+
 #: Two backends agree if no relative difference, of a whole tensor or of a single time step, is larger.  Sums are added
 #: in another order by every library: of some thousand terms that costs a few hundred roundings (2e-16 and 1e-7), and
 #: each time step hands its own on to the next.
@@ -67,6 +70,9 @@ def _by_step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """Largest difference over largest size; infinite where it cannot be told (a NaN, or a size of 0 beside another)."""
+    for name, array in (("found", found), ("wanted", wanted)):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise bad_type(name, "a NumPy array of numbers", describe(array))
     if found.shape != wanted.shape:
         return math.inf
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)

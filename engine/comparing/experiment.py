@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend
+from engine.checks import integer, one_of
 from engine.layers import GRU, LSTM, RNN
 
 #: Cells by the names of the command line.
@@ -42,6 +43,13 @@ class Experiment:
     lengths: tuple[int, ...] | None = None
     dtype: str = "float64"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("cell", self.cell, CELLS)
+        one_of("dtype", self.dtype, ("float64", "float32"))
+        for name in ("T", "B", "D", "H"):
+            integer(name, getattr(self, name), 1)
+        integer("seed", self.seed, 0)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""

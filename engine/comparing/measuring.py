@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.checks import describe, number
 from engine.comparing.differences import Differences, compare
 from engine.comparing.experiment import Bench, Experiment
 from engine.counting import ledger
-from engine.errors import BackendUnavailableError
+from engine.errors import BackendUnavailableError, bad_type
 
 #: Steps of each backend before the first that is timed: the first loads or compiles code, the next find their memory.
 WARM_STEPS = 3
@@ -73,6 +74,9 @@ def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory
     InputError
         for a name that no backend has; a backend that is only missing is a row with the reason.
     """
+    if isinstance(specs, str) or not isinstance(specs, Sequence) or not specs:
+        raise bad_type("specs", "a list of backends' names", describe(specs), 'write ["numpy"] for a single one')
+    number("seconds", seconds)
     rows, benches = [], []
     for spec in specs:
         row = Row(spec)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import integer
+from engine.checks import describe, integer, number, switch
 from engine.data.checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
@@ -53,6 +54,7 @@ class ContiguousBatches:
         stream = require_ids("ids", ids)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.steps = integer("steps", steps, 1)
+        switch("allow_short", allow_short)
         if stream.dtype != np.int32 and stream.size and int(stream.max()) > np.iinfo(np.int32).max:
             raise bad_input("ids", "ids that fit in int32", int(stream.max()), "check the vocabulary")
         self._ids = stream.astype(np.int32, copy=False)
@@ -145,6 +147,7 @@ def bucket_by_length(
     sizes = require_ids("lengths", lengths)
     size = integer("batch_size", batch_size, 1)
     width = integer("bucket_width", bucket_width, 1)
+    integer("epoch", epoch, 0)
     if (sizes < 0).any():
         index = int(np.argmax(sizes < 0))
         raise bad_input(
@@ -193,8 +196,20 @@ def pad_sequences(
             raise bad_input(name, expected.replace("'", ""), f"shape {item.shape}", "make all sequences alike")
         if item.dtype != first.dtype:
             raise bad_type(name, f"dtype {first.dtype} as in sequences[0]", item.dtype, "convert them to one dtype")
+    switch("batch_first", batch_first)
     lengths = np.array([len(item) for item in sequences], dtype=np.int64)
-    x = np.full((len(sequences), int(lengths.max()), *first.shape[1:]), value, dtype=first.dtype)
+    x = np.full((len(sequences), int(lengths.max()), *first.shape[1:]), _pad_value(value, first.dtype), first.dtype)
     for row, item in zip(x, sequences, strict=True):
         row[: len(item)] = item
     return (x if batch_first else np.ascontiguousarray(x.swapaxes(0, 1))), lengths
+
+
+def _pad_value(value: Any, dtype: np.dtype) -> Any:
+    """The value of the pads, which the dtype of the sequences has to hold as it is."""
+    if isinstance(value, float | np.floating) and not math.isfinite(value) and dtype.kind == "f":
+        return value
+    found = number("value", value, low=-math.inf)
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if not limits.min <= found <= limits.max or (dtype.kind != "f" and found != int(value)):
+        raise bad_input("value", f"a number that {dtype} holds", describe(value))
+    return found if dtype.kind == "f" else int(value)

@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _drawn(Path(folder), options)
         outcomes = _made(Path(folder), options)
-    _told(outcomes, options)
+    sys.exit(_told(outcomes, options))
 
 
 # -- the parent --------------------------------------------------------------------------------------------------------
@@ -106,8 +106,8 @@ def _made(folder: Path, options: argparse.Namespace) -> list[tuple[Any, str, str
     return [(example, *line) for example, line in zip(examples, lines, strict=True)]
 
 
-def _told(outcomes: list[tuple[Any, str, str]], options: argparse.Namespace) -> None:
-    """Print the failures by entry, and the counts."""
+def _told(outcomes: list[tuple[Any, str, str]], options: argparse.Namespace) -> int:
+    """Print the failures by entry, and the counts; 1 if there are failures."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     failures: dict[str, list[str]] = collections.defaultdict(list)
     for (name, wrong), verdict, why in outcomes:
@@ -123,6 +123,7 @@ def _told(outcomes: list[tuple[Any, str, str]], options: argparse.Namespace) -> 
         f"backend {options.backend}, seed {options.seed}: {len(outcomes)} calls, {counts['refused']} refused, "
         f"{counts['accepted and right']} accepted and right, {counts['failure']} failures ({died} of them deaths)"
     )
+    return min(1, counts["failure"])
 
 
 # -- the worker --------------------------------------------------------------------------------------------------------

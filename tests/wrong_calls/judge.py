@@ -135,6 +135,8 @@ class Numbers:
 
 def flattened(value: Any) -> Any:
     """A result as something that ``==`` compares: arrays and objects by what they hold."""
+    if isinstance(value, np.str_):
+        return repr(str(value))
     if isinstance(value, np.ndarray | np.generic):
         return Numbers(np.asarray(value))
     if hasattr(value, "detach"):

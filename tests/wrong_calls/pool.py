@@ -40,24 +40,6 @@ class HostileEquality:
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = __repr__ = __str__ = _explode
 
 
-class HostileSequence(list):
-    """A list that explodes when it is read."""
-
-    __len__ = __getitem__ = __iter__ = __array__ = _explode
-
-
-class HostileMapping(dict):
-    """A dict that explodes when it is read."""
-
-    __getitem__ = __iter__ = keys = values = items = __contains__ = __len__ = _explode
-
-
-class HostileString(str):
-    """A string that explodes when it is compared."""
-
-    __eq__ = __hash__ = __len__ = _explode
-
-
 class EndlessLength:
     """Says that it has an enormous number of items."""
 
@@ -194,9 +176,6 @@ VALUES: dict[str, Callable[[], Any]] = {
     "folder": lambda: "/",
     "hostile array": HostileArray,
     "hostile equality": HostileEquality,
-    "hostile list": lambda: HostileSequence([1, 2]),
-    "hostile dict": lambda: HostileMapping(a=1),
-    "hostile string": lambda: HostileString("numpy"),
     "endless": EndlessLength,
     "duck array": Duck,
     "0-d": lambda: np.array(2.0, np.float32),
@@ -388,7 +367,9 @@ def makers(valid: Any) -> Mapping[str, Callable[[Any], Any]]:
         return OF_SEQUENCES
     if isinstance(valid, dict):
         return OF_MAPPINGS
-    return {} if valid is None else OF_OBJECTS
+    if valid is None or isinstance(valid, types.FunctionType):
+        return {}
+    return OF_OBJECTS
 
 
 def parts(valid: Any) -> list[Any]:

@@ -111,7 +111,7 @@ def _loose(domain: Any, keys: tuple[str, ...]) -> Any:
     """A mapping that may hold other keys as well."""
 
     def plain(value: Any) -> Any:
-        if not hasattr(value, "keys") or type(value).__name__.startswith("Hostile") or not set(keys) <= set(value):
+        if not hasattr(value, "keys") or not set(keys) <= set(value):
             raise Illegal
         return domain({key: value[key] for key in keys})
 

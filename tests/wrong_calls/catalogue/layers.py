@@ -409,6 +409,25 @@ def _used(layer: Any) -> Any:
     return y, dx, dstate, layer.predict(x), _grads(layer)
 
 
+#: Ways to change a dict that a layer cannot live with.
+REMOVALS: dict[str, Callable[[Any, str], Any]] = {
+    "del": lambda entries, key: entries.__delitem__(key),
+    "pop": lambda entries, key: entries.pop(key),
+    "clear": lambda entries, key: entries.clear(),
+    "update": lambda entries, key: entries.update({key: None}),
+    "setdefault": lambda entries, key: entries.setdefault("stranger", draw(2)),
+    "popitem": lambda entries, key: entries.popitem(),
+    "a number as key": lambda entries, key: entries.__setitem__(3, draw(2)),
+}
+#: Ways to change an array that was handed out: the layer computes as before, or refuses.
+TAMPERING: dict[str, Callable[[Any, str], Any]] = {
+    "not at all": lambda entries, key: None,
+    "new dtype": lambda entries, key: setattr(entries[key], "dtype", "int32"),
+    "new shape": lambda entries, key: setattr(entries[key], "shape", (entries[key].size,)),
+    "read-only": lambda entries, key: entries[key].setflags(write=False),
+}
+
+
 def _entries_of(where: str, key: str, build: Callable[[Place], Any], shape: tuple[int, ...]) -> None:
     """Assigning to one entry of params and of grads, deleting it, and other ways to change a dict."""
     for dicts in ("params", "grads"):
@@ -423,38 +442,20 @@ def _entries_of(where: str, key: str, build: Callable[[Place], Any], shape: tupl
 
             return call(run, key=(key, choice(key)), value=(draw(*shape), floats("float32", *shape)))
 
-        @entry(f"{where}.{dicts} changed")
-        def change(place: Place, dicts: str = dicts) -> Call:
-            layer = build(place)
+        for title, ways, domain in (
+            ("changed", REMOVALS, nothing),
+            ("tampered with", TAMPERING, lambda how: "not at all"),
+        ):
 
-            def run(how: Any) -> Any:
-                entries = getattr(layer, dicts)
-                ways: dict[str, Callable[[], Any]] = {
-                    "del": lambda: entries.__delitem__(key),
-                    "pop": lambda: entries.pop(key),
-                    "clear": lambda: entries.clear(),
-                    "update": lambda: entries.update({key: None}),
-                    "setdefault": lambda: entries.setdefault("stranger", draw(2)),
-                    "popitem": lambda: entries.popitem(),
-                    "new dtype": lambda: setattr(entries[key], "dtype", "int32"),
-                    "new shape": lambda: setattr(entries[key], "shape", (entries[key].size,)),
-                    "a number as key": lambda: entries.__setitem__(3, draw(2)),
-                }
-                ways[how]()
-                return _used(layer)
+            @entry(f"{where}.{dicts} {title}")
+            def change(place: Place, dicts: str = dicts, ways: Any = ways, domain: Any = domain) -> Call:
+                layer = build(place)
 
-            names = (
-                "del",
-                "pop",
-                "clear",
-                "update",
-                "setdefault",
-                "popitem",
-                "new dtype",
-                "new shape",
-                "a number as key",
-            )
-            return call(run, how=(SPECIAL, nothing, {name: (lambda name=name: name) for name in names}))
+                def run(how: str) -> Any:
+                    ways[how](getattr(layer, dicts), key)
+                    return _used(layer)[:4]  # gradients are read from the array that was changed
+
+                return call(run, how=(SPECIAL, domain, {name: (lambda name=name: name) for name in ways}))
 
 
 _entries_of("LSTM", "weight_hh_l1_reverse", lambda place: _recurrent("LSTM", place), (4 * H, H))
@@ -536,7 +537,7 @@ def _loadable(shape: tuple[int, ...]) -> Any:
         if hasattr(value, "detach") and getattr(value, "device", None) is not None and value.device.type == "cpu":
             value = value.detach().numpy()
         found = array("fiu", *shape, finite=True)(value)
-        if np.abs(found.astype(np.float64)).max(initial=0) > 3e38:
+        if np.abs(found.astype(np.float64)).max(initial=0) > np.finfo(np.float32).max:
             nothing(value)
         return found.astype(np.float32)
 

@@ -185,12 +185,9 @@ def _optimizer(name: str, kind: Any, own: dict[str, tuple[Any, ...]]) -> None:
                 return float(value)
             if isinstance(value, bool | np.bool_):
                 return value
-            if not isinstance(value, int | float | np.floating | np.integer):
-                raise Illegal
-            try:
-                return float(value)
-            except OverflowError:
-                raise Illegal from None
+            if isinstance(value, int):
+                return 0.0  # every int is finite
+            return float(value) if isinstance(value, float | np.floating) else nothing(value)
 
         def run(guard: Any) -> Any:
             optimizer.step(guard)
@@ -270,9 +267,10 @@ def _buffer(key: str, like: np.ndarray) -> Any:
     """Floats of the buffer's shape; a mean square is never negative."""
 
     def plain(value: Any) -> Any:
-        found = array("f", *like.shape, finite=True)(value)
+        found = array("f", *like.shape)(value)
         squares = key.startswith(("exp_avg_sq", "square_avg", "sum"))
-        if np.abs(found.astype(np.float64)).max(initial=0) > 3e38 or (squares and (found < 0).any()):
+        lost = np.isfinite(found) & (np.abs(found.astype(np.float64)) > np.finfo(np.float32).max)
+        if np.isnan(found).any() or lost.any() or (squares and (found < 0).any()):
             raise Illegal
         return found.astype(like.dtype)
 

@@ -230,7 +230,7 @@ def _write(place: Place) -> Call:
         return found.arrays, found.meta
 
     def arrays(value: Any) -> Any:
-        if not isinstance(value, dict) or type(value).__name__ == "HostileMapping":
+        if not isinstance(value, dict):
             raise Illegal
         found = {key: array("fiub")(item) for key, item in value.items() if isinstance(key, str) or nothing(key)}
         if any(item.dtype.itemsize > 8 for item in found.values()):
@@ -240,7 +240,7 @@ def _write(place: Place) -> Call:
     def meta(value: Any) -> Any:
         import json
 
-        if not isinstance(value, dict) or type(value).__name__ == "HostileMapping":
+        if not isinstance(value, dict):
             raise Illegal
         try:
             found = json.loads(json.dumps(value, allow_nan=False))
