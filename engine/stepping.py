@@ -231,17 +231,12 @@ class Optimizer:
 
 
 def _require_possible(name: str, host: np.ndarray, dtype: np.dtype) -> None:
-    """Raise for values that no step leaves behind: a negative count or mean square, NaN, what the dtype cannot hold."""
-    never_negative = name.partition(".")[0] in NEVER_NEGATIVE
-    wrong = host < 0 if never_negative else np.zeros(host.shape, dtype=bool)
-    expected = "numbers >= 0" if never_negative else "numbers"
-    if dtype.kind == "f":  # a square that overflowed is infinite, and rightly so
-        with np.errstate(over="ignore"):
-            wrong |= np.isnan(host) | (np.isinf(host.astype(dtype)) & np.isfinite(host))
-        expected += f" within the range of {dtype}"
-    elif never_negative:
-        expected = "a count >= 0"
-    if wrong.any():
-        place = first_place(wrong)
-        where = f"{host[place]} at index {place}" if host.size > 1 else f"{host[place]}"
-        raise bad_input(name, expected, where, "load an earlier state")
+    """Raise for values that no step leaves behind: NaN, what the dtype cannot hold, a negative count or mean square."""
+    with np.errstate(over="ignore"):  # a square that overflowed is infinite, and rightly so
+        lost = np.isnan(host) | (np.isinf(host.astype(dtype)) & np.isfinite(host))
+    kind = "a count" if dtype.kind in "iu" else "numbers"
+    for wrong, expected in ((lost, f"{kind} within the range of {dtype}"), (host < 0, f"{kind} >= 0")):
+        if wrong.any() and (wrong is lost or name.partition(".")[0] in NEVER_NEGATIVE):
+            place = first_place(wrong)
+            where = f"{host[place]} at index {place}" if host.size > 1 else f"{host[place]}"
+            raise bad_input(name, expected, where, "load an earlier state")
