@@ -10,6 +10,10 @@ class EngineError(Exception):
     """Base of every error that the engine raises on purpose."""
 
 
+class OptionWarning(UserWarning):
+    """An option that was given has no effect where it stands."""
+
+
 class InputError(EngineError, ValueError):
     """An argument has a wrong value or shape."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ ROUNDS = 10
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57  # odd constants of the two multiply-high steps (section 3.3)
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio and sqrt(3)-1: the key is raised by these every round
 MASK_32 = 0xFFFFFFFF
+PIECE = 1 << 14  # numbers that are drawn at a time
 
 
 def stream_key(seed: int, path: str, purpose: str) -> tuple[int, int]:
@@ -108,22 +110,36 @@ def keep_mask(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, u
     return xp.asarray(keep, dtype=dtype) * np.dtype(dtype).type(scale)
 
 
-def uniform(key: tuple[int, int], shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
-    """Uniform float64 numbers in [low, high) on the host, from 53 random bits each; used for initial weights."""
-    return low + (high - low) * _unit_interval(key, math.prod(shape)).reshape(shape)
+def uniform(key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any = float) -> np.ndarray:
+    """Uniform numbers in [low, high) on the host, from 53 random bits each; used for initial weights."""
+    return _in_pieces(shape, dtype, lambda start, stop: low + (high - low) * _unit_interval(key, start, stop))
 
 
-def normal(key: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal float64 numbers on the host (Box and Muller 1958)."""
+def normal(key: tuple[int, int], shape: tuple[int, ...], dtype: Any = float) -> np.ndarray:
+    """Standard normal numbers on the host (Box and Muller 1958)."""
     size = math.prod(shape)
-    pairs = _unit_interval(key, 2 * size).reshape(2, size)
-    return (np.sqrt(-2.0 * np.log1p(-pairs[0])) * np.cos(2.0 * np.pi * pairs[1])).reshape(shape)
+
+    def piece(start: int, stop: int) -> np.ndarray:
+        radius, angle = _unit_interval(key, start, stop), _unit_interval(key, size + start, size + stop)
+        found: np.ndarray = np.sqrt(-2.0 * np.log1p(-radius)) * np.cos(2.0 * np.pi * angle)
+        return found
+
+    return _in_pieces(shape, dtype, piece)
 
 
-def _unit_interval(key: tuple[int, int], size: int) -> np.ndarray:
-    """Numbers in [0, 1): 27 bits of one word and 26 of the next."""
-    block = np.arange((size + 1) // 2, dtype=np.uint64)
+def _in_pieces(shape: tuple[int, ...], dtype: Any, piece: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """An array filled piece by piece: what is worked with in float64 and in 64-bit integers stays small."""
+    found = np.empty(math.prod(shape), dtype)
+    for start in range(0, found.size, PIECE):
+        stop = min(start + PIECE, found.size)
+        found[start:stop] = piece(start, stop)
+    return found.reshape(shape)
+
+
+def _unit_interval(key: tuple[int, int], start: int, stop: int) -> np.ndarray:
+    """The numbers of these places in [0, 1), in float64: 27 bits of one word and 26 of the next."""
+    block = np.arange(start // 2, (stop + 1) // 2, dtype=np.uint64)
     w0, w1, w2, w3 = philox4x32(np, key, (block & np.uint64(MASK_32), block >> np.uint64(32), 0, 0))
     high = np.stack([w0, w2], axis=1).ravel() >> np.uint64(5)
     low = np.stack([w1, w3], axis=1).ravel() >> np.uint64(6)
-    return ((high * np.uint64(1 << 26) + low) * 2.0**-53)[:size]
+    return ((high * np.uint64(1 << 26) + low) * 2.0**-53)[start % 2 :][: stop - start]

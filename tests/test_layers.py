@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from builders import build, distance, leaves
 
 import engine
+from engine.errors import OptionWarning
 from engine.layers import from_config
 
 F64: dict[str, Any] = {"dtype": "float64", "backend": "numpy:reference"}
@@ -305,6 +307,49 @@ def test_a_description_builds_the_same_model() -> None:
         from_config({"type": "os.system", "args": {}})
     with pytest.raises(engine.InputError, match="config: expected the arguments of Linear"):
         from_config({"type": "Linear", "args": {"rows": 3}})
+
+
+@pytest.mark.parametrize("cell", [engine.RNN, engine.GRU, engine.LSTM])
+def test_dropout_of_one_layer_says_that_it_does_nothing(cell: Any) -> None:
+    words = r"\Adropout: expected 0, or num_layers >= 2, got 0.25 with num_layers=1; .* engine\.Dropout\(0\.25\)"
+    with pytest.warns(OptionWarning, match=words) as caught:
+        layer = cell(3, 4, dropout=0.25, bidirectional=True)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    copies = [layer.to(dtype="float64"), pickle.loads(pickle.dumps(layer)), engine.Sequential(layer).to().layers[0]]
+    assert all(one.dropout == 0.25 for one in copies)  # a copy says nothing again: warnings are errors here
+    assert engine.gradcheck(layer, np.ones((2, 1, 3)), entries=2).passed
+    cell(3, 4, 2, dropout=0.25)
+    cell(3, 4, dropout=0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "limit"),
+    [
+        (lambda: engine.LSTM(256, 256, 2), 2.6),
+        (lambda: engine.GRU(100, 300, bidirectional=True, dtype="float64"), 2.6),
+        (lambda: engine.Embedding(9000, 50), 2.3),
+        (lambda: engine.Sequential(engine.Embedding(300, 200), engine.LSTM(200, 200, 2), engine.Linear(200, 300)), 2.8),
+    ],
+)
+def test_building_takes_little_more_than_parameters_and_gradients(make: Any, limit: float) -> None:
+    """Twelve times the parameters it was; two times are the parameters and their gradients themselves."""
+    make()  # imports and caches
+    tracemalloc.start()
+    try:
+        layer = make()
+        size = sum(param.nbytes for param in layer.params.values())
+        assert tracemalloc.get_traced_memory()[1] <= limit * size + 3e5
+        values = layer.state_dict()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        layer.load_state_dict(values)
+        assert tracemalloc.get_traced_memory()[1] - before <= 1.1 * size
+        tracemalloc.reset_peak()
+        layer.load_state_dict({name: value.astype("f2") for name, value in values.items()})
+        assert tracemalloc.get_traced_memory()[1] - before <= 2.3 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_load_state_dict_is_strict_and_changes_nothing_when_it_refuses() -> None:

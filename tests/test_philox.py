@@ -72,6 +72,18 @@ def test_first_weights_are_these_numbers_for_ever() -> None:
 RECORDED = [0.5687439967668114, 0.5300823636875555, 0.5353647492960739]
 
 
+@pytest.mark.parametrize("size", [1, 5, philox.PIECE - 1, philox.PIECE, philox.PIECE + 3, 2 * philox.PIECE + 8])
+def test_pieces_are_those_of_the_whole(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers do not depend on how many are drawn at a time, to the last bit, nor on the dtype they go to."""
+    found = [philox.uniform((5, 6), (size,), -0.3, 0.3), philox.normal((5, 6), (size,))]
+    narrow = [philox.uniform((5, 6), (size,), -0.3, 0.3, np.float32), philox.normal((5, 6), (size,), np.float32)]
+    monkeypatch.setattr(philox, "PIECE", 3 * size)
+    whole = [philox.uniform((5, 6), (size,), -0.3, 0.3), philox.normal((5, 6), (size,))]
+    for one, other, short in zip(found, whole, narrow, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(short, other.astype(np.float32))
+
+
 def test_a_range_is_counted_out_to_the_same_numbers_as_a_list() -> None:
     """A range is made where the data is: on a GPU nothing is uploaded for a mask."""
     key = philox.stream_key(3, "0", "dropout")

@@ -322,6 +322,7 @@ def _layers(
     seed = draw(st.integers(0, 2**32 - 1))  # of the weights, and of the dropout masks
     arguments = draw(st.integers(*D)), draw(st.integers(*H))
     options |= {"seed": seed} | fixed
+    dropout = options.pop("dropout", 0.0)  # set below: that it has no effect on a single layer is no news here
     layer: Recurrent
     if kind == "lstm":
         layer = LSTM(*arguments, **options)
@@ -329,6 +330,7 @@ def _layers(
         layer = GRU(*arguments, reset_after=kind == "gru_after", **options)
     else:
         layer = RNN(*arguments, nonlinearity=kind.removeprefix("rnn_"), **options)
+    layer.dropout = dropout
     rng = np.random.default_rng(seed)
     layer.load_state_dict({name: rng.normal(scale=WEIGHT, size=param.shape) for name, param in layer.params.items()})
     return layer

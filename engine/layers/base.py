@@ -104,7 +104,7 @@ class Layer:
         return {}
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """First value of a parameter, float64 on the host."""
+        """First value of a parameter, on the host; one at a time is held beside the parameters."""
         raise NotImplementedError
 
     def _arguments(self) -> dict[str, Any]:
@@ -151,9 +151,9 @@ class Layer:
         """Make the parameters with their first values, and their gradients with zeros."""
         self._require_room()
         xp = self.backend.xp
-        for name, value in self._first_values().items():
-            self._params.add(name, self.backend.asarray(value.astype(self.dtype)))
-            self._grads.add(name, xp.zeros(value.shape, dtype=self.dtype))
+        for name, shape in self._shapes().items():
+            self._params.add(name, self.backend.asarray(self._first_value(name, shape)))
+            self._grads.add(name, xp.zeros(shape, dtype=self.dtype))
 
     def _require_room(self) -> None:
         """Raise before anything is drawn if parameters and gradients are larger than the machine's memory."""
@@ -167,8 +167,8 @@ class Layer:
             )
             raise bad_input(type(self).__name__, expected, f"{got} ({sizes})", "lower its sizes")
 
-    def _first_values(self) -> dict[str, np.ndarray]:
-        return {name: self._draw(name, shape) for name, shape in self._shapes().items()}
+    def _first_value(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return self._draw(name, shape).astype(self.dtype, copy=False)
 
     def _key(self, purpose: str) -> tuple[int, int]:
         return philox.stream_key(self.seed, self.path, purpose)
@@ -176,15 +176,15 @@ class Layer:
     def _adopt(self, path: str, seed: int | None) -> None:
         """Become part of a Sequential: weights that are still as drawn are drawn again under the new key."""
         untouched = all(
-            np.array_equal(self.backend.to_host(self._params.own[name]), value.astype(self.dtype))
-            for name, value in self._first_values().items()
+            np.array_equal(self.backend.to_host(self._params.own[name]), self._first_value(name, shape))
+            for name, shape in self._shapes().items()
         )
         self.path = path
         if seed is not None:
             self.seed = check_seed(seed)
         if untouched:
-            for name, value in self._first_values().items():
-                self._params.own[name][...] = self.backend.asarray(value.astype(self.dtype))
+            for name, shape in self._shapes().items():
+                self._params.own[name][...] = self.backend.asarray(self._first_value(name, shape))
             self.touch()
 
     def zero_grad(self) -> None:
@@ -230,8 +230,7 @@ class Layer:
 
     def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Any:
         """A copy on another backend or in another dtype, with the same weights and counters and zero gradients."""
-        copy = type(self)(
-            **self._arguments(),
+        copy = self._rebuilt(
             backend=self.backend if backend is None else backend,
             dtype=self.dtype if dtype is None else dtype,
             seed=self.seed,
@@ -239,6 +238,10 @@ class Layer:
         copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
         copy._copy_in(loading.checked(copy.params, copy.dtype, self._on_host(), finite=False))
         return copy
+
+    def _rebuilt(self, **given: Any) -> Any:
+        """A new layer of the same arguments."""
+        return type(self)(**self._arguments(), **given)
 
     def _on_host(self) -> dict[str, np.ndarray]:
         """The parameters in host memory, where they may be already."""

@@ -60,7 +60,7 @@ class Embedding(Layer):
         return {"weight": (self.num_embeddings, self.embedding_dim)}
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return philox.normal(self._key(f"init:{name}"), shape)
+        return philox.normal(self._key(f"init:{name}"), shape, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
         return {

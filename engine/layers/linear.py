@@ -65,7 +65,7 @@ class Linear(Layer):
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         bound = 1.0 / math.sqrt(self.in_features)
-        return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound)
+        return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ A cell is a pair of gate functions (``kernels.gates``); a kernel set walks one l
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from engine import philox
 from engine.backend import Backend
 from engine.checks import describe, integer, probability, switch
-from engine.errors import bad_input, bad_type
+from engine.errors import OptionWarning, bad_input, bad_type
 from engine.layers import arguments, empty
 from engine.layers.base import Layer, apply_mask
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
@@ -66,6 +67,10 @@ class Recurrent(Layer):
         self.bidirectional = switch("bidirectional", bidirectional)
         self.dropout, self.variational = dropout, variational
         self.num_directions = 2 if self.bidirectional else 1
+        if self.dropout and self.num_layers == 1:
+            mend = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
+            warning = bad_input("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", mend)
+            warnings.warn(OptionWarning(str(warning)), stacklevel=3)  # the line that builds an RNN, GRU or LSTM
         self._allocate()
 
     # -- parameters ----------------------------------------------------------------------------------------------------
@@ -86,7 +91,7 @@ class Recurrent(Layer):
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         bound = 1.0 / math.sqrt(self.hidden_size)
-        return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound)
+        return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -99,6 +104,12 @@ class Recurrent(Layer):
             "variational": self.variational,
             "bidirectional": self.bidirectional,
         }
+
+    def _rebuilt(self, **given: Any) -> Any:
+        dropout = {"dropout": 0.0} if self.num_layers == 1 else {}  # set below: the warning came when this was built
+        copy = type(self)(**self._arguments() | dropout, **given)
+        copy.dropout = self.dropout
+        return copy
 
     # -- forward and backward ----------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ class RNN(Recurrent):
     nonlinearity : ``"tanh"`` or ``"relu"``.
     bias : whether the cells have their two bias vectors.
     batch_first : whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
-    dropout : probability of dropping a unit between layers, with a fresh mask at each time step.
+    dropout : probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has
+        no effect, which an `engine.errors.OptionWarning` says.
     variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
     bidirectional : add a second direction that reads each row from its own last valid step.
     backend, dtype, seed : see `engine.layers.base.Layer`.
