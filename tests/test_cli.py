@@ -127,8 +127,8 @@ def test_the_module_is_what_the_console_script_calls() -> None:
             "train --weight-decay 0.1",
             ["--weight-decay: expected an optimiser that has one (adamw)", "--optimizer adamw"],
         ),
-        ("train --backend abacus", ["backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
-        ("train --backend numpy:cuda", ["kernels: expected one of 'numba', 'reference' for numpy, got 'cuda'"]),
+        ("train --backend abacus", ["bptt: --backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
+        ("train --backend numpy:cuda", ["bptt: --backend: expected one of 'numba', 'reference' for numpy, got 'cuda'"]),
         ("train --horizon 3", ["--horizon: expected no such option for the task 'language', got one; leave it out or"]),
         ("train --task forecast", ["--data: expected a CSV or NPY file with the series, got none; give --data FILE"]),
         ("train --task forecast --data x --embed 3", ["--embed: expected no such option for the task 'forecast'"]),
@@ -147,7 +147,7 @@ def test_the_module_is_what_the_console_script_calls() -> None:
         ("train latin.txt", ["latin.txt: expected a UTF-8 text file, got the byte 0xe4"]),
         (
             "train short.txt",
-            ["text: expected at least 2,049 characters to train on", "got 82 and 9; give more text, or"],
+            ["short.txt: expected at least 2,049 characters to train on", "got 82 and 9; give more text, or"],
         ),
         ("train short.txt --out short.txt", ["--out: expected a directory, got the file short.txt"]),
         (
@@ -167,6 +167,26 @@ def test_the_module_is_what_the_console_script_calls() -> None:
             "train --task forecast --data few.csv",
             ["few.csv: expected at least --window + --horizon = 65 rows in the train", "got 22"],
         ),
+        (
+            "train --steps 5 --minutes 1 --epochs 2",
+            ["bptt: --steps: expected one of --steps, --epochs, --minutes, got "],
+        ),
+        ("train tiny.txt --validation 0.01", ["tiny.txt: expected enough text that both parts of a split at 0.01 get"]),
+        ("train --validation 0.00000001", ["bptt: the built-in text: expected enough text that both parts of a split"]),
+        (
+            "train --task forecast --data brief.csv --window 1",
+            ["brief.csv: expected at least one row in each of training, validation and test part, got 2, 0 and 0 of 2"],
+        ),
+        (
+            "train --task forecast --data large.csv",
+            ["large.csv: expected numbers whose squares are finite, up to 1e150"],
+        ),
+        (
+            "train --task forecast --data long.csv --season 290 --window 5",
+            ["bptt: --season: expected at most the 255 rows before the held-out part, got 290"],
+        ),
+        ("train --task forecast --data two.csv --column a --column a", ["bptt: --column: expected each column once"]),
+        ("compare --backends numpy:abacus", ["bptt: --backends: expected one of 'numba', 'reference' for numpy"]),
         ("sample nowhere", ["nowhere: expected a checkpoint file, got 'No such file or directory'"]),
         (
             "sample .",
@@ -177,7 +197,7 @@ def test_the_module_is_what_the_console_script_calls() -> None:
         ("sample nowhere --length many", ["--length", "'many' is not a valid integer"]),
         ("gradcheck --cell tree", ["--cell", "'tree' is not one of"]),
         ("gradcheck --seed -1", ["--seed: expected an integer >= 0, got -1"]),
-        ("gradcheck --backend abacus", ["backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
+        ("gradcheck --backend abacus", ["bptt: --backend: expected one of 'numpy', 'cupy', 'torch', got 'abacus'"]),
         ("backends --fast", ["No such option", "--fast"]),
     ],
 )
@@ -193,6 +213,10 @@ def test_bad_input_is_one_line(
     Path("gaps.csv").write_text("level\n1\n\n3\n")
     Path("two.csv").write_text("a,b\n1,2\n3,4\n")
     Path("few.csv").write_text("level\n" + "1\n2\n3\n" * 10)
+    Path("tiny.txt").write_text("a little")
+    Path("brief.csv").write_text("level\n1\n2\n")
+    Path("large.csv").write_text("level\n" + "1e200\n2e200\n" * 150)
+    Path("long.csv").write_text("level\n" + "1\n2\n4\n" * 100)
     before = sorted(tmp_path.rglob("*"))
     err = refused(capsys, *args.split())
     for part in parts:
@@ -210,7 +234,10 @@ def test_a_backend_that_cannot_be_used_says_why(capsys: pytest.CaptureFixture[st
 def test_a_directory_that_cannot_be_written_to(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     err = refused(capsys, "train", text, "--out", tmp_path / "file" / "run", "--steps", 2, *TINY)
-    assert f"out: expected a directory, got {tmp_path / 'file' / 'run'}, where a file is in the way; choose an" in err
+    assert (
+        f"bptt: --out: expected a directory, got {tmp_path / 'file' / 'run'}, where a file is in the way; choose an"
+        in err
+    )
 
 
 def test_numbers_that_blow_up_are_a_failure(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,9 +246,43 @@ def test_numbers_that_blow_up_are_a_failure(text: Path, tmp_path: Path, capsys: 
     assert ": expected finite numbers, got " in err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--length", 0), ("--top-k", -1), ("--seed", -4), ("--temperature", "inf"), ("--backend", "x")],
+)
+def test_sampling_calls_an_argument_as_its_option(
+    run: Path, capsys: pytest.CaptureFixture[str], option: str, value: object
+) -> None:
+    assert refused(capsys, "sample", run, option, value).startswith(f"bptt: {option}: expected ")
+
+
+def test_a_file_called_as_an_argument_stays_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("out", "data"):
+        Path(name).mkdir()
+    err = refused(capsys, "train", "--task", "forecast", "--data", "data")
+    assert err.startswith(f"bptt: {tmp_path / 'data'}: expected ")
+    assert refused(capsys, "evaluate", "out").startswith("bptt: RUN: expected a directory with ")
+
+
+def test_a_file_that_cannot_be_read_is_not_one_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(*args: object) -> None:
+        raise PermissionError(13, "Permission denied", "runs/text/x")
+
+    monkeypatch.setattr("engine.training.checkpoint_in", unreadable)
+    err = refused(capsys, "sample", code=1)
+    assert err == "bptt: runs/text/x: expected a file that can be read, got 'Permission denied'\n"
+
+
 def test_too_little_memory(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--hidden", 10**8, "--backend", "numpy:reference", "--batch", 2, "--sequence", 4]
-    assert "expected enough memory" in refused(capsys, "train", text, "--out", tmp_path / "run", *sizes)
+    assert "bptt: --hidden: expected enough memory for the model" in refused(
+        capsys, "train", text, "--out", tmp_path / "run", *sizes
+    )
 
 
 # -- checkpoints that cannot be used ----------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_vocabulary_refusals() -> None:
         InputError, "text: expected only the 3 characters of the vocabulary, got 'é' (U+00E9) at position 2; rem"
     ):
         vocabulary.encode("abéx")
-    with refused(InputError, "prompt: expected only the 3", "got 'A' (U+0041) at position 0; remove it, or build"):
+    with refused(InputError, "prompt: expected only the 3", "got 'A' (U+0041) at position 0; remove it, or use"):
         vocabulary.encode("A", "prompt")
     with refused(InputTypeError, "text: expected a string, got bytes; read files"):
         vocabulary.encode(b"abc")  # type: ignore[arg-type]

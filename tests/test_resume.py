@@ -282,7 +282,7 @@ def test_options_that_would_change_the_result(begun: Path, capsys: pytest.Captur
 
 def test_other_data(begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_text(tmp_path / "other.txt", 2000)
-    assert "data: expected the data of the run in" in refused(capsys, "train", other, "--out", begun, "--resume")
+    assert "bptt: FILE: expected the data of the run in" in refused(capsys, "train", other, "--out", begun, "--resume")
 
 
 def test_the_same_data_under_another_name(begun: Path, text: Path, tmp_path: Path) -> None:

@@ -384,7 +384,7 @@ def test_a_validation_that_is_not_finite(text: Path, tmp_path: Path) -> None:
         ({"steps": True}, "steps: expected an integer >= 1, got True"),
         ({"minutes": math.nan}, "minutes: expected a finite number > 0, got nan"),
         ({"epochs": math.inf}, "epochs: expected a finite number > 0, got inf"),
-        ({"steps": 5, "minutes": 1}, "budget: expected one of steps, epochs, minutes, got steps and minutes; keep one"),
+        ({"steps": 5, "minutes": 1}, "steps: expected one of steps, epochs, minutes, got steps and minutes; keep one"),
         ({"lr": -1}, "lr: expected a finite number > 0, got -1"),
         ({"lr": "fast"}, "lr: expected a finite number > 0, got 'fast'"),
         ({"dropout": 1.0}, "dropout: expected a finite number >= 0 and < 1, got 1.0"),

@@ -44,6 +44,10 @@ def flag(name: str) -> str:
     return "FILE" if name == "files" else "--" + name.replace("_", "-")
 
 
+#: Arguments that no option alone sets: the kernels stand in the name of the backend.
+_ALIASES = {"kernels": "backend"}
+
+
 def in_options(error: Exception, command: click.Command | None) -> str:
     """The words of an error that a command met; an argument is called as the command calls it."""
     words = str(error)
@@ -51,8 +55,9 @@ def in_options(error: Exception, command: click.Command | None) -> str:
     # Of the other errors the first word is the name of a file, which may be "out" as well.
     if command is None or not colon or (type(error) not in (InputError, InputTypeError)):
         return words
+    argument = _ALIASES.get(argument, argument)
     for param in command.params:
-        if argument == param.name:
+        if param.name in (argument, f"{argument}s"):  # one of several that can be given
             shown = (
                 param.opts[0] if isinstance(param, click.Option) else (param.metavar or argument.upper()).strip("[].")
             )

@@ -63,7 +63,7 @@ def _language(
     from engine.data.checks import bad_data
     from engine.errors import NonFiniteError
     from engine.training import load_model
-    from engine.training.language_model import mean_loss, read_text
+    from engine.training.language_model import mean_loss, name_of, read_text
     from engine.training.session import backend_for, vocabulary_of
     from engine.training.task import fingerprint
     from engine.training.verdict import beside_guessing
@@ -74,7 +74,7 @@ def _language(
     if not files:
         if fingerprint(text) != checkpoint.meta["data"]:
             mend = "name the files to measure on"
-            raise bad_data("text", f"the text that {checkpoint.path} was trained on", "another", mend)
+            raise bad_data(name_of(config.files), f"the text that {checkpoint.path} was trained on", "another", mend)
         text = split(text, config.validation)[1]
     if len(text) < 2:
         raise bad_data(source, "at least 2 characters", len(text), "give more text")

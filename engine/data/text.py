@@ -84,7 +84,7 @@ def builtin_text() -> str:
     return "\n\n".join(kept) + "\n"
 
 
-def split(ids: Stream, validation_fraction: float) -> tuple[Stream, Stream]:
+def split(ids: Stream, validation_fraction: float, source: str = "ids") -> tuple[Stream, Stream]:
     """Cut a stream in two: the first part is for training, the last `validation_fraction` of it for validation.
 
     Parameters
@@ -93,6 +93,8 @@ def split(ids: Stream, validation_fraction: float) -> tuple[Stream, Stream]:
         The stream in its own order; it is never shuffled, so that no passage is on both sides.
     validation_fraction : float
         In [0, 1). 0 leaves the validation part empty; else both parts get at least one element.
+    source : str
+        What a message calls the stream, for example the name of its file.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def split(ids: Stream, validation_fraction: float) -> tuple[Stream, Stream]:
     held_out = round(size * share)
     if share > 0 and not 0 < held_out < size:
         expected = f"enough text that both parts of a split at {share:g} get something"
-        raise bad_input("ids", expected, f"{size} characters", "give more text, or another validation_fraction")
+        raise bad_input(source, expected, f"{size} characters", "give more text, or hold out another fraction")
     return ids[: size - held_out], ids[size - held_out :]
 
 
@@ -174,7 +176,7 @@ class Vocabulary:
                         argument,
                         f"only the {len(self.characters)} characters of the vocabulary",
                         f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}",
-                        "remove it, or build the vocabulary from text that contains it or with unknown=True",
+                        "remove it, or use a vocabulary that contains it",
                     )
                 found[strange] = self.unknown_id
             ids[start : start + len(codes)] = found

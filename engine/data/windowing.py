@@ -24,11 +24,11 @@ class Parts(NamedTuple):
     test: range
 
 
-def chronological_split(rows: int, validation_fraction: float, test_fraction: float) -> Parts:
+def chronological_split(rows: int, validation_fraction: float, test_fraction: float, source: str = "rows") -> Parts:
     """Cut `rows` time steps into training, validation and test part; the latest rows are the test part.
 
     Nothing is shuffled: whatever is fitted (weights, scaling, a baseline) sees the training part alone, the validation
-    part decides when to stop, and the test part is scored once.
+    part decides when to stop, and the test part is scored once.  `source` is what a message calls the series.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def chronological_split(rows: int, validation_fraction: float, test_fraction: fl
     if min(train, validation, test) < 1:
         got = f"{train}, {validation} and {test} of {count} rows"
         expected = "at least one row in each of training, validation and test part"
-        raise bad_data("rows", expected, got, "give a longer series or other fractions")
+        raise bad_data(source, expected, got, "give a longer series or other fractions")
     return Parts(range(train), range(train, train + validation), range(train + validation, count))
 
 

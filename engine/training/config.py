@@ -131,7 +131,7 @@ class TrainConfig:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             wanted = "one of " + ", ".join(map(label, BUDGETS))
-            raise bad_input("budget", wanted, " and ".join(map(label, given)) or "none", "keep one of them")
+            raise bad_input(label("steps"), wanted, " and ".join(map(label, given)) or "none", "keep one of them")
         if self.task == FORECAST and self.data is None:
             raise bad_input(label("data"), "a CSV or NPY file with the series", "none", f"give {label('data')} FILE")
         if self.task == FORECAST and self.validation + self.test >= 1:

@@ -48,18 +48,18 @@ class Forecaster:
         self.config = config
         self.series = series = read_series(config)
         self.fingerprint = fingerprint(series.values)
-        parts = chronological_split(len(series.values), config.validation, config.test)
+        parts = chronological_split(len(series.values), config.validation, config.test, str(config.data))
         _require_rows(config, parts)
         largest = float(np.abs(series.values).max())
         if largest > 1e150:  # errors and variances square the values
             mend = "give the series in larger units"
-            raise bad_input("data", "numbers whose squares are finite, up to 1e150", f"{largest:g}", mend)
+            raise bad_data(str(config.data), "numbers whose squares are finite, up to 1e150", f"{largest:g}", mend)
         self.parts = split_windows(series.values, parts, config.window, config.horizon, filled=series.filled)
         _require_measured(config, self.parts)
         earliest = int(self.parts.test.origins[0])
         if config.season > earliest:
             mend = "leave it out, or give a longer series"
-            raise bad_input("season", f"at most the {earliest} rows before the held-out part", config.season, mend)
+            raise bad_input("--season", f"at most the {earliest} rows before the held-out part", config.season, mend)
         self.unit = f"RMSE in units of {series.names[0]!r}"
         train = self.parts.train.measured()
         self.scaling = Scaling.fit(config.scaling, train)

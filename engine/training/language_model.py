@@ -26,6 +26,11 @@ def read_text(files: tuple[str, ...], encoding: str | None = None) -> str:
     return load_text(files, encoding=encoding) if files else builtin_text()
 
 
+def name_of(files: tuple[str, ...]) -> str:
+    """What messages call the text of the files."""
+    return ", ".join(files) or "the built-in text"
+
+
 class LanguageModel:
     """Embedding, recurrent layers and a linear layer over a text; see `engine.training.task.Task`.
 
@@ -39,19 +44,20 @@ class LanguageModel:
         text = read_text(config.files, config.encoding)
         self.fingerprint = fingerprint(text)
         self.vocabulary = vocabulary or Vocabulary.from_text(text)
-        train, self.validation_ids = split(self.vocabulary.encode(text), config.validation)
+        source = name_of(config.files)
+        train, self.validation_ids = split(self.vocabulary.encode(text, source), config.validation, source)
         need = config.batch * config.sequence + 1
         if len(train) < need or len(self.validation_ids) < 2:
             expected = f"at least {need:,} characters to train on (--batch * --sequence + 1) and 2 to validate on"
             got = f"{len(train):,} and {len(self.validation_ids):,}"
-            raise bad_data("text", expected, got, "give more text, or lower --batch or --sequence")
+            raise bad_data(source, expected, got, "give more text, or lower --batch or --sequence")
         self._batches = contiguous_batches(train, config.batch, config.sequence)
         self.batches = len(self._batches)
         size = len(self.vocabulary)
         self.model = build_model(config, backend, size, size, config.batch * config.sequence)
-        source = "the built-in text" if not config.files else f"{len(text):,} characters"
+        size_of_text = f"{len(text):,} characters" if config.files else source
         shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
-        self.title = f"{config.cell.upper()} {shape} on {source}"
+        self.title = f"{config.cell.upper()} {shape} on {size_of_text}"
 
     def batch(self, step: int) -> tuple[Any, Any]:
         """Character ids (T, B), and those that follow them."""

@@ -54,8 +54,9 @@ class Run:
     def check_data(self, fingerprint: str) -> None:
         """Raise unless the data is what the run was started on."""
         if self.fingerprint not in (None, fingerprint):
+            name = "files" if self.config.task == LANGUAGE else "data"
             mend = "give the data that it was started on, or train anew with another --out"
-            raise bad_input("data", f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, mend)
+            raise bad_input(name, f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, mend)
 
     def write_options(self, fingerprint: str) -> None:
         """Write ``run.json``: from here on the directory holds a run."""
