@@ -347,7 +347,7 @@ def test_building_takes_little_more_than_parameters_and_gradients(make: Any, lim
         assert tracemalloc.get_traced_memory()[1] - before <= 1.1 * size
         tracemalloc.reset_peak()
         layer.load_state_dict({name: value.astype("f2") for name, value in values.items()})
-        assert tracemalloc.get_traced_memory()[1] - before <= 2.3 * size
+        assert tracemalloc.get_traced_memory()[1] - before <= 2.7 * size  # a half of it is what is loaded
     finally:
         tracemalloc.stop()
 
