@@ -349,6 +349,27 @@ def test_rows_out_of_order_are_refused_and_mended_where_that_is_asked_for(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_evaluate_and_predict_read_another_file_as_they_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, wrong = tmp_path / "right.csv", ORDER / "newest_first.csv"
+    lines = wrong.read_text().splitlines()
+    right.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    run = tmp_path / "run"
+    assert bptt(*SHORT, "--data", right, "--column", "value", "--time", "none", "--out", run) == 0
+    capsys.readouterr()
+    assert bptt("evaluate", run, right, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    for command in (["evaluate", run, wrong], ["predict", run, "--data", wrong]):
+        assert "got the newest first" in refused(capsys, *command)
+        assert bptt(*command, "--sort", "--json") == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["next"][0]["time"] == "2021-02-04"
+        assert result.get("scores", scores) == scores
+    assert "expected an integer >= 0, got -1" in refused(capsys, "predict", run, "--skip", -1)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_month_that_is_missing_is_said_and_can_be_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     months = [f"{2000 + k // 12}-{k % 12 + 1:02d},{k % 12}.{k % 7}" for k in range(60)]
     path = tmp_path / "x.csv"

@@ -19,20 +19,35 @@ json_option = click.option(
 )
 
 
+_Options = tuple[tuple[tuple[str, ...], dict[str, Any]], ...]
+
 #: How a file with data is written, for the commands that read one.
-FORMAT_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+FORMAT_OPTIONS: _Options = (
     (("--decimal",), {"type": click.Choice([".", ","]), "help": "The decimal sign of a series. [told from it]"}),
     (("--delimiter",), {"metavar": "SIGN", "help": "What is between cells; tab; blank: runs of them. [told from it]"}),
     (("--encoding",), {"metavar": "NAME", "help": "Of a text or a series, such as cp1252. [utf-8]"}),
     (("--skip",), {"type": int, "metavar": "N", "help": "Lines to leave out at the top of a series. [0]"}),
 )
+#: What to do about the gaps and the order of a series' rows.
+ROW_OPTIONS: _Options = (
+    (
+        ("--missing",),
+        {"type": click.Choice(["error", "interpolate"]), "help": "Missing cells: refuse or fill. [error]"},
+    ),
+    (("--time",), {"metavar": "NAME", "help": "The column of times; none: no column. [the one that looks like it]"}),
+    (("--sort",), {"is_flag": True, "default": None, "help": "Sort the rows by time."}),
+    (
+        ("--regular",),
+        {"is_flag": True, "default": None, "help": "Insert the rows that the times lack, as missing cells."},
+    ),
+)
 
 
-def format_options(option: Callable[..., Callable[[Any], Any]] = click.option) -> Callable[[Any], Any]:
-    """Add all `FORMAT_OPTIONS` to a command, with `option` in place of ``click.option``."""
+def add_options(options: _Options, option: Callable[..., Callable[[Any], Any]] = click.option) -> Callable[[Any], Any]:
+    """Add all of the `options` to a command, with `option` in place of ``click.option``."""
 
     def add(command: Any) -> Any:
-        for names, settings in reversed(FORMAT_OPTIONS):
+        for names, settings in reversed(options):
             command = option(*names, **settings)(command)
         return command
 

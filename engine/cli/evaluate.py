@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.common import decimal, flag, format_options, json_option, own_backend_option, print_json
+from engine.cli.common import (
+    FORMAT_OPTIONS,
+    ROW_OPTIONS,
+    add_options,
+    decimal,
+    flag,
+    json_option,
+    own_backend_option,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from engine.training import Checkpoint, TrainConfig
@@ -19,7 +28,8 @@ if TYPE_CHECKING:
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
-@format_options()
+@add_options(ROW_OPTIONS)
+@add_options(FORMAT_OPTIONS)
 @own_backend_option
 @json_option
 def evaluate(
@@ -29,7 +39,7 @@ def evaluate(
 
     A character model is measured on the validation part of its own text, or on the whole of other FILEs: bits per
     character and perplexity. A forecaster is scored beside its baselines on the held-out last part of its series, or of
-    another FILE with the same column.
+    another FILE with the same columns. How the rows of a series are read is as in training, where no option says else.
     """
     from engine.training import TrainConfig, checkpoint_in, read_checkpoint
     from engine.training.config import FORECAST, elsewhere

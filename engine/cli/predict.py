@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from engine.cli.common import format_options, json_option, own_backend_option, print_json, print_table
+from engine.cli.common import (
+    FORMAT_OPTIONS,
+    ROW_OPTIONS,
+    add_options,
+    json_option,
+    own_backend_option,
+    print_json,
+    print_table,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -19,10 +27,8 @@ Examples:
 @click.command(short_help="Forecast what comes after the last row.", epilog=EXAMPLES)
 @click.argument("run", default="runs/forecast", type=click.Path(path_type=Path))
 @click.option("--data", metavar="FILE", help="A series with the same columns. [the one of the run]")
-@click.option("--missing", type=click.Choice(["error", "interpolate"]), help="As in bptt train. [as the run was]")
-@click.option("--time", metavar="NAME", help="The column of times; none: no column. [as the run was]")
-@click.option("--sort", is_flag=True, default=None, help="Sort the rows by time. [as the run was]")
-@format_options()
+@add_options(ROW_OPTIONS)
+@add_options(FORMAT_OPTIONS)
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
 @own_backend_option
 @json_option
@@ -30,7 +36,7 @@ def predict(run: Path, which: str | None, backend: str | None, as_json: bool, **
     """Forecast what comes after the last row with the forecaster of RUN [default: runs/forecast].
 
     RUN is a run's directory or a checkpoint file. The values are in units of the series; their times go on in the step
-    of the column of times.
+    of the column of times. How rows are read is as in training, where no option says else.
     """
     from engine.training import checkpoint_in, read_checkpoint
     from engine.training.session import predict_next

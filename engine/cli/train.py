@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from engine.cli.common import (
+    FORMAT_OPTIONS,
+    ROW_OPTIONS,
     SectionedCommand,
+    add_options,
     decimal,
     flag,
-    format_options,
     json_option,
     print_json,
     print_table,
@@ -54,11 +56,8 @@ Examples:
 @series("--horizon", type=int, help="Values to forecast, counted in rows. [1]")
 @series("--season", type=int, help="Period in rows, for the seasonal-naive baseline and the window; 0: none. [0]")
 @series("--window", type=int, help="Known values that a forecast starts from. [64, or twice the season]")
-@series("--missing", type=click.Choice(["error", "interpolate"]), help="What to do about missing cells. [error]")
-@series("--time", metavar="NAME", help="The column of times; none: no column. [the one that looks like it]")
-@series("--sort", is_flag=True, default=None, help="Sort the rows by time.")
-@series("--regular", is_flag=True, default=None, help="Insert the rows that the times lack, as missing cells.")
-@format_options(form)
+@add_options(ROW_OPTIONS, series)
+@add_options(FORMAT_OPTIONS, form)
 @series("--scaling", type=click.Choice(SCALINGS), help="Measured on the training part alone. [zscore]")
 @series("--test", type=float, help="Fraction at the end that is scored at last. [0.15]")
 @model("--cell", type=click.Choice(CELLS), help="Recurrent cell. [lstm]")

@@ -186,8 +186,12 @@ def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[
 
 
 def elsewhere(stored: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """The stored record for data in another file: how that one is written, the options `given` say or it tells."""
-    return replace(stored, **{**FORMAT, **given})
+    """The stored record for data in another file: how that one is written, the options `given` say or it tells.
+
+    That the run's own file had no column of times says nothing of the other file.
+    """
+    time = None if stored.time == _ADDED["time"] else stored.time
+    return replace(stored, **{**FORMAT, "time": time, **given})
 
 
 def _columns(given: Any) -> Any:

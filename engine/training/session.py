@@ -182,6 +182,7 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
     """
     config = TrainConfig.from_json(checkpoint.meta["config"])
     config = elsewhere(config, reading) if "data" in reading else replace(config, **reading)
+    config.check()
     if config.task != FORECAST:
         raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
     series = read_series(config)
