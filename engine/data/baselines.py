@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import integer
+from engine.checks import describe, integer
 from engine.data.checks import bad_data
 from engine.data.windowing import Windows
 from engine.errors import bad_input
@@ -36,8 +36,13 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
         expected = f"shape {np.shape(targets)} as the targets"
         raise bad_input("forecast", expected, f"shape {np.shape(forecast)}", "forecast the same windows")
     error = np.asarray(forecast, dtype=np.float64) - np.asarray(targets, dtype=np.float64)
-    if known is not None and not known.all():
-        error = error[known]
+    if known is not None:
+        if not isinstance(known, np.ndarray) or known.dtype != bool or known.shape != error.shape:
+            got = describe(known) if not isinstance(known, np.ndarray) else f"{known.dtype} of shape {known.shape}"
+            raise bad_input(
+                "known", f"a bool array of shape {error.shape} as the targets", got, "take that of the windows"
+            )
+        error = error if known.all() else error[known]
     if error.size == 0:
         got = f"shape {error.shape}" if known is None else "none that was measured"
         raise bad_data("targets", "at least one value", got, "give windows that are not empty")

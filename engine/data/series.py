@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checks import describe, switch
 from engine.data.arranging import arrange
 from engine.data.checks import bad_data
 from engine.data.reading import read_table
@@ -100,8 +101,13 @@ def load_series(
     if missing not in ("error", "interpolate"):
         raise bad_input("missing", '"error" or "interpolate"', repr(missing), "choose one of these")
     wanted = _wanted_columns(column)
+    if time is not None and not isinstance(time, str):
+        raise bad_type(
+            "time", "the name of a column, or None", describe(time), 'give "none" if there is no such column'
+        )
+    sorted_, regular_ = switch("sort", sort), switch("regular", regular)
     table = read_table(path, decimal=decimal, delimiter=delimiter, encoding=encoding, skip=skip)
-    return series_from(table, wanted, interpolate=missing == "interpolate", time=time, sort=sort, regular=regular)
+    return series_from(table, wanted, interpolate=missing == "interpolate", time=time, sort=sorted_, regular=regular_)
 
 
 def series_from(

@@ -300,9 +300,12 @@ def _gaps(filled: NDArray[np.bool_] | None, table: NDArray[np.float64]) -> NDArr
     """The filled cells (rows, D) of `table`, as a new array."""
     if filled is None:
         return np.zeros(table.shape, dtype=bool)
-    if not isinstance(filled, np.ndarray) or filled.dtype != bool or filled.size != table.size:
-        expected = f"a bool array of the shape of the values, {table.shape}"
-        raise bad_input("filled", expected, describe(filled), "take it from load_series")
+    expected = f"a bool array of the shape of the values, {table.shape}"
+    if not isinstance(filled, np.ndarray) or filled.dtype != bool:
+        got = describe(filled) if not isinstance(filled, np.ndarray) else f"dtype {filled.dtype}"
+        raise bad_type("filled", expected, got, "take it from load_series")
+    if filled.shape != table.shape and (table.shape[1] > 1 or filled.shape != table.shape[:1]):
+        raise bad_input("filled", expected, f"shape {filled.shape}", "take it from load_series")
     return filled.reshape(table.shape).copy()
 
 

@@ -221,6 +221,9 @@ def _load_series(place: Place) -> Call:
         path=(str(place.folder / "series.csv"), _existing_file),
         column=("level", column),
         missing=("error", choice("error", "interpolate")),
+        time=("none", optional(choice("none", "level", "other"))),
+        sort=(False, flag),
+        regular=(False, flag),
     )
 
 
@@ -266,6 +269,7 @@ def _windows(place: Place) -> Call:
         stride=(3, whole(1)),
         target=(1, whole(0)),
         part=(range(5, 30), optional(_part)),
+        filled=(np.zeros((40, 2), dtype=bool), optional(array("b", 40, 2))),
     )
 
 
@@ -391,7 +395,10 @@ def is_numeric_array(value: Any) -> bool:
 def _score(place: Place) -> Call:
     forecast, targets = draw(6, 2, dtype="float64"), draw(6, 2, dtype="float64") + 1
     numbers = either(array("fiu", 6, 2, finite=True), _matrix_list)
-    return call(data.score, forecast=(forecast, numbers), targets=(targets, numbers))
+    known = np.arange(12).reshape(6, 2) % 3 > 0
+    return call(
+        data.score, forecast=(forecast, numbers), targets=(targets, numbers), known=(known, optional(array("b", 6, 2)))
+    )
 
 
 def _matrix_list(value: Any) -> Any:
