@@ -99,7 +99,10 @@ class Scaler:
         return f"{type(self).__name__}({state})"
 
     def _measure(self, table: _Floats, low: _Floats, span: _Floats) -> tuple[_Floats, _Floats]:
-        """Return offset (C,) and scale (C,) of `table` (N, C); `low` (C,) and `span` (C,) are its minimum and range."""
+        """Return offset (C,) and scale (C,) of `table` (N, C); `low` (C,) and `span` (C,) are its minimum and range.
+
+        `table` may be overwritten: windows over a long series are large.
+        """
         raise NotImplementedError
 
     def _fitted(self) -> tuple[_Floats, _Floats]:
@@ -132,8 +135,9 @@ class ZScoreScaler(Scaler):
         # 0: the plain mean of equal numbers is off by round-off, and would leave a deviation of 1e-17 to divide by.
         constant = span < _LEAST_RANGE
         width = np.where(constant, 1.0, span)
-        unit = (table - low) / width
-        return low + width * unit.mean(axis=0), np.where(constant, 1.0, width * unit.std(axis=0))
+        table -= low
+        table /= width
+        return low + width * table.mean(axis=0), np.where(constant, 1.0, width * table.std(axis=0))
 
 
 class Identity(Scaler):
