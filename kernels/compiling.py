@@ -12,8 +12,10 @@ from typing import Any
 import numba
 from numba import types
 from numba.core import config, event
-from numba.core.caching import FunctionCache
 from numba.extending import register_jitable
+
+from kernels.disk_cache import DiskCache
+from kernels.vector_width import WholeRegisters
 
 #: Whether functions are compiled at all: not with ``NUMBA_DISABLE_JIT=1``.  In plain Python, threads have no barrier.
 JIT = not getattr(config, "DISABLE_JIT", 0)
@@ -21,7 +23,13 @@ JIT = not getattr(config, "DISABLE_JIT", 0)
 # error_model: NumPy's division, without Python's check for zero, which would keep a loop from being vectorised.
 # fastmath "contract": a*b+c may become one fused operation; nothing else is reordered, NaN and inf keep their meaning.
 # nogil: the loops touch no Python object, so other threads may run.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+# pipeline_class: vectors as wide as the registers.
+_OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "fastmath": {"contract"},
+    "nogil": True,
+    "pipeline_class": WholeRegisters,
+}
 
 INLINED: Any = {"forceinline": True, **_OPTIONS}
 
@@ -50,7 +58,7 @@ def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., A
                 dispatcher._compiler._customize_flags = _without_overlap
             _widen_literals(dispatcher)
             with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
-                dispatcher._cache = _DiskCache(function)
+                dispatcher._cache = DiskCache(function, _SOURCES)
         return dispatcher
 
     return decorate
@@ -68,29 +76,6 @@ def _widen_literals(dispatcher: Any) -> None:
         return original([types.unliteral(a) for a in args], {name: types.unliteral(a) for name, a in kws.items()})
 
     dispatcher.get_call_template = get_call_template
-
-
-class _DiskCache(FunctionCache):
-    """Numba's disk cache; a full disk or a damaged file costs time, not the pass."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        # Numba watches the one file that holds the loop; the equations it inlines live in others of this package
-        self._cache_file._source_stamp = _SOURCES
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was kept for this signature, or None."""
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # whatever a damaged file leads to
-            with contextlib.suppress(OSError):
-                self.flush()
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep it for the next start, if the disk takes it."""
-        with contextlib.suppress(OSError):
-            super().save_overload(sig, data)
 
 
 def _without_overlap(flags: Any) -> Any:
@@ -126,7 +111,7 @@ class _Announcer(event.Listener):
         said = (title, dtype) in self.said or (not dtype and any(title == other for other, _ in self.said))
         if title is not None and not said:
             self.said.add((title, dtype))
-            kept = isinstance(event.data["dispatcher"]._cache, _DiskCache)
+            kept = isinstance(event.data["dispatcher"]._cache, DiskCache)
             how = "once; kept on disk" if kept else "at every start, as NUMBA_CACHE_DIR names no folder to keep it in"
             print(f"bptt-engine: compiling {title}{' for ' * bool(dtype)}{dtype} ({how})", file=sys.stderr, flush=True)
 

@@ -18,30 +18,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import config
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from kernels.vector_width import REGISTERS
 
-def _host() -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are, on the processor that Numba compiles for."""
-    asked = getattr(config, "CPU_FEATURES", None)  # NUMBA_CPU_FEATURES: another processor than this one
-    features = llvm.get_host_cpu_features().flatten() if asked is None else asked
-    if "+avx512f" in features:
-        return 64, 32
-    if "+avx" in features:
-        return 32, 16
-    return 16, 32 if llvm.get_process_triple().startswith(("aarch64", "arm64")) else 16
-
-
-VECTOR_BYTES, REGISTERS = _host()
+VECTOR_BYTES = REGISTERS.size
 #: Rows of A and vectors of B in the largest tile: their product, and the vectors of B themselves, fit the registers.
 ROWS = 6
-VECTORS = 4 if REGISTERS == 32 else 2
+VECTORS = 4 if REGISTERS.number == 32 else 2
 
 
 def lanes(dtype: Any) -> int:

@@ -1,0 +1,96 @@
+"""Compiled code on disk.  Damaged code would end the process, so nothing is run that is not as it was written.
+
+Numba keeps an index beside numbered files and checks neither: one flipped bit was a segmentation fault.  Here a file
+begins with a digest of its content and of what it is for: the function, its arguments' types, the processor, the
+sources.  One that was damaged, cut short, swapped for another or made by other sources is no file at all: the function
+is compiled anew, and its file written anew.  A file's name follows from what it is for, so that there is no index for
+two processes to quarrel over, and a file appears all at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+_DIGEST = 16  # bytes
+
+
+class DiskCache(FunctionCache):
+    """Numba's disk cache, with files that are checked; a full disk or a damaged file costs time, not the pass.
+
+    Parameters
+    ----------
+    function : what is compiled.
+    sources : stands for all that its code is made of.  Numba watches the one file that holds the function; the
+        equations it inlines live in others.
+    """
+
+    def __init__(self, function: Callable[..., Any], sources: str) -> None:
+        super().__init__(function)
+        self._cache_file = _CheckedFiles(Path(self.cache_path), self._impl.filename_base, sources)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept for this signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whole, and yet not to be used: written by a Numba that somebody has changed, say
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it for the next start, if the disk takes it."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+
+class _CheckedFiles:
+    """The files of one function, in place of Numba's index and data; `key` is the one that Numba's index would have."""
+
+    def __init__(self, folder: Path, name: str, sources: str) -> None:
+        self._folder, self._name = folder, name
+        self._makers = (name, sources, numba.__version__, llvmlite.__version__)
+
+    def path(self, key: Any) -> Path:
+        """Where the code for `key` lies.  Of an older source it is the same place, so that nothing piles up."""
+        signature, processor, (_, enclosed) = key
+        which = hashlib.blake2b(repr((signature, processor, enclosed)).encode(), digest_size=8)
+        return self._folder / f"{self._name}.{which.hexdigest()}.nbc"
+
+    def _digest(self, key: Any, code: bytes) -> bytes:
+        digest = hashlib.blake2b(repr((self._makers, key)).encode(), digest_size=_DIGEST)
+        digest.update(code)
+        return digest.digest()
+
+    def load(self, key: Any) -> Any:
+        """What was saved under `key`, or None: there is nothing, it cannot be read, or it is not what was written."""
+        try:
+            content = self.path(key).read_bytes()
+        except OSError:
+            return None
+        code = content[_DIGEST:]
+        return pickle.loads(code) if content[:_DIGEST] == self._digest(key, code) else None
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep `data` under `key`, in place of what was there; another process sees the old or the new, whole."""
+        code, path = dumps(data), self.path(key)
+        new = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
+        try:
+            new.write_bytes(self._digest(key, code) + code)
+            os.replace(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Forget everything: what Numba asks for before it compiles a function again."""
+        for path in self._folder.glob(f"{self._name}.*.nbc"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""How wide the vectors of the compiled loops are: as wide as the processor's registers.
+
+LLVM has an opinion of its own.  For Intel's servers from Skylake to Emerald Rapids it prefers half of a 512-bit
+register, since their first generation lowered its clock for the whole; the product tiles use the whole in any case, so
+the loops beside them gain nothing by the half.  What is chosen here holds for our functions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import config
+from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
+from numba.core.compiler import Compiler
+
+
+class Registers(NamedTuple):
+    """The vector registers of a processor: how many bytes one holds, and how many there are."""
+
+    size: int
+    number: int
+
+
+def vector_registers(triple: str, features: Mapping[str, bool]) -> Registers:
+    """What the loops may use of a processor.
+
+    Parameters
+    ----------
+    triple : what LLVM calls the kind of machine, such as ``x86_64-unknown-linux-gnu``.
+    features : what LLVM says the processor has.  Its model's name is of no use: it stands for LLVM's opinion.
+    """
+    if triple.startswith(("aarch64", "arm64")):
+        return Registers(16, 32)
+    if features.get("avx512f"):
+        # "prefer-256-bit" is no feature of a processor: it stands here only if NUMBA_CPU_FEATURES asks for it
+        return Registers(32 if features.get("prefer-256-bit") else 64, 32)
+    return Registers(32 if features.get("avx") else 16, 16)
+
+
+def parse_features(text: str) -> dict[str, bool]:
+    """LLVM's ``+avx,-sse4a`` as a dict; what is said last holds."""
+    return {word[1:]: word[0] == "+" for word in text.split(",") if word}
+
+
+def _of_this_process() -> Registers:
+    """The registers of the processor that Numba compiles for."""
+    asked = getattr(config, "CPU_FEATURES", None)  # NUMBA_CPU_FEATURES: another processor than this one
+    features = get_host_cpu_features() if asked is None else asked
+    return vector_registers(llvm.get_process_triple(), parse_features(features))
+
+
+REGISTERS = _of_this_process()
+
+
+class _Library(JITCodeLibrary):
+    """Where Numba gathers the code of one function; every function that comes in is told the width."""
+
+    def add_ir_module(self, ir_module: ir.Module) -> None:
+        for function in ir_module.functions:
+            if not function.is_declaration:
+                # past the set's own `add`, which knows only attributes without a value
+                set.add(function.attributes, f'"prefer-vector-width"="{8 * REGISTERS.size}"')
+        super().add_ir_module(ir_module)
+
+
+class WholeRegisters(Compiler):
+    """Numba's compiler for functions whose loops use whole registers: a `pipeline_class`.
+
+    A function that is always inlined needs it too: its loops are vectorised before they come to their caller.
+    """
+
+    def define_pipelines(self) -> Any:
+        """Numba's own steps, with a library of our own to put the code in."""
+        state = self.state
+        if state.library is None:
+            state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+        return super().define_pipelines()
