@@ -48,6 +48,14 @@ def test_warmup_leaves_nothing_to_compile(tmp_path: Path) -> None:
     assert step.returncode == 0, step.stderr
     assert "compiling" not in step.stderr
 
+    for n, path in enumerate(sorted(tmp_path.rglob("*.nbc"))):  # one bit of each, somewhere else in every file
+        content = bytearray(path.read_bytes())
+        content[len(content) * (n + 1) // 40] ^= 1 << n % 8
+        path.write_bytes(content)
+    mended = run("-c", STEP, cache=tmp_path)
+    assert mended.returncode == 0, mended.stderr
+    assert "compiling RNN (tanh) backward for float32" in mended.stderr
+
 
 def test_a_cell_that_does_not_exist_is_bad_usage(tmp_path: Path) -> None:
     found = run("-c", MAIN, "warmup", "--cell", "perceptron", cache=tmp_path)
