@@ -22,7 +22,7 @@ import click
 import engine
 from engine.cli.backends import backends
 from engine.cli.bench import bench
-from engine.cli.common import Commands, in_options
+from engine.cli.common import Commands, in_options, plain_numbers
 from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
@@ -49,7 +49,7 @@ def bptt(context: click.Context) -> None:
 
 
 for _command in (train, sample, evaluate, predict, gradcheck, compare, bench, backends, warmup):
-    bptt.add_command(_command)
+    bptt.add_command(plain_numbers(_command))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -52,6 +53,34 @@ def add_options(options: _Options, option: Callable[..., Callable[[Any], Any]] =
         return command
 
     return add
+
+
+class PlainNumber(click.ParamType):
+    """A number in the digits 0 to 9: Python reads those of every script, and underscores between them."""
+
+    def __init__(self, name: str, kind: click.ParamType, form: str) -> None:
+        self.name, self._kind, self._form = name, kind, re.compile(form)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the complaint that click has for what is none."""
+        if isinstance(value, str) and not self._form.fullmatch(value.strip(" ")):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return self._kind.convert(value, param, ctx)
+
+
+_PLAIN = {
+    click.INT: PlainNumber("integer", click.INT, r"[+-]?[0-9]{1,300}"),
+    click.FLOAT: PlainNumber(
+        "float", click.FLOAT, r"(?i:[+-]?([0-9]+\.?[0-9]*(e[+-]?[0-9]+)?|\.[0-9]+(e[+-]?[0-9]+)?|inf(inity)?|nan))"
+    ),
+}
+
+
+def plain_numbers(command: click.Command) -> click.Command:
+    """Let the options of a command take plain numbers alone."""
+    for param in command.params:
+        param.type = _PLAIN.get(param.type, param.type)
+    return command
 
 
 def flag(name: str) -> str:

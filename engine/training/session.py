@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.backend import Backend, get_backend
 from engine.data import Vocabulary, score
 from engine.errors import BackendUnavailableError, EngineError
@@ -132,7 +134,8 @@ def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, A
     """Scores of the network and the baselines on the held-out part, and the picture if a file is named."""
     test, series, config = job.parts.test, job.series, job.config
     forecasts = job.forecasts()
-    scores = {name: score(values, test.targets, test.known) for name, values in forecasts.items()}
+    with np.errstate(over="ignore"):  # told by `forecast_verdict`
+        scores = {name: score(values, test.targets, test.known) for name, values in forecasts.items()}
     first = int(test.origins[0])
     result: dict[str, Any] = {
         "column": series.names[0],
