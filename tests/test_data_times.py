@@ -129,6 +129,7 @@ def test_numbers_are_dates_where_their_size_says_so() -> None:
         ["31.04.2021"],
         ["2020-01-01 25:00"],
         ["2020-01-01 10:60"],
+        ["2020-01-01 10:00:00.123456789"],
         ["2021-W53-1"],
         ["13/13/2020"],
         ["Foo 3, 2020"],
@@ -269,7 +270,9 @@ def test_the_column_of_times_is_found() -> None:
     assert named_as_time("Date")
     assert named_as_time("measuredAt_time")
     assert named_as_time("")
+    assert named_as_time("obsdate")
     assert not named_as_time("update")
+    assert not named_as_time("runtime")
     assert not named_as_time("valued")
     for header, rows, name in [
         ("v0,when,v", [f"{3 - k},{day},1" for k, day in enumerate(days(3))], "when"),
@@ -280,6 +283,9 @@ def test_the_column_of_times_is_found() -> None:
         ("year,month,v", ["2019,11,1", "2019,12,2", "2020,1,3"], "year, month"),
         ("Year,Quarter,v", ["2019,3,1", "2019,4,2", "2020,1,3"], "Year, Quarter"),
         ("year,month,day,hour,v", ["2019,1,31,22,1", "2019,1,31,23,2", "2019,2,1,0,3"], "year, month, day, hour"),
+        (",date,v", [f"{k},{day},1" for k, day in enumerate(days(3)[::-1])], "date"),  # beside the numbers of the rows
+        ("update_date,date,v", [f"{day},{2024 - k}-01-01,1" for k, day in enumerate(days(3))], "date"),
+        ("unixtime,v", [f"{1_700_000_000 + 60 * k},1" for k in (2, 1, 0)], "unixtime"),
         ("date,time,v", ["2019-01-31,23:00,1", "2019-02-01,00:00,2", "2019-02-01,01:00,2"], "date, time"),
         ("date,hour,v", ["31.01.2019,22,1", "31.01.2019,23,1", "01.02.2019,0,2"], "date, hour"),
     ]:

@@ -77,8 +77,8 @@ def load_series(
     missing : {"error", "interpolate"}
         A missing cell is an empty one, NA, N/A, NaN, null or a single point, in any case. "interpolate" fills it on the
         straight line, by row number, between the known values around it; before the first and after the last known
-        value with that value. The fill of a gap looks at the value after it, so a gap that reaches over the border of
-        the training part carries a little of the later part into it.
+        value with that value. The fill of a gap looks at the value after it: cut `windows` with `filled`, so that no
+        window knows that value before it is known, and no filled cell is scored.
     decimal, delimiter, encoding, skip
         How a text file is written, where it cannot be told: see `read_table`.
     time : str, optional

@@ -9,17 +9,19 @@ import numpy as np
 
 from engine.data.checks import bad_data
 from engine.data.table import Table
-from engine.data.time_text import DAY, Read, Unread, is_time, read_times
+from engine.data.time_fields import DAY
+from engine.data.time_text import Read, Unread, is_time, read_times
 from engine.data.times import Times
 
 _WORDS = {
     *("date", "time", "datetime", "timestamp", "ts", "ds", "dt", "t", "day", "week", "month", "quarter", "year", "yr"),
-    *("hour", "epoch", "period", "utc", "when", "index", "unnamed", "step"),
+    *("hour", "epoch", "unix", "period", "utc", "when", "at", "index", "unnamed", "step"),
     *("datum", "zeit", "zeitpunkt", "zeitstempel", "tag", "woche", "monat", "quartal", "jahr", "stunde"),
-    *("fecha", "hora", "mes", "jour", "heure", "mois", "an", "annee", "data", "ano", "giorno", "mese", "anno"),
+    *("fecha", "hora", "mes", "jour", "heure", "mois", "annee", "ano", "giorno", "mese", "anno"),
 }
 _YEAR, _MONTH, _DAY = {"year", "yr", "yyyy", "jahr"}, {"month", "mon", "mm", "mo", "monat"}, {"day", "dd", "dom", "tag"}
 _QUARTER, _HOUR = {"quarter", "qtr", "q", "quartal"}, {"hour", "hr", "hh", "time", "clock", "stunde", "zeit", "uhrzeit"}
+_COMPOUND = re.compile(r"(?!up|candi|vali|man|run|life|over|part|some)\w+(date|time|stamp)")  # obsdate, unixtime
 _CLOCK = re.compile(r"([01]?\d|2[0-4])(:[0-5]\d){0,2}")
 #: The choice that looks at no column.
 NONE = "none"
@@ -29,7 +31,7 @@ def named_as_time(name: str) -> bool:
     """Whether a column's name says that it holds times."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = re.split(r"[\W\d_]+", spaced.lower())
-    return not name.strip() or any(word in _WORDS for word in words if word)
+    return not name.strip() or any(word in _WORDS or _COMPOUND.fullmatch(word) for word in words if word)
 
 
 def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tuple[Times | None, str]:
@@ -64,11 +66,22 @@ def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tupl
             notes += [note] if note else []
     if not found:
         return None, notes[0] if notes else ""
+    found = _likeliest(found)
     for good in ("in_order", "distinct"):
         for times, note in found:
             if getattr(times, good):
                 return times, note
     return _with_clock(found[0][0], table, free), found[0][1]
+
+
+def _likeliest(found: list[tuple[Times, str]]) -> list[tuple[Times, str]]:
+    """Those that are dates, not the numbers of rows, and of them those with the plainest names."""
+
+    def rank(times: Times) -> tuple[bool, bool]:
+        return times.read.written.calendar, times.name.strip().lower() in _WORDS or ", " in times.name
+
+    best = max(rank(times) for times, _ in found)
+    return [(times, note) for times, note in found if rank(times) == best]
 
 
 def _told(times: Times) -> tuple[Times, str]:

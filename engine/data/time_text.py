@@ -9,20 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import starmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
-_EPOCH = datetime(1970, 1, 1)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_FULL = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
+from engine.data.time_fields import (
+    DAY,
+    EPOCH,
+    FULL_MONTHS,
+    SHORT_MONTHS,
+    calendar_days,
+    field_numbers,
+    full_years,
+    month_numbers,
+    times_of_day,
+    week_days,
+    zone_ahead,
 )
 
 _NAME = r"(?P<mon>[A-Za-z]{3,9})\.?"
@@ -100,7 +105,7 @@ class Written:
             ticks = at // self.unit if self.unit else at
             return format(Decimal(int(ticks)).scaleb(-self.decimals), "f")
         try:
-            when = _EPOCH + timedelta(microseconds=int(at))
+            when = EPOCH + timedelta(microseconds=int(at))
         except OverflowError:
             return None
         found = self.pattern.fullmatch(self.last)
@@ -118,7 +123,7 @@ class Written:
     def _piece(self, name: str, text: str, when: datetime, halves: bool) -> str:
         """One field of `when` in the manner of `text`; `halves`: the hours are those of a.m. and p.m."""
         if name == "mon":
-            month = (_FULL if self.full else _MONTHS)[when.month - 1]
+            month = (FULL_MONTHS if self.full else SHORT_MONTHS)[when.month - 1]
             return month.upper() if text.isupper() else month.capitalize() if text[0].isupper() else month
         if name == "p":
             half = "PM" if when.hour >= 12 else "AM"
@@ -224,23 +229,23 @@ def _read_form(cells: Sequence[str], form: str, pattern: re.Pattern[str]) -> Rea
     padded = any(text and text[0] == "0" for name in "mdabH" for text in texts.get(name, ())) or not any(
         text and len(text) == 1 for name in "mdabH" for text in texts.get(name, ())
     )
-    full = any(text.lower() in _FULL and len(text) > 3 for text in texts.get("mon", ()))
+    full = any(text.lower() in FULL_MONTHS and len(text) > 3 for text in texts.get("mon", ()))
     zones = texts.get("z", (None,))
     zoned = next((row for row, zone in enumerate(zones) if (zone is None) != (zones[0] is None)), None)
     if zoned is not None:
         return Unread(zoned, form + (" with" if zones[0] else " without") + " a time zone")
-    ahead = None if zones[0] is None else np.fromiter(map(_ahead, zones), np.int64, len(cells))
+    ahead = None if zones[0] is None else np.fromiter(map(zone_ahead, zones), np.int64, len(cells))
 
     def read(day_first: bool) -> Read | Unread:
-        months, days = _months(texts, day_first), _numbers(texts, "d", 1)
+        months, days = month_numbers(texts, day_first), field_numbers(texts, "d", 1)
         if "a" in texts:
-            days = _numbers(texts, "a" if day_first else "b", 1)
-        years = _years(texts["Y"])
+            days = field_numbers(texts, "a" if day_first else "b", 1)
+        years = full_years(texts["Y"])
         if "w" in texts:
-            local, good = _weeks(years, _numbers(texts, "w", 1), _numbers(texts, "u", 1))
+            local, good = week_days(years, field_numbers(texts, "w", 1), field_numbers(texts, "u", 1))
         else:
-            local, good = _days(years, months, days)
-        clock, right = _clock(texts, len(cells))
+            local, good = calendar_days(years, months, days)
+        clock, right = times_of_day(texts, len(cells))
         good &= right
         if not good.all():
             return Unread(int(np.argmin(good)), form)
@@ -255,81 +260,6 @@ def _read_form(cells: Sequence[str], form: str, pattern: re.Pattern[str]) -> Rea
     if isinstance(month_first, Read) or isinstance(day_first, Read):
         return month_first if isinstance(month_first, Read) else day_first
     return max(month_first, day_first, key=lambda unread: unread.row)
-
-
-def _numbers(texts: dict[str, tuple[Any, ...]], name: str, default: int) -> NDArray[np.int64]:
-    """The field `name` of every cell, `default` where it is left out."""
-    found = texts.get(name)
-    count = len(texts["Y"])
-    if found is None:
-        return np.full(count, default, np.int64)
-    return np.fromiter((default if text is None else int(text) for text in found), np.int64, count)
-
-
-def _years(texts: tuple[str, ...]) -> NDArray[np.int64]:
-    """Years; of two digits 69..99 are those of 1969..1999, as POSIX has it."""
-    years = np.fromiter(map(int, texts), np.int64, len(texts))
-    short = np.fromiter((len(text) == 2 for text in texts), bool, len(texts))
-    return np.where(short, years + np.where(years >= 69, 1900, 2000), years)
-
-
-def _months(texts: dict[str, tuple[Any, ...]], day_first: bool) -> NDArray[np.int64]:
-    """Months from 1; 0 where a name is none."""
-    if "mon" in texts:
-        names = {name: place % 12 + 1 for place, name in enumerate((*_MONTHS, *_FULL))} | {"sept": 9}
-        return np.fromiter((names.get(text.lower(), 0) for text in texts["mon"]), np.int64, len(texts["mon"]))
-    if "q" in texts:
-        return 3 * _numbers(texts, "q", 1) - 2
-    if "a" in texts:
-        return _numbers(texts, "b" if day_first else "a", 1)
-    return _numbers(texts, "m", 1)
-
-
-def _days(
-    years: NDArray[np.int64], months: NDArray[np.int64], days: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Days (N,) since 1970, and which of the dates there are."""
-    index = 12 * (years - 1970) + months - 1
-    first, after = ((index + k).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for k in (0, 1))
-    good = (years >= 1) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= after - first)
-    return first + days - 1, good
-
-
-def _weeks(
-    years: NDArray[np.int64], weeks: NDArray[np.int64], days: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Days (N,) since 1970 of ISO weeks, and which of them there are."""
-
-    def day(year: int, week: int, weekday: int) -> int | None:
-        try:
-            return (date.fromisocalendar(year, week, weekday) - _EPOCH.date()).days
-        except ValueError:
-            return None
-
-    found = list(starmap(day, zip(years.tolist(), weeks.tolist(), days.tolist(), strict=True)))
-    return np.array([k or 0 for k in found], np.int64), np.array([k is not None for k in found])
-
-
-def _clock(texts: dict[str, tuple[Any, ...]], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The time of the day (N,) in microseconds, and which of them there are."""
-    if "H" not in texts:
-        return np.zeros(count, np.int64), np.ones(count, bool)
-    hours, minutes, seconds = (_numbers(texts, name, 0) for name in "HMS")
-    halves = np.array([text is not None for text in texts["p"]])
-    late = np.array([text is not None and text[0] in "pP" for text in texts["p"]])
-    good = np.where(halves, (hours >= 1) & (hours <= 12), hours <= 24) & (minutes < 60) & (seconds < 60)
-    good &= (hours < 24) | ((minutes == 0) & (seconds == 0))
-    hours = np.where(halves, hours % 12 + 12 * late, hours)
-    parts = np.fromiter((int((text or "0").ljust(6, "0")[:6]) for text in texts["f"]), np.int64, count)
-    return hours * HOUR + minutes * MINUTE + seconds * (MINUTE // 60) + parts, good
-
-
-def _ahead(zone: str) -> int:
-    """Microseconds that a clock of this zone is ahead of UTC."""
-    if zone[0] not in "+-":
-        return 0
-    digits = zone[1:].replace(":", "").ljust(4, "0")
-    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * HOUR + int(digits[2:]) * MINUTE)
 
 
 def _read_numbers(cells: Sequence[str]) -> Read | Unread | None:

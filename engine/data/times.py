@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
-from engine.data.time_text import DAY, HOUR, Read
+from engine.data.time_fields import DAY, HOUR
+from engine.data.time_text import Read
 
 Where = Callable[[int], str]
 _Ints = NDArray[np.int64]

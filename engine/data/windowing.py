@@ -10,9 +10,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from engine.checks import describe, fraction, integer
+from engine.checks import fraction, integer
 from engine.data.batching import shuffled_order
 from engine.data.checks import bad_data, require_finite, require_matrix
+from engine.data.knowing import as_known, filled_cells, frozen
 from engine.errors import bad_input, bad_type
 
 
@@ -119,7 +120,7 @@ class Windows:
         """
         last = self.x[:, -1:, :]
         # Taken from x, not from the history, so that anchoring twice changes nothing.
-        return replace(self, x=_frozen(self.x - last), targets=_frozen(self.targets - last[:, :, self.target]))
+        return replace(self, x=frozen(self.x - last), targets=frozen(self.targets - last[:, :, self.target]))
 
 
 def windows(
@@ -176,13 +177,13 @@ def windows(
         expected = f"at least horizon = {ahead} rows in the part"
         raise bad_data("values", expected, max(0, stop - start), "lower horizon, or make the part larger")
     require_finite("values", table[:stop])
-    history = _frozen(table[:stop])
-    gaps = _gaps(filled, table)[:stop]
+    history = frozen(table[:stop])
+    gaps = filled_cells(filled, table)[:stop]
     origins = np.arange(first, stop - ahead + 1, step, dtype=np.int64)
     x = sliding_window_view(history, back, axis=0)[first - back : stop - ahead - back + 1 : step]  # (N, D, T)
     targets = sliding_window_view(history[:, column], ahead)[first::step]
     known = sliding_window_view(~gaps[:, column], ahead)[first::step]
-    x, last = _as_known(x.transpose(0, 2, 1), history, gaps, origins)
+    x, last = as_known(x.transpose(0, 2, 1), history, gaps, origins)
     return Windows(x, targets, known, origins, history[:, column], last[:, column], column)
 
 
@@ -196,14 +197,14 @@ def next_window(
     DataError
         There are fewer rows than that, or one of them is not finite.
     """
-    table = _frozen(require_matrix("values", values))
+    table = frozen(require_matrix("values", values))
     if len(table) < steps:
         mend = "give a longer series"
         raise bad_data("values", f"at least the {steps} rows of a window", len(table), mend)
     require_finite("values", table)
     origins = np.array([len(table)], dtype=np.int64)
-    x, last = _as_known(table[np.newaxis, -steps:], table, _gaps(filled, table), origins)
-    targets = _frozen(np.full((1, horizon), np.nan))
+    x, last = as_known(table[np.newaxis, -steps:], table, filled_cells(filled, table), origins)
+    targets = frozen(np.full((1, horizon), np.nan))
     return Windows(x, targets, np.isfinite(targets), origins, table[:, target], last[:, target], target)
 
 
@@ -294,43 +295,6 @@ class WindowBatches:
     def iterate(self, epoch: int, start: int = 0) -> Iterator[WindowBatch]:
         """Iterate over the batches of `epoch`, from batch `start` on."""
         return (self.batch(index, epoch) for index in range(start, len(self)))
-
-
-def _gaps(filled: NDArray[np.bool_] | None, table: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The filled cells (rows, D) of `table`, as a new array."""
-    if filled is None:
-        return np.zeros(table.shape, dtype=bool)
-    expected = f"a bool array of the shape of the values, {table.shape}"
-    if not isinstance(filled, np.ndarray) or filled.dtype != bool:
-        got = describe(filled) if not isinstance(filled, np.ndarray) else f"dtype {filled.dtype}"
-        raise bad_type("filled", expected, got, "take it from load_series")
-    if filled.shape != table.shape and (table.shape[1] > 1 or filled.shape != table.shape[:1]):
-        raise bad_input("filled", expected, f"shape {filled.shape}", "take it from load_series")
-    return filled.reshape(table.shape).copy()
-
-
-def _as_known(
-    x: NDArray[np.float64], table: NDArray[np.float64], gaps: NDArray[np.bool_], origins: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The windows `x` (N, T, D) as they are known at their origins, and the last measured rows (N, D) before these."""
-    rows = np.arange(len(table))[:, np.newaxis]
-    measured = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)
-    measured = np.where(measured < 0, rows, measured)  # before the first measured row there is nothing else
-    last = measured[origins - 1]
-    open_ = last < origins[:, np.newaxis] - 1  # windows (N, D) that end within a gap
-    if open_.any():
-        x = x.copy()
-        for column in np.flatnonzero(open_.any(axis=0)):
-            chosen = np.flatnonzero(open_[:, column])
-            window = origins[chosen, np.newaxis] + np.arange(-x.shape[1], 0)
-            x[chosen, :, column] = table[np.minimum(window, last[chosen, column, np.newaxis]), column]
-        _frozen(x)
-    return x, last
-
-
-def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    array.flags.writeable = False
-    return array
 
 
 def _bounds(part: range | None, rows: int) -> tuple[int, int]:
