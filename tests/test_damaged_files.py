@@ -9,23 +9,17 @@ import os
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
-from commands import bptt, refused, write_series, write_text
+from commands import bptt, write_series, write_text
 from damaged_files import (
     copied,
     crafted_checkpoints,
     damaged_checkpoints,
-    header_of,
-    packed,
-    replaced,
     snapshot,
     spoilt_metrics,
     spoilt_options,
     watched,
 )
-
-from engine.training.checkpoint import read_checkpoint
 
 SMALL = (
     "--backend numpy:reference --hidden 3 --batch 3 --report-every 1 --validate-every 4 --checkpoint-every 3 "

@@ -189,6 +189,28 @@ def test_quarters_months_and_business_days() -> None:
     assert times_of(cells[:7]).after(2) == cells[7:]
 
 
+@pytest.mark.parametrize(("minutes", "weeks"), [(60, 5), (30, 3), (60, 1)])
+def test_hours_that_are_always_closed_are_no_gaps(minutes: int, weeks: int) -> None:
+    monday, step = datetime(2024, 1, 1), timedelta(minutes=minutes)
+    moments = [monday + k * step for k in range((weeks + 1) * 7 * 24 * 60 // minutes)]
+    opened = [f"{m:%Y-%m-%d %H:%M}" for m in moments if m.weekday() < 5 and 9 <= m.hour < 16]
+    count = weeks * 5 * 7 * 60 // minutes
+    times = times_of(opened[:count])
+    assert not times.missing_before().any()
+    if weeks > 1:  # one week does not tell that Saturday is always closed
+        assert times.after(20) == opened[count : count + 20]
+    lacking = times_of(opened[:17] + opened[20:count])
+    assert (int(lacking.missing_before()[17]), int(lacking.missing_before().sum())) == (3, 3)
+
+
+@given(st.integers(0, 99), st.floats(0.1, 0.4))
+def test_rows_that_are_missing_at_random_are_no_closed_hours(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    hours = np.flatnonzero(rng.random(24 * 21) >= share)
+    times = times_of([f"{datetime(2024, 1, 1) + timedelta(hours=int(h)):%Y-%m-%d %H:%M}" for h in hours])
+    assert times.missing_before().sum() == hours[-1] - hours[0] + 1 - len(hours)
+
+
 @pytest.mark.parametrize("minutes", [15, 60])
 @pytest.mark.parametrize("start", [datetime(2023, 10, 28, tzinfo=UTC), datetime(2024, 3, 30, tzinfo=UTC)])
 @pytest.mark.parametrize("back", [False, True])

@@ -49,7 +49,7 @@ def chronological_split(rows: int, validation_fraction: float, test_fraction: fl
     if min(train, validation, test) < 1:
         got = f"{train}, {validation} and {test} of {count} rows"
         expected = "at least one row in each of training, validation and test part"
-        raise bad_data(source, expected, got, "give a longer series or other fractions")
+        raise bad_data(source, expected, got, "give a longer series or other fractions (--validation, --test)")
     return Parts(range(train), range(train, train + validation), range(train + validation, count))
 
 
