@@ -13,6 +13,7 @@ from engine.data.checks import bad_data
 from engine.data.delimited import BLANKS, read_delimited
 from engine.data.encodings import decode_text
 from engine.data.files import read_bytes
+from engine.data.frames import frame_table
 from engine.data.table import TABLE_FILE, ArrayTable, Table
 from engine.errors import bad_input, bad_type
 
@@ -60,6 +61,12 @@ def read_table(
         raise bad_input("decimal", '"." or ","', describe(decimal), "name the decimal sign of the file")
     cut = _delimiter(delimiter)
     lines = integer("skip", skip, 0)
+    if not isinstance(source, str | os.PathLike):
+        table = frame_table("path", source)
+        if table is None:
+            mend = "give the name of a file"
+            raise bad_type("path", "a file name (str or Path) or a data frame", describe(source), mend)
+        return table
     raw = read_bytes(source, TABLE_FILE)
     name = os.fspath(source)
     if raw.startswith(_NPY_MAGIC):

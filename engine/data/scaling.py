@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import integer
-from engine.data.checks import bad_data, require_finite, require_matrix
+from engine.data.checks import bad_data
+from engine.data.matrices import array_of, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
 
@@ -172,6 +173,7 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
 
 
 def _floats(values: Any) -> _Floats:
+    values = array_of("values", values)
     refuse_own_rules("values", values)
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         got = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__

@@ -81,6 +81,20 @@ class Table:
             raise bad_data(self.source, f"a column among {listed(self.names)}", got, mend)
         return self.names.index(name)
 
+    def sound(self, name: str, values: NDArray[np.float64], *, integers: bool) -> NDArray[np.float64]:
+        """Return the values (N,) of column `name` as they are, or raise for one that is infinite, or not exact."""
+        wrong = np.isinf(values)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            mend = "correct it, or write NaN if it is unknown"
+            raise bad_data(self.source, "finite numbers", f"{values[row]} in {self.where(row, name)}", mend)
+        wrong = np.abs(values) > 2.0**53
+        if integers and wrong.any():
+            row = int(np.argmax(wrong))
+            got = f"{values[row]:.0f} in {self.where(row, name)}"
+            raise bad_data(self.source, "integers up to 2**53, which float64 holds exactly", got, "use a larger unit")
+        return values
+
     def where(self, row: int, name: str) -> str:
         """Return where a cell stands, in words: "line 3, column 'a'"."""
         return f"{self.unit} {self.lines[row]}, column {name!r}"
@@ -100,16 +114,7 @@ class ArrayTable(Table):
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return column `name` (N,), NaN where a cell is missing."""
         column = self._values[:, self.place(name)]
-        values = column.astype(np.float64)
-        if np.isinf(values).any():
-            row = int(np.argmax(np.isinf(values)))
-            mend = "correct it, or write NaN if it is unknown"
-            raise bad_data(self.source, "finite numbers", f"{values[row]} in {self.where(row, name)}", mend)
-        if column.dtype.kind in "iu" and np.abs(values).max(initial=0.0) > 2.0**53:
-            row = int(np.argmax(np.abs(values)))
-            expected = "integers up to 2**53, which float64 holds exactly"
-            raise bad_data(self.source, expected, f"{column[row]} in {self.where(row, name)}", "use a larger unit")
-        return values
+        return self.sound(name, column.astype(np.float64), integers=column.dtype.kind in "iu")
 
 
 class Selection(Table):

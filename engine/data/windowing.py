@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from engine.checks import fraction, integer
 from engine.data.batching import shuffled_order
-from engine.data.checks import bad_data, require_finite, require_matrix
+from engine.data.checks import bad_data
 from engine.data.knowing import as_known, filled_cells, frozen
+from engine.data.matrices import require_finite, require_matrix
 from engine.errors import bad_input, bad_type
 
 
