@@ -46,7 +46,7 @@ class Records:
         if not self.plain:
             return (cells for _, cells in self)
         lines = islice(io.StringIO(self.text), self.skip + self.drop, None)
-        return csv.reader(lines, delimiter=self.delimiter, strict=True)
+        return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True, strict=True)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the line on which each record begins, from 1, and its cells.
@@ -68,7 +68,7 @@ class Records:
                 yield line if self.delimiter != BLANKS else line.replace("\t", BLANKS).strip()
 
         # strict: an unfinished quotation would otherwise swallow the rest of the file without a word.
-        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=self.delimiter == BLANKS, strict=True)
+        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=True, strict=True)
         try:
             for count, cells in enumerate(reader):
                 inside = False
@@ -88,6 +88,7 @@ class TextTable(Table):
     """The columns of a text table; a column is cut out of the text each time that it is asked for."""
 
     unit = "line"
+    mend = "choose one of these; if the header line is another one, say so with --skip or --delimiter"
 
     def __init__(
         self, names: Sequence[str], lines: NDArray[np.int64], records: Records, decimal: str | None, *, sure: bool
@@ -224,9 +225,11 @@ def _uneven(records: Records, expected: int, count: int, line: int, sample: Sequ
     above = _lines_above(records.delimiter, sample)
     if above:
         mend = f"leave out what stands above the header line with --skip {above} (skip={above})"
-    elif count > expected and records.delimiter == ",":
-        mend += ", and quotation marks around cells with a comma; if cells are not separated by commas, say --decimal ,"
-        mend += ' (decimal=",") or --delimiter'
+    elif count > expected:
+        if records.delimiter == ",":
+            mend += ", and quotation marks around cells with a comma; if commas are decimal signs, say --decimal ,"
+            mend += ' (decimal=",")'
+        mend += f"; if {records.delimiter!r} does not stand between cells, say what does with --delimiter"
     wanted = f"{expected} cells a row as in the header line"
     return bad_data(records.source, wanted, f"{count} in line {line}", mend)
 
@@ -244,7 +247,11 @@ def _sample(text: str, skip: int) -> list[tuple[int, str]]:
 def _cut(line: str, delimiter: str) -> list[str]:
     """Return the cells of one line, without empty ones at the end."""
     try:
-        cells = line.split() if delimiter == BLANKS else next(csv.reader([line.strip("\n")], delimiter=delimiter), [])
+        cells = (
+            line.split()
+            if delimiter == BLANKS
+            else next(csv.reader([line.strip("\n")], delimiter=delimiter, skipinitialspace=True), [])
+        )
     except csv.Error:  # reading the whole text will say what is wrong
         cells = [line]
     return [cell.strip() for cell in cells[: _used(cells)]]
@@ -253,11 +260,16 @@ def _cut(line: str, delimiter: str) -> list[str]:
 def _sniff(lines: Sequence[str], decimal: str | None, source: str) -> str:
     """Return the delimiter that cuts the header line and most rows below it into equally many cells."""
     known = [delimiter for delimiter in _DELIMITERS if delimiter != decimal]
+    quoted = [","] if decimal == "," else []  # it may yet stand between cells if the decimal one is in quotation marks
     merits: dict[str, int] = {}
-    for delimiter in (*known, BLANKS):
+    for delimiter in (*known, BLANKS, *quoted):
+        if merits and delimiter not in known:
+            break
         header, *rows = (_cut(line, delimiter) for line in lines)
+        if delimiter in quoted and not any("," in cell for cells in rows for cell in cells):
+            continue
         agreeing = sum(len(cells) == len(header) for cells in rows)
-        if len(header) > 1 and 2 * agreeing >= len(rows) and not (delimiter == BLANKS and merits):
+        if len(header) > 1 and 2 * agreeing >= len(rows):
             merits[delimiter] = sum(looks_numeric(cell) for cells in rows for cell in cells)
     best = [delimiter for delimiter in merits if merits[delimiter] == max(merits.values())]
     if len(best) > 1:

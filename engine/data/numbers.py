@@ -145,11 +145,12 @@ def _no_number(column: Column, row: int) -> DataError:
     elif any(unicodedata.category(character) == "Sc" for character in cell):
         mend = "take the currency signs out of the column"
     elif re.fullmatch(r"[1-9][0-9]{0,2}( [0-9]{3})+([.,][0-9]*)?", cell) and not column.blank_marks:
-        mend = "if the blank is a thousands mark, say that it does not stand between cells, with --delimiter ,"
-        mend += ' (delimiter=",")'
+        mend = "if the blank is a thousands mark, say that it does not stand between cells, with --delimiter ';'"
+        mend += ' (delimiter=";")'
     elif "." in cell or "," in cell:
         if column.decimal:
             got += f", which has no place beside the {_SIGNS[column.decimal]} that was named"
+            mend = "name the other sign, or write all numbers of the column in one way"
         elif any(Style(sign, mark).pattern().fullmatch(cell) for sign in ".," for mark in ".," if sign != mark):
             got += ", which is not written like the numbers before it"
             mend = "write all numbers of the column in one way"

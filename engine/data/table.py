@@ -30,6 +30,7 @@ class Table:
     """
 
     unit = "row"
+    mend = "choose one of these"  # where there is no such column
 
     def __init__(self, names: Sequence[str], lines: NDArray[np.int64], source: str) -> None:
         self.names = tuple(names)
@@ -77,7 +78,7 @@ class Table:
         count = self.names.count(name)
         if count != 1:
             got = f"{name!r}" if count == 0 else f"{name!r}, which {count} columns are called"
-            mend = "choose one of these" if count == 0 else "give them different names in the header line"
+            mend = self.mend if count == 0 else "give them different names in the header line"
             raise bad_data(self.source, f"a column among {listed(self.names)}", got, mend)
         return self.names.index(name)
 
