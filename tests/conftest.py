@@ -22,8 +22,9 @@ import pytest
 # "ci" draws the same examples every time; "dev" (plain `pytest`) explores, and remembers what failed.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=50)
 hypothesis.settings.register_profile("dev", deadline=None, print_blob=True, max_examples=50)
-hypothesis.settings.register_profile("nojit", hypothesis.settings.get_profile("ci"), max_examples=5)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("ci"), max_examples=5)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+hypothesis.settings.load_profile(PROFILE)
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 #: Set by `make test-oracle`: an absent PyTorch is then an error, not a skip.
@@ -78,18 +79,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="module")
-def blank_pictures() -> Iterator[None]:
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process leave blank pictures: a drawn one takes a fifth of a second, and few tests look at it."""
     from engine.training import session
 
     def blank(path: Path, *_: object) -> None:
         path.write_bytes(b"\x89PNG")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "draw_loss", blank)
-        patch.setattr(session, "draw_forecast", blank)
-        yield
+    monkeypatch.setattr(session, "draw_loss", blank)
+    monkeypatch.setattr(session, "draw_forecast", blank)
+
+
+@pytest.fixture
+def few_examples() -> Iterator[None]:
+    """Property tests that are defined here and now draw five examples: enough to show that a document's code runs."""
+    hypothesis.settings.load_profile("few")
+    yield
+    hypothesis.settings.load_profile(PROFILE)
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,8 @@ def dying_later(case: Case, threads: int) -> Step:
 
 
 def hanging(case: Case, threads: int) -> Step:
+    if case.cell == "RNN":
+        return quick("hanging")(case, threads)
     time.sleep(60)
     raise AssertionError
 

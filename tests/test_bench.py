@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, refused
+from commands import bptt, refused
 
 import engine
 from benchmarks import compare, gathering, picture, report, store, tables
-from engine.benchmarking import figures, machine, serve
+from engine.benchmarking import figures, machine, rounds, serve
 from engine.benchmarking.cases import CELLS, Case
 from engine.benchmarking.rounds import Worker, WorkerError, Workers, difference, measure, measure_memory
 
 FAKES = "fake_libraries"
 SMALL = Case("LSTM", 4, 2, 3, 3)
-
-
-def run(*args: object, module: str = "", path: str = "") -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own; a folder may come first on the import path."""
-    paths = [path, str(ROOT)] if path else [str(ROOT)]
-    code = ["-m", module] if module else ["-c", "from engine.cli import main; main()"]
-    return subprocess.run(
-        [sys.executable, *code, *map(str, args)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=400,  # the first run on a machine compiles
-    )
 
 
 # -- cases and figures -------------------------------------------------------------------------------------------------
@@ -152,7 +137,7 @@ def test_a_turn_ends_when_its_threads_sleep() -> None:
 
 def test_what_cannot_be_timed_is_named_and_the_others_are_timed() -> None:
     names = ("engine", "raising", "dying", "dying-later", "hanging", "torch-compile", "jax", "torch")
-    with Workers(names, 1, FAKES, patience=4) as workers:
+    with Workers(names, 1, FAKES, patience=2) as workers:
         assert list(workers.absent) == ["jax"]
         assert "a_module_that_nobody_has" in workers.absent["jax"]
         assert "jax" not in workers.libraries
@@ -161,7 +146,7 @@ def test_what_cannot_be_timed_is_named_and_the_others_are_timed() -> None:
             "raising": "ValueError: no such size",
             "dying": "its process ended with exit code 7",
             "dying-later": "its process ended with exit code 9",
-            "hanging": "no answer within 4 s",
+            "hanging": "no answer within 2 s",
             "torch-compile": "nothing of that kind",
         }
         assert set(found["seconds"]) == {"engine", "torch"}
@@ -325,21 +310,22 @@ def test_bad_options_are_refused(arguments: str, words: str, capsys: pytest.Capt
     assert words in capsys.readouterr().err
 
 
-def test_the_script_runs_on_the_engine(tmp_path: Path) -> None:
-    """In a process of its own, beside PyTorch if there is one; else its line says why not."""
+def test_the_script_runs_on_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside PyTorch if there is one; else its line says why not."""
     path = tmp_path / "found.json"
     sizes = ["--cells", "RNN", "--batch", "2", "--steps", "3", "--sizes", "4", "--budget", "0.05"]
-    done = run(*sizes, "--peers", "torch", "--json", path, module="benchmarks.compare")
-    assert done.returncode == 0, done.stderr
+    assert compare.main([*sizes, "--peers", "torch", "--json", str(path)]) == 0
     (found,) = json.loads(path.read_text())["rows"]
     if importlib.util.find_spec("torch") is None:
-        assert "PyTorch is absent: ModuleNotFoundError" in done.stdout
+        assert "PyTorch is absent: ModuleNotFoundError" in capsys.readouterr().out
     else:
         assert figures.ratio(found, "torch") > 0
     assert min(found["sgemm"]) > 0
-    done = run("--mode", "memory", *sizes, "--activations", "0", "--peers", ",", module="benchmarks.compare")
-    assert done.returncode == 0, done.stderr
-    assert "bptt-engine" in done.stdout
+
+
+def test_the_script_measures_memory(fakes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main(["--mode", "memory", *TINY, "--activations", "0", "--peers", ","]) == 0
+    assert "bptt-engine" in capsys.readouterr().out
 
 
 # -- bptt bench --------------------------------------------------------------------------------------------------------
@@ -347,11 +333,12 @@ def test_the_script_runs_on_the_engine(tmp_path: Path) -> None:
 BENCH = ("bench", "--cell", "rnn", "--batch", 2, "--steps", 3, "--size", 4, "--seconds", 0.05)
 
 
-def test_bptt_bench_prints_one_json_object() -> None:
-    done = run(*BENCH, "--size", 5, "--json")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    answer = json.loads(done.stdout)
+def test_bptt_bench_prints_one_json_object(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(rounds, "Workers", functools.partial(Workers, module=FAKES))
+    assert bptt(*BENCH, "--size", 5, "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    answer = json.loads(out)
     assert set(answer) == {"machine", "versions", "absent", "rows"}
     assert [found["H"] for found in answer["rows"]] == [4, 5]
     for found in answer["rows"]:
@@ -361,12 +348,15 @@ def test_bptt_bench_prints_one_json_object() -> None:
         assert ("ratio" in found) == ("torch" in answer["versions"]) == ("torch" not in answer["absent"])
 
 
-def test_bptt_bench_says_that_pytorch_is_not_there(tmp_path: Path) -> None:
+def test_bptt_bench_says_that_pytorch_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('broken on purpose')\n")
-    done = run(*BENCH, path=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "PyTorch: not here, so not timed (ImportError: broken on purpose)" in done.stdout
-    assert "RNN" in done.stdout
+    monkeypatch.syspath_prepend(tmp_path)  # the processes that run a library look where this one looks
+    assert bptt(*BENCH) == 0
+    out = capsys.readouterr().out
+    assert "PyTorch: not here, so not timed (ImportError: broken on purpose)" in out
+    assert "RNN" in out
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def blocks_of(path: Path) -> list[Block]:
 MARKED = [pytest.param(path, marks=[pytest.mark.slow] if path.parent == ROOT else []) for path in PAGES]
 
 
+@pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("path", MARKED, ids=relative)
 def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradcheck: GradientChecks) -> None:
     """All Python of a page, in order, as one program; warnings are errors here as in every test.

@@ -136,6 +136,7 @@ def test_baselines_and_scores(series: Path, tmp_path: Path, capsys: pytest.Captu
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_evaluate_says_what_train_said(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert bptt("train", *COMMAND.split(), "--data", series, "--out", out, "--json") == 0
@@ -148,6 +149,7 @@ def test_evaluate_says_what_train_said(series: Path, tmp_path: Path, capsys: pyt
     assert f"{trained['scores']['LSTM']['rmse']:.4f}" in table
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_evaluate_on_another_series(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The network goes on seeing what it was trained to see: the scaling comes from the checkpoint."""
     out = tmp_path / "run"
@@ -166,6 +168,7 @@ def test_evaluate_on_another_series(series: Path, tmp_path: Path, capsys: pytest
     assert "expected the series that" in refused(capsys, "evaluate", out)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_without_a_season_there_is_no_seasonal_baseline(
     series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +194,7 @@ def test_without_a_season_there_is_no_seasonal_baseline(
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_the_lstm_beats_persistence_and_seasonal_naive_on_co2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

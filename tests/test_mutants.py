@@ -10,7 +10,7 @@ from kernels import gates, products, reference
 
 MUTANTS = generate()
 #: Spread over the whole list, so that every file and most kinds of mistake are among them.
-SAMPLE = MUTANTS[5::40]
+SAMPLE = MUTANTS[5::60]
 
 
 def one(after: str, function: str) -> Mutant:

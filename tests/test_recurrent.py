@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import KERNELS, KINDS, build, distance, leaves, passes, random_arguments
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
@@ -78,6 +78,7 @@ def test_what_stands_in_a_pad_reaches_nothing(kind: str, kernel_set: str, poison
 
 @every_kind
 @both_sets
+@settings(max_examples=min(20, settings().max_examples))
 @given(extra=st.integers(1, 4), seed=st.integers(0, 1000), data=st.data())
 def test_more_pads_or_another_order_of_rows_change_nothing(
     kind: str, kernel_set: str, extra: int, seed: int, data: st.DataObject

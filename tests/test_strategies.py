@@ -21,6 +21,7 @@ from engine.checking import strategies
 MANY = settings(settings.get_profile("ci"), max_examples=300)
 
 
+@pytest.mark.usefixtures("few_examples")
 def test_the_examples_in_the_docstrings_run() -> None:
     found = doctest.testmod(strategies)
     assert found.failed == 0

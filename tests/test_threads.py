@@ -467,7 +467,7 @@ thread = threading.Thread(target=shoot)
 hits = rounds = 0
 def main():
     global hits, rounds, running
-    until = time.monotonic() + 4
+    until = time.monotonic() + 2
     while time.monotonic() < until:
         try:
             rounds += 1
