@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ _NUMERIC_PATTERNS = {name: re.compile(form) for name, form in _NUMERIC_FORMS.ite
 # Possessive (*+): the way back out of a million rows would take 600 bytes a row.
 _ISO = re.compile(r"(?:\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?\n)*+")
 _NUMBER = re.compile(r"[+-]?\d{1,19}(?:\.(\d*))?")
+_CHUNK = 20_000
 _SECONDS, _DECIMALS = (1e8, 1e11), 9  # what an epoch in seconds may be: 1973 .. 5138
 
 
@@ -196,7 +197,7 @@ def read_times(cells: Sequence[str], numeric: bool = False) -> Read | Unread:
         return Unread(0)
     if _ISO.fullmatch("\n".join(cells) + "\n"):
         try:
-            local = np.array([cell.replace(" ", "T") for cell in cells], "datetime64[us]").astype(np.int64)
+            local = np.array(cells, "datetime64[us]").astype(np.int64)
             return Read(local, None, Written("year-month-day", cells[-1], _PATTERNS["year-month-day"]))
         except ValueError:
             pass  # a day that no month has: found again, with its row, below
@@ -218,48 +219,81 @@ def is_time(cell: str) -> bool:
 
 
 def _read_form(cells: Sequence[str], form: str, pattern: re.Pattern[str]) -> Read | Unread:
+    first = pattern.fullmatch(cells[0])
+    assert first is not None  # read_times
+    zoned = bool(first.groupdict().get("z"))
+    pieces = []
+    for start in range(0, len(cells), _CHUNK):  # the fields of a cell take a hundred times its room
+        piece = _read_piece(cells[start : start + _CHUNK], pattern, zoned)
+        if isinstance(piece, int):
+            mixed = pattern.fullmatch(cells[start + piece]) and (
+                " with a time zone" if zoned else " without a time zone"
+            )
+            return Unread(start + piece, form + (mixed or ""))
+        pieces.append(piece)
+    padded = any(piece.padded for piece in pieces) or not any(piece.single for piece in pieces)
+    full = any(piece.full for piece in pieces)
+    ahead = np.concatenate([piece.ahead for piece in pieces]) if zoned else None
+    read: list[Read | Unread] = []
+    for order in range(len(pieces[0].local)):
+        good = np.concatenate([piece.good[order] for piece in pieces])
+        local = np.concatenate([piece.local[order] for piece in pieces])
+        written = Written(form, cells[-1], pattern, 0, 0, order == 1, padded, full)
+        read.append(Read(local, ahead, written) if good.all() else Unread(int(np.argmin(good)), form))
+    sound = [got for got in read if isinstance(got, Read)]
+    if not sound:
+        return max((got for got in read if isinstance(got, Unread)), key=lambda unread: unread.row)
+    if len(sound) == 1 or (sound[0].local == sound[1].local).all():
+        return sound[0]
+    return Read(sound[0].local, ahead, sound[0].written, sound[1])
+
+
+class _Piece(NamedTuple):
+    """Some cells of a column.
+
+    Attributes
+    ----------
+    local, good : times (M,) and which of them there are, with the month first and, if there are two orders, the day.
+    ahead : (M,), how far their clocks are ahead of UTC.
+    padded, single, full : whether a field is written 07, or 7, and whether a month is written out.
+    """
+
+    local: list[NDArray[np.int64]]
+    good: list[NDArray[np.bool_]]
+    ahead: NDArray[np.int64]
+    padded: bool
+    single: bool
+    full: bool
+
+
+def _read_piece(cells: Sequence[str], pattern: re.Pattern[str], zoned: bool) -> _Piece | int:
+    """Some cells, or the row of the first one that the pattern does not fit, or that has or lacks a time zone."""
     names = [name for name in pattern.groupindex if name != "sep"]
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Sequence[Any]] = []
     for row, cell in enumerate(cells):
         found = pattern.fullmatch(cell)
         if found is None:
-            return Unread(row, form)
-        rows.append(tuple(found[name] for name in names))
+            return row
+        rows.append(found.group(*names) if len(names) > 1 else [found[names[0]]])
     texts = dict(zip(names, zip(*rows, strict=True), strict=True))
-    padded = any(text and text[0] == "0" for name in "mdabH" for text in texts.get(name, ())) or not any(
-        text and len(text) == 1 for name in "mdabH" for text in texts.get(name, ())
-    )
-    full = any(text.lower() in FULL_MONTHS and len(text) > 3 for text in texts.get("mon", ()))
-    zones = texts.get("z", (None,))
-    zoned = next((row for row, zone in enumerate(zones) if (zone is None) != (zones[0] is None)), None)
-    if zoned is not None:
-        return Unread(zoned, form + (" with" if zones[0] else " without") + " a time zone")
-    ahead = None if zones[0] is None else np.fromiter(map(zone_ahead, zones), np.int64, len(cells))
-
-    def read(day_first: bool) -> Read | Unread:
-        months, days = month_numbers(texts, day_first), field_numbers(texts, "d", 1)
-        if "a" in texts:
-            days = field_numbers(texts, "a" if day_first else "b", 1)
-        years = full_years(texts["Y"])
+    other = [bool(zone) != zoned for zone in texts.get("z", ())]
+    if any(other):
+        return other.index(True)
+    fields = [text for name in "mdabH" for text in texts.get(name, ()) if text]
+    years, (clock, right) = full_years(texts["Y"]), times_of_day(texts, len(cells))
+    local, good = [], []
+    for day_first in (False, True) if "a" in texts else (False,):
         if "w" in texts:
-            local, good = week_days(years, field_numbers(texts, "w", 1), field_numbers(texts, "u", 1))
+            days, real = week_days(years, field_numbers(texts, "w", 1), field_numbers(texts, "u", 1))
         else:
-            local, good = calendar_days(years, months, days)
-        clock, right = times_of_day(texts, len(cells))
-        good &= right
-        if not good.all():
-            return Unread(int(np.argmin(good)), form)
-        return Read(local * DAY + clock, ahead, Written(form, cells[-1], pattern, 0, 0, day_first, padded, full))
-
-    if "a" not in texts:
-        return read(day_first=False)
-    month_first, day_first = read(day_first=False), read(day_first=True)
-    if isinstance(month_first, Read) and isinstance(day_first, Read):
-        same = bool((month_first.local == day_first.local).all())
-        return month_first if same else Read(month_first.local, ahead, month_first.written, day_first)
-    if isinstance(month_first, Read) or isinstance(day_first, Read):
-        return month_first if isinstance(month_first, Read) else day_first
-    return max(month_first, day_first, key=lambda unread: unread.row)
+            day = ("a" if day_first else "b") if "a" in texts else "d"
+            days, real = calendar_days(years, month_numbers(texts, day_first), field_numbers(texts, day, 1))
+        local.append(days * DAY + clock)
+        good.append(real & right)
+    ahead = np.fromiter(map(zone_ahead, texts["z"]) if zoned else (), np.int64)
+    padded, single = any(text[0] == "0" for text in fields), any(len(text) == 1 for text in fields)
+    full = any(text.lower() in FULL_MONTHS and len(text) > 3 for text in texts.get("mon", ()))
+    return _Piece(local, good, ahead, padded, single, full)
 
 
 def _read_numbers(cells: Sequence[str]) -> Read | Unread | None:
