@@ -13,6 +13,7 @@ from numpy.lib.array_utils import byte_bounds
 from engine.backend import FLOATS, Backend, backend_of
 from engine.checks import describe, number, switch
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import dtype_in_words
 
 
 class Parameter(NamedTuple):
@@ -57,7 +58,7 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
             if home.name != backend.name:
                 raise bad_input("model", f"parameters on one backend ({backend.name})", f"{name!r} on {home.name}")
             if home.dtype_of(w) not in FLOATS:
-                raise bad_type(f"params[{key!r}]", "dtype float32 or float64", f"dtype {w.dtype}")
+                raise bad_type(f"params[{key!r}]", "dtype float32 or float64", dtype_in_words(w.dtype))
             if key not in owner.grads:
                 raise bad_input("model", f"a gradient for every parameter, {name!r} too", "none")
             if id(w) in seen:

@@ -149,6 +149,16 @@ def test_weights_without_metadata(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_half_precision_is_called_by_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "half.safetensors"
+    entry = {"lstm.weight": {"dtype": name, "shape": [2], "data_offsets": [0, 4]}}
+    header = json.dumps(entry).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with refused(CheckpointError, f"'lstm.weight' in float32 or float64, got {name} (half precision); bare weights"):
+        read_file(path)
+
+
 @pytest.mark.parametrize("text", ["no json", "[]", "{}", "3"])
 def test_metadata_that_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "w.safetensors"
