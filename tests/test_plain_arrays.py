@@ -47,6 +47,15 @@ def backward(model: Any, x: Any, dy: Any, dstate: Any = None) -> Any:
     return model.backward(model.forward(x)[2], dy, dstate)
 
 
+def assign(value: Any) -> None:
+    single.params["weight_hh_l0"] = value
+
+
+def restore(value: Any) -> None:
+    optimiser = engine.Adam(embedding)
+    optimiser.load_state_dict(optimiser.state_dict() | {"exp_avg.weight": value})
+
+
 def fitted() -> Any:
     return data.MinMaxScaler().fit(TABLE)
 
@@ -101,6 +110,14 @@ PLACES: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
     "fit": ("values", TABLE, lambda a: data.ZScoreScaler().fit(a)),
     "transform": ("values", TABLE, lambda a: fitted().transform(a)),
     "inverse": ("values", TABLE, lambda a: fitted().inverse_column(a, 1)),
+    "filled": ("filled", TABLE > 1, lambda a: data.windows(TABLE, steps=3, horizon=1, filled=a)),
+    "forecast": ("forecast", TABLE, lambda a: data.score(a, TABLE + 1)),
+    "targets of a score": ("targets", TABLE, lambda a: data.score(TABLE + 1, a)),
+    "known": ("known", TABLE > 0, lambda a: data.score(TABLE, TABLE + 1, a)),
+    "decoded ids": ("ids", np.arange(3), lambda a: data.Vocabulary.from_text("abcd").decode(a)),
+    "params": ("params['weight_hh_l0']", single.params["weight_hh_l0"] * 1, lambda a: assign(a)),
+    "weights": ("weight", rng.normal(size=(V, D)), lambda a: embedding.load_state_dict({"weight": a})),
+    "state of an optimiser": ("exp_avg.weight", rng.normal(size=(V, D)), lambda a: restore(a)),
     "windows": ("values", TABLE, lambda a: data.windows(a, steps=3, horizon=1)),
 }
 

@@ -14,6 +14,7 @@ from engine.checks import describe, integer
 from engine.data.checks import bad_data
 from engine.data.windowing import Windows
 from engine.errors import bad_input
+from engine.plain_arrays import refuse_own_rules
 
 
 class Score(NamedTuple):
@@ -32,6 +33,8 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
     known : bool (N, horizon), optional
         Which targets were measured, as `Windows.known`; the others are left out.
     """
+    for argument, array in (("forecast", forecast), ("targets", targets), ("known", known)):
+        refuse_own_rules(argument, array)
     if np.shape(forecast) != np.shape(targets):
         expected = f"shape {np.shape(targets)} as the targets"
         raise bad_input("forecast", expected, f"shape {np.shape(forecast)}", "forecast the same windows")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 
 
 def filled_cells(filled: NDArray[np.bool_] | None, table: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -14,6 +15,7 @@ def filled_cells(filled: NDArray[np.bool_] | None, table: NDArray[np.float64]) -
     if filled is None:
         return np.zeros(table.shape, dtype=bool)
     expected = f"a bool array of the shape of the values, {table.shape}"
+    refuse_own_rules("filled", filled, expected)
     if not isinstance(filled, np.ndarray) or filled.dtype != bool:
         got = describe(filled) if not isinstance(filled, np.ndarray) else f"dtype {filled.dtype}"
         raise bad_type("filled", expected, got, "take it from load_series")
