@@ -107,8 +107,9 @@ class Backend:
         if not self.is_array(obj):
             plain_arrays.refuse_own_rules(argument, obj, f"a {self.name} array")
             raise bad_type(argument, f"a {self.name} array", describe(obj), self._conversion(obj))
-        plain_arrays.refuse_autograd(argument, obj)
-        plain_arrays.refuse_unreadable(argument, obj)
+        if not isinstance(obj, np.ndarray):
+            plain_arrays.refuse_autograd(argument, obj)
+            plain_arrays.refuse_unreadable(argument, obj)
         home = getattr(self.xp, "home", None)
         if home is not None and obj.device != home:
             raise bad_type(argument, f"an array on {home}", f"one on {obj.device}", f"use {argument}.to({str(home)!r})")
