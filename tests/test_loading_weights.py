@@ -82,17 +82,16 @@ def test_a_copy_may_hold_anything() -> None:
         layer.to(dtype="float32")
 
 
-def test_an_exchange_of_the_layers_own_arrays() -> None:
+@pytest.mark.parametrize("backend", ["numpy:reference", pytest.param("torch:reference", marks=pytest.mark.oracle)])
+def test_an_exchange_of_the_layers_own_arrays(backend: str) -> None:
     """A mapping of views of the parameters: each is read before any is written."""
-    layer = engine.RNN(H, H)
-    first, second = (layer.params[name].copy() for name in ("weight_ih_l0", "weight_hh_l0"))
-    layer.load_state_dict(dict(layer.params) | {"weight_ih_l0": layer.params["weight_hh_l0"], "weight_hh_l0": first})
-    assert np.array_equal(layer.params["weight_ih_l0"], second)
-    layer.load_state_dict({name: layer.params[name] for name in layer.params} | {
-        "weight_ih_l0": layer.params["weight_hh_l0"][::-1], "weight_hh_l0": layer.params["weight_ih_l0"]
-    })  # fmt: skip
-    assert np.array_equal(layer.params["weight_ih_l0"], first[::-1])
-    assert np.array_equal(layer.params["weight_hh_l0"], second)
+    layer = engine.RNN(H, H, backend=backend)
+    names = ("weight_ih_l0", "weight_hh_l0")
+    first, second = (layer.backend.to_host(layer.params[name]).copy() for name in names)
+    exchanged = {names[0]: layer.params[names[1]].T, names[1]: layer.params[names[0]]}
+    layer.load_state_dict(dict(layer.params) | exchanged)
+    assert np.array_equal(layer.backend.to_host(layer.params[names[0]]), second.T)
+    assert np.array_equal(layer.backend.to_host(layer.params[names[1]]), first)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from engine.checks import describe
 from engine.device_errors import first_line
 from engine.errors import EngineError, bad_input, bad_type
 from engine.layers import loading_hints
-from engine.plain_arrays import first_place, is_half, is_tensor, refuse_own_rules, refuse_unreadable
+from engine.plain_arrays import first_place, host_view, is_half, is_tensor, refuse_own_rules, refuse_unreadable
 
 #: How to read two bytes that hold half precision.
 _FROM_BITS = ".view('float16') if it is float16; (value.astype('uint32') << 16).view('float32') if uint16 of bfloat16"
@@ -46,7 +46,8 @@ def checked(params: Mapping[str, Any], dtype: np.dtype, mapping: Any, finite: bo
         if host.shape != shapes[name]:
             mend = loading_hints.of_shape(name, host.shape, shapes, hosts)
             raise bad_input(name, f"shape {shapes[name]}", f"shape {host.shape}", mend)
-    return {name: _in_dtype(name, hosts.pop(name), dtype, params) for name in shapes}
+    own = [view for name, param in params.items() if (view := host_view(name, param)) is not None]
+    return {name: _in_dtype(name, hosts.pop(name), dtype, own) for name in shapes}
 
 
 def _wrong_names(shapes: Mapping[str, tuple[int, ...]], mapping: Mapping[Any, Any]) -> Exception:
@@ -63,13 +64,12 @@ def _listed(names: list[Any], most: int = 8) -> str:
     return f"[{shown}]" if len(names) <= most else f"[{shown}, and {len(names) - most} more]"
 
 
-def _in_dtype(name: str, host: np.ndarray, dtype: np.dtype, params: Mapping[str, Any]) -> np.ndarray:
-    """The array in the layer's dtype; a copy where it is a view of another parameter, which is written to as well."""
+def _in_dtype(name: str, host: np.ndarray, dtype: np.dtype, own: list[np.ndarray]) -> np.ndarray:
+    """The array in the layer's dtype; a copy where it is a view of the layer's own, which are written to as well."""
     with np.errstate(over="ignore", under="ignore"):
         value = host.astype(dtype, copy=False)
     if value is not host and (np.isinf(value) & np.isfinite(host)).any():
         raise bad_input(name, f"values within the range of {dtype}", "larger ones", "load it as float64")
-    own = (param for param in params.values() if isinstance(param, np.ndarray))
     return value.copy() if any(np.may_share_memory(value, param) for param in own) else value
 
 
