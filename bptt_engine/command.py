@@ -26,7 +26,10 @@ def main() -> None:
             )
         print(f"bptt: {reason}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    command()
+    try:
+        command()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: the interpreter tidies up
 
 
 def end_now(number: int, frame: FrameType | None) -> None:

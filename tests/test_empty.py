@@ -24,7 +24,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every array library with every kernel set; CuPy's look-alike in place of a GPU."""
     library, _, kernels = request.param.partition(":")
     if library == "torch":
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     return use_backend(library, monkeypatch, kernels)
 
 

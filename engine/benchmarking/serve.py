@@ -47,8 +47,11 @@ def main() -> None:
             answer = {"error": str(error)}
         except Exception as error:  # whatever a library raises is that library's result
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # the process that asked has ended, by Ctrl-C for instance
+            os._exit(0)
 
 
 class Server:
