@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
 
+from engine.data import load_series
 from engine.data.delimited import read_delimited
 from engine.data.time_column import find_times, named_as_time
 from engine.data.time_text import Read, read_times
@@ -347,3 +348,21 @@ def test_what_is_not_understood_is_said_or_refused() -> None:
         found("date,v", "2020-01-01,1", wanted="x")
     with refused(DataError, "expected a time in every cell of column 'w', got 'a' in line 2"):
         found("w,v", "a,1", "b,2", wanted="w")
+
+
+def test_the_index_of_a_data_frame_holds_times_as_a_column_does() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"v": np.arange(9.0)}, index=pandas.date_range("2024-01-31", periods=9, freq="ME"))
+    for table in (frame, frame["v"], frame.to_period("M"), frame.set_index(frame.index.strftime("%Y-%m-%d"))):
+        series = load_series(table)
+        assert series.times is not None
+        assert (series.times.after(2) or [])[1].startswith("2024-11")
+        with refused(DataError, "expected rows from the oldest to the newest", "got the newest first"):
+            load_series(table[::-1])
+        assert (load_series(table[::-1], sort=True).values[:, 0] == np.arange(9)).all()
+        with refused(DataError, "expected each time once", " in row 0 and row 9, and 8 more rows"):
+            load_series(pandas.concat([table, table]))
+    rows = frame.reset_index(drop=True).sample(frac=1, random_state=0)  # numbers of rows are no times
+    for table in (rows, frame.set_index(pandas.Index([f"r{k}" for k in range(9)]))):
+        series = load_series(table)
+        assert (series.times, series.notes) == (None, ())

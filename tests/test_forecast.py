@@ -322,7 +322,7 @@ def test_with_nothing_left_to_score_there_is_one_clear_error(
 
 # -- the order of time ------------------------------------------------------------------------------------------------
 
-ORDER = ROOT / "tests" / "data" / "order"
+ORDER = ROOT / "tests" / "data" / "wild"
 SHORTER = "train --task forecast --backend numpy:reference --hidden 3 --window 3 --quiet".split()
 SHORT = [*SHORTER, "--epochs", "1"]
 
@@ -331,7 +331,7 @@ SHORT = [*SHORTER, "--epochs", "1"]
 def test_rows_out_of_order_are_refused_and_mended_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = ["--data", ORDER / "newest_first.csv", "--column", "value"]
+    data = ["--data", ORDER / "order_newest_first.csv", "--column", "value"]
     err = refused(capsys, *SHORT, *data, "--out", tmp_path / "a")
     assert "got the newest first ('2021-02-03' in line 2 to '2021-02-02' in line 3); sort the rows with --sort" in err
     assert not (tmp_path / "a").exists()
@@ -339,24 +339,24 @@ def test_rows_out_of_order_are_refused_and_mended_where_that_is_asked_for(
     result = json.loads(capsys.readouterr().out)
     assert result["notes"] == ["the rows were not in the order of column 'date' and are sorted"]
     assert result["next"][0]["time"] == "2021-02-04"
-    lines = (ORDER / "newest_first.csv").read_text().splitlines()
+    lines = (ORDER / "order_newest_first.csv").read_text().splitlines()
     (tmp_path / "right.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     assert bptt(*SHORT, "--data", tmp_path / "right.csv", "--column", "value", "--out", tmp_path / "b", "--json") == 0
     right = json.loads(capsys.readouterr().out)
     assert (right["scores"], right["next"], right["notes"]) == (result["scores"], result["next"], [])
-    err = refused(capsys, *SHORT, "--data", ORDER / "every_day_twice.csv", "--column", "value", "--out", tmp_path / "c")
-    assert "each time once in column 'date', got '2020-01-01' in line 2 and line 3, and 19 more rows" in err
+    err = refused(capsys, *SHORT, "--data", ORDER / "order_every.csv", "--column", "value", "--out", tmp_path / "c")
+    assert "each time once in column 'date', got '2020-01-01' in line 2 and line 3, and 399 more rows" in err
     err = refused(capsys, *SHORT, "--data", ORDER / "two.csv", "--column", "a", "--sort", "--out", tmp_path / "c")
     assert "expected a column of times for --sort (sort=True), got none" in err
     assert bptt(*SHORT, *data, "--time", "none", "--out", tmp_path / "d", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["next"] == [{"row": 40, "time": None, "value": pytest.approx(18, abs=3)}]
+    assert json.loads(capsys.readouterr().out)["next"] == [{"row": 400, "time": None, "value": pytest.approx(0, abs=3)}]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_evaluate_and_predict_read_another_file_as_they_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right, wrong = tmp_path / "right.csv", ORDER / "newest_first.csv"
+    right, wrong = tmp_path / "right.csv", ORDER / "order_newest_first.csv"
     lines = wrong.read_text().splitlines()
     right.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     run = tmp_path / "run"

@@ -18,13 +18,16 @@ from engine.errors import DataError, bad_type
 class FrameTable(Table):
     """The columns of a data frame; its index is no column, and null, NaN and NA are missing cells."""
 
-    def __init__(self, names: Sequence[str], columns: Sequence[Any], source: str) -> None:
+    def __init__(self, names: Sequence[str], columns: Sequence[Any], source: str, index: Any = None) -> None:
         super().__init__(names, np.arange(len(columns[0]) if columns else 0), source)
         self._columns = columns  # narwhals Series
+        self._index = index  # the same, named in `labels`
+        if index is not None:
+            self.labels = (str(index.name),)
 
     def cells(self, name: str) -> list[str]:
         """Return the cells of column `name` as text; times are written as ISO 8601."""
-        column = self._columns[self.place(name)]
+        column = self._index if name in self.labels else self._columns[self.place(name)]
         if str(column.dtype).startswith("Datetime") and column.dtype.time_zone is None:
             return _written(column.to_numpy().astype("datetime64[us]"))
         missing = column.is_null().to_list()
@@ -75,7 +78,8 @@ def frame_table(argument: str, obj: Any) -> FrameTable | None:
         if isinstance(frame, nw.LazyFrame):
             raise bad_type(argument, expected, describe(obj), "collect it first, for example with .collect()")
         if isinstance(frame, nw.Series):
-            return FrameTable([str(frame.name if frame.name is not None else 0)], [frame], describe(obj))
+            names = [str(frame.name if frame.name is not None else 0)]
+            return FrameTable(names, [frame], describe(obj), _index(frame, names))
         if not isinstance(frame, nw.DataFrame):
             return None
         names = [str(name) for name in frame.columns]
@@ -85,7 +89,7 @@ def frame_table(argument: str, obj: Any) -> FrameTable | None:
         raise bad_type(argument, expected, got, "give its columns different names") from None
     if not columns:
         raise bad_data(describe(obj), "a data frame with columns", "one without", "give the data")
-    return FrameTable(names, columns, describe(obj))
+    return FrameTable(names, columns, describe(obj), _index(frame, names))
 
 
 def frame_matrix(argument: str, obj: Any) -> NDArray[np.float64] | None:
@@ -95,6 +99,21 @@ def frame_matrix(argument: str, obj: Any) -> NDArray[np.float64] | None:
         return None
     columns = [table.numbers(name) for name in table.names]
     return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
+
+
+def _index(frame: Any, names: Sequence[str]) -> Any:
+    """Return the index of a pandas-like frame or column, if it holds times or texts, as a narwhals Series."""
+    import narwhals as nw
+
+    index = nw.maybe_get_index(frame)
+    if index is None or getattr(index, "nlevels", 1) > 1:
+        return None
+    name = str(index.name if index.name is not None else "index")
+    if name in names or not (
+        hasattr(index, "asfreq") or hasattr(index, "tz_localize") or index.dtype.kind not in "biufc"
+    ):
+        return None
+    return nw.from_native(index.to_series(name=name), series_only=True)
 
 
 def _floats(column: Any) -> Any:

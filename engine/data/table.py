@@ -21,6 +21,8 @@ class Table:
     Attributes
     ----------
     names : tuple of C strings
+    labels : tuple of strings
+        What else names its rows, and is no column: the index of a data frame. `cells` takes these names too.
     lines : int64 (N,)
         Where each row stands: the line of the file on which it begins, from 1, or its number in an array, from 0.
     unit : str
@@ -30,6 +32,7 @@ class Table:
     """
 
     unit = "row"
+    labels: tuple[str, ...] = ()
     mend = "choose one of these"  # where there is no such column
 
     def __init__(self, names: Sequence[str], lines: NDArray[np.int64], source: str) -> None:
@@ -123,7 +126,7 @@ class Selection(Table):
 
     def __init__(self, table: Table, rows: NDArray[np.int64]) -> None:
         super().__init__(table.names, table.lines[rows], table.source)
-        self.unit = table.unit
+        self.unit, self.labels = table.unit, table.labels
         self._table, self._rows = table, rows.tolist()
 
     def cells(self, name: str) -> list[str]:

@@ -47,7 +47,7 @@ def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tupl
     DataError
         The column that is wanted is not there; or it, or a column named as a time, holds a cell that is none.
     """
-    if wanted == NONE and wanted not in table.names:
+    if wanted == NONE and wanted not in (*table.names, *table.labels):
         return None, ""
     if wanted is not None:
         cells = table.cells(wanted)
@@ -56,7 +56,8 @@ def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tupl
             raise _unread(read, wanted, cells, table)
         return _told(Times(wanted, cells, read))
     free = [name for name in table.names if name not in columns and table.names.count(name) == 1]
-    named = [name for name in free if named_as_time(name)]
+    free += table.labels
+    named = [name for name in free if named_as_time(name) and name not in table.labels]
     found = _joined(table, free)
     notes: list[str] = []
     for names in (named, [name for name in free if name not in named]):
