@@ -183,6 +183,6 @@ def _fit(before: str, character: str, after: str, common: str) -> float:
     if small in common:
         frequent = small in common.partition("|")[0]
         return (1.0 if frequent else 0.7) * (1.0 if small == character else 0.95)
-    if common > _START_OF_SYLLABLES and (kind == "Lo" and not unicodedata.name(character, "").startswith("HALFWIDTH")):
-        return 0.5
+    if common > _START_OF_SYLLABLES and kind in ("Lo", "So"):
+        return 0.0 if unicodedata.name(character, "").startswith("HALFWIDTH") else 0.5
     return 0.0 if kind.startswith("L") else -0.5
