@@ -20,7 +20,7 @@ WILD = Path(__file__).parent / "data" / "wild"
 VALUES = [1001.5, 1002.25, 999, -3, 1250.75, 1100, 1099.5, 1175.25]
 
 
-def read(folder: Path, content: str | bytes, column: str | None = "v", **options: Any) -> list[float]:
+def read(folder: Path, content: str | bytes, column: Any = "v", **options: Any) -> list[float]:
     path = folder / "series.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     values: list[float] = load_series(path, column, **options).values.ravel().tolist()
