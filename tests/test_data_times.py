@@ -351,7 +351,7 @@ def test_what_is_not_understood_is_said_or_refused() -> None:
 
 
 def test_the_index_of_a_data_frame_holds_times_as_a_column_does() -> None:
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pandas.DataFrame({"v": np.arange(9.0)}, index=pandas.date_range("2024-01-31", periods=9, freq="ME"))
     for table in (frame, frame["v"], frame.to_period("M"), frame.set_index(frame.index.strftime("%Y-%m-%d"))):
         series = load_series(table)

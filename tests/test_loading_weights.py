@@ -298,7 +298,7 @@ def test_tensors_without_numbers(torch: Any) -> None:
 @pytest.mark.oracle
 def test_bfloat16_of_ml_dtypes(torch: Any) -> None:
     """NumPy's own extension for it, as JAX hands it out."""
-    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     layer = engine.RNN(D, H)
     half = {name: value.astype(ml_dtypes.bfloat16) for name, value in weights(layer).items()}
     layer.load_state_dict(half)
