@@ -169,6 +169,16 @@ def test_foreign_kernels_is_refused(tmp_path: Path, package: str) -> None:
         assert str(tmp_path / "kernels" / "__init__.py") in last
 
 
+def test_a_foreign_engine_is_one_line_from_the_command(tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text("SPEED = 88\n", encoding="utf-8")
+    head = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; "
+    done = run_python(head + "from bptt_engine.command import main; main()", ROOT)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(
+        f"bptt: the package 'engine' found first ({tmp_path / 'engine.py'}) is not the one of "
+    )
+
+
 # -- who may import whom ----------------------------------------------------------------------------------------------
 
 
