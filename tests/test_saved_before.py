@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from commands import bptt, metrics
 
+from engine.training import TrainConfig
+
 DATA = Path(__file__).parent / "data" / "version1"
 SOURCES = {"language": "tides.txt", "forecast": "level.csv"}
 
@@ -40,3 +42,10 @@ def test_they_are_resumed(task: str, tmp_path: Path) -> None:
     assert bptt("train", *source, "--out", out, "--resume", "--steps", 8, "--quiet") == 0
     assert [r["step"] for r in metrics(out) if r["kind"] == "train"] == list(range(1, 9))
     assert [r["loss"] for r in metrics(out)[:7]] == [r["loss"] for r in metrics(DATA / task)]
+
+
+def test_what_came_later_is_as_it_was() -> None:
+    """No column of times was looked at, and a column was a string."""
+    record = json.loads((DATA / "forecast" / "run.json").read_text())["config"]
+    config = TrainConfig.from_json(record)
+    assert (config.column, config.time, config.sort, config.regular) == (("level",), "none", False, False)
