@@ -148,6 +148,27 @@ def test_what_is_no_time_is_not_read_as_one(cells: list[str]) -> None:
     assert not isinstance(read_times(cells), Read)
 
 
+STAMPS = ["0001-01-01", "9999-12-31", "9999Q4", "1700000000.000001", "2020-02-29 23:59:59.999999", "12/31/99 12:00 am"]
+
+
+@given(
+    st.sampled_from(STAMPS), st.lists(st.tuples(st.integers(0, 30), st.sampled_from("0123456789-:. TZQ")), max_size=9)
+)
+def test_no_column_is_too_odd(stamp: str, changes: list[tuple[int, str]]) -> None:
+    """Steps of microseconds, years without end: what is read as times has a step, gaps and an order, or is refused."""
+    cells = [stamp] + [stamp[:place] + letter + stamp[place + 1 :] for place, letter in changes]
+    read = read_times(cells, numeric=True)
+    for found in (read, read.other) if isinstance(read, Read) else ():
+        if found is not None:
+            times = Times("date", cells, found)
+            if times.distinct:
+                rows = order(times, line, "f", sort=True)
+                times = times if rows is None else times.take(rows)
+                assert (times.missing_before() >= 0).all()
+                assert gap_note(times, line) is not None
+                assert times.after(3) is None or len(times.after(3) or []) == 3
+
+
 # -- steps of the calendar -------------------------------------------------------------------------------------------
 
 

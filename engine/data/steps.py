@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.time_fields import DAY, HOUR
+from engine.data.time_fields import DAY, HOUR, MINUTE
 
 _Ints = NDArray[np.int64]
 MONDAY_TO_FRIDAY = (1, 1, 1, 1, 1, 0, 0)
@@ -118,7 +118,7 @@ def later_months(local: _Ints, ahead: _Ints) -> _Ints:
 def weekly_step(local: _Ints) -> Step | None:
     """The step of rows that leave out the same hours and days again and again, as an exchange or a shop does."""
     size, share = _mode(np.diff(local))
-    if share < 0.5 or size <= 0 or DAY % size or (local % size != local[0] % size).any():
+    if share < 0.5 or size < MINUTE or DAY % size or (local % size != local[0] % size).any():
         return None
     index = slots(local, size)
     gaps, span = int((np.diff(index) > 1).sum()), int(index[-1] - index[0] + 1)
