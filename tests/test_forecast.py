@@ -501,6 +501,9 @@ def test_predict_refuses_in_one_line(series: Path, tmp_path: Path, capsys: pytes
     assert "got 1 missing cell, the first in line 42" in refused(capsys, "predict", run, "--data", short)
     assert bptt("predict", run, "--data", short, "--missing", "interpolate") == 0
     assert "the last 1 cells of column 'level' are missing and filled" in capsys.readouterr().out
+    short.write_text("level\n" + "".join(f"{k % 3}e9\n" for k in range(40)))
+    assert bptt("predict", run, "--data", short) == 0
+    assert "times as much as those that the model was trained on: its forecast is not to be" in capsys.readouterr().out
     assert "expected a checkpoint file" in refused(capsys, "predict", tmp_path / "none")
     language = ROOT / "tests" / "data" / "version1" / "language"
     assert "expected a forecaster, got one of the task 'language'" in refused(capsys, "predict", language)

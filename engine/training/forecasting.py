@@ -28,6 +28,8 @@ _SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxSca
 
 #: Windows that are forecast at a time.
 CHUNK = 256
+#: Scaled values (of deviations or ranges) from which on a series is another than the one that was learnt.
+FAR = 100.0
 
 
 def read_series(config: TrainConfig) -> Series:
@@ -117,11 +119,7 @@ def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainC
     NonFiniteError
         The network's output overflows.
     """
-    if len(series.values) < config.window:
-        expected = f"at least the {config.window} rows of the run's --window"
-        raise bad_data(series.source, expected, len(series.values), "give a longer series")
-    window = next_window(series.values, config.window, config.horizon, filled=series.filled)
-    values = forecast(model, scaling, window)[0]
+    values = forecast(model, scaling, _last_window(series, config))[0]
     if not np.isfinite(values).all():
         raise NonFiniteError(
             f"{series.source}: expected a finite forecast, got {values[~np.isfinite(values)][0]}; give a series in the "
@@ -132,6 +130,24 @@ def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainC
         {"row": len(series.values) + ahead, "time": times[ahead] if times else None, "value": float(value)}
         for ahead, value in enumerate(values)
     ]
+
+
+def far_note(scaling: Scaling, series: Series, config: TrainConfig) -> list[str]:
+    """A word where the last window is far from what the network has seen: there its forecast means nothing."""
+    farthest = float(np.abs(scaling.apply(_last_window(series, config)).x).max())
+    if config.scaling == "none" or farthest < FAR:
+        return []
+    return [
+        f"the last rows change {farthest:.3g} times as much as those that the model was trained on: its forecast is "
+        "not to be trusted"
+    ]
+
+
+def _last_window(series: Series, config: TrainConfig) -> Windows:
+    if len(series.values) < config.window:
+        expected = f"at least the {config.window} rows of the run's --window"
+        raise bad_data(series.source, expected, len(series.values), "give a longer series")
+    return next_window(series.values, config.window, config.horizon, filled=series.filled)
 
 
 def series_notes(series: Series) -> list[str]:

@@ -15,7 +15,7 @@ from engine.errors import BackendUnavailableError, EngineError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
 from engine.training.config import FORECAST, LANGUAGE, TrainConfig, elsewhere
 from engine.training.forecaster import Forecaster
-from engine.training.forecasting import Scaling, read_series, series_notes, upcoming
+from engine.training.forecasting import Scaling, far_note, read_series, series_notes, upcoming
 from engine.training.interrupt import StopRequest
 from engine.training.language_model import LanguageModel
 from engine.training.metrics import METRICS, read_metrics
@@ -190,7 +190,8 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
         raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
     series = read_series(config)
     model = load_model(checkpoint, backend_for(checkpoint, backend))
-    notes = series_notes(series)
+    scaling = Scaling.of(checkpoint)
+    notes = [*series_notes(series), *far_note(scaling, series, config)]
     if fingerprint(series.values) != checkpoint.meta["data"]:
         notes.append(f"{config.data} is not, or no longer, what the model was trained on")
     last = len(series.values) - 1
@@ -205,7 +206,7 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
             "time": series.times.cells[-1] if series.times else None,
             "value": None if series.filled[-1, 0] else float(series.values[-1, 0]),
         },
-        "next": upcoming(model, Scaling.of(checkpoint), series, config),
+        "next": upcoming(model, scaling, series, config),
         "notes": notes,
     }
 
