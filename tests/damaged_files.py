@@ -40,7 +40,7 @@ Change = Callable[[random.Random], bytes]
 
 @dataclass
 class Outcome:
-    """What a command did: exit code, what it printed, seconds of work, and megabytes above what the process held before."""
+    """What a command did: exit code, what it printed, seconds of work, megabytes above those held before."""
 
     code: int | str
     out: str

@@ -20,6 +20,7 @@ import engine.training.atomic as atomic
 from engine.errors import CheckpointError, InputError, StorageError
 from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, read_file, write_checkpoint
 from engine.training.metrics import MetricsLog, elapsed_in, read_metrics
+from engine.training.reading import read_json
 
 ARRAYS = {
     "model/a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -96,6 +97,81 @@ def test_a_flipped_bit_is_noticed(path: Path) -> None:
     path.write_bytes(data)
     with refused(CheckpointError, f"{path}: expected contents with checksum ", "damaged"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"dtype":"F64","shape":[4]', b'"dtype":"I64","shape":[4]', "expected contents with checksum "),
+        (b'"shape":[2,3]', b'"shape":[3,2]', "expected contents with checksum "),
+        (
+            b'"dtype":"F32"',
+            b'"dtype":"I32"',
+            "expected one of F32, F64, I64, BOOL as 'model/a'.dtype in the safetensors",
+        ),
+        (b'"shape":[2,3]', b'"shape":[2,9]', "expected an array of the size that its place in the file has"),
+    ],
+)
+def test_dtype_and_shape_are_under_the_checksum(path: Path, old: bytes, new: bytes, words: str) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with refused(CheckpointError, f"{path}: {words}"):
+        read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("model/b", "data_offsets"), [0, float("inf")]),
+        (("model/b", "data_offsets"), [float("nan"), 8]),
+        (("model/b", "data_offsets"), [-8, 24]),
+        (("model/b", "data_offsets"), [0, 10**30]),
+        (("model/b", "data_offsets"), [16, 48]),
+        (("model/b", "data_offsets"), "all"),
+        (("model/b", "shape"), [4.0]),
+        (("model/b", "shape"), [-4]),
+        (("model/b", "shape"), [1] * 70 + [4]),
+        (("model/b", "shape"), None),
+        (("model/b", "dtype"), ["F64"]),
+        (("model/b",), 7),
+        (("model/b", "more"), 1),
+    ],
+)
+def test_crafted_headers(path: Path, place: tuple[str, ...], value: Any) -> None:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    part = header
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    raw = json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw + data[8 + length :])
+    with refused(CheckpointError, f"{path}: expected ", "; restore the file from a copy"):
+        read_file(path)
+
+
+def test_devices_and_pipes_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with refused(CheckpointError, f"{path}: expected a checkpoint file, got a device or a pipe; "):
+            read_checkpoint(path)
+        with refused(CheckpointError, f"{path}: expected lines of metrics, got a device or a pipe; "):
+            MetricsLog(path)
+        with refused(CheckpointError, f"{path}: expected options, got a device or a pipe; "):
+            read_json(path, "options", "train anew")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 100_000, "brackets within brackets"), ("[1,NaN]", "the number NaN"), ("1" * 5_000_000, "5,000,000 bytes")],
+)
+def test_json_that_is_none(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with refused(CheckpointError, f"{path}: expected options, got ", words):
+        read_json(path, "options", "train anew")
 
 
 @pytest.mark.parametrize(

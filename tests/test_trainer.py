@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import metrics, write_text
+from commands import bptt, metrics, write_text
 from fake_cuda import counts
 from fake_cupy import use_backend
 from refusals import refused
@@ -385,6 +385,15 @@ def test_a_validation_that_is_not_finite(text: Path, tmp_path: Path) -> None:
         ({"minutes": math.nan}, "minutes: expected a finite number > 0, got nan"),
         ({"epochs": math.inf}, "epochs: expected a finite number > 0, got inf"),
         ({"steps": 5, "minutes": 1}, "steps: expected one of steps, epochs, minutes, got steps and minutes; keep one"),
+        ({"steps": 10**30}, "steps: expected at most 1,000,000,000,000, got "),
+        ({"epochs": 1e300}, "epochs: expected at most 1,000,000,000, got 1e+300"),
+        ({"epochs": 10**400}, "epochs: expected a finite number > 0, got an integer of "),
+        ({"minutes": 1e308}, "minutes: expected at most 10,000,000, got 1e+308"),
+        ({"layers": 10**6}, "layers: expected at most 1,000, got 1000000"),
+        ({"batch": 2**70}, "batch: expected at most "),
+        ({"files": 3}, "files: expected a list of a string, got 3"),
+        ({"backend": None}, "backend: expected a string, got None"),
+        ({"lr": None}, "lr: expected a finite number > 0, got None"),
         ({"lr": -1}, "lr: expected a finite number > 0, got -1"),
         ({"lr": "fast"}, "lr: expected a finite number > 0, got 'fast'"),
         ({"dropout": 1.0}, "dropout: expected a finite number >= 0 and < 1, got 1.0"),
@@ -404,6 +413,27 @@ def test_a_validation_that_is_not_finite(text: Path, tmp_path: Path) -> None:
 def test_impossible_options(options: dict[str, Any], message: str) -> None:
     with refused(InputError, message):
         make("language", options)
+
+
+@pytest.mark.parametrize("sizes", [{"hidden": 10**9}, {"embed": 10**12}, {"layers": 1000, "hidden": 10**5}])
+def test_models_that_no_machine_holds(text: Path, tmp_path: Path, sizes: dict[str, int]) -> None:
+    with refused(
+        InputError,
+        "hidden: expected enough memory for the model (this machine has ",
+        " parameters, which need at least",
+    ):
+        run_training(tmp_path / "run", quiet=True, files=(str(text),), steps=1, **{**TINY, **sizes})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--minutes", "\u0663"), ("--steps", "\uff11"), ("--steps", "1_000"), ("--lr", "1_0"), ("--epochs", "0x10")],
+)
+def test_numbers_in_other_digits(option: str, value: str, text: Path, tmp_path: Path) -> None:
+    result = bptt("train", text, "--out", tmp_path / "run", option, value)
+    assert result == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_go_through_json() -> None:

@@ -208,6 +208,7 @@ SCALINGS = ("zscore", "minmax", "none")
 
 #: More layers than this are a slip of the keys, and would take minutes to build.
 _MOST_LAYERS = 1000
+_MOST_RATE = 1e300  # schedules add two of them
 _MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
 
 _RULES: dict[str, Rule] = {
@@ -237,7 +238,7 @@ _RULES: dict[str, Rule] = {
     "batch": whole(1),
     "sequence": whole(1),
     "optimizer": choice(*OPTIMIZERS),
-    "lr": real(0, open_=True),
+    "lr": real(0, open_=True, most=_MOST_RATE),
     "l1": real(0),
     "l2": real(0),
     "momentum": real(0, below=1),

@@ -104,10 +104,12 @@ def mean_loss(model: Sequential, ids: np.ndarray, lanes: int = LANES) -> float:
     wanted = np.pad(ids[1:], (0, pad)).reshape(rows, length).T
     valid = (np.arange(rows * length) < targets).reshape(rows, length).T
     total, state = xp.zeros((), dtype=np.float64), None
-    for start in range(0, length, CHUNK):
-        part = slice(start, start + CHUNK)
-        logits, state = model.predict(np.ascontiguousarray(inputs[part]), state)
-        # The same normaliser for every chunk: the parts add up to the mean over all positions (rule 13).
-        loss, _ = cross_entropy(logits, np.ascontiguousarray(wanted[part]), mask=valid[part].copy(), normalizer=targets)
-        total += loss
+    with np.errstate(all="ignore"):  # a loss that is not finite says it all
+        for start in range(0, length, CHUNK):
+            part = slice(start, start + CHUNK)
+            logits, state = model.predict(np.ascontiguousarray(inputs[part]), state)
+            # The same normaliser for every chunk: the parts add up to the mean over all positions (rule 13).
+            chunk, mask = np.ascontiguousarray(wanted[part]), valid[part].copy()
+            loss, _ = cross_entropy(logits, chunk, mask=mask, normalizer=targets)
+            total += loss
     return float(model.backend.to_host(total))

@@ -144,6 +144,9 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 def _first_lines(path: Path, count: int) -> list[bytes]:
     """The first lines of the file, as many as the checkpoint beside it knows of."""
+    if path.exists():
+        with opened(path, _EXPECTED, _MEND):  # it will be appended to, which no pipe and no device may be
+            pass
     found = list(itertools.islice(_whole_lines(path), count))
     if len(found) < count:
         raise CheckpointError(

@@ -30,7 +30,7 @@ class Rule(NamedTuple):
         """What was expected in place of `value`; None if it is good."""
         if not self.good(value):
             return self.words
-        return f"at most {self.most:,.20g}" if self.most < math.inf and value > self.most else None
+        return f"at most {self.most:,.16g}" if self.most < math.inf and value > self.most else None
 
     def or_none(self) -> Rule:
         """The same rule, or None."""

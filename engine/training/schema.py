@@ -193,10 +193,9 @@ def _check_arrays(
             "trainer/loss_sum": (DTYPES["F64"], ()),
             "trainer/norm_sum": (DTYPES["F64"], ()),
         }
-        for name in entries:
-            slot, _, parameter = name.removeprefix("optimizer/").partition(".")
-            if slot != name and parameter in shapes:
-                known[name] = (floats, shapes[parameter])
+        split = (name.removeprefix("optimizer/").partition(".") for name in entries if name.startswith("optimizer/"))
+        slots = {slot for slot, _, parameter in split if parameter in shapes}
+        known |= {f"optimizer/{slot}.{name}": (floats, shape) for slot in slots for name, shape in shapes.items()}
         carried = field(path, meta, "carried")
         known |= {name: (floats, shape) for name, shape in _carried(path, config, carried, entries).items()}
     for name in sorted(known.keys() - entries.keys()):
