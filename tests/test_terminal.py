@@ -39,30 +39,28 @@ def shell(redirections: str, *args: object, **variables: str) -> subprocess.Comp
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 STREAMS = [
-    ("2>&-", 0, ""),
-    pytest.param("2>/dev/full", 0, "", marks=needs_full),
-    pytest.param(
-        ">/dev/full",
-        1,
-        "bptt: standard output: expected to write the results, got 'No space left on device'\n",
-        marks=needs_full,
-    ),
-    ("<&- >&- 2>&-", 1, ""),
+    ("2>&-", 0),
+    pytest.param("2>/dev/full", 0, marks=needs_full),
+    ("<&- >&- 2>&-", 1),
 ]
 
 
-@pytest.mark.parametrize(("redirections", "code", "last"), STREAMS)
+@pytest.fixture(scope="module")
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert bptt("train", text, "--out", out, "--steps", 12, *TINY, "--quiet") == 0
+    return out
+
+
+@pytest.mark.parametrize(("redirections", "code"), STREAMS)
 def test_training_ends_and_is_saved_whatever_its_streams_do(
-    text: Path, tmp_path: Path, redirections: str, code: int, last: str
+    text: Path, whole: Path, tmp_path: Path, redirections: str, code: int
 ) -> None:
     done = shell(redirections, "train", text, "--out", tmp_path / "run", "--steps", 12, *TINY)
-    assert done.returncode == code, done.stderr
-    assert done.stderr.endswith(last)
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (code, "")
     assert (tmp_path / "run" / "loss.png").stat().st_size > 10_000
-    assert [record["step"] for record in metrics(tmp_path / "run") if record["kind"] == "train"] == list(range(1, 13))
-    assert bptt("train", text, "--out", tmp_path / "whole", "--steps", 12, *TINY, "--quiet") == 0
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert_same_run(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("redirections", [">&-", pytest.param(">/dev/full", marks=needs_full)])
@@ -100,7 +98,7 @@ def test_progress_that_cannot_be_shown_is_dropped(monkeypatch: pytest.MonkeyPatc
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "module://no.such", "nonsense"])
+@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_a_picture_needs_no_sensible_backend(name: str, tmp_path: Path) -> None:
     code = f"""
 from engine.drawing import load_matplotlib, new_figure
@@ -227,15 +225,14 @@ def test_nohup_is_left_alone(text: Path, tmp_path: Path) -> None:
     assert finish(process)[0].startswith("Complete at step 150")
 
 
-def test_a_stop_before_the_first_step(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_before_the_first_step(text: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StopRequest, "requested", True)
     out = tmp_path / "run"
     assert bptt("train", text, "--out", out, "--steps", 12, *TINY, "--quiet") == 0
     assert not metrics(out)
     monkeypatch.undo()
     assert bptt("train", "--out", out, "--resume", "--quiet") == 0
-    assert bptt("train", text, "--out", tmp_path / "whole", "--steps", 12, *TINY, "--quiet") == 0
-    assert_same_run(out, tmp_path / "whole")
+    assert_same_run(out, whole)
 
 
 #: A first step that takes its time and swallows what is raised meanwhile, as callbacks of LLVM's do.
