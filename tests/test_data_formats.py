@@ -94,6 +94,13 @@ def test_numbers_that_can_be_read_in_two_ways_are_refused_and_the_option_decides
 
 def test_a_point_before_three_digits_is_the_decimal_one_where_no_comma_custom_shows(tmp_path: Path) -> None:
     assert read(tmp_path, "t,v\n1,1.001\n2,2.345\n") == [1.001, 2.345]
+    (note,) = load_series(tmp_path / "series.csv", "v").notes  # no refusal: three decimals are most common; but a word
+    assert note.startswith("each point in column 'v' stands before three digits and is read as a decimal point; if it")
+    assert not load_series(tmp_path / "series.csv", "v", decimal=".").notes
+    assert read(tmp_path, "t,v\n1,1.001\n2,2.34\n") == [1.001, 2.34]
+    assert not load_series(tmp_path / "series.csv", "v").notes
+    with refused(DataError, "got '1.001' in line 2, column 'v', which is 1.001 with a decimal point and 1001 with"):
+        read(tmp_path, "t\tv\tw\n1\t1.001\t3,5\n2\t2.345\t4\n")  # another column has decimal commas
     assert read(tmp_path, "v\n1.001\n2.345\n", None) == [1.001, 2.345]
     assert read(tmp_path, 't,v\n1,"1.001"\n2,"2,345.5"\n'.replace("1.001", "1,001")) == [1001, 2345.5]
 
@@ -165,7 +172,7 @@ def test_a_column_is_read_as_it_was_written_or_refused_never_wrongly(
         "t,v,\n1,2.5\n2,3.5\n",
         "t,v,,\n1,2.5,,\n2,3.5,,\n,,,\n,,,\n",
         "t;v;\n1;2,5;\n2;3,5;\n;;\n",
-        "t,v,\n1,2.5,x\n2,3.5,\n",
+        "t,v,\n1,2.5,x\n2,3.5,\n",  # a column without a name
         'a,b;v\n"1,2";2,5\n2,3;3,5\n',
         't, v\n1, "2.5"\n2, "3.5"\n',
     ],
@@ -196,6 +203,8 @@ def test_customs_of_tables(tmp_path: Path, text: str) -> None:
         ),
         ("t,v\n1,2,\n2,3,4\n", "expected 2 cells a row as in the header line, got 3 in line 3"),
         ("t,v\n1,2\n3\n", "got 1 in line 3"),
+        ('""\n""\n', "got nothing but blank lines"),
+        ("t,v,\n0,445914,10,\n1,-136271,03,\n", "expected 2 cells a row as in the header line, got 4 in line 2"),
         ("v,t\n#N/A,1\n2,3\n", "expected numbers, got '#N/A' in line 2"),
         (
             "# hello world, again\n1,2,3\n4,5,6\n",

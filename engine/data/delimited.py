@@ -7,13 +7,14 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
-from engine.data.numbers import MISSING, Column, looks_numeric, read_numbers
+from engine.data.numbers import MISSING, Column, looks_numeric, point_in_doubt, read_numbers
 from engine.data.table import HEAD, TABLE_FILE, Table, listed
 from engine.errors import DataError
 
@@ -25,6 +26,8 @@ _NAME_DELIMITER = 'say what stands between cells with --delimiter, such as --del
 _COMMENT = re.compile(r"\s*#(?!N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!)")
 # The first line of a file that is meant for Excel.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*\n?', re.IGNORECASE)
+# A number whose comma is the decimal sign beyond doubt.
+_COMMA = re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+),(?:[0-9]{1,2}|[0-9]{4,})")
 # How many lines the delimiter is told from.
 _SAMPLE = 30
 
@@ -91,12 +94,21 @@ class TextTable(Table):
     mend = "choose one of these; if the header line is another one, say so with --skip or --delimiter"
 
     def __init__(
-        self, names: Sequence[str], lines: NDArray[np.int64], records: Records, decimal: str | None, *, sure: bool
+        self,
+        names: Sequence[str],
+        lines: NDArray[np.int64],
+        records: Records,
+        decimal: str | None,
+        *,
+        comma_custom: bool,
+        sure: bool,
     ) -> None:
         super().__init__(names, lines, records.source)
         self._records = records
         self._decimal = decimal
+        self._comma_custom = comma_custom
         self._sure = sure  # of the delimiter
+        self._doubtful: dict[str, bool] = {}  # by the name of a column
 
     def cells(self, name: str) -> list[str]:
         """Return the cells of column `name`, without blanks around them."""
@@ -118,11 +130,18 @@ class TextTable(Table):
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return column `name` (N,), NaN where a cell is missing."""
-        semicolons = self._records.delimiter == ";"
         cells = self.cells(name)
-        return read_numbers(
-            Column(self.source, cells, lambda row: self.where(row, name), self._decimal, semicolons, self._sure)
-        )
+        where = partial(self.where, name=name)
+        column = Column(self.source, cells, where, self._decimal, self._comma_custom, self._sure)
+        self._doubtful[name] = point_in_doubt(column)
+        return read_numbers(column)
+
+    def note(self, name: str) -> str:
+        """Return a sentence on points that might mark thousands, "" if there are none."""
+        if not self._doubtful.get(name):
+            return ""
+        read = f"each point in column {name!r} stands before three digits and is read as a decimal point"
+        return f'{read}; if it marks thousands, say --decimal , (decimal=",")'
 
 
 def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: str | None, skip: int) -> TextTable:
@@ -139,12 +158,15 @@ def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: st
         skip += 1
         delimiter = delimiter or separator[1]
     sample = _sample(text, skip)
+    nothing = bad_data(source, TABLE_FILE, "nothing but blank lines", "check that it was written completely")
     if not sample:
-        raise bad_data(source, TABLE_FILE, "nothing but blank lines", "check that it was written completely")
+        raise nothing
     sure = delimiter is not None
     delimiter = delimiter or _sniff([line for _, line in sample], decimal, source)
     records = Records(text.rstrip("\n"), source, delimiter, skip)
-    line, header = next(iter(records))
+    line, header = next(iter(records), (0, []))
+    if not header:
+        raise nothing
     names = [name.strip() for name in header]
     below = 1
     if any(map(looks_numeric, names)) and all(looks_numeric(name) or name.lower() in MISSING for name in names):
@@ -152,14 +174,15 @@ def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: st
         names = _commented_header(text, line, records, names)
     names = names[: _used(names)]
     records = replace(records, skip=line - 1, drop=below, blank_is_row=len(names) == 1)
-    rows = _plain_rows(records, len(header))
+    rows = _plain_rows(records, len(header)) if len(names) == len(header) else 0
     if rows:
         records = replace(records, plain=True)
         lines, width = np.arange(line + below, line + below + rows), len(header)
     else:
         lines, width = _shape(records, len(header), names, sample)
     names += [""] * (width - len(names))
-    return TextTable(names, lines, records, decimal, sure=sure or len(header) > 1)
+    commas = delimiter == ";" or any(_COMMA.fullmatch(cell) for _, line in sample for cell in _cut(line, delimiter))
+    return TextTable(names, lines, records, decimal, comma_custom=commas, sure=sure or len(header) > 1)
 
 
 def _used(cells: Sequence[str]) -> int:
@@ -206,7 +229,8 @@ def _shape(
             continue
         end = len(lines)
         if count > width:
-            if count > most:
+            # A number without a name may be the decimals of the one before it.
+            if count > most or (records.delimiter == "," and looks_numeric(cells[count - 1].strip())):
                 raise _uneven(records, len(names), len(cells), line, sample)
             width = count
         if len(cells) < least:

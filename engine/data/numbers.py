@@ -24,6 +24,7 @@ _MINUS = str.maketrans(_OTHER_MINUS, "-" * len(_OTHER_MINUS))
 _BLANKS = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 _GROUPS = (",", ".", _BLANKS, "'\N{RIGHT SINGLE QUOTATION MARK}")
 _NUMERIC = re.compile(rf"[+{_OTHER_MINUS}-]?[.,]?[0-9][0-9{''.join(_GROUPS)}]*(?:[eE][+-]?[0-9]+)?")
+_THOUSANDS = re.compile(rf"[+{_OTHER_MINUS}-]?[1-9][0-9]{{0,2}}(?:\.[0-9]{{3}})?")
 _SIGNS = {".": "decimal point", ",": "decimal comma"}
 _NAME_DECIMAL = 'say which sign is the decimal one with --decimal . or --decimal , (decimal="." or decimal=",")'
 
@@ -54,7 +55,7 @@ class Column(NamedTuple):
     cells: Sequence[str]
     where: Callable[[int], str]  # the place of a cell, in words
     decimal: str | None  # the decimal sign, where it was named
-    comma_custom: bool  # semicolons between cells: where that is the custom, a comma is the decimal sign
+    comma_custom: bool  # semicolons between cells, or a comma as decimal sign elsewhere: a point may mark thousands
     blank_marks: bool  # a plain blank can be a thousands mark, since it is known not to stand between cells
 
 
@@ -63,10 +64,21 @@ def looks_numeric(cell: str) -> bool:
     return _NUMERIC.fullmatch(cell) is not None
 
 
+def point_in_doubt(column: Column) -> bool:
+    """Say whether every point in a column stands before three digits, so that it could mark thousands as well."""
+    if column.decimal or column.comma_custom or "." not in "".join(column.cells):
+        return False
+    fits = _THOUSANDS.fullmatch
+    return all(fits(cell) or cell.lower() in MISSING for cell in column.cells) and any(
+        "." in cell and len(cell) > 1 for cell in column.cells
+    )
+
+
 def read_numbers(column: Column) -> NDArray[np.float64]:
     """Return the numbers (N,) of a column, NaN where a cell is missing.
 
-    A point before three digits is the decimal sign, unless the file shows a decimal comma or semicolons between cells.
+    A point before three digits is the decimal sign, unless the file shows a decimal comma or semicolons between cells;
+    see `point_in_doubt`.
 
     Raises
     ------

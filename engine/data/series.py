@@ -139,7 +139,8 @@ def series_from(
     gaps = np.isnan(values)
     if gaps.any():
         _fill(table, values, gaps, columns, rows, interpolate=interpolate)
-    return Series(values, tuple(columns), gaps, table.source, times, notes)
+    doubts = filter(None, map(table.note, columns))
+    return Series(values, tuple(columns), gaps, table.source, times, (*notes, *doubts))
 
 
 def _wanted_columns(column: object) -> list[str] | None:

@@ -76,6 +76,10 @@ class Table:
         """
         raise NotImplementedError
 
+    def note(self, name: str) -> str:
+        """Return what a user should know of how the `numbers` of column `name` were read, "" if there is nothing."""
+        return ""
+
     def place(self, name: str) -> int:
         """Return the place of column `name`, from 0."""
         count = self.names.count(name)
