@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.checks import describe
 from engine.errors import bad_type
+from engine.plain_arrays import refuse_own_rules
 
 #: Two backends agree if no relative difference, of a whole tensor or of a single time step, is larger.  Sums are added
 #: in another order by every library: of some thousand terms that costs a few hundred roundings (2e-16 and 1e-7), and
@@ -71,6 +72,7 @@ def _by_step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """Largest difference over largest size; infinite where it cannot be told (a NaN, or a size of 0 beside another)."""
     for name, array in (("found", found), ("wanted", wanted)):
+        refuse_own_rules(name, array)
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise bad_type(name, "a NumPy array of numbers", describe(array))
     if found.shape != wanted.shape:

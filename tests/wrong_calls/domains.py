@@ -211,7 +211,7 @@ def integers(low: int, high: int, *shape: int | None, lists: bool = True) -> Dom
 
     def plain(value: Any) -> np.ndarray:
         if type(value) in (list, tuple, range):
-            if not lists or (shape and len(shape) != 1) or len(value) > 10_000:
+            if not lists or (shape and len(shape) != 1) or (type(value) is range and abs(value.stop) > 10_000):
                 raise Illegal
             found = np.array([whole(low, high)(item) for item in value], dtype=np.int64)
         else:

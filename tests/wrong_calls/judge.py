@@ -117,6 +117,8 @@ class Numbers:
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = np.array(array)
+        if self.array.dtype.byteorder not in "=|":
+            self.array = self.array.astype(self.array.dtype.newbyteorder("="))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Numbers) or self.array.shape != other.array.shape:

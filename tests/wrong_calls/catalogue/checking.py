@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -276,11 +276,9 @@ def _lengths(place: Place) -> Call:
 @entry("strategies.arrays")
 def _arrays(place: Place) -> Call:
     def shape(value: Any) -> Any:
-        return (
-            whole(0)(value)
-            if not isinstance(value, tuple | list | range | np.ndarray | set | frozenset | dict)
-            else [whole(0)(axis) for axis in value]
-        )
+        if isinstance(value, str) or not isinstance(value, Iterable) or (isinstance(value, np.ndarray) and not value.ndim):
+            return whole(0)(value)
+        return [whole(0)(axis) for axis in value]
 
     return call(
         lambda **given: strategies.arrays(**given) is not None,

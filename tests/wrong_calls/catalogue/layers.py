@@ -665,4 +665,4 @@ def _as_numbers(value: Any) -> Any:
 @entry("Backend.to_host")
 def _to_host(place: Place) -> Call:
     home = engine.get_backend(place.spec)
-    return call(home.to_host, array=(draw(3, 2), array("fiub")))
+    return call(home.to_host, array=(draw(3, 2), array("fiubcOSUVMm")))
