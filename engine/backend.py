@@ -20,7 +20,7 @@ import kernels as kernel_sets
 from engine import philox, plain_arrays, torch_library
 from engine.checks import describe
 from engine.device_errors import in_words, mended
-from engine.errors import BackendUnavailableError, bad_input, bad_type
+from engine.errors import BackendUnavailableError, EngineError, bad_input, bad_type
 from kernels import counting
 
 #: The kernel sets that each backend can run, best first.
@@ -61,8 +61,18 @@ class Backend:
     def asarray(self, host: Any, dtype: Any = None) -> Any:
         """Upload: a new array of this backend that holds the host data `host`."""
         plain_arrays.refuse_own_rules("array", host)
-        with mended():
-            array = self.xp.array(host, dtype=dtype)
+        if isinstance(host, str | bytes):
+            raise bad_type("host", "numbers", describe(host))
+        try:
+            with mended():
+                array = self.xp.array(host, dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, EngineError):
+                raise
+            wanted = "numbers that make an array" + ("" if dtype is None else f" of dtype {dtype}")
+            raise bad_type("host", wanted, f"{describe(host)} ({error})") from None
+        if isinstance(array, np.ndarray) and array.dtype.kind not in "fiubc":
+            raise bad_type("host", "numbers", f"{describe(host)} of dtype {array.dtype}")
         if self.device == "CPU" or not self.is_array(host):
             counting.uploaded(array.nbytes)
         return array

@@ -99,6 +99,23 @@ def switch(argument: str, value: Any) -> bool:
     return bool(value)
 
 
+def instance(argument: str, value: Any, kind: type | tuple[type, ...], expected: str, mend: str = "") -> Any:
+    """The value, which must be an object of this class."""
+    if not isinstance(value, kind):
+        raise bad_type(argument, expected, describe(value), mend)
+    return value
+
+
+def file_name(argument: str, value: Any) -> Path:
+    """The value as a path; it must be a string or a path object that names something."""
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(name, str):
+        raise bad_type(argument, "a file name (str or Path)", describe(value))
+    if not name or "\0" in name:
+        raise bad_input(argument, "a name that a file can have", describe(name))
+    return Path(name)
+
+
 def machine_memory() -> int:
     """The most bytes of memory that this process can have; a petabyte where the system does not tell."""
     limits = [1 << 50]

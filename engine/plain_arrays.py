@@ -104,7 +104,7 @@ def host_integers(argument: str, value: Any, expected: str, mend: str, hosted: s
         _look_into(argument, value, expected)
         try:
             found = np.asarray(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):
+        except Exception:  # an object of someone's own may raise anything
             if hasattr(value, "device"):
                 raise bad_type(argument, hosted or expected, "a device array", "copy it to the host first") from None
             raise bad_type(argument, expected, f"{describe(value)} of no one shape", mend) from None

@@ -48,8 +48,8 @@ class Experiment:
         one_of("cell", self.cell, CELLS)
         one_of("dtype", self.dtype, ("float64", "float32"))
         for name in ("T", "B", "D", "H"):
-            integer(name, getattr(self, name), 1)
-        integer("seed", self.seed, 0)
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
+        object.__setattr__(self, "seed", integer("seed", self.seed, 0))
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""

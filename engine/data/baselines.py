@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engine.checks import describe, integer
 from engine.data.checks import bad_data
-from engine.data.windowing import Windows
+from engine.data.matrices import require_numbers
+from engine.data.windowing import Windows, require_windows
 from engine.errors import bad_input
 from engine.plain_arrays import refuse_own_rules
 
@@ -33,12 +34,12 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
     known : bool (N, horizon), optional
         Which targets were measured, as `Windows.known`; the others are left out.
     """
-    for argument, array in (("forecast", forecast), ("targets", targets), ("known", known)):
-        refuse_own_rules(argument, array)
-    if np.shape(forecast) != np.shape(targets):
-        expected = f"shape {np.shape(targets)} as the targets"
-        raise bad_input("forecast", expected, f"shape {np.shape(forecast)}", "forecast the same windows")
-    error = np.asarray(forecast, dtype=np.float64) - np.asarray(targets, dtype=np.float64)
+    refuse_own_rules("known", known)
+    found, wanted = require_numbers("forecast", forecast), require_numbers("targets", targets)
+    if found.shape != wanted.shape:
+        expected = f"shape {wanted.shape} as the targets"
+        raise bad_input("forecast", expected, f"shape {found.shape}", "forecast the same windows")
+    error = found - wanted
     if known is not None:
         if not isinstance(known, np.ndarray) or known.dtype != bool or known.shape != error.shape:
             got = describe(known) if not isinstance(known, np.ndarray) else f"{known.dtype} of shape {known.shape}"
@@ -54,6 +55,7 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
 
 def persistence(source: Windows) -> NDArray[np.float64]:
     """Forecast (N, horizon): the last known value stays."""
+    require_windows("source", source)
     return np.repeat(source.anchors[:, np.newaxis], source.horizon, axis=1)
 
 
@@ -72,11 +74,12 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
     DataError
         A window has less than one season before it.
     """
+    require_windows("source", source)
     period = integer("season", season, 1)
-    earliest = int(source.origins.min(initial=period))
+    earliest = int(source.origins.min()) if len(source) else period
     if earliest < period:
         mend = "lower season, or score on a later part"
-        raise bad_data("season", f"at most the {earliest} rows before the first window", period, mend)
+        raise bad_data("season", f"at most the {earliest} rows before the first window", describe(period), mend)
     ahead = np.arange(source.horizon)
     # ahead // season + 1 seasons back is the smallest whole number of them that lands before the origin.
     rows = source.origins[:, np.newaxis] + ahead - (ahead // period + 1) * period
@@ -104,6 +107,7 @@ class LinearAutoregression:
         InputError
             It is already fitted.
         """
+        require_windows("train", train)
         if self._center is not None:
             raise bad_input("fit", "a model that is not fitted yet", "one that is", "make a new LinearAutoregression")
         x = train.x.reshape(len(train), -1)
@@ -131,6 +135,7 @@ class LinearAutoregression:
         InputError
             It is not fitted yet, or was fitted on windows of another shape.
         """
+        require_windows("source", source)
         if self._center is None:
             mend = "call fit with the windows of the training part first"
             raise bad_input("LinearAutoregression", "a fitted model", "one that is not fitted", mend)
@@ -150,6 +155,8 @@ def _fit_lead(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, NDArray[Any]]:
 
 def baseline_forecasts(train: Windows, held_out: Windows, season: int) -> dict[str, NDArray[np.float64]]:
     """Return the forecasts (N, horizon) of all baselines for the windows `held_out`, by name."""
+    require_windows("train", train)
+    require_windows("held_out", held_out)
     return {
         "persistence": persistence(held_out),
         "seasonal-naive": seasonal_naive(held_out, season),

@@ -34,6 +34,18 @@ def require_matrix(argument: str, values: Any) -> NDArray[np.float64]:
     return np.array(values if values.ndim == 2 else values[:, np.newaxis], dtype=np.float64)
 
 
+def require_numbers(argument: str, values: Any) -> NDArray[np.float64]:
+    """Return `values`, an array or lists of numbers, as a float64 array of the same shape."""
+    refuse_own_rules(argument, values)
+    try:
+        array = np.asarray(values)
+    except Exception:  # lists of different lengths, an object whose __array__ fails
+        raise bad_type(argument, "an array of numbers", describe(values)) from None
+    if array.dtype.kind not in "fiu":
+        raise bad_type(argument, "an array of numbers", f"dtype {array.dtype}")
+    return array.astype(np.float64)
+
+
 def require_finite(argument: str, values: NDArray[np.float64], first_row: int = 0) -> None:
     """Raise a `DataError` for the first cell of `values` (N, C) that is NaN or infinite."""
     good = np.isfinite(values)

@@ -71,7 +71,8 @@ class Scaler:
     def inverse(self, values: NDArray[Any]) -> _Floats:
         """Return scaled `values` (..., C) in their own unit again."""
         offset, scale = self._fitted()
-        return self._columns(values, len(offset)) * scale + offset
+        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and seen to be
+            return self._columns(values, len(offset)) * scale + offset
 
     def inverse_column(self, values: NDArray[Any], column: int) -> _Floats:
         """Return scaled `values` of any shape, all of one column (a forecast), in their own unit again."""
@@ -166,7 +167,7 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
         sound = offset.ndim == 1 and offset.size > 0 and offset.shape == scale.shape
         if not (sound and np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError):
         raise bad_data("scaler", expected, repr(record)[:80], "use what Scaler.to_json returned") from None
     scaler.offset, scaler.scale = offset, scale
     return scaler

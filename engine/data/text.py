@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import fraction
+from engine.checks import describe, fraction, switch
 from engine.data.checks import bad_data, require_ids
 from engine.data.encodings import decode_text
 from engine.data.files import read_bytes
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 
 _TEXT_FILE = "a UTF-8 text file"
 _UNKNOWN_SIGN = "\N{REPLACEMENT CHARACTER}"
@@ -47,6 +48,8 @@ def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], 
     """
     if not isinstance(paths, Iterable | str | os.PathLike):
         raise bad_type("paths", "a file name or several", type(paths).__name__, "give names of text files")
+    if isinstance(paths, np.ndarray):  # one of no axes cannot be gone through
+        paths = paths.reshape(-1).tolist()
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not names:
         raise bad_input("paths", "at least one file", "none", "name a text file, or use builtin_text()")
@@ -100,6 +103,9 @@ def split(ids: Stream, validation_fraction: float, source: str = "ids") -> tuple
     -------
     training, validation : slices (views) of `ids`; together they are all of it.
     """
+    refuse_own_rules("ids", ids)
+    if not isinstance(ids, str) and (not isinstance(ids, np.ndarray) or ids.ndim != 1):
+        raise bad_type("ids", "a string or an array (n,)", describe(ids))
     share = fraction("validation_fraction", validation_fraction, zero_allowed=True)
     size = len(ids)
     held_out = round(size * share)
@@ -130,7 +136,7 @@ class Vocabulary:
         if not characters:
             raise bad_input("characters", "at least one character", "an empty string", "give the text to be learnt")
         self.characters = "".join(sorted(set(characters)))
-        self.unknown_id = len(self.characters) if unknown else None
+        self.unknown_id = len(self.characters) if switch("unknown", unknown) else None
         self._codes = _code_points(self.characters)  # (V,) rising
 
     @classmethod

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from engine.checks import fraction, integer
+from engine.backend import check_dtype
+from engine.checks import describe, fraction, instance, integer, switch
 from engine.data.batching import shuffled_order
 from engine.data.checks import bad_data
 from engine.data.knowing import as_known, filled_cells, frozen
@@ -209,6 +210,11 @@ def next_window(
     return Windows(x, targets, np.isfinite(targets), origins, table[:, target], last[:, target], target)
 
 
+def require_windows(argument: str, value: Any) -> None:
+    """Raise unless the value is `Windows`."""
+    instance(argument, value, Windows, "Windows", "cut the series with windows(...)")
+
+
 class PartWindows(NamedTuple):
     """The windows of each part of a series."""
 
@@ -228,6 +234,8 @@ def split_windows(
     filled: NDArray[np.bool_] | None = None,
 ) -> PartWindows:
     """Return `windows` of the training, validation and test part, all cut in the same way."""
+    if not isinstance(parts, tuple | list) or len(parts) != 3:
+        raise bad_type("parts", "three ranges of rows", describe(parts), "take them from chronological_split")
     return PartWindows(
         *(windows(values, steps, horizon, stride, target=target, part=part, filled=filled) for part in parts)
     )
@@ -259,15 +267,12 @@ class WindowBatches:
     def __init__(
         self, source: Windows, batch_size: int, *, seed: int = 0, shuffle: bool = True, dtype: DTypeLike = "float32"
     ) -> None:
-        if not isinstance(source, Windows):
-            raise bad_type("source", "Windows", type(source).__name__, "cut the series with windows(...)")
+        require_windows("source", source)
         self.source = source
         self.batch_size = integer("batch_size", batch_size, 1)
         self.seed = integer("seed", seed, 0)
-        self.shuffle = shuffle
-        if dtype not in ("float32", "float64", np.float32, np.float64):
-            raise bad_type("dtype", '"float32" or "float64"', repr(dtype), "choose the model's")
-        self.dtype = np.dtype(dtype)
+        self.shuffle = switch("shuffle", shuffle)
+        self.dtype = check_dtype(dtype)
         self._drawn: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -295,14 +300,15 @@ class WindowBatches:
 
     def iterate(self, epoch: int, start: int = 0) -> Iterator[WindowBatch]:
         """Iterate over the batches of `epoch`, from batch `start` on."""
-        return (self.batch(index, epoch) for index in range(start, len(self)))
+        number, first = integer("epoch", epoch, 0), integer("start", start, 0)
+        return (self.batch(index, number) for index in range(first, len(self)))
 
 
 def _bounds(part: range | None, rows: int) -> tuple[int, int]:
     if part is None:
         return 0, rows
     if not isinstance(part, range) or part.step != 1:
-        raise bad_type("part", "a range of rows", repr(part), "take one from chronological_split")
+        raise bad_type("part", "a range of rows", describe(part), "take one from chronological_split")
     if not 0 <= part.start <= part.stop <= rows:
         raise bad_input("part", f"rows in 0..{rows}", part, "split the series that is cut into windows")
     return part.start, part.stop

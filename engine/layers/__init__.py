@@ -37,8 +37,9 @@ def from_config(
         raise bad_input("config", f"a layer of type {', '.join([*_TYPES, 'Sequential'])} with its args", describe(kind))
     if kind == "Sequential":
         parts = args.get("layers")
-        if not isinstance(parts, list | tuple):
-            raise bad_input("config", "a list of layers in a Sequential", describe(parts))
+        if not isinstance(parts, list | tuple) or len(args) != 1:
+            got = describe(parts) if len(args) == 1 else f"the arguments {', '.join(map(repr, args))}"
+            raise bad_input("config", "a list of layers in a Sequential", got)
         return Sequential(*(from_config(part, backend, dtype, seed) for part in parts), seed=seed)
     return _made(_TYPES[kind], args, backend=backend, dtype=dtype, seed=seed)
 

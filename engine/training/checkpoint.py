@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import bad_input
+from engine.checks import describe, file_name, instance
+from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 from engine.training.atomic import write_atomic
 from engine.training.container import DTYPES, RESTORE, Entry, read_arrays, read_header
 from engine.training.reading import MOST_BYTES, opened, parse_json, problem
@@ -69,9 +71,13 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     """
     from safetensors.numpy import save
 
-    plain = {name: np.asarray(a, order="C") for name, a in arrays.items()}
-    body = {"format_version": FORMAT_VERSION, **meta}
-    text = _as_text({**body, "crc32": _crc32(plain, body, FORMAT_VERSION)})
+    path = file_name("path", path)
+    plain = {name: np.asarray(a, order="C") for name, a in _named_arrays(arrays).items()}
+    body = {"format_version": FORMAT_VERSION, **instance("meta", meta, Mapping, "a mapping that JSON holds")}
+    try:
+        text = _as_text({**body, "crc32": _crc32(plain, body, FORMAT_VERSION)})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise bad_type("meta", "a mapping that JSON holds", f"one with something else ({error})") from None
     # safetensors keeps metadata in a hash map: a second entry would come in an order that differs between processes.
     data = save(plain, metadata={KEY: text})
     length = int.from_bytes(data[:8], "little")
@@ -91,7 +97,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         short, damaged, not a safetensors file, without this engine's metadata, of another format version, or if its
         parts do not go together.
     """
-    return read_file(path, check_metadata)
+    return read_file(file_name("path", path), check_metadata)
 
 
 def read_file(
@@ -117,6 +123,19 @@ def read_file(
     for name, array in arrays.items():
         _require_numbers(path, name, array)
     return Checkpoint(path, arrays, meta)
+
+
+def _named_arrays(arrays: Any) -> Mapping[str, np.ndarray]:
+    """The arrays, which must be such as a checkpoint holds."""
+    instance("arrays", arrays, Mapping, "a mapping from names to arrays")
+    for name, array in arrays.items():
+        instance("arrays", name, str, "names that are strings")
+        refuse_own_rules(f"arrays[{name!r}]", array)
+        if not isinstance(array, np.ndarray) or array.dtype not in _DTYPE_NAMES:
+            got = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else describe(array)
+            raise bad_type(f"arrays[{name!r}]", f"a NumPy array of {', '.join(map(str, _DTYPE_NAMES))}", got)
+    found: Mapping[str, np.ndarray] = arrays
+    return found
 
 
 def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from engine.checks import one_of
 from engine.errors import bad_input
 from engine.training.rules import Rule, choice, listed, real, shown, switch, text, whole
 
@@ -147,8 +148,7 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
     InputError
         for an unknown task, an option that the task does not know, or an impossible value.
     """
-    if task not in _DEFAULTS:
-        raise bad_input(label("task"), f"one of {', '.join(_DEFAULTS)}", repr(task))
+    one_of(label("task"), task, _DEFAULTS)
     other = sorted(given.keys() & _FOREIGN[task])
     if other:
         got = ", ".join(label(name) for name in other)

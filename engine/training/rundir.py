@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import get_backend
+from engine.checks import file_name, one_of, switch
 from engine.errors import bad_input
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
@@ -86,7 +87,7 @@ def open_run(
     StorageError
         if the directory cannot be written to.
     """
-    given = dict(given)
+    directory, resume, given = file_name("directory", directory), switch("resume", resume), dict(given)
     for name in SOURCES:
         if given.get(name):  # a resumed run may be started from another working directory
             value = given[name]
@@ -107,22 +108,25 @@ def open_run(
         raise bad_input(label("resume"), f"a run in {directory}", "none", mend)
     if not present:  # before the directory is made: bad options leave nothing behind
         warning = f"{directory} holds no run yet: starting afresh" if resume else ""
-        fresh = Run(directory, _spelt_out(make(task or LANGUAGE, given, label)), None, None, warning=warning)
+        fresh = Run(
+            directory, _spelt_out(make(LANGUAGE if task is None else task, given, label)), None, None, warning=warning
+        )
     with locked(directory):
         remove_temporaries(directory, FILES)
         yield _existing(directory, task, given, label) if present else fresh
 
 
-def checkpoint_in(path: Path, which: str | None = None) -> Path:
+def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
     """The checkpoint file that `path` means: the file itself, or of a run directory the best one, else the last.
 
     Parameters
     ----------
     which : ``"best"`` or ``"last"``, for a directory.
     """
+    path = file_name("path", path)
+    names = [BEST, LAST] if which is None else [f"{one_of('which', which, ('best', 'last'))}.safetensors"]
     if not path.is_dir():
         return path
-    names = [BEST, LAST] if which is None else [f"{which}.safetensors"]
     for name in names:
         if (path / name).exists():
             return path / name

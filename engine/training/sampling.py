@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engine.checks import describe, instance, integer, number
 from engine.data import Vocabulary
 from engine.errors import NonFiniteError, bad_input
 from engine.layers import Sequential
@@ -40,16 +41,13 @@ def sample(
     InputError
         for a value out of range, or a prompt with a character that the vocabulary has not.
     """
-    if length < 1:
-        raise bad_input("length", "an integer >= 1", length)
+    instance("model", model, Sequential, "a character model", "load one with load_model")
+    instance("vocabulary", vocabulary, Vocabulary, "a Vocabulary", "take that of the model's checkpoint")
+    instance("prompt", prompt, str, "a string")
+    length, top_k, seed = integer("length", length, 1), integer("top_k", top_k, 0), integer("seed", seed, 0)
     if length > MOST:
-        raise bad_input("length", f"at most {MOST:,}", length)
-    if not 0.0 <= temperature < float("inf"):
-        raise bad_input("temperature", "a finite number >= 0", temperature, "0 takes the likeliest character")
-    if top_k < 0:
-        raise bad_input("top_k", "an integer >= 0", top_k, "0 draws among all characters")
-    if seed < 0:
-        raise bad_input("seed", "an integer >= 0", seed)
+        raise bad_input("length", f"at most {MOST:,}", describe(length))
+    temperature = number("temperature", temperature)
     start = prompt or ("\n" if "\n" in vocabulary.characters else vocabulary.characters[0])
     ids = vocabulary.encode(start, "prompt")
     return _draws(model, vocabulary, ids, length, temperature, top_k, np.random.PCG64(seed))
@@ -69,6 +67,9 @@ def _draws(
         with np.errstate(all="ignore"):  # what overflows is told below
             logits, state = model.predict(ids[:, None], state)
         last = model.backend.to_host(logits)[-1, 0].astype(np.float64)
+        if len(last) != len(vocabulary):
+            mend = "take the vocabulary of the model's checkpoint"
+            raise bad_input("vocabulary", f"{len(last)} ids, as many as the model has", len(vocabulary), mend)
         if not np.isfinite(last).all():
             mend = "its weights are too large: use an earlier checkpoint, or train anew with a lower --lr"
             raise NonFiniteError(f"model: expected a finite output, got {last[~np.isfinite(last)][0]}; {mend}")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend, get_backend
+from engine.checks import describe, file_name, switch
 from engine.data import Vocabulary, score
-from engine.errors import BackendUnavailableError, EngineError
+from engine.errors import BackendUnavailableError, EngineError, bad_type
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
 from engine.training.config import FORECAST, LANGUAGE, TrainConfig, elsewhere
 from engine.training.forecaster import Forecaster
@@ -56,7 +57,10 @@ def run_training(
     EngineError
         see `open_run` and `Trainer.train`.
     """
-    with StopRequest() as stop, open_run(Path(out), task, options, resume, label) as run:
+    quiet = switch("quiet", quiet)
+    if not callable(label):
+        raise bad_type("label", "a function of an option's name", describe(label))
+    with StopRequest() as stop, open_run(file_name("out", out), task, options, resume, label) as run:
         job = make_task(run.config)
         reporter = make_reporter(job.position, quiet)
         try:

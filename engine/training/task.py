@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from engine.backend import Backend
+from engine.checks import instance
 from engine.layers import Sequential, from_config
 from engine.training.checkpoint import Checkpoint, match_arrays
 
@@ -80,6 +81,7 @@ def forward(task: Task, step: int, state: Any) -> Pass:
 
 def load_model(checkpoint: Checkpoint, backend: Backend) -> Sequential:
     """The model of a checkpoint, with its weights, on `backend`."""
+    instance("checkpoint", checkpoint, Checkpoint, "a Checkpoint", "read one with read_checkpoint")
     config = checkpoint.meta["config"]
     model = from_config(checkpoint.meta["model"], backend=backend, dtype=config["dtype"], seed=config["seed"])
     assert isinstance(model, Sequential)  # check_metadata

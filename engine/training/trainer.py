@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.checks import describe, instance
 from engine.clipping import clip_grad_norm, clip_grad_value
-from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.errors import CheckpointError, InputError, NonFiniteError, bad_type
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, write_checkpoint
 from engine.training.config import TrainConfig
 from engine.training.learning import course_changed, make_optimizer, make_schedule, total_steps
@@ -66,6 +67,12 @@ class Trainer:
     """
 
     def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
+        instance("run", run, Run, "a run", "open one with open_run")
+        instance("reporter", reporter, Reporter, "a Reporter", "make one with make_reporter")
+        if isinstance(task, type) or not all(hasattr(task, name) for name in ("model", "batches", "batch", "loss")):
+            raise bad_type("task", "data and model, as the Task protocol has them", describe(task))
+        if not callable(stop):
+            raise bad_type("stop", "a function without arguments", describe(stop))
         self.run, self.task, self.config, self.reporter, self.stop = run, task, run.config, reporter, stop
         run.check_data(task.fingerprint)
         self.optimizer = make_optimizer(task.model, self.config)

@@ -44,8 +44,8 @@ class Outcome(NamedTuple):
 def judge(example: Example, place: Place) -> Outcome:
     """Make the call of an example."""
     build = CATALOGUE[example.entry]
-    call = build(place)
-    plain, legal = _plain_arguments(example, build(place))
+    call, again = build(place), build(place)
+    plain, legal = _plain_arguments(example, again)
     before = flattened(call.watched())
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -59,7 +59,7 @@ def judge(example: Example, place: Place) -> Outcome:
         return Outcome(FAILED, "accepted, and is no legal value")
     if said:
         return Outcome(FAILED, f"{said[0].category.__name__}: {said[0].message}")
-    return _compared(result, build(place), plain)
+    return _compared(result, again, plain)
 
 
 def _compared(result: Any, call: Call, plain: dict[str, Any]) -> Outcome:

@@ -276,7 +276,11 @@ def _lengths(place: Place) -> Call:
 @entry("strategies.arrays")
 def _arrays(place: Place) -> Call:
     def shape(value: Any) -> Any:
-        if isinstance(value, str) or not isinstance(value, Iterable) or (isinstance(value, np.ndarray) and not value.ndim):
+        if (
+            isinstance(value, str)
+            or not isinstance(value, Iterable)
+            or (isinstance(value, np.ndarray) and not value.ndim)
+        ):
             return whole(0)(value)
         return [whole(0)(axis) for axis in value]
 

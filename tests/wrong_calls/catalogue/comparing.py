@@ -25,7 +25,7 @@ def _experiment(place: Place) -> Call:
     def run(backend: Any, **fields: Any) -> Any:
         return Bench(Experiment(**fields), backend).values()
 
-    size = whole(1, 500)
+    size = whole(1, 10**4)
     return call(
         run,
         backend=(place.spec, choice("numpy", "numpy:reference", "numpy:numba")),

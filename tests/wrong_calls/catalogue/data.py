@@ -394,7 +394,7 @@ def is_numeric_array(value: Any) -> bool:
 @entry("score")
 def _score(place: Place) -> Call:
     forecast, targets = draw(6, 2, dtype="float64"), draw(6, 2, dtype="float64") + 1
-    numbers = either(array("fiu", 6, 2, finite=True), _matrix_list)
+    numbers = either(array("fiu", 6, 2), _matrix_list)
     known = np.arange(12).reshape(6, 2) % 3 > 0
     return call(
         data.score, forecast=(forecast, numbers), targets=(targets, numbers), known=(known, optional(array("b", 6, 2)))

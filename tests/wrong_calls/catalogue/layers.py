@@ -317,7 +317,7 @@ def _sequential_forward(place: Place) -> Call:
         _model(place).forward,
         x=(_ids(), _ids_domain),
         state=(state, optional(domain)),
-        lengths=([T, 0, 2], optional(integers(0, T, B))),
+        lengths=([T, 0, T], optional(integers(0, T, B))),
         training=(True, flag),
     )
 
@@ -329,7 +329,7 @@ def _sequential_predict(place: Place) -> Call:
         _model(place).predict,
         x=(_ids(), _ids_domain),
         state=(state, optional(domain)),
-        lengths=([T, 0, 2], optional(integers(0, T, B))),
+        lengths=([T, 0, T], optional(integers(0, T, B))),
     )
 
 
@@ -366,7 +366,7 @@ def _flat_passes(kind: str) -> None:
     @entry(f"{kind}.forward")
     def forward(place: Place) -> Call:
         layer, x, domain, _ = _flat(kind, place)
-        lengths = ([T, 0, 2], optional(integers(0, T, B)))
+        lengths = ([T, 0, T], optional(integers(0, T, B)))
         return call(layer.forward, x=(x, domain), state=(None, absent), lengths=lengths, training=(True, flag))
 
     @entry(f"{kind}.predict")
@@ -463,6 +463,11 @@ _entries_of("RNN", "bias_ih_l0", lambda place: _recurrent("RNN", place), (H,))
 _entries_of("Sequential", "1.weight_ih_l0", _model, (3 * H, D))
 _entries_of("nested Sequential", "2.0.bias_hh_l0", _model, (20,))
 
+def any_text(value: Any) -> str:
+    """A string, perhaps an empty one."""
+    return str(value) if isinstance(value, str) else nothing(value)
+
+
 READ_ONLY = (
     "input_size",
     "hidden_size",
@@ -483,7 +488,7 @@ SETTABLE = {
     "seed": whole(0),
     "call_counter": whole(0),
     "row_offset": whole(0),
-    "path": either(text, exactly("")),
+    "path": any_text,
 }
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import engine
 from engine import training
 from engine.data import Vocabulary
+from engine.training.checkpoint import read_file
 from engine.training.config import make
+from engine.training.container import DTYPES
 from engine.training.progress import make_reporter
 from engine.training.session import make_task
 from wrong_calls.calls import Call, Place, call, entry
@@ -197,9 +199,9 @@ def _names(value: Any) -> Any:
 @entry("checkpoint_in")
 def _checkpoint_in(place: Place) -> Call:
     def path(value: Any) -> Any:
-        if not isinstance(value, Path):
+        if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
             raise Illegal
-        return value
+        return Path(value)
 
     def run(path: Any, which: Any) -> Any:
         return str(training.checkpoint_in(path, which))
@@ -225,14 +227,18 @@ def _write(place: Place) -> Call:
 
     def run(path: Any, arrays: Any, meta: Any) -> Any:
         training.write_checkpoint(path, arrays, meta)
-        found = training.read_checkpoint(target if path == target else Path(path))
+        found = read_file(target)
         target.unlink(missing_ok=True)
         return found.arrays, found.meta
 
     def arrays(value: Any) -> Any:
         if not isinstance(value, dict):
             raise Illegal
-        found = {key: array("fiub")(item) for key, item in value.items() if isinstance(key, str) or nothing(key)}
+        found = {
+            key: array("fiub", dtype=_storable(item))(item)
+            for key, item in value.items()
+            if isinstance(key, str) or nothing(key)
+        }
         if any(item.dtype.itemsize > 8 for item in found.values()):
             raise Illegal
         return found
@@ -260,6 +266,11 @@ def _write(place: Place) -> Call:
         arrays=({"a": draw(2, 3), "b": np.arange(3)}, arrays),
         meta=({"x": [1, "a"]}, meta),
     )
+
+
+def _storable(item: Any) -> Any:
+    """The dtype of an array, which a checkpoint must have a name for."""
+    return item.dtype if isinstance(item, np.ndarray) and item.dtype in DTYPES.values() else nothing(item)
 
 
 def _checkpoint(place: Place) -> Any:
