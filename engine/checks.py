@@ -50,18 +50,18 @@ def integer(argument: str, value: Any, minimum: int, mend: str = "") -> int:
     return found
 
 
-def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf) -> float:
+def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf, mend: str = "") -> float:
     """The value as a Python float with ``low <= value < below``; anything else, NaN too, is an error."""
     expected = f"a number >= {low:g}" if low > -math.inf else "a finite number"
     expected += f" and < {below:g}" if below < math.inf else ""
     if not _is_real(value):
-        raise bad_type(argument, expected, describe(value))
+        raise bad_type(argument, expected, describe(value), mend)
     try:
         found = float(value)
     except OverflowError:  # an int beyond the floats
         found = math.inf
     if not low <= found < below or math.isinf(found):
-        raise bad_input(argument, expected, describe(value))
+        raise bad_input(argument, expected, describe(value), mend)
     return found
 
 

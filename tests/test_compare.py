@@ -240,8 +240,8 @@ def test_a_picture_of_one_backend_alone_has_its_costs(tmp_path: Path) -> None:
 
 def test_bad_usage_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cases = [
-        (["--backends", "numpy:cuda"], "kernels: expected one of"),
-        (["--backends", "nothing"], "backend: expected one of 'numpy'"),
+        (["--backends", "numpy:cuda"], "--backends: expected one of"),
+        (["--backends", "nothing"], "--backends: expected one of 'numpy'"),
         (["--backends", ","], "--backends: expected names between commas"),
         (["--backends", "numpy,numpy"], "--backends: expected names between commas, each once"),
         (["--size", "0"], "--size: expected an integer >= 1"),

@@ -450,7 +450,7 @@ def test_window_batches_resume_anywhere_in_any_order_of_asking() -> None:
 
 
 def test_window_batch_refusals() -> None:
-    with refused(InputTypeError, "source: expected Windows, got ndarray; cut"):
+    with refused(InputTypeError, "source: expected Windows, got a numpy.ndarray; cut"):
         WindowBatches(np.zeros(3), 2)  # type: ignore[arg-type]
     for dtype in ("float16", "nonsense", int):
         with refused(InputTypeError, 'dtype: expected "float32" or "float64", got '):

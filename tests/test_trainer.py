@@ -531,8 +531,8 @@ def test_top_k_leaves_k(writer: tuple[engine.Sequential, Vocabulary]) -> None:
     ("options", "message"),
     [
         ({"length": 0}, "length: expected an integer >= 1, got 0"),
-        ({"temperature": -1.0}, "temperature: expected a finite number >= 0, got -1.0; 0 takes the likeliest"),
-        ({"temperature": math.nan}, "temperature: expected a finite number >= 0, got nan"),
+        ({"temperature": -1.0}, "temperature: expected a number >= 0, got -1.0; 0 takes the likeliest"),
+        ({"temperature": math.nan}, "temperature: expected a number >= 0, got nan"),
         ({"top_k": -1}, "top_k: expected an integer >= 0, got -1"),
         ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
         ({"prompt": "abz"}, "prompt: expected only the 4 characters of the vocabulary, got 'z' (U+007A) at position 2"),

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from engine.backend import check_dtype
 from engine.checks import describe, fraction, instance, integer, switch
 from engine.data.batching import shuffled_order
 from engine.data.checks import bad_data
@@ -272,7 +271,9 @@ class WindowBatches:
         self.batch_size = integer("batch_size", batch_size, 1)
         self.seed = integer("seed", seed, 0)
         self.shuffle = switch("shuffle", shuffle)
-        self.dtype = check_dtype(dtype)
+        if not isinstance(dtype, str | type | np.dtype) or dtype not in ("float32", "float64", np.float32, np.float64):
+            raise bad_type("dtype", '"float32" or "float64"', describe(dtype), "choose the model's")
+        self.dtype = np.dtype(dtype)
         self._drawn: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -308,7 +309,7 @@ def _bounds(part: range | None, rows: int) -> tuple[int, int]:
     if part is None:
         return 0, rows
     if not isinstance(part, range) or part.step != 1:
-        raise bad_type("part", "a range of rows", describe(part), "take one from chronological_split")
+        raise bad_type("part", "a range of rows", part, "take one from chronological_split")
     if not 0 <= part.start <= part.stop <= rows:
         raise bad_input("part", f"rows in 0..{rows}", part, "split the series that is cut into windows")
     return part.start, part.stop

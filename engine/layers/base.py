@@ -132,7 +132,11 @@ class Layer:
         axis = 1 if self.batch_first else 0
         steps = shape[axis] if len(shape) > axis else 0
         if not 0 <= integer("start", start, 0) <= integer("stop", stop, 0) <= steps:
-            raise bad_input("window", f"0 <= start <= stop <= {steps} (T = {steps})", f"start {describe(start)}, stop {describe(stop)}")
+            raise bad_input(
+                "window",
+                f"0 <= start <= stop <= {steps} (T = {steps})",
+                f"start {describe(start)}, stop {describe(stop)}",
+            )
 
     # -- parameters --------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def sample(
     length, top_k, seed = integer("length", length, 1), integer("top_k", top_k, 0), integer("seed", seed, 0)
     if length > MOST:
         raise bad_input("length", f"at most {MOST:,}", describe(length))
-    temperature = number("temperature", temperature)
+    temperature = number("temperature", temperature, mend="0 takes the likeliest character")
     start = prompt or ("\n" if "\n" in vocabulary.characters else vocabulary.characters[0])
     ids = vocabulary.encode(start, "prompt")
     return _draws(model, vocabulary, ids, length, temperature, top_k, np.random.PCG64(seed))

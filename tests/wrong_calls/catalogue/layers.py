@@ -28,7 +28,6 @@ from wrong_calls.domains import (
     optional,
     real,
     sequence,
-    text,
     whole,
 )
 
@@ -462,6 +461,7 @@ _entries_of("LSTM", "weight_hh_l1_reverse", lambda place: _recurrent("LSTM", pla
 _entries_of("RNN", "bias_ih_l0", lambda place: _recurrent("RNN", place), (H,))
 _entries_of("Sequential", "1.weight_ih_l0", _model, (3 * H, D))
 _entries_of("nested Sequential", "2.0.bias_hh_l0", _model, (20,))
+
 
 def any_text(value: Any) -> str:
     """A string, perhaps an empty one."""
