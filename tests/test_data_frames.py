@@ -13,8 +13,8 @@ from refusals import refused
 from engine.data import ZScoreScaler, load_series, read_table, windows
 from engine.errors import DataError, InputTypeError
 
-pd = pytest.importorskip("pandas")
-pytest.importorskip("narwhals")
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+pytest.importorskip("narwhals", reason="narwhals is not installed")
 
 
 @pytest.fixture

@@ -182,12 +182,10 @@ def test_a_foreign_engine_is_one_line_from_the_command(tmp_path: Path) -> None:
 # -- who may import whom ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_imports_point_down(path: Path) -> None:
-    here = module_name(path)
-    floor = FLOORS[room(here)]
+def test_imports_point_down() -> None:
     upward = [
         f"{relative(path)}:{line}: {room(here)} (floor {floor}) imports {target} (floor {FLOORS[room(target)]})"
+        for path, here, floor in ((path, module_name(path), FLOORS[room(module_name(path))]) for path in SOURCES)
         for target, line in IMPORTS[path]
         if target.split(".")[0] in ("engine", "kernels")
         and FLOORS[room(target)] > floor
@@ -205,27 +203,23 @@ def test_no_import_goes_in_a_circle() -> None:
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_array_libraries_stay_on_the_ground_floors(path: Path) -> None:
-    if path == ROOT / "engine" / "backend.py" or (ROOT / "kernels") in path.parents:
-        allowed = ARRAY_LIBRARIES - {"torch"}
-    else:
-        allowed = set()
-    found = {target.split(".")[0] for target, _ in IMPORTS[path]} & ARRAY_LIBRARIES
-    assert found <= allowed
+def test_array_libraries_stay_on_the_ground_floors() -> None:
+    for path in SOURCES:
+        grounded = path == ROOT / "engine" / "backend.py" or (ROOT / "kernels") in path.parents
+        allowed = ARRAY_LIBRARIES - {"torch"} if grounded else set()
+        found = {target.split(".")[0] for target, _ in IMPORTS[path]} & ARRAY_LIBRARIES
+        assert found <= allowed, relative(path)
 
 
 # -- every file -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(TREES[path]), f"{relative(path)} has no module docstring"
+def test_every_module_says_what_it_is() -> None:
+    assert [relative(path) for path in SOURCES if not ast.get_docstring(TREES[path])] == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=relative)
-def test_every_skip_has_a_reason(path: Path) -> None:
-    """A skip or an expected failure without a reason hides something; so does a test that never runs at all."""
+def silent_skips(path: Path) -> list[str]:
+    """File and line of each skip and each expected failure without a reason."""
     silent = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
@@ -239,7 +233,12 @@ def test_every_skip_has_a_reason(path: Path) -> None:
         elif isinstance(node, ast.FunctionDef):
             bare = {ast.unparse(mark) for mark in node.decorator_list} & {"pytest.mark.skip", "pytest.mark.xfail"}
             silent += [node.lineno] * len(bare)
-    assert silent == [], f"{relative(path)}: no reason on lines {silent}"
+    return [f"{relative(path)}:{line}" for line in silent]
+
+
+def test_every_skip_has_a_reason() -> None:
+    """One without a reason hides something; so does a test that never runs at all."""
+    assert [place for path in TESTS for place in silent_skips(path)] == []
 
 
 # -- the distribution -------------------------------------------------------------------------------------------------

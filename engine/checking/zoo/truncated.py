@@ -75,7 +75,7 @@ BUGS = (
         "truncation-last-losses-left-out",
         "Where T is no multiple of k1, the last losses never go back.",
         _LSTM,
-        TRUNCATION.line("in range(0, steps, k1)", "in range(0, steps - k1 + 1, k1)"),
+        TRUNCATION.line("in range(0, max(steps, 1), k1)", "in range(0, steps - k1 + 1, k1)"),
         CELL,
         NO_GATE,
         6,
