@@ -70,7 +70,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("form", "step"), FORMS)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(start=st.datetimes(datetime(1971, 1, 1), datetime(2060, 1, 1)), count=st.integers(12, 40))
 def test_what_is_written_is_read_and_goes_on_in_the_same_way(
     form: str, step: timedelta, start: datetime, count: int
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_and_goes_on_in_the_same_way(
 
 
 @pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m/%d/%y"])
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(start=st.dates(date(1971, 1, 1), date(2060, 1, 1)))
 def test_day_and_month_are_told_apart_by_the_column(form: str, start: date) -> None:
     cells = [(start + k * DAY).strftime(form) for k in range(44)]

@@ -130,6 +130,9 @@ class Forecaster:
         return found
 
 
+_PARTS = {"train": "training", "validation": "validation", "test": "test"}
+
+
 def _require_rows(config: TrainConfig, parts: Parts) -> None:
     """Raise unless each part of the series holds at least one window, in the words of the options."""
     needs = {"train": config.window + config.horizon, "validation": config.horizon, "test": config.horizon}
@@ -138,13 +141,13 @@ def _require_rows(config: TrainConfig, parts: Parts) -> None:
         if rows < need:
             sizes = f"--window + --horizon = {need}" if name == "train" else f"--horizon = {need}"
             mend = "give a longer series, or lower --window or --horizon"
-            raise bad_data(str(config.data), f"at least {sizes} rows in the {name} part", rows, mend)
+            raise bad_data(str(config.data), f"at least {sizes} rows in the {_PARTS[name]} part", rows, mend)
 
 
 def _require_measured(config: TrainConfig, parts: PartWindows) -> None:
     """Raise unless each part has a target that was measured and not filled."""
     for name, windows in parts._asdict().items():
         if not windows.known.any():
-            expected = f"at least one measured value to forecast in the {name} part"
+            expected = f"at least one measured value to forecast in the {_PARTS[name]} part"
             mend = "give a series with more measured values, or another --test or --validation"
             raise bad_data(str(config.data), expected, "filled cells alone", mend)
