@@ -306,7 +306,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(
     assert (other.steps, other.nonfinite) == live
     assert other.lr == 0.1
     found = train(second, other, range(3, STEPS))
-    if name == "cupy":
+    if name != "numpy":  # what another library, or NumPy 2.0 of a 0-d array, makes of a power may be rounded otherwise
         np.testing.assert_allclose(found, wanted[3:], rtol=1e-13)
     else:
         np.testing.assert_array_equal(found, wanted[3:])
