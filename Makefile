@@ -2,7 +2,7 @@
 #
 #   make demo         gradient checks of all three cells, two minutes of training, a sample, a picture
 #   make test         the tests, against values recorded from PyTorch
-#   make test-proof   the tests that take a minute or more each
+#   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
 #   make test-oracle  the live comparison with PyTorch (a large download)
 #   make lint         ruff and mypy
@@ -27,7 +27,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 # NumPy's and PyTorch's libraries each start a thread a core, and these get in each other's way; so do test processes
 # side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS)
+PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help demo test test-proof test-nojit test-device test-oracle lint format bench clean
 help:
