@@ -20,7 +20,7 @@ import kernels as kernel_sets
 from engine import philox, plain_arrays, torch_library
 from engine.checks import describe
 from engine.device_errors import in_words, mended
-from engine.errors import BackendUnavailableError, EngineError, bad_input, bad_type
+from engine.errors import BackendUnavailableError, bad_input, bad_type
 from kernels import counting
 
 #: The kernel sets that each backend can run, best first.
@@ -60,22 +60,28 @@ class Backend:
 
     def asarray(self, host: Any, dtype: Any = None) -> Any:
         """Upload: a new array of this backend that holds the host data `host`."""
-        plain_arrays.refuse_own_rules("array", host)
-        if isinstance(host, str | bytes):
-            raise bad_type("host", "numbers", describe(host))
-        try:
-            with mended():
-                array = self.xp.array(host, dtype=dtype)
-        except (TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, EngineError):
-                raise
-            wanted = "numbers that make an array" + ("" if dtype is None else f" of dtype {dtype}")
-            raise bad_type("host", wanted, f"{describe(host)} ({error})") from None
-        if isinstance(array, np.ndarray) and array.dtype.kind not in "fiubc":
-            raise bad_type("host", "numbers", f"{describe(host)} of dtype {array.dtype}")
+        plain_arrays.refuse_own_rules("host", host)
+        plain_arrays.refuse_autograd("host", host)
+        source = host if isinstance(host, self.xp.ndarray) else plain_arrays.numbers("host", host)
+        wanted = None if dtype is None else self._dtype_of_numbers(dtype)
+        found = self.dtype_of(source)
+        if found.kind not in plain_arrays.NUMBERS or (found.kind == "c" and wanted is not None and wanted.kind != "c"):
+            expected = "numbers" if wanted is None else f"numbers that fit into {wanted}"
+            raise bad_type("host", expected, plain_arrays.dtype_in_words(source.dtype))
+        with mended():
+            array = self.xp.array(source, dtype=wanted)
         if self.device == "CPU" or not self.is_array(host):
             counting.uploaded(array.nbytes)
         return array
+
+    def _dtype_of_numbers(self, dtype: Any) -> np.dtype:
+        try:
+            found = np.dtype(self.xp.dtype(dtype))
+        except (TypeError, ValueError, SyntaxError):
+            found = np.dtype(object)
+        if found.kind not in plain_arrays.NUMBERS:
+            raise bad_type("dtype", "None or a dtype of numbers", describe(dtype))
+        return found
 
     def to_host(self, array: Any) -> np.ndarray:
         """Download: the array's data as a NumPy array (no copy where it is one already).  Waits for the device."""
@@ -84,6 +90,8 @@ class Backend:
             raise bad_type("array", f"a {self.name} or NumPy array", describe(array))
         with mended():
             host: np.ndarray = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
+        if host.dtype.kind not in plain_arrays.NUMBERS:
+            raise bad_type("array", "an array of numbers", f"dtype {host.dtype}")
         if host is not array or self.device == "CPU":  # on a CPU, a copy that a GPU would make
             counting.downloaded(host.nbytes)
         return host

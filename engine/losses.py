@@ -155,6 +155,7 @@ def _positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, .
 def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
     """The normalizer as a Python float or a 0-d array of this dtype: neither changes the dtype of what it divides."""
     expected = "a number >= 0 or a 0-d array of the backend"
+    given = normalizer
     host = normalizer if isinstance(normalizer, np.generic) else host_view("normalizer", normalizer)
     if host is not None and host.ndim == 0:
         normalizer = host.item()  # nothing to wait for
@@ -164,8 +165,8 @@ def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
         return float(normalizer)
     if backend.is_array(normalizer) and normalizer.ndim == 0 and backend.dtype_of(normalizer).kind in "iuf":
         return backend.xp.asarray(normalizer, dtype=dtype)
-    shape = f" of shape {tuple(normalizer.shape)}" if hasattr(normalizer, "shape") else ""
-    raise bad_type("normalizer", expected, f"a {type(normalizer).__name__}{shape}", "sum the weights first")
+    shape = f" of shape {tuple(given.shape)}" if host is not None or backend.is_array(given) else ""
+    raise bad_type("normalizer", expected, f"a {type(given).__name__}{shape}", "sum the weights first")
 
 
 def _total(losses: Any, xp: Any, dtype: Any) -> Any:

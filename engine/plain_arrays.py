@@ -18,6 +18,8 @@ from engine.errors import bad_type
 
 #: NumPy's arrays without rules of their own.
 PLAIN = (np.ndarray, np.memmap)
+#: The kinds of dtypes that hold numbers.
+NUMBERS = "biufc"
 _HALVES = {"float16", "bfloat16", "half", "fp16", "bf16"}
 
 
@@ -83,12 +85,19 @@ def host_view(argument: str, obj: Any, expected: str = "a plain array") -> np.nd
         return obj
     if not is_tensor(obj) or obj.device.type != "cpu":
         return None
+    refuse_autograd(argument, obj)
     refuse_unreadable(argument, obj)
     try:
-        found: np.ndarray = obj.numpy(force=True)
+        found: np.ndarray = obj.numpy(force=True)  # forced: also where a flip of sign is still to be done
     except TypeError:  # a dtype that NumPy has not, such as bfloat16
         raise bad_type(argument, "a dtype that NumPy has too", dtype_in_words(obj.dtype)) from None
     return found
+
+
+def numbers(argument: str, value: Any) -> np.ndarray:
+    """Anything on the host that NumPy makes an array of numbers of: an array, a tensor on the CPU, a list, a number."""
+    found = host_view(argument, value)
+    return _made(argument, value, "numbers on the host", "give rows of one length") if found is None else found
 
 
 def host_integers(argument: str, value: Any, expected: str, mend: str, hosted: str = "") -> np.ndarray:
@@ -101,19 +110,24 @@ def host_integers(argument: str, value: Any, expected: str, mend: str, hosted: s
     """
     found = host_view(argument, value, expected)
     if found is None:
-        _look_into(argument, value, expected)
-        try:
-            found = np.asarray(value)
-        except Exception:  # an object of someone's own may raise anything
-            if hasattr(value, "device"):
-                raise bad_type(argument, hosted or expected, "a device array", "copy it to the host first") from None
-            raise bad_type(argument, expected, f"{describe(value)} of no one shape", mend) from None
+        found = _made(argument, value, expected, mend, hosted)
         if found.size == 0 and isinstance(value, list | tuple | range):
             found = found.astype(np.int64)
     if found.dtype.kind not in "iu":
         what = "" if hasattr(value, "dtype") else f"{type(value).__name__} of "
         raise bad_type(argument, expected, what + dtype_in_words(found.dtype), mend)
     return found
+
+
+def _made(argument: str, value: Any, expected: str, mend: str, hosted: str = "") -> np.ndarray:
+    """The array that NumPy makes of a value."""
+    _look_into(argument, value, expected)
+    try:
+        return np.asarray(value)
+    except Exception:  # an object of someone's own may raise anything
+        if hasattr(value, "device"):
+            raise bad_type(argument, hosted or expected, "a device array", "copy it to the host first") from None
+        raise bad_type(argument, expected, f"{describe(value)} of no one shape", mend) from None
 
 
 def _look_into(argument: str, value: Any, expected: str) -> None:

@@ -63,7 +63,12 @@ def truncated_bptt(
         raise bad_type("loss", "a function that returns the pair (loss, dy)", describe(loss))
     k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
     if k2 < k1:
-        raise bad_input("k2", f"at least k1 = {k1}", str(k2), "fewer would leave the first losses of a chunk uncounted")
+        raise bad_input(
+            "k2",
+            f"at least k1 = {describe(k1)}",
+            describe(k2),
+            "fewer would leave the first losses of a chunk uncounted",
+        )
     y, last_state, tape = layer.forward(x, state)
     pair = loss(y)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:

@@ -102,7 +102,7 @@ PLACES: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
     "gradcheck x": ("x", X, lambda a: engine.gradcheck(single, a)),
     "gradcheck lengths": ("lengths", LENGTHS, lambda a: engine.gradcheck(single, X, lengths=a)),
     "inputs": ("inputs", TABLE, lambda a: engine.check_gradients(lambda x: (x * 2, x), lambda d, x: (d * 2,), [a])),
-    "upload": ("array", TABLE, lambda a: engine.get_backend("numpy").asarray(a)),
+    "upload": ("host", TABLE, lambda a: engine.get_backend("numpy").asarray(a)),
     "download": ("array", TABLE, lambda a: engine.get_backend("numpy").to_host(a)),
     "stream": ("ids", np.arange(30), lambda a: data.contiguous_batches(a, 2, 3)),
     "bucketed lengths": ("lengths", LENGTHS, lambda a: data.bucket_by_length(a, 2)),
