@@ -1,8 +1,10 @@
-"""The console script ``bptt``: from its first moment on, Ctrl-C is one line and exit code 130."""
+"""The console script ``bptt``: from its first moment on, Ctrl-C is one line and exit code 130.
+
+Little is imported here, for that moment comes after these imports.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -38,9 +40,11 @@ def end_now(number: int, frame: FrameType | None) -> None:
     A `KeyboardInterrupt` would not do.  Raised within an import or while Numba compiles, it comes out as a traceback or
     as another error, or is lost.  Files are replaced whole, so there is nothing to be tidied up.
     """
-    with contextlib.suppress(Exception):  # what `bptt sample` has written so far
-        sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        show_cursor = b"\x1b[?25h\n" if os.isatty(2) else b""  # a progress bar hides it
-        os.write(2, show_cursor + b"bptt: interrupted\n")
-    os._exit(INTERRUPTED)
+    try:
+        sys.stdout.flush()  # what `bptt sample` has written so far
+    finally:  # whatever the streams do
+        try:
+            show_cursor = b"\x1b[?25h\n" if os.isatty(2) else b""  # a progress bar hides it
+            os.write(2, show_cursor + b"bptt: interrupted\n")
+        finally:
+            os._exit(INTERRUPTED)
