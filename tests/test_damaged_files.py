@@ -21,6 +21,8 @@ from damaged_files import (
     watched,
 )
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = (
     "--backend numpy:reference --hidden 3 --batch 3 --report-every 1 --validate-every 4 --checkpoint-every 3 "
     "--steps 5 --quiet"

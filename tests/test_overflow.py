@@ -16,6 +16,8 @@ from engine.training import read_checkpoint, write_checkpoint
 from engine.training.checkpoint import read_file
 from engine.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = (
     "--backend numpy:reference --hidden 5 --embed 3 --batch 2 --sequence 7 --report-every 1 --validate-every 3 "
     "--checkpoint-every 1 --quiet"

@@ -14,6 +14,8 @@ from commands import bptt, metrics
 
 from engine.training import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 DATA = Path(__file__).parent / "data" / "version1"
 SOURCES = {"language": "tides.txt", "forecast": "level.csv"}
 
