@@ -98,7 +98,7 @@ def locked(directory: Path) -> Iterator[None]:
     InputError
         if another process trains there.
     """
-    made = not directory.exists()
+    made = not os.path.exists(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY)

@@ -1,7 +1,8 @@
 """Checkpoints: arrays in a safetensors file, everything else as JSON in its header.
 
-Nothing in the format can run code: an 8-byte length, a JSON header, then raw numbers.  The file is checked before any
-of it is used, and each way in which it can be wrong has a message of its own.
+Nothing in the format can run code: an 8-byte length, a JSON header, then raw numbers (`engine.training.container`).
+What it says is checked before any of it is used (`engine.training.schema`), and each way in which it can be wrong has a
+message of its own.
 
 The same training state gives the same bytes: there is one metadata entry, its keys are sorted, and no clock is in it.
 """

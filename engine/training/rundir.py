@@ -81,7 +81,8 @@ def open_run(
     Raises
     ------
     InputError
-        if a new run would meet an old one's files, or a resumed one is given options that would change its result.
+        if a new run would meet an old one's files, or a resumed one is given options that would change its result, or
+        there is none to resume and no data is named.
     CheckpointError
         if ``last.safetensors`` or ``run.json`` cannot be read.
     StorageError
@@ -94,9 +95,9 @@ def open_run(
             given[name] = tuple(map(os.path.abspath, value)) if name == "files" else os.path.abspath(value)
     if "backend" in given:
         given["backend"] = get_backend(given["backend"]).spec
-    if directory.exists() and not directory.is_dir():
+    if os.path.exists(directory) and not directory.is_dir():  # of a name that is too long, pathlib makes an error
         raise bad_input(label("out"), "a directory", f"the file {directory}", f"choose another {label('out')}")
-    present = [name for name in FILES if (directory / name).exists()]
+    present = [name for name in FILES if os.path.exists(directory / name)]
     if present and not resume:
         mend = f"continue it with {label('resume')}, or choose another {label('out')}"
         raise bad_input(
@@ -125,7 +126,7 @@ def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
     """
     path = file_name("path", path)
     names = [BEST, LAST] if which is None else [f"{one_of('which', which, ('best', 'last'))}.safetensors"]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
     for name in names:
         if (path / name).exists():
