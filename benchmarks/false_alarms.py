@@ -47,6 +47,8 @@ def right_case(seed: int, longest: int = 200) -> Case:
         "variational": bool(rng.random() < 0.3),
     }
     layers = 1 if T > 50 else int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    if layers == 1:
+        options["dropout"] = 0.0  # it acts between layers
     common: dict[str, Any] = {
         "dtype": "float64",
         "seed": seed,
