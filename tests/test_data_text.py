@@ -71,6 +71,8 @@ def test_a_missing_file_a_directory_and_an_impossible_name_are_refused(tmp_path:
         load_text(tmp_path)
     with refused(DataError, "expected a UTF-8 text file, got a name that no file can have; check"):
         load_text("a\0b")
+    with refused(DataError, "expected a UTF-8 text file, got a name that no file can have; check"):
+        load_text("a\ud800b")
     with refused(DataError, "'': expected a UTF-8 text file, got no such file; check"):
         load_text("")
     with refused(DataError, "got a file that cannot be read (Not a directory); check"):
@@ -81,9 +83,9 @@ def test_a_missing_file_a_directory_and_an_impossible_name_are_refused(tmp_path:
 def test_paths_that_are_no_names_are_refused() -> None:
     with refused(InputError, "paths: expected at least one file, got none; name a text file"):
         load_text([])
-    with refused(InputTypeError, "paths: expected a file name or several, got int; give"):
+    with refused(InputTypeError, "paths: expected a file name or several, got 3; give"):
         load_text(3)  # type: ignore[arg-type]
-    with refused(InputTypeError, "path: expected a file name (str or Path), got int; give"):
+    with refused(InputTypeError, "path: expected a file name (str or Path), got 3; give"):
         load_text([3])  # type: ignore[list-item]
 
 

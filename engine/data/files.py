@@ -9,6 +9,7 @@ import stat
 import zlib
 from functools import partial
 
+from engine.checks import describe
 from engine.data.checks import bad_data
 from engine.errors import DataError, bad_type
 
@@ -26,6 +27,14 @@ _SHARE = 10
 _PIECE = 1 << 20
 
 
+def file_name(path: object) -> str:
+    """Return `path`, a string or a Path, as a string."""
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(name, str):
+        raise bad_type("path", "a file name (str or Path)", describe(path), "give the name of a file")
+    return name
+
+
 def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
     """Return the content of the file at `path`, which is never empty; what gzip has packed is unpacked.
 
@@ -36,10 +45,12 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
     DataError
         The file is missing, is no regular file, cannot be read, is empty, or is too large for this machine.
     """
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise bad_type("path", "a file name (str or Path)", type(path).__name__, "give the name of a file")
-    name = os.fspath(path) or "''"
-    if "\0" in name:
+    name = file_name(path) or "''"
+    try:
+        possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a character
+        possible = False
+    if not possible:
         raise bad_data(repr(name), expected, "a name that no file can have", "check the name")
     try:
         found = os.stat(path)

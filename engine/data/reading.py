@@ -57,7 +57,7 @@ def read_table(
     InputError
         An option is no valid choice.
     """
-    if decimal not in (None, ".", ","):
+    if decimal is not None and not (isinstance(decimal, str) and decimal in (".", ",")):
         raise bad_input("decimal", '"." or ","', describe(decimal), "name the decimal sign of the file")
     cut = _delimiter(delimiter)
     lines = integer("skip", skip, 0)

@@ -98,8 +98,8 @@ def load_series(
     InputError
         An option is no valid choice.
     """
-    if missing not in ("error", "interpolate"):
-        raise bad_input("missing", '"error" or "interpolate"', repr(missing), "choose one of these")
+    if not isinstance(missing, str) or missing not in ("error", "interpolate"):
+        raise bad_input("missing", '"error" or "interpolate"', describe(missing), "choose one of these")
     wanted = _wanted_columns(column)
     if time is not None and not isinstance(time, str):
         raise bad_type(
@@ -148,7 +148,9 @@ def _wanted_columns(column: object) -> list[str] | None:
         return None
     names = [column] if isinstance(column, str) else column
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise bad_type("column", "a column name or a list of them", repr(column), "use the names in the header line")
+        raise bad_type(
+            "column", "a column name or a list of them", describe(column), "use the names in the header line"
+        )
     if not names:
         raise bad_input("column", "at least one column name", "an empty list", "leave it out or name a column")
     twice = [name for name in names if list(names).count(name) > 1]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.checks import describe, fraction, switch
 from engine.data.checks import bad_data, require_ids
 from engine.data.encodings import decode_text
-from engine.data.files import read_bytes
+from engine.data.files import file_name, read_bytes
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
 
@@ -47,10 +47,11 @@ def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], 
         No file is named, or no encoding is called so.
     """
     if not isinstance(paths, Iterable | str | os.PathLike):
-        raise bad_type("paths", "a file name or several", type(paths).__name__, "give names of text files")
+        raise bad_type("paths", "a file name or several", describe(paths), "give names of text files")
     if isinstance(paths, np.ndarray):  # one of no axes cannot be gone through
+        refuse_own_rules("paths", paths, "a file name or several")
         paths = paths.reshape(-1).tolist()
-    names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    names = [file_name(name) for name in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     if not names:
         raise bad_input("paths", "at least one file", "none", "name a text file, or use builtin_text()")
     texts = [decode_text(read_bytes(name, _TEXT_FILE), name, _TEXT_FILE, encoding) for name in names]
