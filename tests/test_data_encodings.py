@@ -174,6 +174,9 @@ def test_the_command_reads_and_measures_in_the_encoding_that_is_named(
     text, out = WILD / "cp1252.txt", tmp_path / "run"
     small = "--backend numpy:reference --hidden 4 --embed 3 --steps 2 --batch 2 --sequence 8 --quiet".split()
     assert "--encoding cp1252 " in command_refused(capsys, "train", text, *small, "--out", out)
+    assert "--encoding: expected files that are written in it, got the built-in text; name FILE" in command_refused(
+        capsys, "train", *small, "--encoding", "cp1252", "--out", out
+    )
     assert not out.exists()
     assert bptt("train", text, *small, "--encoding", "cp1252", "--out", out) == 0
     assert bptt("evaluate", out) == 0
