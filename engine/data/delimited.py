@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
 from engine.data.numbers import MISSING, Column, looks_numeric, point_in_doubt, read_numbers
+from engine.data.sniffing import (
+    BLANKS,
+    COMMENT,
+    cut_line,
+    first_lines,
+    lines_above,
+    tell_delimiter,
+    used_cells,
+)
 from engine.data.table import HEAD, TABLE_FILE, Table, listed
 from engine.errors import DataError
 
-#: Runs of blanks and tabs between cells.
-BLANKS = " "
-_DELIMITERS = (",", ";", "\t", "|")
-_NAME_DELIMITER = 'say what stands between cells with --delimiter, such as --delimiter ";" (delimiter=";")'
-# What a spreadsheet writes for a formula that failed is a cell, not a comment.
-_COMMENT = re.compile(r"\s*#(?!N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!)")
 # The first line of a file that is meant for Excel.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*\n?', re.IGNORECASE)
 # A number whose comma is the decimal sign beyond doubt.
 _COMMA = re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+),(?:[0-9]{1,2}|[0-9]{4,})")
-# How many lines the delimiter is told from.
-_SAMPLE = 30
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Records:
             nonlocal begin, inside
             for number, line in enumerate(io.StringIO(self.text), 1):
                 if not inside:
-                    if number <= self.skip or ("#" in line and _COMMENT.match(line)):
+                    if number <= self.skip or ("#" in line and COMMENT.match(line)):
                         continue
                     begin, inside = number, True
                 yield line if self.delimiter != BLANKS else line.replace("\t", BLANKS).strip()
@@ -157,12 +158,12 @@ def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: st
     if separator:
         skip += 1
         delimiter = delimiter or separator[1]
-    sample = _sample(text, skip)
+    sample = first_lines(text, skip)
     nothing = bad_data(source, TABLE_FILE, "nothing but blank lines", "check that it was written completely")
     if not sample:
         raise nothing
     sure = delimiter is not None
-    delimiter = delimiter or _sniff([line for _, line in sample], decimal, source)
+    delimiter = delimiter or tell_delimiter([line for _, line in sample], decimal, source)
     records = Records(text.rstrip("\n"), source, delimiter, skip)
     line, header = next(iter(records), (0, []))
     if not header:
@@ -171,8 +172,8 @@ def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: st
     below = 1
     if any(map(looks_numeric, names)) and all(looks_numeric(name) or name.lower() in MISSING for name in names):
         below = 0
-        names = _commented_header(text, line, records, names)
-    names = names[: _used(names)]
+        names = _commented_header(records, line, names)
+    names = names[: used_cells(names)]
     records = replace(records, skip=line - 1, drop=below, blank_is_row=len(names) == 1)
     rows = _plain_rows(records, len(header)) if len(names) == len(header) else 0
     if rows:
@@ -181,16 +182,8 @@ def read_delimited(text: str, source: str, *, decimal: str | None, delimiter: st
     else:
         lines, width = _shape(records, len(header), names, sample)
     names += [""] * (width - len(names))
-    commas = delimiter == ";" or any(_COMMA.fullmatch(cell) for _, line in sample for cell in _cut(line, delimiter))
+    commas = delimiter == ";" or any(_COMMA.fullmatch(cell) for _, line in sample for cell in cut_line(line, delimiter))
     return TextTable(names, lines, records, decimal, comma_custom=commas, sure=sure or len(header) > 1)
-
-
-def _used(cells: Sequence[str]) -> int:
-    """Return how many cells there are without the empty ones at the end."""
-    count = len(cells)
-    while count and not cells[count - 1].strip():
-        count -= 1
-    return count
 
 
 def _plain_rows(records: Records, most: int) -> int:
@@ -224,7 +217,7 @@ def _shape(
     end, width, least, shortest = 0, len(names), most, 0
     for line, cells in records:
         lines.append(line)
-        count = len(cells) if cells[-1].strip() else _used(cells)
+        count = len(cells) if cells[-1].strip() else used_cells(cells)
         if not count:
             continue
         end = len(lines)
@@ -246,7 +239,7 @@ def _shape(
 def _uneven(records: Records, expected: int, count: int, line: int, sample: Sequence[tuple[int, str]]) -> DataError:
     """Build the error for a row with another number of cells than the header line."""
     mend = "give every row the same number of cells"
-    above = _lines_above(records.delimiter, sample)
+    above = lines_above(records.delimiter, sample)
     if above:
         mend = f"leave out what stands above the header line with --skip {above} (skip={above})"
     elif count > expected:
@@ -258,65 +251,12 @@ def _uneven(records: Records, expected: int, count: int, line: int, sample: Sequ
     return bad_data(records.source, wanted, f"{count} in line {line}", mend)
 
 
-# --- what the first lines tell ------------------------------------------------------------------------------------
-
-
-def _sample(text: str, skip: int) -> list[tuple[int, str]]:
-    """Return the first lines that are neither blank nor comments, with their numbers."""
-    numbered = enumerate(islice(io.StringIO(text), skip, None), skip + 1)
-    lines = ((number, line) for number, line in numbered if line.strip() and not _COMMENT.match(line))
-    return list(islice(lines, _SAMPLE))
-
-
-def _cut(line: str, delimiter: str) -> list[str]:
-    """Return the cells of one line, without empty ones at the end."""
-    try:
-        cells = (
-            line.split()
-            if delimiter == BLANKS
-            else next(csv.reader([line.strip("\n")], delimiter=delimiter, skipinitialspace=True), [])
-        )
-    except csv.Error:  # reading the whole text will say what is wrong
-        cells = [line]
-    return [cell.strip() for cell in cells[: _used(cells)]]
-
-
-def _sniff(lines: Sequence[str], decimal: str | None, source: str) -> str:
-    """Return the delimiter that cuts the header line and most rows below it into equally many cells."""
-    known = [delimiter for delimiter in _DELIMITERS if delimiter != decimal]
-    quoted = [","] if decimal == "," else []  # it may yet stand between cells if the decimal one is in quotation marks
-    merits: dict[str, int] = {}
-    for delimiter in (*known, BLANKS, *quoted):
-        if merits and delimiter not in known:
-            break
-        header, *rows = (_cut(line, delimiter) for line in lines)
-        if delimiter in quoted and not any("," in cell for cells in rows for cell in cells):
-            continue
-        agreeing = sum(len(cells) == len(header) for cells in rows)
-        if len(header) > 1 and 2 * agreeing >= len(rows):
-            merits[delimiter] = sum(looks_numeric(cell) for cells in rows for cell in cells)
-    best = [delimiter for delimiter in merits if merits[delimiter] == max(merits.values())]
-    if len(best) > 1:
-        got = f"lines that {' and '.join(map(repr, best))} cut equally well"
-        raise bad_data(source, "one delimiter between the cells", got, _NAME_DELIMITER)
-    # Where no delimiter fits, the one that cuts most is the one to report errors with.
-    return best[0] if best else max(known, key=lambda delimiter: sum(len(_cut(line, delimiter)) for line in lines))
-
-
-def _lines_above(delimiter: str, sample: Sequence[tuple[int, str]]) -> int:
-    """Return how many lines stand above what looks like the header line, 0 if none do."""
-    cut = [_cut(line, delimiter) for _, line in sample]
-    for place in range(1, len(cut) - 1):
-        agree = len({len(cells) for cells in cut[place:]}) == 1
-        if agree and len(cut[place]) > len(cut[0]) and not any(map(looks_numeric, cut[place])):
-            return sample[place][0] - 1
-    return 0
-
-
-def _commented_header(text: str, line: int, records: Records, numbers: Sequence[str]) -> list[str]:
+def _commented_header(records: Records, line: int, numbers: Sequence[str]) -> list[str]:
     """Return the names in the last comment above a table that starts with numbers."""
-    comments = [comment for comment in islice(io.StringIO(text), records.skip, line - 1) if _COMMENT.match(comment)]
-    names = _cut(comments[-1].strip().lstrip("#"), records.delimiter) if comments else []
+    comments = [
+        comment for comment in islice(io.StringIO(records.text), records.skip, line - 1) if COMMENT.match(comment)
+    ]
+    names = cut_line(comments[-1].strip().lstrip("#"), records.delimiter) if comments else []
     if len(names) != len(numbers):
         mend = "put a line with the column names first"
         got = f"the numbers {listed(numbers)}"

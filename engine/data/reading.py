@@ -10,10 +10,11 @@ import numpy as np
 
 from engine.checks import describe, integer
 from engine.data.checks import bad_data
-from engine.data.delimited import BLANKS, read_delimited
+from engine.data.delimited import read_delimited
 from engine.data.encodings import decode_text
 from engine.data.files import read_bytes
 from engine.data.frames import frame_table
+from engine.data.sniffing import BLANKS
 from engine.data.table import TABLE_FILE, ArrayTable, Table
 from engine.errors import bad_input, bad_type
 
