@@ -22,6 +22,8 @@ from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, read_
 from engine.training.metrics import MetricsLog, elapsed_in, read_metrics
 from engine.training.reading import read_json
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ARRAYS = {
     "model/a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "model/b": np.array([1.5, -0.0, 5e-324, np.pi]),

@@ -16,6 +16,8 @@ from refusals import refused
 from engine.data import load_series, load_text
 from engine.errors import DataError, InputError, InputTypeError
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 WILD = Path(__file__).parent / "data" / "wild"
 
 TEXTS = {

@@ -17,6 +17,8 @@ from refusals import refused
 from engine.data import files, load_series, load_text
 from engine.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 LOADERS = [load_text, load_series]
 MEND = "a run reads its data again when it is resumed or evaluated: write it to a file first"
 

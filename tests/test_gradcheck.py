@@ -122,7 +122,7 @@ METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_every_method_passes_right_gradients(kind: str, method: str) -> None:
     layers, lengths = [(2, None), (1, [5, 0, 2, 4])][(METHODS.index(method) + KINDS.index(kind)) % 2]
-    layer = build(kind, 2, 3, layers, bidirectional=True, dropout=0.3)
+    layer = build(kind, 2, 3, layers, bidirectional=True, dropout=0.3 if layers == 2 else 0.0)
     x, state, _, _ = random_arguments(layer, 5, 4, 2)
     report = engine.gradcheck(layer, x, state, lengths, method=method)
     assert report.passed, report
@@ -145,10 +145,13 @@ def test_every_method_knows_every_layer(method: str) -> None:
         assert {"0.weight", "2.0.weight_hh_l0", "2.1.bias", "2.0.h0"} <= {row.name for row in report.rows}
 
 
-@pytest.mark.parametrize("name", PLANTED)
-@pytest.mark.parametrize("method", METHODS)
+#: Every bug by three methods, every method on three bugs or four; the zoo has more of both.
+FINDERS = [(name, method) for name in PLANTED for method in METHODS if (len(name) + METHODS.index(method)) % 2]
+
+
+@pytest.mark.parametrize(("name", "method"), FINDERS)
 def test_planted_bugs_are_found_by_every_method(name: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seed = (list(PLANTED).index(name) + METHODS.index(method)) % 3
+    seed = FINDERS.index((name, method)) % 3
     layer = build("lstm", 2, 3)
     x, state, _, _ = random_arguments(layer, 12, 2, seed)
     PLANTED[name](monkeypatch)

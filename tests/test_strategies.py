@@ -181,6 +181,7 @@ def test_what_is_given_is_not_drawn(layer: Any) -> None:
     assert layer.dropout == 0.5
 
 
+@settings(max_examples=min(20, settings().max_examples))
 @given(strategies.problems())
 def test_every_problem_passes_the_gradient_check(problem: strategies.Problem) -> None:
     layer, x, _, lengths = problem
