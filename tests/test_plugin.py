@@ -50,6 +50,10 @@ INPUTS = [X[0], X[1].T]
 """
 
 
+#: hypothesis and its plugin are a good part of what a small pytest run takes.
+QUICK = ("-p", "no:hypothesispytest")
+
+
 def run_pytest(folder: Path, test: str, *options: str, console: bool = False) -> subprocess.CompletedProcess[str]:
     """Run pytest on a folder, with the plugins that are installed; `test` is a further file in it.
 
@@ -164,7 +168,7 @@ def test_a_project_keeps_its_own_engine_and_kernels(tmp_path: Path, own: str, co
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_own.py").write_text(OWN_TESTS + OWN_CHECKS * asked, encoding="utf-8")
     options = ("-n", "1") if own == "kernels" else ()
-    done = run_pytest(tmp_path, "", *options, "tests", console=console)
+    done = run_pytest(tmp_path, "", *QUICK, *options, "tests", console=console)
     assert done.returncode == asked, done.stdout + done.stderr
     assert ("1 failed, 6 passed" if asked else "2 passed") in done.stdout, done.stdout
     if asked:
@@ -180,7 +184,7 @@ def test_nothing():
     assert not names & {"engine", "kernels", "numpy", "numba", "hypothesis.extra"}
 """
     (tmp_path / "test_nothing.py").write_text(test, encoding="utf-8")
-    done = run_pytest(tmp_path, "", "-p", "no:hypothesispytest")
+    done = run_pytest(tmp_path, "", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -251,13 +255,13 @@ def test_functions(gradcheck):
     found = str(gradcheck.functions(forward, backward, INPUTS))
     assert found == str(assert_gradients(forward, backward, INPUTS, seed=3))
 """
-    done = run_pytest(tmp_path, test, "--gradcheck-seed=3", "--gradcheck-method", "adjoint")
+    done = run_pytest(tmp_path, test, *QUICK, "--gradcheck-seed=3", "--gradcheck-method", "adjoint")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gradcheck: seed 3, method adjoint\n" in done.stdout
 
 
 def test_a_bad_seed_is_refused_before_any_test_runs(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, "", "--gradcheck-seed=-1")
+    done = run_pytest(tmp_path, "", *QUICK, "--gradcheck-seed=-1")
     assert done.returncode == 4
     assert "--gradcheck-seed: expected an integer >= 0, got '-1'" in done.stderr
 
