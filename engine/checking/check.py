@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, check_dtype
-from engine.checking import judging, oracles, reading
+from engine.checking import judging, linearity, oracles, reading
 from engine.checking.agreement import same
 from engine.checking.diagnosis import diagnose
 from engine.checking.finding import Finding
@@ -155,6 +155,7 @@ def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | N
     findings = []
     if not subject.trouble:
         noise = judging.noise_of(subject, seed)
+        linearity.check_linearity(subject, noise)
         reach = oracles.complex_reach(subject, seed) if method == "complex" else ""
         for part in subject.parts:
             findings.append(_look(subject, part, method, seed, tol, noise[part.name], entries))
@@ -164,6 +165,9 @@ def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | N
     for finding in findings:
         if finding.part.name in subject.causes:
             finding.verdict = "wrong"
+    if findings and not subject.trouble and not any(finding.verdict == "wrong" for finding in findings):
+        if linearity.spoils_cache(subject, noise):
+            subject.trouble, subject.causes[""] = "input mutated", linearity.SPOILS
     diagnosis = None
     if not subject.trouble and any(finding.verdict == "wrong" for finding in findings):
         detailed = findings

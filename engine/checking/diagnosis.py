@@ -135,8 +135,7 @@ def _simplest_group(subject: Subject, findings: list[Finding]) -> int:
         group = subject.groups[number]
         blocks = [block for finding in findings for block in blocks_of(finding, number) if departs(block)]
         only_x = all(_rank(block.name) == 2 for block in blocks)
-        together = number == 0 and len(subject.groups) > 1
-        return not blocks, only_x, together, 10**9 if group.steps is None else group.steps[0], len(blocks)
+        return not blocks, only_x, group.together, 10**9 if group.steps is None else group.steps[0], len(blocks)
 
     return min(range(len(subject.groups)), key=complexity)
 

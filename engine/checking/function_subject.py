@@ -46,7 +46,7 @@ class FunctionSubject(Subject):
         self.narrow = any(part.dtype != np.float64 for part in self.parts)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         out, _ = self._call(self._private(self.inputs))
-        self.out = transform(self._array, out)
+        self.out = transform(lambda value: copied(self._array(value)), out)
         self.outputs = leaves(self.out)
         if not self.outputs:
             raise bad_type("forward", "(out, cache) with an array or a nest of arrays as out", describe(out))
@@ -71,6 +71,15 @@ class FunctionSubject(Subject):
             transform(self._nearby, self.inputs)
         )  # a backward that reads the latest pass, and not its cache, shows
         return self._gradients(cotangents, cache)
+
+    def pull_again(self) -> dict[str, Any] | None:
+        """The gradients of a second call on the same cache."""
+        _, cache = self._call(self._with({}))
+        self._gradients(self.cotangents(), cache)
+        try:
+            return self._gradients(self.cotangents(), cache)
+        except Exception:  # a cache that is good for one use is no fault
+            return None
 
     def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
         """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays."""
@@ -135,7 +144,7 @@ class FunctionSubject(Subject):
                     continue
                 if own.get(name) is None:
                     raise bad_type("backward", f"a gradient for {name}", "None", "only integer inputs have none")
-                gradients[name] = self._array(own[name], "backward")
+                gradients[name] = copied(self._array(own[name], "backward"))  # it may be a buffer that is used again
                 if kind(gradients[name]) not in ("f", "i", "u"):
                     got = f"{describe(own[name])} of {dtype_in_words(gradients[name].dtype)}"
                     raise bad_type("backward", f"real numbers as the gradient of {name}", got)

@@ -55,7 +55,7 @@ class LayerSubject(Subject):
         self._find_parts()
         weights = [part for part in self.parts if part.name in self.exact.params]
         self.warnings += [*blind_spots.blind_spots(self, weights), *blind_spots.tokens(self.x)]
-        self.outputs = self.evaluate({})
+        self.outputs = [copied(out) for out in self.evaluate({})]
         self._weigh(seed)
         self.has_tangent = self._knows_tangent()
         self.zeros_are_zeros = isinstance(layer, Layer)  # its tape holds what a saturated gate was rounded to
@@ -79,7 +79,7 @@ class LayerSubject(Subject):
         axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]
         everything = draw_weights(seed, self.outputs)
         if self.narrow:  # rounding is measured for all outputs together, and in float32 that is no small matter
-            self.weights = everything
+            self.weights = everything[:1]
         else:
             self.groups, self.weights = split_weights(everything, self.outputs, axes, names)
 
@@ -193,7 +193,7 @@ class LayerSubject(Subject):
         if tuple(np.shape(value)) != part.shape:
             self.causes[part.name] = f"shape {tuple(np.shape(value))} in place of {part.shape}"
             return xp.full(part.shape, np.nan, dtype=part.array.dtype)
-        return value
+        return copied(value)  # it may be a buffer that is used again
 
     def put_back(self) -> None:
         """Leave the layer that was given as it was."""

@@ -19,8 +19,11 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend
-from engine.checking.nests import copied, dtype_of, kind
+from engine.checking import precision
+from engine.checking.nests import dtype_of, kind
 
+#: Names our own stream of random numbers.
+STREAM = 0x6B70747467726164
 #: Beyond so many output values the groups would cost more than they tell.
 MANY = 200_000
 
@@ -77,8 +80,15 @@ class Group:
     steps: tuple[int, int] | None = None
     state: bool = False
 
+    @property
+    def together(self) -> bool:
+        """Whether it holds all outputs."""
+        return self.steps is None and not self.state
+
 
 ALL = Group("all outputs")
+#: The same once more: what fits one weighting by chance does not fit another.
+ANEW = Group("all outputs, weighted anew")
 
 
 class Subject(abc.ABC):
@@ -120,6 +130,10 @@ class Subject(abc.ABC):
     @abc.abstractmethod
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """Run backward; returns the claimed gradients by name."""
+
+    def pull_again(self) -> dict[str, Any] | None:
+        """What backward gives at the second call on one cache; None where a cache is good for one use."""
+        return None
 
     @abc.abstractmethod
     def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
@@ -174,23 +188,9 @@ class Subject(abc.ABC):
         return self._here
 
     def output_noise(self) -> np.ndarray:
-        """(N,) by how much rounding may move each output: a last digit, or what all inputs moved by one make of it.
-
-        The second is much more where a network carries errors along and lets them grow.
-        """
+        """(N,) by how much rounding may move each output."""
         if self._output_noise is None:
-            here = self.flat(self.outputs).astype(np.float64)
-            eps = max(_last_digit(self.backend.to_host(out)) for out in self.outputs)
-            noise = eps * np.abs(here)
-            generator = np.random.default_rng(6)
-            for _ in range(3):
-                moved = {}
-                for part in self.parts:
-                    values = copied(part.array)
-                    self.jitter(values, float(np.finfo(part.dtype).eps), generator)
-                    moved[part.name] = values
-                noise = np.fmax(noise, np.abs(self.flat(self.evaluate(moved)) - here))
-            self._output_noise = noise
+            self._output_noise = precision.output_noise(self)
         return self._output_noise
 
     def flat(self, outputs: Sequence[Any]) -> np.ndarray:
@@ -219,18 +219,15 @@ class Subject(abc.ABC):
             self.claimed[part.name] = np.stack(values)
 
 
-def _last_digit(out: np.ndarray) -> float:
-    """Relative size of the last digit; that of float32 also where float32 numbers are dressed up as float64."""
-    with np.errstate(over="ignore"):
-        narrow = out.dtype == np.float32 or (out.any() and np.array_equal(out, out.astype(np.float32)))
-    return float(np.finfo(np.float32 if narrow else out.dtype).eps)
-
-
 def draw_weights(seed: int, outputs: Sequence[Any]) -> np.ndarray:
-    """Random weights (1, N) for every output value, never ones: a plain sum cannot tell one output from another."""
-    generator = np.random.default_rng(seed)
-    drawn = [generator.normal(size=tuple(out.shape)).reshape(-1) for out in outputs]
-    return np.concatenate(drawn)[None] if drawn else np.zeros((1, 0))
+    """Two random weightings (2, N) of all output values, never ones: a plain sum cannot tell one from another.
+
+    They come from a stream that nobody else draws.  An x of ``default_rng(0).normal`` must not meet itself here: a
+    backward that takes x where the cotangent belongs would be right by that.
+    """
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([STREAM, seed])))
+    size = (2, sum(math.prod(out.shape) for out in outputs))
+    return generator.choice((-1.0, 1.0), size=size) * generator.uniform(0.5, 1.5, size=size)
 
 
 def split_weights(
@@ -240,13 +237,13 @@ def split_weights(
 
     Parameters
     ----------
-    everything : (1, N) weights of all outputs.
+    everything : (2, N) two weightings of all outputs; the groups take theirs from the first.
     time_axes : for each output the axis that counts time, or None.
     names : of the outputs, in words.
     """
     groups, rows = [ALL], [everything[0]]
     if everything.shape[1] > MANY:
-        return groups, everything
+        return [ALL, ANEW], everything
     start = 0
     for out, axis, name in zip(outputs, time_axes, names, strict=True):
         size = math.prod(out.shape)
@@ -262,7 +259,7 @@ def split_weights(
             groups.append(Group(label, span, span is None))
             rows.append(row)
         start += size
-    return groups, np.stack(rows)
+    return [*groups, ANEW], np.stack([*rows, everything[1]])
 
 
 def _spans(steps: int) -> Sequence[tuple[int, int]]:
