@@ -98,8 +98,20 @@ class FunctionSubject(Subject):
 
     def displaced(self) -> FunctionSubject:
         """The functions at inputs nearby."""
-        moved = transform(self._nearby, self.inputs)
-        return FunctionSubject(self.forward, self.backward, moved, self.seed, self.time_axis)
+        return self._at(self._nearby)
+
+    def moderated(self) -> FunctionSubject:
+        """The functions at inputs of moderate size."""
+        return self._at(self._smaller)
+
+    def _at(self, move: Callable[[Any], Any]) -> FunctionSubject:
+        return FunctionSubject(self.forward, self.backward, transform(move, self.inputs), self.seed, self.time_axis)
+
+    def _smaller(self, array: Any) -> Any:
+        """A copy of an input, a float one made smaller."""
+        if kind(array) != "f":
+            return copy.deepcopy(array)
+        return self.backend.asarray(self.smaller(self.backend.to_host(array)), array.dtype)
 
     def _nearby(self, array: Any) -> Any:
         """A copy of an input, a float one a little way off."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.checking import differences, kinks, oracles
+from engine.checking import differences, kinks, oracles, second_look
 from engine.checking.finding import Finding
 from engine.checking.subject import Part, Subject
 
@@ -87,6 +87,12 @@ def entrywise(
             numeric[doubtful], error[doubtful] = differences.thorough(subject, part, chosen[doubtful])
             finding = _compare(subject, part, chosen, numeric, error, tol, noise)
     forgive_noise(subject, finding)
+    second_look.excuse_saturation(
+        subject,
+        finding,
+        lambda beside, there: entrywise(beside, there, method, tol, noise_of(beside, 0)[there.name], entries),
+    )
+    second_look.clear_structural_zeros(subject, finding, noise)
     judge_finding(subject, finding)
     if method == "complex" and np.isnan(numeric).any() and np.isfinite(finding.claimed).all():
         finding.verdict = "cannot tell"

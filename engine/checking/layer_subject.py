@@ -205,7 +205,27 @@ class LayerSubject(Subject):
 
     def displaced(self) -> LayerSubject:
         """The layer at an input and a state nearby."""
-        return LayerSubject(self.original, *self._nearby(), self.lengths, self.seed, self.dtype)
+        return self._of(self.original, *self._nearby())
+
+    def moderated(self) -> LayerSubject | None:
+        """A copy of the layer, its parameters and arguments made smaller."""
+        if replaced_methods(self.original):  # no copy would run them
+            return None
+        layer = twins(self.original, "float64")[0]
+        for param in layer.params.values():
+            param[...] = self.backend.asarray(self.smaller(self.backend.to_host(param)), param.dtype)
+        if isinstance(layer, Layer):
+            layer.touch()
+        return self._of(layer, *transform(self._smaller, (self.x, self.state)))
+
+    def _smaller(self, array: Any) -> Any:
+        if kind(array) != "f":
+            return array
+        return self.backend.asarray(self.smaller(self.backend.to_host(array)), array.dtype)
+
+    def _of(self, layer: Any, x: Any, state: Any) -> LayerSubject:
+        """The same check of another layer or at another place."""
+        return LayerSubject(layer, x, state, self.lengths, self.seed, self.dtype)
 
     def _nearby(self) -> tuple[Any, Any]:
         generator = np.random.default_rng([self.seed, 5])

@@ -120,6 +120,8 @@ class Subject(abc.ABC):
         self.narrow = False
         self._here: np.ndarray | None = None
         self._output_noise: np.ndarray | None = None
+        self._moderate: Subject | None = None
+        self._tried_moderate = False
 
     # -- what a subject can do -----------------------------------------------------------------------------------------
 
@@ -142,6 +144,29 @@ class Subject(abc.ABC):
     @abc.abstractmethod
     def displaced(self) -> Subject:
         """The same function at a place nearby, off any kink that this one stands on."""
+
+    def moderate(self) -> Subject | None:
+        """The same function where no tensor has an entry larger than about 1; None where that place is out of reach."""
+        if not self._tried_moderate:
+            self._tried_moderate = True
+            try:
+                found = self.moderated()
+                self._moderate = found if found is not None and np.isfinite(found.here()).all() else None
+            except Exception:  # the function may not be defined there
+                self._moderate = None
+            if self._moderate is not None:
+                self._moderate._tried_moderate = True  # it is there
+        return self._moderate
+
+    @abc.abstractmethod
+    def moderated(self) -> Subject | None:
+        """A new subject, its tensors made `smaller`; None where that cannot be had."""
+
+    def smaller(self, values: np.ndarray) -> np.ndarray:
+        """Values scaled down to at most about 1, each moved by a few percent, so that ties come apart."""
+        generator = np.random.default_rng(9)
+        size = max(1.0, float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values))))
+        return values / size * generator.uniform(0.95, 1.05, size=values.shape)
 
     def put_back(self) -> None:
         """Leave what was given as it was; called when the check is over."""

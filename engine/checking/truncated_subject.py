@@ -121,9 +121,9 @@ class TruncatedSubject(LayerSubject):
             if (np.abs(claimed - numeric) <= error + FIT * size).all():
                 yield TRUNCATION
 
-    def displaced(self) -> TruncatedSubject:
-        """The layer at an input and a state nearby."""
-        return TruncatedSubject(self.original, *self._nearby(), self.seed, self.dtype, self.k1, self.k2)
+    def _of(self, layer: Any, x: Any, state: Any) -> TruncatedSubject:
+        """The same check of another layer or at another place."""
+        return TruncatedSubject(layer, x, state, self.seed, self.dtype, self.k1, self.k2)
 
     def _promises(self, first: dict[str, Any]) -> None:
         """It makes its own tape; there is nothing to look at twice."""
