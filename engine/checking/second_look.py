@@ -71,10 +71,12 @@ def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray
         rows[np.arange(doubtful.size), doubtful] = 1.0
     generator = np.random.default_rng(8)
     mixed = generator.normal(size=(DIRECTIONS, doubtful.size)) @ rows
+    hidden = np.array(finding.hidden).reshape(-1)
     if _nothing_moves(places, finding.part, mixed).all():
-        finding.hidden.reshape(-1)[doubtful] = False
+        hidden[doubtful] = False
     elif doubtful.size <= FEW:
-        finding.hidden.reshape(-1)[doubtful] = ~_nothing_moves(places, finding.part, rows)
+        hidden[doubtful] = ~_nothing_moves(places, finding.part, rows)
+    finding.hidden = hidden.reshape(np.shape(finding.hidden))
 
 
 def part_of(subject: Subject, part: Part) -> Part:
