@@ -124,10 +124,10 @@ def one_sided(subject: Subject, part: Part, entries: np.ndarray, step: float) ->
 
 
 def one_sided_along(subject: Subject, part: Part, directions: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes (n, G) to the two sides along directions (n, ...)."""
+    """Slopes (n, N) of every output to the two sides along directions (n, ...)."""
     base, here = subject.host(part).astype(np.float64), subject.here()
     high, low = (in_blocks(subject, part, base + sign * step * directions) for sign in (1.0, -1.0))
-    return ((here - low) @ subject.weights.T) / step, ((high - here) @ subject.weights.T) / step
+    return (here - low) / step, (high - here) / step
 
 
 def output_rounding(subject: Subject) -> np.ndarray:

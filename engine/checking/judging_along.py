@@ -28,16 +28,21 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     if not looks:
         empty = np.zeros((len(subject.groups), 0))
         return Finding(part, empty, empty, empty, empty, empty > 0, np.zeros(0, bool))
-    if method == "taylor":
-        finding = _taylor(subject, part, tol, looks, noise)
-    else:
-        finding = _derivatives(subject, part, method, tol, looks, noise)
+    finding = _compare(subject, part, method, tol, looks, noise)
     if method != "adjoint" and finding.verdict == "wrong" and kinks.all_cross_one(subject, finding):
         beside = subject.displaced()
         there = second_look.part_of(beside, part)
-        if along(beside, there, method, tol, noise_of(beside, seed)[part.name], seed).verdict in ("ok", "cannot tell"):
+        again = _compare(beside, there, method, tol, looks, noise_of(beside, seed)[part.name])
+        if again.verdict in ("ok", "cannot tell"):
             finding.verdict = "kink"
     return finding
+
+
+def _compare(
+    subject: Subject, part: Part, method: str, tol: float, looks: list[Direction], noise: np.ndarray
+) -> Finding:
+    compare = _taylor if method == "taylor" else _derivatives
+    return compare(subject, part, method, tol, looks, noise)
 
 
 def _derivatives(
@@ -78,7 +83,9 @@ def _blurred(looks: list[Direction], noise: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(stack**2 @ noise.reshape(-1) ** 2)[:, None])
 
 
-def _taylor(subject: Subject, part: Part, tol: float, looks: list[Direction], noise: np.ndarray) -> Finding:
+def _taylor(
+    subject: Subject, part: Part, method: str, tol: float, looks: list[Direction], noise: np.ndarray
+) -> Finding:
     """Compare the order of the remainder with 2.
 
     Of a steep function no step is short enough for the second order to lead and long enough to stand clear of

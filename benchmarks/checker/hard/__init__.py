@@ -1,0 +1,1 @@
+"""Right pairs of functions that are hard to check."""

@@ -1,0 +1,1 @@
+PEERS = ("torch", "autograd", "jax", "chainer")
