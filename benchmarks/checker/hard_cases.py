@@ -23,7 +23,6 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
-from benchmarks.checker import peer_checks  # noqa: E402
 from benchmarks.checker.hard.case import CASES, METHODS, Case  # noqa: E402
 
 FAMILIES = ("kinks", "singular", "scales", "saturation", "zeros", "algebra", "recurrent", "caches")
@@ -57,7 +56,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--peers", default="", help=f"some of {','.join(peer_checks.PEERS)}")
     arguments = parser.parse_args()
     chosen = cases(tuple(arguments.families.split(",")))
     print(f"{len(chosen)} cases of right code, {arguments.seeds} seeds")
@@ -83,8 +81,6 @@ def main() -> int:
             flush=True,
         )
         failed |= count["false alarm"] > 0 or count["undecided"] > 0.02 * total
-    for peer in filter(None, arguments.peers.split(",")):
-        print(peer_checks.row(peer, arguments.families, arguments.seeds), flush=True)
     return 1 if failed else 0
 
 

@@ -1,1 +1,0 @@
-PEERS = ("torch", "autograd", "jax", "chainer")
