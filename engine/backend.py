@@ -18,7 +18,7 @@ import numpy as np
 
 import kernels as kernel_sets
 from engine import philox, plain_arrays, torch_library
-from engine.checks import describe
+from engine.checks import describe, one_of
 from engine.device_errors import in_words, mended
 from engine.errors import BackendUnavailableError, bad_input, bad_type
 from kernels import counting
@@ -194,11 +194,10 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
     library, _, inline = name.partition(":")
     if inline and kernels is not None and inline != kernels:
         raise bad_input("kernels", f"one kernel set, {inline!r} is in the name already", repr(kernels), "give it once")
-    if library not in KERNELS:
-        raise bad_input("backend", f"one of {', '.join(map(repr, KERNELS))}", repr(library))
-    chosen = kernels or inline or None
-    if chosen is not None and chosen not in KERNELS[library]:
-        raise bad_input("kernels", f"one of {', '.join(map(repr, KERNELS[library]))} for {library}", repr(chosen))
+    one_of("backend", library, KERNELS)
+    chosen = inline or None if kernels is None else kernels
+    if chosen is not None:
+        one_of("kernels", chosen, KERNELS[library])
     return _load(library, chosen)
 
 

@@ -127,5 +127,14 @@ def machine_memory() -> int:
     return min(limits)
 
 
+def require_room(argument: str, what: str, size: int, sizes: str) -> None:
+    """Raise before anything is made if `what` would take more bytes than the machine has; `sizes` says why."""
+    there = machine_memory()
+    if size > there:
+        got = f"{size / 2**30:,.0f} GiB" if size < 2**60 else f"about 2^{size.bit_length()} bytes"
+        expected = f"{what} that fit into {there / 2**30:.1f} GiB of memory"
+        raise bad_input(argument, expected, f"{got} ({sizes})", "lower its sizes")
+
+
 def _is_real(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

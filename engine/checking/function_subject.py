@@ -38,7 +38,10 @@ class FunctionSubject(Subject):
             refuse_own_rules("inputs", array)
             if dtype_of(array) not in (np.float32, np.float64):
                 raise bad_type("inputs", "arrays of float32 or float64", dtype_in_words(array.dtype))
-        self.inputs = self._private(tuple(inputs))
+        try:
+            self.inputs = self._private(tuple(inputs))
+        except TypeError:  # deepcopy has no way with it
+            raise bad_type("inputs", "arrays, and what can be copied", "an object that cannot") from None
         for position, given in enumerate(self.inputs):
             for name, array in named_leaves(given, f"input {position}"):
                 if kind(array) == "f":

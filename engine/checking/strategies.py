@@ -161,7 +161,7 @@ def arrays(shape: int | Sequence[int], dtype: Any = "float64", scale: float = 1.
     ...     assert x.shape == (7, 3, 2) and np.isfinite(x).all()
     >>> test()
     """
-    axes = (shape,) if isinstance(shape, str) or not isinstance(shape, Iterable) else tuple(shape)
+    axes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     axes = tuple(integer("shape", axis, 0) for axis in axes)
     dtype = check_dtype(dtype)
     scale = number("scale", scale, low=1e-30, below=1e30)  # float32 holds no more
@@ -372,9 +372,11 @@ def _state(layer: Layer, batch: int, rng: np.random.Generator) -> Any:
 
 def _kinds(kinds: Any) -> tuple[str, ...]:
     """One or more of `KINDS`."""
-    if not isinstance(kinds, str | Iterable):
-        raise bad_type("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kinds))
-    found = tuple(one_of("kinds", kind, KINDS) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    try:
+        given = [kinds] if isinstance(kinds, str) else list(kinds)
+    except Exception:  # nothing to go through, or an object that fails at it
+        raise bad_type("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kinds)) from None
+    found = tuple(one_of("kinds", kind, KINDS) for kind in given)
     if not found:
         raise bad_input("kinds", "at least one", "none")
     return found

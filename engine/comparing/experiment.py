@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend
-from engine.checks import integer, one_of
+from engine.checks import describe, integer, one_of, require_room
 from engine.layers import GRU, LSTM, RNN
 
 #: Cells by the names of the command line.
@@ -50,6 +50,8 @@ class Experiment:
         for name in ("T", "B", "D", "H"):
             object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         object.__setattr__(self, "seed", integer("seed", self.seed, 0))
+        sizes = ", ".join(f"{name} {describe(getattr(self, name))}" for name in "TBDH")
+        require_room("experiment", "arrays", 8 * self.T * self.B * (self.D + 6 * self.H), sizes)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""

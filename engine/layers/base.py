@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -13,7 +14,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend, check_dtype, get_backend
-from engine.checks import describe, integer, machine_memory, switch
+from engine.checks import describe, integer, require_room, switch
 from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading
@@ -71,11 +72,11 @@ class Layer:
         self._follows_layout = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a GPU's errors come out of every pass as the engine's own."""
+        """Let a GPU's errors come out of every pass as the engine's own, and no warning of NumPy's."""
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
-                setattr(cls, name, mended()(vars(cls)[name]))
+                setattr(cls, name, _quiet(mended()(vars(cls)[name])))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):
@@ -162,14 +163,8 @@ class Layer:
     def _require_room(self) -> None:
         """Raise before anything is drawn if parameters and gradients are larger than the machine's memory."""
         count = sum(math.prod(shape) for shape in self._shapes().values())
-        wanted, there = 2 * count * self.dtype.itemsize, machine_memory()
-        if wanted > there:
-            expected = f"parameters and gradients that fit into {there / 2**30:.1f} GiB of memory"
-            got = f"{wanted / 2**30:,.0f} GiB" if wanted < 2**60 else f"about 2^{wanted.bit_length()} bytes"
-            sizes = ", ".join(
-                f"{name} {describe(value)}" for name, value in self._arguments().items() if value is not None
-            )
-            raise bad_input(type(self).__name__, expected, f"{got} ({sizes})", "lower its sizes")
+        sizes = ", ".join(f"{name} {describe(value)}" for name, value in self._arguments().items() if value is not None)
+        require_room(type(self).__name__, "parameters and gradients", 2 * count * self.dtype.itemsize, sizes)
 
     def _first_value(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         return self._draw(name, shape).astype(self.dtype, copy=False)
@@ -309,6 +304,21 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise bad_type(name, "a text", describe(value))
     return value
+
+
+def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method without NumPy's warnings of numbers that are not finite: the result shows them, and a step refuses
+    them.  Compiled kernels give none, so there nothing has to be switched off.
+    """
+
+    @functools.wraps(method)
+    def call(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        if self.backend.kernels.whole_layers:
+            return method(self, *args, **kwargs)
+        with np.errstate(all="ignore"):
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 def check_seed(seed: int | None) -> int:

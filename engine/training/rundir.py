@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import get_backend
-from engine.checks import file_name, one_of, switch
-from engine.errors import bad_input
+from engine.checks import describe, file_name, one_of, switch
+from engine.errors import bad_input, bad_type
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, with_budget
@@ -91,8 +91,7 @@ def open_run(
     directory, resume, given = file_name("directory", directory), switch("resume", resume), dict(given)
     for name in SOURCES:
         if given.get(name):  # a resumed run may be started from another working directory
-            value = given[name]
-            given[name] = tuple(map(os.path.abspath, value)) if name == "files" else os.path.abspath(value)
+            given[name] = _absolute(label(name), given[name], several=name == "files")
     if "backend" in given:
         given["backend"] = get_backend(given["backend"]).spec
     if os.path.exists(directory) and not directory.is_dir():  # of a name that is too long, pathlib makes an error
@@ -115,6 +114,15 @@ def open_run(
     with locked(directory):
         remove_temporaries(directory, FILES)
         yield _existing(directory, task, given, label) if present else fresh
+
+
+def _absolute(argument: str, value: Any, several: bool) -> Any:
+    """A file name, or several, that mean the same from another working directory."""
+    if not several:
+        return os.path.abspath(file_name(argument, value))
+    if not isinstance(value, tuple | list):
+        raise bad_type(argument, "a tuple of file names", describe(value))
+    return tuple(os.path.abspath(file_name(argument, one)) for one in value)
 
 
 def checkpoint_in(path: str | Path, which: str | None = None) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import resource
@@ -138,12 +139,18 @@ def _work(folder: Path, backend: str, with_torch: bool) -> None:
     if with_torch:
         import torch  # noqa: F401
     import wrong_calls.catalogue  # noqa: F401
+    from wrong_calls.calls import CATALOGUE
     from wrong_calls.judge import FAILED, Example, Outcome, judge
     from wrong_calls.places import prepare
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     place = prepare(Path(tempfile.mkdtemp(dir=folder)), backend)
+    os.chdir(place.folder / "scratch")
+    for build in CATALOGUE.values():  # compiles what is not compiled yet
+        call = build(place)
+        with contextlib.suppress(Exception):
+            call.run(**{name: argument.valid for name, argument in call.arguments.items()})
     examples = json.loads((folder / "examples.json").read_text())
     journal = os.open(folder / "journal", os.O_RDWR | os.O_APPEND)
     done = (folder / "journal").read_text().count("\n")

@@ -89,9 +89,10 @@ TEXTS = {
 
 #: A command line of each command that takes a moment.
 BASES = {
-    "train": ["text.txt", "--out", "new", "--steps", "1", "--hidden", "4", "--embed", "3", "--batch", "2", "--sequence", "4"],
-    "train a forecaster": ["--task", "forecast", "--data", "series.csv", "--column", "level", "--out", "new", "--steps", "1",
-                           "--hidden", "4", "--window", "5", "--batch", "4"],
+    "train": ["text.txt", "--out", "new", "--steps", "1", "--hidden", "4", "--embed", "3", "--batch", "2",
+              "--sequence", "4"],
+    "train a forecaster": ["--task", "forecast", "--data", "series.csv", "--column", "level", "--out", "new",
+                           "--steps", "1", "--hidden", "4", "--window", "5", "--batch", "4"],
     "sample": ["trained", "--length", "3"],
     "evaluate": ["trained", "text.txt"],
     "predict": ["trained", "--data", "series.csv"],

@@ -210,6 +210,8 @@ def integers(low: int, high: int, *shape: int | None, lists: bool = True) -> Dom
     """Integers in low..high: an array, or a list, tuple or range of them."""
 
     def plain(value: Any) -> np.ndarray:
+        if type(value) is memoryview:
+            value = np.asarray(value)
         if type(value) in (list, tuple, range):
             if not lists or (shape and len(shape) != 1) or (type(value) is range and abs(value.stop) > 10_000):
                 raise Illegal

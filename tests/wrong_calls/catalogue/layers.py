@@ -534,7 +534,7 @@ numbers = either(array("fiu"), anything)
 
 def _loadable(shape: tuple[int, ...]) -> Any:
     def plain(value: Any) -> Any:
-        if type(value) in (list, tuple):
+        if type(value) in (list, tuple, memoryview):
             try:
                 value = np.array(value)
             except Exception:
@@ -647,7 +647,9 @@ def _asarray(place: Place) -> Call:
     def plain(value: Any) -> Any:
         if isinstance(value, bool | int | float | np.generic):
             return np.array(value) if np.array(value).dtype.kind in "fiub" else nothing(value)
-        return _as_numbers(value) if type(value) in (list, tuple, range) else array("fiub")(value)
+        return (
+            _as_numbers(value) if type(value) in (list, tuple, range, memoryview, bytearray) else array("fiub")(value)
+        )
 
     def any_dtype(value: Any) -> Any:
         try:

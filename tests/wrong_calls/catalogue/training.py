@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from wrong_calls.domains import (
     Illegal,
     array,
     choice,
+    dtype,
     exactly,
     flag,
     function,
@@ -127,7 +129,8 @@ def _run_training(place: Place) -> Call:
     out = place.folder / "run-out"
 
     def run(out: Any, task: Any, resume: Any, quiet: Any, backend: Any, label: Any) -> Any:
-        shutil.rmtree(place.folder / "run-out", ignore_errors=True)
+        for left in place.folder.glob("[Rr][Uu][Nn]-[Oo][Uu][Tt]*"):
+            shutil.rmtree(left, ignore_errors=True)
         before = os.getcwd()
         os.chdir(place.folder / "scratch")
         try:
@@ -141,12 +144,7 @@ def _run_training(place: Place) -> Call:
         return result["ending"], result["validation"]
 
     def folder(value: Any) -> Any:
-        if (
-            not isinstance(value, str | Path)
-            or not str(value)
-            or "\0" in str(value)
-            or not Path(value).is_relative_to(place.folder)
-        ):
+        if not isinstance(value, str | Path) or not str(value) or "\0" in str(value) or "\ud800" in str(value):
             raise Illegal
         return str(value)
 
@@ -232,7 +230,7 @@ def _write(place: Place) -> Call:
         return found.arrays, found.meta
 
     def arrays(value: Any) -> Any:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict | MappingProxyType):
             raise Illegal
         found = {
             key: array("fiub", dtype=_storable(item))(item)
@@ -246,13 +244,13 @@ def _write(place: Place) -> Call:
     def meta(value: Any) -> Any:
         import json
 
-        if not isinstance(value, dict):
+        if not isinstance(value, dict | MappingProxyType):
             raise Illegal
         try:
-            found = json.loads(json.dumps(value, allow_nan=False))
+            found = json.loads(json.dumps(dict(value), allow_nan=False))
         except Exception:
             raise Illegal from None
-        return found if found == value else nothing(value)
+        return found
 
     def path(value: Any) -> Any:
         if not isinstance(value, str | Path) or Path(value) != target:
@@ -310,7 +308,7 @@ def _load_changed(place: Place) -> Call:
     return call(
         run,
         model=(description, _equal(description)),
-        dtype=("float32", choice("float32", "float64")),
+        dtype=("float32", dtype),
         seed=(1, optional(whole(0))),
     )
 
@@ -322,7 +320,7 @@ def _equal(wanted: Any) -> Any:
         import json
 
         try:
-            same = json.dumps(value, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+            same = json.dumps(value, sort_keys=True, default=dict) == json.dumps(wanted, sort_keys=True)
         except Exception:
             raise Illegal from None
         return wanted if same else nothing(value)
