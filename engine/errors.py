@@ -62,13 +62,15 @@ def bad_type(argument: str, expected: str, got: object, mend: str = "") -> Input
 
 def sentence(argument: str, expected: str, got: object, mend: str = "") -> str:
     """The one form of all messages: one line, which no value makes long."""
-    return f"{_words(argument)}: expected {_words(expected)}, got {_words(got)}" + (f"; {_words(mend)}" if mend else "")
+    return f"{one_line(argument)}: expected {one_line(expected)}, got {one_line(got)}" + (
+        f"; {one_line(mend)}" if mend else ""
+    )
 
 
-def _words(value: object) -> str:
+def one_line(value: object, longest: int = LONGEST) -> str:
     """A value on one line, its middle left out where it is long; its class where it cannot be shown."""
     try:
         words = " ".join(str(value).split())
     except Exception:  # an integer of thousands of digits, an object whose __str__ fails
         return f"a {type(value).__name__}"
-    return words if len(words) <= LONGEST else f"{words[: LONGEST // 2]} ... {words[-LONGEST // 4 :]}"
+    return words if len(words) <= longest else f"{words[: longest // 2]} ... {words[-longest // 4 :]}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from engine.checks import integer
-from engine.errors import InputError
+from engine.checks import describe, integer
+from engine.errors import InputError, bad_input
 from kernels import threads
+
+#: No machine has more cores.
+MOST = 10_000
 
 
 def set_num_threads(count: int | None) -> None:
@@ -23,7 +26,9 @@ def set_num_threads(count: int | None) -> None:
     InputError
         for a count below 1.
     """
-    threads.set_num_threads(None if count is None else integer("count", count, 1))
+    if count is not None and integer("count", count, 1) > MOST:
+        raise bad_input("count", f"at most {MOST:,}", describe(count), "more than the cores is slow")
+    threads.set_num_threads(None if count is None else int(count))
 
 
 def get_num_threads() -> int:

@@ -30,7 +30,7 @@ from engine.cli.predict import predict
 from engine.cli.sample import sample
 from engine.cli.train import train
 from engine.cli.warmup import warmup
-from engine.errors import BackendUnavailableError, EngineError, InputError
+from engine.errors import BackendUnavailableError, EngineError, InputError, one_line
 from engine.streams import Forgiving, Watched, open_closed, silence_stdout
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -104,7 +104,7 @@ def _failed_file(error: OSError) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    print(one_line(message, 1200), file=sys.stderr, flush=True)
     return code
 
 

@@ -66,7 +66,7 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
         if raw.startswith(_GZIP_MAGIC):
             raw = _unpacked(raw, name)
     except FileNotFoundError:
-        raise bad_data(name, expected, "no such file", f"check the name and the folder ({os.getcwd()})") from None
+        raise bad_data(name, expected, "no such file", f"check the name and the folder{_folder()}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise bad_data(name, expected, f"a damaged gzip file ({error})", "fetch or write it again") from None
     except OSError as error:
@@ -77,6 +77,14 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
     if not raw:
         raise bad_data(name, expected, "an empty file", "check that it was written completely")
     return raw
+
+
+def _folder() -> str:
+    """The working directory in brackets; nothing where it has been deleted."""
+    try:
+        return f" ({os.getcwd()})"
+    except OSError:
+        return ""
 
 
 def largest() -> int:

@@ -149,6 +149,9 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
         for an unknown task, an option that the task does not know, or an impossible value.
     """
     one_of(label("task"), task, _DEFAULTS)
+    strange = sorted(map(str, given.keys() - {f.name for f in fields(TrainConfig)}))
+    if strange:
+        raise bad_input("options", "fields of TrainConfig", ", ".join(map(repr, strange)))
     other = sorted(given.keys() & _FOREIGN[task])
     if other:
         got = ", ".join(label(name) for name in other)

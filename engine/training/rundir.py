@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import get_backend
-from engine.checks import describe, file_name, one_of, switch
+from engine.checks import describe, file_name, instance, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
@@ -88,7 +88,10 @@ def open_run(
     StorageError
         if the directory cannot be written to.
     """
-    directory, resume, given = file_name("directory", directory), switch("resume", resume), dict(given)
+    if not callable(label):
+        raise bad_type("label", "a function of an option's name", describe(label))
+    directory, resume = file_name("directory", directory), switch("resume", resume)
+    given = dict(instance("given", given, Mapping, "a mapping of options"))
     for name in SOURCES:
         if given.get(name):  # a resumed run may be started from another working directory
             given[name] = _absolute(label(name), given[name], several=name == "files")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend, get_backend
-from engine.checks import describe, file_name, switch
+from engine.checks import file_name, switch
 from engine.data import Vocabulary, score
-from engine.errors import BackendUnavailableError, EngineError, bad_type
+from engine.errors import BackendUnavailableError, EngineError
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
 from engine.training.config import FORECAST, LANGUAGE, TrainConfig, elsewhere
 from engine.training.forecaster import Forecaster
@@ -58,8 +58,6 @@ def run_training(
         see `open_run` and `Trainer.train`.
     """
     quiet = switch("quiet", quiet)
-    if not callable(label):
-        raise bad_type("label", "a function of an option's name", describe(label))
     with StopRequest() as stop, open_run(file_name("out", out), task, options, resume, label) as run:
         job = make_task(run.config)
         reporter = make_reporter(job.position, quiet)

@@ -141,12 +141,14 @@ def flattened(value: Any) -> Any:
     if isinstance(value, np.str_):
         return repr(str(value))
     if isinstance(value, np.integer):
-        return repr(int(value))
+        return int(value)
     if isinstance(value, np.ndarray | np.generic):
         return Numbers(np.asarray(value))
     if hasattr(value, "detach"):
         return Numbers(value.detach().numpy())
-    if value is None or isinstance(value, bool | int | float | str | bytes):
+    if isinstance(value, int | float) and value == value:
+        return value
+    if value is None or isinstance(value, float | str | bytes):
         return repr(value)
     if isinstance(value, Mapping):
         return {str(key): flattened(item) for key, item in value.items()}

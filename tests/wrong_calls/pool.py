@@ -13,6 +13,7 @@ import fractions
 import pathlib
 import sys
 import types
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -384,6 +385,12 @@ def make(recipe: tuple[Any, ...], valid: Any, extras: Mapping[str, Callable[[], 
 
     What cannot be made of this value is None.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy does not like its matrices any more
+        return _made(recipe, valid, extras)
+
+
+def _made(recipe: tuple[Any, ...], valid: Any, extras: Mapping[str, Callable[[], Any]]) -> Any:
     kind, name = recipe[:2]
     if kind == "pool":
         return VALUES[name]()

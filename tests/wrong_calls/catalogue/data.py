@@ -433,3 +433,25 @@ def _predict(place: Place) -> Call:
 @entry("baseline_forecasts")
 def _baselines(place: Place) -> Call:
     return call(data.baseline_forecasts, train=_source(), held_out=_source(), season=(3, whole(1)))
+
+
+@entry("read_table")
+def _read_table(place: Place) -> Call:
+    def sign(*signs: str) -> Any:
+        return optional(choice(*signs))
+
+    def encoding(value: Any) -> Any:
+        return str(value) if isinstance(value, str) else nothing(value)
+
+    def run(**given: Any) -> Any:
+        table = data.read_table(**given)
+        return [table.numbers(name) for name in table.names]
+
+    return call(
+        run,
+        source=(str(place.folder / "series.csv"), _existing_file),
+        decimal=(".", sign(".", ",")),
+        delimiter=(",", sign(",", ";", "\t", "|", " ", "comma", "semicolon", "tab", "pipe", "blank")),
+        encoding=("utf-8", optional(encoding)),
+        skip=(0, whole(0)),
+    )

@@ -129,18 +129,20 @@ def _run_training(place: Place) -> Call:
     out = place.folder / "run-out"
 
     def run(out: Any, task: Any, resume: Any, quiet: Any, backend: Any, label: Any) -> Any:
+        if isinstance(out, str | Path) and Path(out).is_absolute() and place.folder not in Path(out).parents:
+            raise engine.InputError("out: expected a folder of this test's own, got another")
         for left in place.folder.glob("[Rr][Uu][Nn]-[Oo][Uu][Tt]*"):
             shutil.rmtree(left, ignore_errors=True)
+        (place.folder / "elsewhere").mkdir(exist_ok=True)
         before = os.getcwd()
-        os.chdir(place.folder / "scratch")
+        os.chdir(place.folder / "elsewhere")
         try:
             result = training.run_training(
                 out, task=task, resume=resume, quiet=quiet, backend=backend, label=label, **given
             )
         finally:
             os.chdir(before)
-            shutil.rmtree(place.folder / "scratch")
-            (place.folder / "scratch").mkdir()
+            shutil.rmtree(place.folder / "elsewhere")
         return result["ending"], result["validation"]
 
     def folder(value: Any) -> Any:
@@ -381,4 +383,29 @@ def _trainer(place: Place) -> Call:
         task=(task, exactly(task)),
         reporter=(reporter, exactly(reporter)),
         stop=(stop, function, stops),
+    )
+
+
+@entry("open_run")
+def _open_run(place: Place) -> Call:
+    given = {name: valid for name, (valid, _) in _options("language", place).items()}
+    out = place.folder / "run-opened"
+    shutil.rmtree(out, ignore_errors=True)
+
+    def run(**arguments: Any) -> Any:
+        with training.open_run(**arguments) as opened:
+            return opened.config.to_json()
+
+    def folder(value: Any) -> Any:
+        if not isinstance(value, str | Path) or not str(value) or "\0" in str(value) or "\ud800" in str(value):
+            raise Illegal
+        return Path(value)
+
+    return call(
+        run,
+        directory=(out, folder),
+        task=("language", optional(choice("language"))),
+        given=(given, mapping({name: domain for name, (_, domain) in _options("language", place).items()})),
+        resume=(False, flag),
+        label=(str, function),
     )
