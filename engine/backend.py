@@ -196,8 +196,9 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
         raise bad_input("kernels", f"one kernel set, {inline!r} is in the name already", repr(kernels), "give it once")
     one_of("backend", library, KERNELS)
     chosen = inline or None if kernels is None else kernels
-    if chosen is not None:
-        one_of("kernels", chosen, KERNELS[library])
+    if chosen is not None and (not isinstance(chosen, str) or chosen not in KERNELS[library]):
+        expected = f"one of {', '.join(map(repr, KERNELS[library]))} for {library}"
+        raise bad_input("kernels", expected, describe(chosen))
     return _load(library, chosen)
 
 
