@@ -96,7 +96,7 @@ BASES = {
     "sample": ["trained", "--length", "3"],
     "evaluate": ["trained", "text.txt"],
     "predict": ["trained", "--data", "series.csv"],
-    "gradcheck": ["--cell", "rnn", "--method", "directional"],
+    "gradcheck": ["--bugs"],
     "compare": ["--backends", "numpy:reference", "--seconds", "0", "--no-memory", "--steps", "2", "--batch", "2",
                 "--inputs", "2", "--size", "3"],
     "backends": [],
