@@ -120,7 +120,7 @@ class Optimizer:
             ok[...] = isinstance(guard, int) or math.isfinite(guard)  # no float holds every int
         elif guard is None:
             ok[...] = True
-        elif self.backend.is_array(guard) and guard.ndim == 0:
+        elif self.backend.is_array(guard) and guard.ndim == 0 and self.backend.dtype_of(guard).kind in "fiub":
             xp.isfinite(guard, out=ok)
         else:
             got = describe(guard) + (f" of shape {guard.shape}" if isinstance(guard, np.ndarray) else "")

@@ -32,6 +32,9 @@ def from_config(
     """
     if not isinstance(config, Mapping):
         raise bad_type("config", "a dict with 'type' and 'args', as layer.config() gives it", describe(config))
+    strange = sorted(map(str, config.keys() - {"type", "args"}))
+    if strange:
+        raise bad_input("config", "a dict with 'type' and 'args' alone", f"{', '.join(map(repr, strange))} too")
     kind, args = config.get("type"), config.get("args")
     if not isinstance(args, dict) or not isinstance(kind, str) or kind not in (*_TYPES, "Sequential"):
         raise bad_input("config", f"a layer of type {', '.join([*_TYPES, 'Sequential'])} with its args", describe(kind))

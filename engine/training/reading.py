@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, sentence
 
 #: The longest JSON text that is read: a hundred times what a run of a thousand layers needs.
 MOST_BYTES = 4_000_000
@@ -21,7 +21,7 @@ MOST_VALUES = 250_000
 
 def problem(path: Path, expected: str, got: str, mend: str) -> CheckpointError:
     """A `CheckpointError` in the one form that all messages share."""
-    return CheckpointError(f"{path}: expected {expected}, got {got}; {mend}")
+    return CheckpointError(sentence(str(path), expected, got, mend))
 
 
 @contextmanager

@@ -55,6 +55,8 @@ def _load_text(place: Place) -> Call:
     name = str(place.folder / "text.txt")
 
     def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+            value = value.reshape(-1).tolist()
         return (
             [_existing_file(value)]
             if isinstance(value, str | os.PathLike)
@@ -269,7 +271,7 @@ def _windows(place: Place) -> Call:
         stride=(3, whole(1)),
         target=(1, whole(0)),
         part=(range(5, 30), optional(_part)),
-        filled=(np.zeros((40, 2), dtype=bool), optional(array("b", 40, 2))),
+        filled=(np.zeros((40, 2), dtype=bool), optional(array("b", 40, None))),
     )
 
 

@@ -301,6 +301,8 @@ def _state_of_model() -> tuple[Any, Any]:
 
 def _ids_domain(value: Any) -> Any:
     """Ids of any shape, also as lists of lists of integers."""
+    if isinstance(value, np.integer):
+        value = np.array(value)
     if type(value) in (list, tuple):
         try:
             value = np.array(value)

@@ -99,6 +99,7 @@ def _options_entry(task: str) -> None:
     @entry(f"make {task}")
     def make_(place: Place) -> Call:
         options = {**_options(task, place), "steps": (1, count), "hidden": (5, count), "layers": (1, count)}
+        options |= {name: (options[name][0], whole(0)) for name in ("season", "horizon", "window") if name in options}
 
         def run(**given: Any) -> Any:
             return make(task, given).to_json()
