@@ -23,6 +23,8 @@ PROBES, NOISE_SAFETY = 3, 16.0
 FLOAT32_TOLERANCE = 1e-4
 #: Zero gradients that are looked at for saturation, for each tensor.
 ZEROS = 4
+#: A pair of evaluations settles an entry where it agrees to this part of the tolerance.
+CONFIRMED = 0.1
 
 
 def noise_of(subject: Subject, seed: int, group: int = 0) -> dict[str, np.ndarray]:
@@ -74,7 +76,7 @@ def entrywise(
     chosen = np.arange(part.size) if entries is None else entries
     error = np.zeros((len(chosen), len(subject.groups)))
     if method == "central":
-        numeric, error = differences.central(subject, part, chosen)
+        numeric, error = _pair_or_sweep(subject, part, chosen, tol, noise)
     elif method == "complex":
         numeric = oracles.complex_step(subject, part, chosen)
         error += oracles.COMPLEX_UNDERFLOW
@@ -103,6 +105,26 @@ def entrywise(
     if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding):
         finding.verdict = "cannot tell"
     return finding
+
+
+def _pair_or_sweep(
+    subject: Subject, part: Part, chosen: np.ndarray, tol: float, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (n, G) and their bounds: one pair of evaluations for an entry that it settles, else three."""
+    slopes, floors = differences.one_pair(subject, part, chosen)
+    numeric, error = slopes.copy(), floors.copy()
+    finding = _compare(subject, part, chosen, slopes, floors, tol, noise)
+    lead = len(finding.claimed)
+    scale, claimed = (one.reshape(lead, -1)[:, chosen].T for one in (finding.scale, finding.claimed))
+    with np.errstate(invalid="ignore"):
+        confirmed = np.abs(claimed - slopes) + floors <= CONFIRMED * tol * scale
+    moved = (slopes != 0.0) | (floors != 0.0)
+    hidden = ~moved[:, 0] & finding.hidden.reshape(-1)[chosen]  # a longer step may move it
+    longer = np.flatnonzero(~confirmed.all(axis=1) | hidden)
+    if longer.size:
+        pair = slopes[longer], floors[longer]
+        numeric[longer], error[longer] = differences.central(subject, part, chosen[longer], pair)
+    return numeric, error
 
 
 def _compare(
