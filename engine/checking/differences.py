@@ -52,7 +52,9 @@ def central(
     steps = FIRST_STEPS if pair is None else FIRST_STEPS[:-1]
     slopes, floors = _sweep(subject, part, entries, steps)
     if pair is not None:
-        slopes, floors = (np.concatenate([longer, one[None]]) for longer, one in zip((slopes, floors), pair, strict=True))
+        slopes, floors = (
+            np.concatenate([longer, one[None]]) for longer, one in zip((slopes, floors), pair, strict=True)
+        )
     return _settle(subject, slopes, floors, FIRST_STEPS[0])
 
 
@@ -166,6 +168,14 @@ def first_movement(subject: Subject, part: Part, entry: int) -> float:
         if moved > 0.0:
             return moved / size
     return 0.0
+
+
+def one_pair_along(
+    subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `one_pair`, along directions (n, ...)."""
+    slopes, floors = _sweep_along(subject, part, directions, reach, FIRST_STEPS[-1:])
+    return slopes[0], floors[0]
 
 
 def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 from engine.checking import differences, kinks, oracles, second_look
 from engine.checking.finding import Finding
 from engine.checking.judging import (
+    CONFIRMED,
     FLOAT32_TOLERANCE,
     HIDDEN,
     drowned,
@@ -53,8 +54,7 @@ def _derivatives(
     blurred = _blurred(looks, noise)
     error = np.zeros_like(claimed)
     if method == "directional":
-        stack = np.stack([look.values for look in looks])
-        numeric, error = differences.along(subject, part, stack, oracles.reach(subject, part, looks))
+        numeric, error = _pair_or_sweep(subject, part, looks, claimed, CONFIRMED * tol * size, blurred)
     else:
         numeric = oracles.adjoint(subject, part, looks)
     scale = np.maximum(np.maximum(size, np.abs(numeric)), np.abs(claimed))
@@ -81,6 +81,31 @@ def _blurred(looks: list[Direction], noise: np.ndarray) -> np.ndarray:
     """(n, 1) how far rounding may have moved what backward claims along each direction."""
     stack = np.stack([look.values.reshape(-1) for look in looks])
     return np.asarray(np.sqrt(stack**2 @ noise.reshape(-1) ** 2)[:, None])
+
+
+def _pair_or_sweep(
+    subject: Subject,
+    part: Part,
+    looks: list[Direction],
+    claimed: np.ndarray,
+    near: np.ndarray,
+    blurred: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (n, G) and their bounds: one pair of evaluations for a direction that it settles, else three or more.
+
+    Parameters
+    ----------
+    near : (n, G) how close to the claimed derivative a pair has to come to settle it.
+    """
+    directions = np.stack([look.values for look in looks])
+    reach = oracles.reach(subject, part, looks)
+    numeric, error = differences.one_pair_along(subject, part, directions, reach)
+    confirmed = (np.abs(claimed - numeric) + error <= near).all(axis=1)
+    still = (claimed[:, 0] == 0.0) & (blurred[:, 0] == 0.0)  # a longer step may move it
+    longer = np.flatnonzero(~confirmed | still)
+    if longer.size:
+        numeric[longer], error[longer] = differences.along(subject, part, directions[longer], reach[longer])
+    return numeric, error
 
 
 def _taylor(

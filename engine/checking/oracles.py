@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ COMPLEX_UNDERFLOW = 1e-57
 DIRECTIONS = 3
 #: Tensors with more entries are looked at along fewer directions and with fewer steps.
 LARGE = 50_000
+#: Where spans begin, counted from the end: those of time, and those of an axis of which nothing is known.
+TIME_SPANS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+SPANS = (0, 1, 4, 16, 64, 256)
 #: Steps of the Taylor test, from coarse to fine.
 TAYLOR_STEPS = tuple(2.0**-k for k in range(3, 27))
 
@@ -130,7 +134,7 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
     if subject.weights.shape[1] > MANY or part.size > LARGE:
         return found
     for axis in axes:
-        for span in _spans_from_the_end(part.shape[axis]):
+        for span in _spans_from_the_end(part.shape[axis], TIME_SPANS if axis == part.time_axis else SPANS):
             values = np.zeros(part.shape)
             own_steps = (slice(None),) * axis + (slice(*span),)
             values[own_steps] = generator.normal(size=values[own_steps].shape)
@@ -138,9 +142,9 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
     return found
 
 
-def _spans_from_the_end(steps: int) -> list[tuple[int, int]]:
+def _spans_from_the_end(steps: int, widths: Sequence[int]) -> list[tuple[int, int]]:
     """The last steps one by one, then spans that grow: backward meets them in this order."""
-    edges = {steps - width for width in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if width < steps}
+    edges = {steps - width for width in widths if width < steps}
     return list(itertools.pairwise(sorted({0, *edges})))
 
 
