@@ -99,7 +99,7 @@ def assert_passes(
     if isinstance(allow, str) or not isinstance(allow, Collection):
         raise bad_type("allow", expected, describe(allow), 'write allow=("cannot tell",)')
     for verdict in allow:
-        if verdict not in UNDECIDED:
+        if not isinstance(verdict, str) or verdict not in UNDECIDED:
             raise bad_input("allow", expected, describe(verdict), "what is found to be wrong never passes")
     signature = inspect.signature(check)
     try:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from engine.errors import StorageError, bad_input
+from engine.errors import StorageError, bad_input, sentence
 
 try:
     import fcntl
@@ -59,7 +59,8 @@ def storage_error(path: Path, wanted: str, error: OSError) -> StorageError:
     mend = "free some space or choose another --out"
     if isinstance(error, PermissionError):
         mend = "make the directory writable or choose another --out"
-    return StorageError(f"{path}: expected {wanted}, got '{reason}'; {mend} (what was saved before is untouched)")
+    mend += " (what was saved before is untouched)"
+    return StorageError(sentence(str(path), wanted, f"'{reason}'", mend))
 
 
 def sync_directory(directory: Path) -> None:
