@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import describe, integer
+from engine.checks import integer
 from engine.data.checks import bad_data
 from engine.data.matrices import array_of, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
@@ -168,7 +168,7 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
         if not (sound and np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError):
-        raise bad_data("scaler", expected, describe(record), "use what Scaler.to_json returned") from None
+        raise bad_data("scaler", expected, record, "use what Scaler.to_json returned") from None
     scaler.offset, scaler.scale = offset, scale
     return scaler
 
