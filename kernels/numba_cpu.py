@@ -230,6 +230,8 @@ class NumbaKernels:
         """Matrix product of two 2-d arrays."""
         counting.launched()
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
+        if b.shape[0] != K or b.dtype != dtype:  # compiled code would read past the end
+            raise ValueError(f"b: expected shape ({K}, any) and dtype {dtype}, got {b.shape} and {b.dtype}")
         if K == 0:  # an empty sum: the tiles make at least one step
             return workspace.zeros((M, N), dtype)
         c = workspace.empty((M, N), dtype)
