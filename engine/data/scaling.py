@@ -168,7 +168,9 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
         if not (sound and np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError):
-        raise bad_data("scaler", expected, record, "use what Scaler.to_json returned") from None
+        raise bad_data(
+            "scaler", expected, repr(record) if isinstance(record, str) else record, "use what Scaler.to_json returned"
+        ) from None
     scaler.offset, scaler.scale = offset, scale
     return scaler
 

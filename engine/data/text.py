@@ -224,7 +224,12 @@ class Vocabulary:
         unknown = record.get("unknown") if isinstance(record, Mapping) else None
         if not isinstance(characters, str) or not isinstance(unknown, bool) or not characters:
             expected = 'a record {"characters": "...", "unknown": true or false}'
-            raise bad_data("vocabulary", expected, record, "use what Vocabulary.to_json returned")
+            raise bad_data(
+                "vocabulary",
+                expected,
+                repr(record) if isinstance(record, str) else record,
+                "use what Vocabulary.to_json returned",
+            )
         vocabulary = cls(characters, unknown=unknown)
         if vocabulary.characters != characters:
             expected = "characters that are sorted and occur once"
