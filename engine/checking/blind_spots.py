@@ -19,7 +19,7 @@ def blind_spots(subject: Subject, parts: Iterable[Part]) -> Iterator[str]:
             if values.flat[0] != 0 or part.name.rpartition(".")[2].startswith("weight"):
                 yield f"{part.name} is constant: swapped gates, units or axes would not be seen; take random numbers"
             continue
-        blocks = np.split(values, len(part.gates)) if part.gates else [values]
+        blocks = part.blocks(values)
         square = [block for block in blocks if block.ndim == 2 and block.shape[0] == block.shape[1] > 1]
         if square and all(np.array_equal(block, block.T) for block in square):
             yield f"{part.name} is symmetric: a transposed product would not be seen; take random numbers"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ from engine.checking import judging, linearity, oracles, reading
 from engine.checking.agreement import same
 from engine.checking.diagnosis import diagnose
 from engine.checking.finding import Finding
-from engine.checking.function_subject import FunctionSubject
+from engine.checking.function_subject import FunctionSubject, Shape
 from engine.checking.judging_along import along
 from engine.checking.layer_subject import LayerSubject
 from engine.checking.nests import dtype_of, kind, named_leaves
 from engine.checking.report import Report
 from engine.checking.sampling import choose
+from engine.checking.shapes.arguments import argument_names, as_arguments
+from engine.checking.shapes.options import allowed, gate_names, input_names
 from engine.checking.subject import Part, Subject
 from engine.checking.truncated_subject import TruncatedSubject
 from engine.checks import describe, integer, number, one_of
@@ -103,31 +105,49 @@ def gradcheck(
 
 
 def check_gradients(
-    forward: Callable[..., tuple[Any, Any]],
-    backward: Callable[[Any, Any], Any],
-    inputs: Sequence[Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Sequence[Any] | Mapping[str, Any],
     method: str = "central",
     seed: int = 0,
     tol: float | None = None,
     *,
     entries: int | None = None,
     time_axis: int | None = None,
+    names: Sequence[str] | None = None,
+    gates: Sequence[str] | None = None,
+    gate_axis: int | None = None,
+    check: Sequence[str | int] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (),
 ) -> Report:
     """Check a hand-written pair of functions.
 
     Parameters
     ----------
-    forward : ``forward(*inputs) -> (out, cache)``; out is an array or a nest of arrays in tuples and dicts.
-    backward : ``backward(dout, cache) -> gradients``, one for each input, in order and in its structure.
-    inputs : float arrays, or nests of them; integer arrays are passed on and not checked.  The functions get copies.
+    forward : ``forward(*inputs) -> (out, cache)``; out is an array or a nest of arrays in tuples, lists and dicts.
+        ``(out1, out2, cache)`` will do for a backward that takes a gradient for each, and out alone where there is no
+        cache.  Arrays of whole numbers in out have no gradient: backward is handed None in their place.
+    backward : ``backward(dout, cache) -> gradients``, one for each input, in order and in its structure, or by name in
+        a dict or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None stands for zeros.  Where out is one
+        number, a loss, ``backward(cache)`` and ``backward()`` will do.
+    inputs : float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
+        copies.  A dict holds arguments by name.
     method : ``"central"``, ``"complex"`` (for functions that take complex arrays), ``"directional"`` or ``"taylor"``.
     seed, tol, entries : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
     time_axis : which axis counts time in arrays of three or more axes, for reports that name a time step.
+    names : of the inputs; None takes those of forward's parameters.
+    gates, gate_axis : the names of gate blocks, such as ``"ifgo"``, and the axis along which they lie side by side in
+        the weights; without names the blocks of a recurrent function are told by their shapes, and called by place.
+    check : names or numbers of the inputs to check; None is all.
+    fixed : by name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
+    allow : ``("mutation",)`` passes functions that write into their arguments; the report notes it.
 
     Returns
     -------
     Report
-        its tensors are called ``input 0``, ``input 1``, ``input 1.key``, ``input 2[0]``, ...
+        its tensors are called as forward's parameters are, ``x``, ``params.w``, ``states[0]``, or ``input 0``, ... where
+        those have no names.
 
     Raises
     ------
@@ -137,19 +157,32 @@ def check_gradients(
     one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
     seed = integer("seed", seed, 0)
     entries = None if entries is None else integer("entries", entries, 1)
-    if time_axis is not None and integer("time_axis", time_axis, 0) > 2:
-        raise bad_input("time_axis", "0, 1 or 2", describe(time_axis))
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function):
             raise bad_type(name, "a function", describe(function))
-    if not isinstance(inputs, (tuple, list)):
-        raise bad_type("inputs", "a list of the arguments of forward", describe(inputs), "write [x] for a single one")
-    subject = FunctionSubject(forward, backward, inputs, seed, time_axis)
-    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
+    forward, inputs, own = as_arguments(forward, inputs)
+    shape = Shape(
+        input_names(names, own or argument_names(forward, len(inputs))),
+        _time_axis(time_axis),
+        gate_names(gates),
+        None if gate_axis is None else integer("gate_axis", gate_axis, -2),
+        check,
+        fixed,
+    )
+    subject = FunctionSubject(forward, backward, inputs, seed, shape)
+    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries, allowed(allow))
+
+
+def _time_axis(axis: Any) -> int | None:
+    if axis is not None and integer("time_axis", axis, 0) > 2:
+        raise bad_input("time_axis", "0, 1 or 2", describe(axis))
+    return axis  # type: ignore[no-any-return]
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # probes may leave a function's domain
-def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | None = None) -> Report:
+def judge(
+    subject: Subject, method: str, seed: int, tol: float, entries: int | None = None, allow: Collection[str] = ()
+) -> Report:
     """Compare a subject's claims with a second opinion."""
     _evaluate_twice(subject)
     findings = []
@@ -165,23 +198,28 @@ def judge(subject: Subject, method: str, seed: int, tol: float, entries: int | N
     for finding in findings:
         if finding.part.name in subject.causes:
             finding.verdict = "wrong"
-    if findings and not subject.trouble and not any(finding.verdict == "wrong" for finding in findings):
-        if linearity.spoils_cache(subject, noise):
-            subject.trouble, subject.causes[""] = "input mutated", linearity.SPOILS
+    if findings and not subject.trouble and not subject.mutated and linearity.spoils_cache(subject, noise):
+        subject.mutated = linearity.SPOILS
     diagnosis = None
     if not subject.trouble and any(finding.verdict == "wrong" for finding in findings):
         detailed = findings
         if method not in ENTRYWISE and sum(part.size for part in subject.parts) <= DIAGNOSED:
             closer = "complex" if subject.can_copy else "central"
             detailed = [
-                judging.entrywise(subject, part, closer, min(tol, 1e-6), noise[part.name], None)
+                judging.entrywise(subject, part, closer, min(tol, 1e-6), noise[part.name], choose(part, None, seed))
                 for part in subject.parts
             ]
         diagnosis = diagnose(subject, detailed if any(f.departs.any() for f in detailed) else findings)
     names = [group.name for group in subject.groups]
     seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
     rows = tuple(reading.row(finding, seen) for finding in findings) or reading.unread(subject)
-    return Report(rows, tol, method, subject.trouble, diagnosis, subject.causes.get("", ""), tuple(subject.warnings))
+    trouble, cause, notes = subject.trouble, subject.causes.get("", ""), list(subject.notes)
+    if subject.mutated and not trouble:
+        if "mutation" in allow or any(finding.verdict == "wrong" for finding in findings):
+            notes.insert(0, subject.mutated)
+        else:
+            trouble, cause = "input mutated", subject.mutated
+    return Report(rows, tol, method, trouble, diagnosis, cause, tuple(subject.warnings), tuple(notes))
 
 
 def _look(

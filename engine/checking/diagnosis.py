@@ -86,11 +86,7 @@ def blocks_of(finding: Finding, group: int) -> list[Block]:
             )
         return found
     gates = finding.part.gates or (None,)
-    split = (
-        [np.array_split(values, len(gates)) for values in (finding.claimed[group], finding.numeric[group], errors)]
-        if len(gates) > 1
-        else [[finding.claimed[group]], [finding.numeric[group]], [errors]]
-    )
+    split = [finding.part.blocks(values) for values in (finding.claimed[group], finding.numeric[group], errors)]
     return [
         Block(finding, group, gate, claimed, numeric, float(np.max(error, initial=0.0)))
         for gate, claimed, numeric, error in zip(gates, *split, strict=True)
@@ -106,7 +102,7 @@ def departs(block: Block) -> bool:
     if block.gate is None:
         return bool(finding.departs[block.group].any())
     place = finding.part.gates.index(block.gate)
-    return bool(np.array_split(finding.departs[block.group], len(finding.part.gates))[place].any())
+    return bool(finding.part.blocks(finding.departs[block.group])[place].any())
 
 
 def _time_step(findings: list[Finding]) -> int | None:

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from engine.backend import backend_of
 from engine.checking import blind_spots
 from engine.checking.agreement import same
-from engine.checking.nests import copied, dtype_of, float_arrays, kind, leaves, named_leaves, refill, transform
+from engine.checking.nests import copied, dtype_of, kind, leaves, named_leaves, refill, transform
+from engine.checking.shapes import returned
+from engine.checking.shapes.arguments import Convention, convention_of
+from engine.checking.shapes.gate_blocks import gates_by_name
+from engine.checking.shapes.inputs import Inputs, chosen_names, free_entries
+from engine.checking.shapes.insides import float_arrays, named_arrays
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, refuse_own_rules
+
+ONE_USE = "backward reads the latest forward pass, not the cache it is given: call it before the next forward"
+A_LOSS = "backward takes no account of dout: right for a loss, where dout is 1"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How someone's functions are to be read; see `engine.check_gradients`."""
+
+    names: Sequence[str]
+    time_axis: int | None = None
+    gates: Sequence[str] | None = None
+    gate_axis: int | None = None
+    check: Any = None
+    fixed: Mapping[str, Any] | None = None
+    convention: Convention | None = None
 
 
 class FunctionSubject(Subject):
@@ -23,61 +44,142 @@ class FunctionSubject(Subject):
 
     def __init__(
         self,
-        forward: Callable[..., tuple[Any, Any]],
-        backward: Callable[[Any, Any], Any],
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
         inputs: Sequence[Any],
         seed: int,
-        time_axis: int | None,
+        shape: Shape,
     ) -> None:
-        self.forward, self.backward, self.seed, self.time_axis = forward, backward, seed, time_axis
-        floats = [leaf for leaf in leaves(list(inputs)) if kind(leaf) == "f"]
-        if not floats:
-            raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
-        super().__init__(backend_of(floats[0], "inputs"))
-        for array in floats:
-            refuse_own_rules("inputs", array)
-            if dtype_of(array) not in (np.float32, np.float64):
-                raise bad_type("inputs", "arrays of float32 or float64", dtype_in_words(array.dtype))
-        try:
-            self.inputs = self._private(tuple(inputs))
-        except TypeError:  # deepcopy has no way with it
-            raise bad_type("inputs", "arrays, and what can be copied", "an object that cannot") from None
-        for position, given in enumerate(self.inputs):
-            for name, array in named_leaves(given, f"input {position}"):
-                if kind(array) == "f":
-                    self.parts.append(Part(name, array, time_axis=_time_axis(array, time_axis), own_axes=True))
-        self.narrow = any(part.dtype != np.float64 for part in self.parts)
+        self.forward, self.backward, self.seed, self.shape = forward, backward, seed, shape
+        self.inputs = Inputs(inputs, shape.names)
+        super().__init__(self.inputs.backend)
+        self.checked = chosen_names(shape.check, self.inputs)
+        self.inputs.check_precision(self.checked)
+        self.is_loss = False
+        found = self.forward(*self.inputs.given({}))
+        self.convention = shape.convention or convention_of(backward, found)
+        self._read_outputs(self.convention.split(found)[0])
+        self._read_parts()
         self.warnings += blind_spots.blind_spots(self, self.parts)
-        out, _ = self._call(self._private(self.inputs))
-        self.out = transform(lambda value: copied(self._array(value)), out)
-        self.outputs = leaves(self.out)
-        if not self.outputs:
-            raise bad_type("forward", "(out, cache) with an array or a nest of arrays as out", describe(out))
-        for array in self.outputs:
-            if kind(array) != "f":
-                raise bad_type("forward", "float arrays as out", dtype_in_words(array.dtype))
-        axes = [_time_axis(array, time_axis) for array in self.outputs]
-        names = [name for name, _ in named_leaves(self.out, "out")]
-        self.groups, self.weights = split_weights(draw_weights(seed, self.outputs), self.outputs, axes, names)
+        self._weigh()
         self._watch()
         self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
+        self._look_again()
+
+    # -- what is there -------------------------------------------------------------------------------------------------
+
+    def _read_outputs(self, out: Any) -> None:
+        """The float arrays of what forward returned; whole numbers beside them have no gradient."""
+        self.out = transform(self._own_output, out)
+        self.outputs = leaves(self.out)
+        self.output_types = [type(leaf) for leaf in leaves(out) if self._own_output(leaf) is not None]
+        if not self.outputs:
+            raise bad_type("forward", "(out, cache) with a float array or a nest of arrays as out", describe(out))
+
+    def _own_output(self, value: Any) -> Any:
+        array = self._array(value)
+        if kind(array) not in ("f", "i", "u", "b"):
+            raise bad_type("forward", "float arrays as out", dtype_in_words(array.dtype))
+        return copied(array) if kind(array) == "f" else None
+
+    def _read_parts(self) -> None:
+        """The inputs to check, without numbers of which backward says nothing."""
+        free = free_entries(self.shape.fixed, self.inputs)
+        named = [(name, array) for name, array in self.inputs.leaves() if name in self.checked]
+        gates, axes = gates_by_name(dict(named), self.shape.gates, self.shape.gate_axis)
+        for name, array in named:
+            time_axis = _time_axis(array, self.shape.time_axis)
+            own = (gates.get(name, ()), time_axis)
+            self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=free.get(name)))
+        ones = [self.backend.xp.ones_like(out) for out in self.outputs]
+        _, cache = self._call(self.inputs.given({}))
+        gradients = self._returned(ones, cache)
+        without = [part.name for part in self.parts if self._says_nothing(part.name, gradients)]
+        self.parts = [part for part in self.parts if part.name not in without]
+        if without:
+            self.notes.append(f"not checked, as backward gives no gradient: {', '.join(without)}")
+        if not self.parts:
+            raise bad_input("backward", "a gradient for at least one input", "none")
+        self._find_float32(cache, gradients)
+        if len(self.outputs) == 1 and self.outputs[0].size == 1 and "dout" in self.convention.order:
+            self._look_for_a_loss(ones)
+
+    def _says_nothing(self, name: str, gradients: dict[str, Any]) -> bool:
+        found = gradients.get(name)
+        return isinstance(found, returned.NotGiven) or (found is None and name in self.inputs.scalars)
+
+    def _find_float32(self, cache: Any, gradients: dict[str, Any]) -> None:
+        """Say where float64 inputs are met by float32 numbers, and be content with their precision."""
+        if any(part.dtype != np.float64 for part in self.parts):
+            self.narrow = True
+            return
+        found = [name for name, array in named_leaves(self.out, "out") if dtype_of(array) == np.float32]
+        found += [f"the gradient of {name}" for name, one in gradients.items() if dtype_of(one) == np.float32]
+        for name, array in named_arrays(cache, "cache"):
+            if dtype_of(array) == np.float32 and np.unique(self.backend.to_host(array)).size > 2:  # no mask
+                found.append(name)
+        if found:
+            self.narrow = True
+            shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+            self.warnings.append(f"inputs are float64, but float32 is at work inside ({shown}): checked to 1e-4 only")
+
+    def _look_for_a_loss(self, ones: list[Any]) -> None:
+        """Whether backward takes no account of dout, which for a loss is 1."""
+        first, second = (self.pull([one * factor for one in ones]) for factor in (1.0, 2.0))
+        host = self.backend.to_host
+        if any(host(one).any() for one in first.values()) and all(
+            same(host(first[name]), host(second[name])) for name in first
+        ):
+            self.is_loss = True
+            self.notes.append(A_LOSS)
+
+    def _weigh(self) -> None:
+        axes = [_time_axis(array, self.shape.time_axis) for array in self.outputs]
+        names = [name for name, _ in named_leaves(self.out, "out")]
+        self.groups, self.weights = split_weights(draw_weights(self.seed, self.outputs), self.outputs, axes, names)
+
+    # -- forward -------------------------------------------------------------------------------------------------------
 
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """The outputs with some inputs replaced; the functions get copies, which are theirs to spoil."""
-        out, _ = self._call(self._with(replaced))
-        return leaves(transform(self._array, out))
+        out, _ = self._call(self.inputs.given(replaced))
+        return [array for array in map(self._array, leaves(out)) if kind(array) in ("f", "c")]
+
+    def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        return self.convention.split(self.forward(*inputs))
+
+    def displaced(self) -> FunctionSubject:
+        """The functions at inputs nearby."""
+        return self._at(self._nearby())
+
+    def moderated(self) -> FunctionSubject:
+        """The functions at inputs of moderate size."""
+        floats = {name: array for name, array in self.inputs.leaves() if kind(array) == "f"}
+        smaller = {name: self.smaller(self.backend.to_host(array)) for name, array in floats.items()}
+        return self._at({name: self.backend.asarray(smaller[name], floats[name].dtype) for name in floats})
+
+    def _at(self, moved: dict[str, Any]) -> FunctionSubject:
+        return FunctionSubject(self.forward, self.backward, self.inputs.given(moved), self.seed, self.shape)
+
+    def _nearby(self) -> dict[str, Any]:
+        """The float inputs a little way off."""
+        moved = {}
+        for name, array in self.inputs.leaves():
+            if kind(array) == "f":
+                shift = np.random.default_rng([self.seed, 5]).normal(scale=1e-2, size=tuple(array.shape))
+                moved[name] = self.backend.asarray(array + self.backend.asarray(shift, array.dtype))
+        return moved
+
+    # -- backward ------------------------------------------------------------------------------------------------------
 
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims, on a fresh cache."""
-        _, cache = self._call(self._with({}))
-        self._call(
-            transform(self._nearby, self.inputs)
-        )  # a backward that reads the latest pass, and not its cache, shows
+        _, cache = self._call(self.inputs.given({}))
         return self._gradients(cotangents, cache)
 
     def pull_again(self) -> dict[str, Any] | None:
         """The gradients of a second call on the same cache."""
-        _, cache = self._call(self._with({}))
+        _, cache = self._call(self.inputs.given({}))
         self._gradients(self.cotangents(), cache)
         try:
             return self._gradients(self.cotangents(), cache)
@@ -85,99 +187,93 @@ class FunctionSubject(Subject):
             return None
 
     def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
-        """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays."""
-        _, cache = self._call(self._with({}))
-        try:
-            cache = copy.deepcopy(cache)  # it may hold arrays that are not ours to change
-        except Exception:
-            cache = self._call(self._with({}))[1]
+        """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays.
+
+        Without arrays in the cache backward reads what it finds elsewhere, and the inputs are moved in their place.
+        """
+        _, cache = self._call(self.inputs.given({}))
+        if next(float_arrays(cache), None) is None:
+            moved = {part.name: copied(part.array) for part in self.parts}
+            self._jitter_all(list(moved.values()), generator)
+            cache = self._call(self.inputs.given(moved))[1]
         else:
-            for array in float_arrays(cache):
-                self.jitter(array, float(np.finfo(array.dtype).eps), generator)
+            try:
+                cache = copy.deepcopy(cache)  # it may hold arrays that are not ours to change
+            except Exception:
+                cache = self._call(self.inputs.given({}))[1]
+            else:
+                self._jitter_all(list(float_arrays(cache)), generator)
         cotangents = self.cotangents(group)
-        for array in cotangents:
-            self.jitter(array, float(np.finfo(array.dtype).eps), generator)
+        self._jitter_all(cotangents, generator)
         return self._gradients(cotangents, cache)
 
-    def displaced(self) -> FunctionSubject:
-        """The functions at inputs nearby."""
-        return self._at(self._nearby)
-
-    def moderated(self) -> FunctionSubject:
-        """The functions at inputs of moderate size."""
-        return self._at(self._smaller)
-
-    def _at(self, move: Callable[[Any], Any]) -> FunctionSubject:
-        return FunctionSubject(self.forward, self.backward, transform(move, self.inputs), self.seed, self.time_axis)
-
-    def _smaller(self, array: Any) -> Any:
-        """A copy of an input, a float one made smaller."""
-        if kind(array) != "f":
-            return copy.deepcopy(array)
-        return self.backend.asarray(self.smaller(self.backend.to_host(array)), array.dtype)
-
-    def _nearby(self, array: Any) -> Any:
-        """A copy of an input, a float one a little way off."""
-        if kind(array) != "f":
-            return copy.deepcopy(array)
-        shift = np.random.default_rng([self.seed, 5]).normal(scale=1e-2, size=tuple(array.shape))
-        return array + self.backend.asarray(shift, array.dtype)
-
-    def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        found = self.forward(*inputs)
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise bad_type("forward", "a function that returns (out, cache)", f"one that returns {describe(found)}")
-        return found
+    def _jitter_all(self, arrays: list[Any], generator: np.random.Generator) -> None:
+        for array in arrays:
+            self.jitter(array, float(np.finfo(dtype_of(array) or np.float64).eps), generator)
 
     def _watch(self) -> None:
         """Whether forward or backward writes into what it is given."""
-        given = self._private(self.inputs)
-        before = [self.backend.to_host(array).copy() for array in leaves(given) if kind(array)]
+        host = self.backend.to_host
+        given = self.inputs.given({})
+        own = [array for array in leaves(given) if kind(array) and self.backend.is_array(array)]
+        before = [host(array).copy() for array in own]
         _, cache = self._call(given)
         cotangents = self.cotangents()
-        untouched = [self.backend.to_host(array).copy() for array in cotangents]
+        untouched = [host(array).copy() for array in cotangents]
         self._gradients(cotangents, cache)
-        after = [array for array in leaves(given) if kind(array)]
-        if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, after, strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "a function writes into its inputs"
-        elif not all(same(old, self.backend.to_host(new)) for old, new in zip(untouched, cotangents, strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "backward writes into the gradient it is given"
+        if not all(same(old, host(new)) for old, new in zip(before, own, strict=True)):
+            self.mutated = "a function writes into its inputs"
+        elif not all(same(old, host(new)) for old, new in zip(untouched, cotangents, strict=True)):
+            self.mutated = "backward writes into the gradient it is given"
+
+    def _look_again(self) -> None:
+        """A second look, after another forward pass; a backward without a cache cannot but read the latest one."""
+        _, cache = self._call(self.inputs.given({}))
+        if next(float_arrays(cache), None) is None:
+            return
+        self._call(self.inputs.given(self._nearby()))
+        later = self._gradients(self.cotangents(), cache)
+        for part in self.parts:
+            found = np.asarray(self.backend.to_host(later[part.name]), dtype=np.float64)
+            size = float(np.max(np.abs(found), initial=0.0))
+            if not np.allclose(found, self.claimed[part.name][0], rtol=0.0, atol=1e-6 * size, equal_nan=True):
+                self.notes.append(ONE_USE)
+                return
 
     def _gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
-        found = self.backward(refill(self.out, iter(cotangents)), cache)
-        if not isinstance(found, (tuple, list)):
-            found = (found,)
-        elif len(self.inputs) == 1 and isinstance(self.inputs[0], tuple) and len(found) != 1:
-            found = (found,)  # the one input is a nest, and so is its gradient
-        if len(found) != len(self.inputs):
-            raise bad_input("backward", f"{len(self.inputs)} gradients, one for each input", f"{len(found)}")
-        gradients: dict[str, Any] = {}
-        for position, (given, gradient) in enumerate(zip(self.inputs, found, strict=True)):
-            own = dict(named_leaves(gradient, f"input {position}"))
-            for name, array in named_leaves(given, f"input {position}"):
-                if kind(array) != "f":
-                    continue
-                if own.get(name) is None:
-                    raise bad_type("backward", f"a gradient for {name}", "None", "only integer inputs have none")
-                gradients[name] = copied(self._array(own[name], "backward"))  # it may be a buffer that is used again
-                if kind(gradients[name]) not in ("f", "i", "u"):
-                    got = f"{describe(own[name])} of {dtype_in_words(gradients[name].dtype)}"
-                    raise bad_type("backward", f"real numbers as the gradient of {name}", got)
-                if tuple(gradients[name].shape) != tuple(array.shape):
-                    self.causes[name] = f"shape {tuple(gradients[name].shape)} in place of {tuple(array.shape)}"
-                    gradients[name] = self.backend.xp.full(array.shape, np.nan)
+        """Copies of the gradients of all parts: the arrays may be buffers that are used again."""
+        found = self._returned(cotangents, cache)
+        gradients = {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
+        if self.is_loss or "dout" not in self.convention.order:
+            gradients = {name: self._array(one * cotangents[0]) for name, one in gradients.items()}
         return gradients
 
-    def _with(self, replaced: dict[str, Any]) -> tuple[Any, ...]:
-        def fill(nest: Any, position: int) -> Any:
-            named = named_leaves(nest, f"input {position}")
-            return refill(nest, iter([self._private(replaced.get(name, array)) for name, array in named]))
+    def _returned(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
+        """What backward gave, by the names of the inputs' arrays."""
+        handed = [_as_given(one, kept) for one, kept in zip(cotangents, self.output_types, strict=True)]
+        found = self.convention.call(self.backward, refill(self.out, iter(handed)), cache)
+        names, values = self.inputs.names, self.inputs.values
+        wanted = [any(own in self.checked for own, _ in named_leaves(v, n)) for n, v in zip(names, values, strict=True)]
+        needed = [one and name not in self.inputs.scalars for one, name in zip(wanted, names, strict=True)]
+        arranged = returned.by_argument(found, names, values, needed)
+        parts: dict[str, Any] = {}
+        for name, given, gradient in zip(names, values, arranged, strict=True):
+            parts |= returned.by_leaf(given, gradient, name)
+        return parts
 
-        return tuple(fill(given, position) for position, given in enumerate(self.inputs))
-
-    def _private(self, nest: Any) -> Any:
-        """Contiguous copies: inputs that share memory, or lie in it with gaps, come apart."""
-        return transform(lambda a: copied(a) if self.backend.is_array(a) else copy.deepcopy(a), nest)
+    def _as_gradient(self, part: Part, value: Any) -> Any:
+        """The gradient as an array in the part's shape: zeros for None, NaN for a wrong shape."""
+        xp = self.backend.xp
+        if value is None or isinstance(value, returned.NotGiven):
+            return xp.zeros_like(part.array)
+        array = self._array(value, "backward")
+        if kind(array) not in ("f", "i", "u"):
+            got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
+            raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
+        if tuple(array.shape) != part.shape:
+            self.causes[part.name] = f"shape {tuple(array.shape)} in place of {part.shape}"
+            return xp.full(part.shape, np.nan)
+        return copied(array) if part.free is None else xp.where(xp.asarray(part.free), array, xp.zeros_like(array))
 
     def _array(self, value: Any, source: str = "forward") -> Any:
         """What a function returned as an array of the backend."""
@@ -188,6 +284,13 @@ class FunctionSubject(Subject):
             return self.backend.xp.asarray(value)
         except (TypeError, ValueError, OverflowError, RuntimeError):  # an object that is no array
             raise bad_type(source, "a function that returns arrays", f"one that returns {describe(value)}") from None
+
+
+def _as_given(array: Any, kept: type) -> Any:
+    """A cotangent in the form of its output: a number for a number."""
+    if issubclass(kept, (float, np.generic)):
+        return kept(array)
+    return array
 
 
 def _time_axis(array: Any, time_axis: int | None) -> int | None:

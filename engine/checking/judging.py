@@ -50,8 +50,10 @@ def slices(part: Part, values: np.ndarray) -> np.ndarray:
         others = tuple(axis for axis in inner if axis != part.time_axis + 1)
         return np.broadcast_to(values.max(axis=others, keepdims=True, initial=0.0), values.shape)
     if part.gates:
-        blocks = values.reshape(len(values), len(part.gates), -1)
-        return np.broadcast_to(blocks.max(axis=2, keepdims=True, initial=0.0), blocks.shape).reshape(values.shape)
+        largest = [
+            np.broadcast_to(block.max(axis=inner, keepdims=True, initial=0.0), block.shape) for block in part.blocks(values)
+        ]
+        return np.concatenate(largest, axis=1 + part.gate_axis)
     if part.own_axes and values.ndim > 1:
         found = [
             values.max(axis=tuple(other for other in inner if other != axis), keepdims=True, initial=0.0)

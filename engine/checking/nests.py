@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,10 +14,13 @@ def leaves(nest: Any) -> list[Any]:
 
 
 def named_leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays of a nest with their places: ``name.key`` in a dict, ``name[k]`` in a tuple or list."""
+    """The arrays of a nest with their places: ``name.key`` in a dict or named tuple, ``name[k]`` in a tuple or list."""
     if isinstance(nest, Mapping):
         for key, part in nest.items():
             yield from named_leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        for key, part in zip(nest._fields, nest, strict=True):
+            yield from named_leaves(part, f"{name}.{key}")
     elif isinstance(nest, (tuple, list)):
         for k, part in enumerate(nest):
             yield from named_leaves(part, f"{name}[{k}]")
@@ -27,13 +29,13 @@ def named_leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def transform(function: Callable[[Any], Any], nest: Any) -> Any:
-    """The nest with `function` applied to every array; lists become tuples, None stays None."""
+    """The nest with `function` applied to every array; None stays None."""
     if isinstance(nest, Mapping):
         return {key: transform(function, part) for key, part in nest.items()}
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):
         return type(nest)(*(transform(function, part) for part in nest))
     if isinstance(nest, (tuple, list)):
-        return tuple(transform(function, part) for part in nest)
+        return (list if isinstance(nest, list) else tuple)(transform(function, part) for part in nest)
     return None if nest is None else function(nest)
 
 
@@ -42,20 +44,7 @@ def refill(nest: Any, values: Iterator[Any]) -> Any:
     return transform(lambda _: next(values), nest)
 
 
-def float_arrays(nest: Any) -> Iterator[Any]:
-    """Every writable float array inside a tape or cache: in tuples, lists, dicts and dataclasses."""
-    if isinstance(nest, Mapping):
-        nest = list(nest.values())
-    elif dataclasses.is_dataclass(nest) and not isinstance(nest, type):
-        nest = [getattr(nest, field.name) for field in dataclasses.fields(nest)]
-    if isinstance(nest, (tuple, list)):
-        for part in nest:
-            yield from float_arrays(part)
-    elif kind(nest) == "f" and _writable(nest):
-        yield nest
-
-
-def _writable(array: Any) -> bool:
+def writable(array: Any) -> bool:
     """Whether every number has a place of its own to be written to: one that was spread along an axis has not."""
     if isinstance(array, np.ndarray):
         return array.flags.writeable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -116,6 +116,15 @@ class Direction:
 
 
 def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
+    """Directions to look along, which leave fixed entries where they are; see `_everywhere`."""
+    found = _everywhere(subject, part, seed)
+    if part.free is None:
+        return found
+    found = [replace(look, values=np.where(part.free, look.values, 0.0)) for look in found]
+    return [look for look in found if look.values.any()]
+
+
+def _everywhere(subject: Subject, part: Part, seed: int) -> list[Direction]:
     """Directions to look along: some through everything, and one for each gate block and each span of time steps.
 
     A span of its own keeps the early steps, whose gradients have shrunk, from drowning in the later ones.
@@ -126,9 +135,8 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
     found = [Direction(generator.normal(size=part.shape)) for _ in range(DIRECTIONS if part.size <= LARGE else 1)]
     for block, gate in enumerate(part.gates):
         values = np.zeros(part.shape)
-        rows = part.shape[0] // len(part.gates)
-        own = slice(block * rows, (block + 1) * rows)
-        values[own] = generator.normal(size=values[own].shape)
+        own = part.blocks(values)[block]
+        own[...] = generator.normal(size=own.shape)
         found.append(Direction(values, gate=gate))
     axes = (part.time_axis,) if part.time_axis is not None else range(len(part.shape)) if part.own_axes else ()
     if subject.weights.shape[1] > MANY or part.size > LARGE:

@@ -29,11 +29,10 @@ def row(finding: Finding, seen: int | None = None) -> Row:
         steps = np.moveaxis(finding.hidden, part.time_axis, 0).reshape(part.shape[part.time_axis], -1)
         hidden = tuple(int(t) for t in np.flatnonzero(steps.any(axis=1)))
     if part.gates and part.size:
-        blocks = errors.reshape(len(errors), len(part.gates), -1).max(axis=(0, 2))
-        by_gate = {gate: float(one) for gate, one in zip(part.gates, blocks, strict=True)}
+        by_gate = {gate: float(one.max()) for gate, one in zip(part.gates, part.blocks(errors), strict=True)}
     if seen is not None and part.size:
-        blocks = errors[seen].reshape(max(1, len(part.gates)), -1).max(axis=1)
-        by_gate_seen = {gate: float(one) for gate, one in zip(part.gates or ("",), blocks, strict=True)}
+        blocks = part.blocks(errors[seen])
+        by_gate_seen = {gate: float(one.max()) for gate, one in zip(part.gates or ("",), blocks, strict=True)}
     return Row(part.name, part.shape, _entry(finding, errors), finding.verdict, by_step, by_gate, hidden, by_gate_seen)
 
 
@@ -94,4 +93,5 @@ def _along(finding: Finding, errors: np.ndarray) -> Departure:
 
 def gate_at(part: Part, index: tuple[int, ...]) -> str | None:
     """The gate block that an entry stands in."""
-    return part.gates[index[0] * len(part.gates) // part.shape[0]] if part.gates else None
+    axis = part.gate_axis
+    return part.gates[index[axis] * len(part.gates) // part.shape[axis]] if part.gates else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 #: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
-SERIOUS = ("input mutated", "non-deterministic", "non-finite", "wrong", "kink", "cannot tell")
+SERIOUS = ("non-deterministic", "non-finite", "wrong", "input mutated", "kink", "cannot tell")
 WIDTH = 79
 
 
@@ -101,6 +101,7 @@ class Report:
     diagnosis : of a wrong gradient; else None.
     cause : what `trouble` comes from, in words.
     warnings : what this check cannot see because of the numbers it was given, in sentences.
+    notes : how the functions were read, and what they do beside computing, in sentences.
     """
 
     rows: tuple[Row, ...]
@@ -110,6 +111,7 @@ class Report:
     diagnosis: Diagnosis | None = None
     cause: str = ""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -119,7 +121,7 @@ class Report:
         where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``: some
         part of a gradient is hidden by rounding, or the method does not reach this function.  ``"non-finite"``: NaN
         or infinity.  ``"non-deterministic"``: two evaluations at the same place differ.  ``"input mutated"``: a
-        function wrote into its arguments, or backward into its tape.
+        function wrote into its arguments, or backward into its tape; its gradients are right, or were not looked at.
         """
         found = {self.trouble, *(row.verdict for row in self.rows)}
         return next((verdict for verdict in SERIOUS if verdict in found), "ok")
@@ -165,6 +167,7 @@ class Report:
         lines.append(f"{self.verdict}: {len(self.rows)} tensors, method {self.method}, tolerance {self.tol:.0e}")
         notes = [f"because {self.cause}"] if self.cause and not self.diagnosis else []
         notes += [f"where: {self.diagnosis}"] if self.diagnosis else []
+        notes += [f"note: {note}" for note in self.notes]
         notes += [f"warning: {warning}" for warning in self.warnings]
         for note in notes:
             lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")

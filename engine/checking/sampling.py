@@ -13,12 +13,17 @@ def choose(part: Part, entries: int | None, seed: int) -> np.ndarray | None:
     A plain random sample would leave out whole blocks, and a bug in one of them would pass.  At least one entry of
     each block or step is taken, also where that makes more than `entries`.
     """
+    if part.free is not None:
+        places = np.flatnonzero(part.free)
+        if entries is None or places.size <= entries:
+            return places
+        return np.sort(np.random.default_rng([seed, 3]).choice(places, entries, replace=False))
     if entries is None or part.size <= entries:
         return None
     generator = np.random.default_rng([seed, 3])
     places = np.arange(part.size).reshape(part.shape)
     if part.gates:
-        blocks = np.split(places, len(part.gates))
+        blocks = part.blocks(places)
     elif part.time_axis is not None:
         blocks = np.split(places, part.shape[part.time_axis], axis=part.time_axis)
     else:

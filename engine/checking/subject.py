@@ -36,9 +36,11 @@ class Part:
     ----------
     name : parameter, ``x``, part of the state, or ``input k``.
     array : its values, in place of which `Subject.evaluate` reads others.
-    gates : names of the blocks along the first axis, if it has blocks.
+    gates : names of the blocks along one axis, if it has blocks.
     time_axis : the axis that counts time steps, if there is one.
     own_axes : whether every axis may be one along which gradients shrink (a tensor of which nothing is known).
+    gate_axis : the axis along which the gate blocks lie.
+    free : where entries are checked; None is everywhere.
     """
 
     name: str
@@ -46,6 +48,13 @@ class Part:
     gates: tuple[str, ...] = ()
     time_axis: int | None = None
     own_axes: bool = False
+    gate_axis: int = 0
+    free: np.ndarray | None = None
+
+    def blocks(self, values: np.ndarray) -> list[np.ndarray]:
+        """The gate blocks of (..., *shape) values; all of them where there are no gates."""
+        axis = values.ndim - len(self.shape) + self.gate_axis
+        return np.array_split(values, len(self.gates), axis=axis) if self.gates else [values]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,6 +113,8 @@ class Subject(abc.ABC):
     trouble : a finding about the function as a whole, or nothing; goes into the report.
     causes : by name, or for ``""`` all together, what is wrong where that was seen on the way.
     warnings : what this check cannot see, in sentences.
+    notes : how the functions were read, in sentences.
+    mutated : which of its arguments a function writes into, in words, where the gradients can be checked all the same.
     narrow : whether backward works in float32.
     """
 
@@ -117,6 +128,8 @@ class Subject(abc.ABC):
         self.trouble = ""
         self.causes: dict[str, str] = {}
         self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.mutated = ""
         self.narrow = False
         self._here: np.ndarray | None = None
         self._output_noise: np.ndarray | None = None
