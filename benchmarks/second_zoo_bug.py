@@ -227,8 +227,9 @@ def pair_bug(
 @functools.cache
 def _check_pair(pair: Pair, method: str, seed: int) -> Report:
     inputs = pair.inputs(np.random.default_rng([seed, 8]))
+    names = [f"input {k}" for k in range(len(inputs))]
     return engine.check_gradients(
-        pair.forward, pair.backward, inputs, method=method, seed=seed, time_axis=pair.time_axis
+        pair.forward, pair.backward, inputs, method=method, seed=seed, time_axis=pair.time_axis, names=names
     )
 
 

@@ -222,7 +222,7 @@ def test_own_functions_in_the_course_convention() -> None:
     frozen = [array.copy() for array in inputs]
     report = engine.check_gradients(scaled_tanh, scaled_tanh_backward, inputs)
     assert report.passed, report
-    assert [row.name for row in report.rows] == ["input 0", "input 1"]
+    assert [row.name for row in report.rows] == ["x", "w"]
     wrong = engine.check_gradients(scaled_tanh, lambda d, c: scaled_tanh_backward(d, c, 1.01), inputs)
     assert wrong.verdict == "wrong"
     assert wrong.worst.error == pytest.approx(0.01, rel=0.02)
@@ -311,11 +311,11 @@ def test_bad_arguments_are_named() -> None:
         engine.InputTypeError, match=r"layer: expected a layer of engine, or an object with forward, .*, got 'abc'"
     ):
         engine.gradcheck("abc", np.ones((2, 2, 2)))
-    with pytest.raises(engine.InputError, match="backward: expected a gradient for input 0, got None"):
+    with pytest.raises(engine.InputTypeError, match="backward: expected a gradient for x, got None"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: None, [np.ones(3)])
     with pytest.raises(engine.InputError, match=r"method: expected one of 'central', 'directional', .*, got 'magic'"):
         engine.gradcheck(layer, np.ones((2, 2, 2)), method="magic")
-    with pytest.raises(engine.InputError, match="backward: expected 1 gradients, one for each input, got 2"):
+    with pytest.raises(engine.InputError, match="backward: expected 1 gradient, for the one input, got 2"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: (d, d), [np.ones(3)])
     with pytest.raises(engine.InputError, match="inputs: expected at least one float array, got none"):
         engine.check_gradients(lambda: (0, None), lambda d, c: d, [])

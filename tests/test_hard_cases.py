@@ -479,11 +479,11 @@ def test_nests_of_tuples_and_dicts() -> None:
     report = engine.check_gradients(forward, backward, inputs)
     assert report.passed, report
     names = [row.name for row in report.rows]
-    assert names == ["input 0.w", "input 0.b", "input 1", "input 2[0]", "input 2[1][0]"]
+    assert names == ["params.w", "params.b", "x", "states[0]", "states[1][0]"]
 
     def wrong(dout: Any, cache: Any) -> Any:
         dparams, dx, dstates = backward(dout, cache)
         return dparams | {"b": -dparams["b"]}, dx, dstates
 
     report = engine.check_gradients(forward, wrong, inputs)
-    assert (report.worst.name, report.diagnosis.cause if report.diagnosis else "") == ("input 0.b", "sign")
+    assert (report.worst.name, report.diagnosis.cause if report.diagnosis else "") == ("params.b", "sign")

@@ -146,8 +146,8 @@ def check_gradients(
     Returns
     -------
     Report
-        its tensors are called as forward's parameters are, ``x``, ``params.w``, ``states[0]``, or ``input 0``, ... where
-        those have no names.
+        its tensors are called as forward's parameters are, ``x``, ``params.w``, ``states[0]``, or ``input 0``, ...
+        where those have no names.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def check_gradients(
 def _time_axis(axis: Any) -> int | None:
     if axis is not None and integer("time_axis", axis, 0) > 2:
         raise bad_input("time_axis", "0, 1 or 2", describe(axis))
-    return axis  # type: ignore[no-any-return]
+    return axis
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # probes may leave a function's domain

@@ -27,6 +27,11 @@ CAUSES = (
 )  # fmt: skip
 #: How closely numbers have to fit a mistake.
 FIT = 1e-4
+#: What functions call their input, and a state that they start from; for layers these are x, h0, c0, state0, ...
+INPUTS, STATES = (
+    ("x", "xs", "inputs", "input", "inp", "xt", "x_t"),
+    r"(prev_?)?[hcs](_?(prev|0|init|old|tm1))?|state\d*",
+)
 #: Gate blocks that a block's error reaches within one step, so that they are not to blame where it departs as well.
 DOWNSTREAM = {"n": ("r",)}
 
@@ -187,8 +192,8 @@ def _gate(blocks: list[Block], chosen: Block) -> str | None:
 
 def _rank(name: str) -> int:
     """Parameters (and inputs of someone's function) first, then states, then x."""
-    last = name.rpartition(".")[2]
-    return 2 if last == "x" else 1 if re.fullmatch(r"[hc]0|state\d+", last) else 0
+    last = name.partition("[")[0].rpartition(".")[2].lower()
+    return 2 if last in INPUTS else 1 if re.fullmatch(STATES, last) else 0
 
 
 def _layer(name: str) -> tuple[int, ...]:

@@ -51,7 +51,8 @@ def slices(part: Part, values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(values.max(axis=others, keepdims=True, initial=0.0), values.shape)
     if part.gates:
         largest = [
-            np.broadcast_to(block.max(axis=inner, keepdims=True, initial=0.0), block.shape) for block in part.blocks(values)
+            np.broadcast_to(block.max(axis=inner, keepdims=True, initial=0.0), block.shape)
+            for block in part.blocks(values)
         ]
         return np.concatenate(largest, axis=1 + part.gate_axis)
     if part.own_axes and values.ndim > 1:

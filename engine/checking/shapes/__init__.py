@@ -1,5 +1,6 @@
 """The shapes in which people write forward and backward, read into one.
 
-`arguments` tells the names of arguments and how a pair of functions wants to be called, `returned` finds the gradient of
-each input in what backward gave, `insides` looks into caches and objects.
+`arguments` tells what arguments are called and how a pair of functions wants to be called; `inputs` keeps copies of
+them; `returned` finds the gradient of each in what backward gave; `gate_blocks` tells weights with gates side by side;
+`insides` looks into caches and objects; `options` makes sure of what the caller asks for.
 """

@@ -31,7 +31,9 @@ def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
     return names + [f"input {k}" for k in range(len(names), count)]
 
 
-def as_arguments(forward: Callable[..., Any], inputs: Any) -> tuple[Callable[..., Any], Sequence[Any], list[str] | None]:
+def as_arguments(
+    forward: Callable[..., Any], inputs: Any
+) -> tuple[Callable[..., Any], Sequence[Any], list[str] | None]:
     """Inputs given as a dict: arguments by their names, or the one dict that the function takes.
 
     Returns

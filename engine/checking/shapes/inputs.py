@@ -39,7 +39,9 @@ class Inputs:
         self.values = tuple(self._own(given, name) for given, name in zip(inputs, self.names, strict=True))
         for name, array in self.leaves():
             if kind(array) == "f" and not self.backend.is_array(array):
-                raise bad_type("inputs", f"{name} as an array of {self.backend.name}, as the others are", describe(array))
+                raise bad_type(
+                    "inputs", f"{name} as an array of {self.backend.name}, as the others are", describe(array)
+                )
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """All arrays with their names."""

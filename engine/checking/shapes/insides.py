@@ -25,7 +25,9 @@ def members(value: Any) -> dict[str, Any]:
     if isinstance(value, _NO_STATE):
         return {}
     if dataclasses.is_dataclass(value):
-        return {f".{one.name}": getattr(value, one.name) for one in dataclasses.fields(value) if hasattr(value, one.name)}
+        return {
+            f".{one.name}": getattr(value, one.name) for one in dataclasses.fields(value) if hasattr(value, one.name)
+        }
     return {f".{name}": part for name, part in attributes(value).items()}
 
 

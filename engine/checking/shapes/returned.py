@@ -11,8 +11,10 @@ from engine.checks import describe
 from engine.errors import bad_input
 
 #: What stands before the name of an input in the name of its gradient, and behind it.
-BEFORE = ("d", "d_", "grad_", "grad", "dL_d", "dLd", "dl_d", "dL_", "dJ_d", "dE_d", "dC_d", "dloss_d", "D", "delta_",
-          "del_", "nabla_", "gradient_", "g_", "g", "diff_", "dL", "grad_of_", "gradients_", "grads_", "bar_")  # fmt: skip
+BEFORE = (
+    "d", "d_", "grad_", "grad", "dL_d", "dLd", "dl_d", "dL_", "dJ_d", "dE_d", "dC_d", "dloss_d", "D", "delta_",
+    "del_", "nabla_", "gradient_", "g_", "g", "diff_", "dL", "grad_of_", "gradients_", "grads_", "bar_",
+)  # fmt: skip
 BEHIND = ("_grad", "_gradient", "grad", "_g", "_bar", "_diff", "_grads", "_gradients", "Grad", "_delta", "_dot")
 
 
@@ -143,9 +145,7 @@ def _mixed(found: Sequence[Any], names: Sequence[str], inputs: Sequence[Any], ch
         mend = "say which are meant with check=[names]" if len(found) < len(inputs) else ""
         raise bad_input("backward", expected, got, mend)
     own = iter(ordered)
-    return [
-        fields[key] if key is not None else next(own) if k in rest else NOT_GIVEN for k, key in enumerate(by_name)
-    ]
+    return [fields[key] if key is not None else next(own) if k in rest else NOT_GIVEN for k, key in enumerate(by_name)]
 
 
 def by_leaf(given: Any, gradient: Any, name: str) -> Iterator[tuple[str, Any]]:
