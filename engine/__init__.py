@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.backend import Backend, available_backends, get_backend
     from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.objects import check_object
     from engine.clipping import clip_grad_norm, clip_grad_value
     from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backend": ("Backend", "available_backends", "get_backend"),
     "checking.check": ("check_gradients", "gradcheck"),
+    "checking.objects": ("check_object",),
     "checking.assertions": ("assert_gradients",),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "counting": ("Ledger", "ledger"),
@@ -69,6 +71,7 @@ __all__ = [
     "assert_gradients",
     "available_backends",
     "check_gradients",
+    "check_object",
     "clip_grad_norm",
     "clip_grad_value",
     "cross_entropy",

@@ -14,13 +14,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.objects import check_object
     from engine.checking.report import Departure, Diagnosis, Report, Row
 
-__all__ = ["Departure", "Diagnosis", "Report", "Row", "assert_gradients", "check_gradients", "gradcheck"]
+__all__ = [
+    "Departure",
+    "Diagnosis",
+    "Report",
+    "Row",
+    "assert_gradients",
+    "check_gradients",
+    "check_object",
+    "gradcheck",
+]
 
 #: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
 _HOMES = {
     "check": ("check_gradients", "gradcheck"),
+    "objects": ("check_object",),
     "assertions": ("assert_gradients",),
     "report": ("Departure", "Diagnosis", "Report", "Row"),
 }

@@ -99,7 +99,7 @@ def gradcheck(
             "method", f"one of {known}", repr(method), "forward mode is known for the engine's layers alone"
         )
     try:
-        return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries)
+        return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries)
     finally:
         subject.put_back()
 
@@ -163,17 +163,18 @@ def check_gradients(
     forward, inputs, own = as_arguments(forward, inputs)
     shape = Shape(
         input_names(names, own or argument_names(forward, len(inputs))),
-        _time_axis(time_axis),
+        time_axis_of(time_axis),
         gate_names(gates),
         None if gate_axis is None else integer("gate_axis", gate_axis, -2),
         check,
         fixed,
     )
     subject = FunctionSubject(forward, backward, inputs, seed, shape)
-    return judge(subject, method, seed, _tolerance(method, tol, subject.narrow), entries, allowed(allow))
+    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow))
 
 
-def _time_axis(axis: Any) -> int | None:
+def time_axis_of(axis: Any) -> int | None:
+    """The axis that counts time, made sure of."""
     if axis is not None and integer("time_axis", axis, 0) > 2:
         raise bad_input("time_axis", "0, 1 or 2", describe(axis))
     return axis
@@ -240,7 +241,8 @@ def _evaluate_twice(subject: Subject) -> None:
             subject.causes[""] = "two evaluations of forward at the same place differ"
 
 
-def _tolerance(method: str, tol: float | None, narrow: bool) -> float:
+def tolerance_of(method: str, tol: float | None, narrow: bool) -> float:
+    """The largest error that passes."""
     if tol is not None:
         return number("tol", tol)
     return max(TOLERANCE[method], judging.FLOAT32_TOLERANCE) if narrow else TOLERANCE[method]

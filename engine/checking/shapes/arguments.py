@@ -105,16 +105,16 @@ def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
     if not pair and (needed > 1 or not _is_output(found)):
         return Convention()  # which says what was expected of forward
     names = [one.name for one in places]
-    first = "cache" if _is_cache(names[:1]) else "dout"
-    second = "cache" if _is_cache(names[1:2]) else "dout"
+    first = "cache" if any(map(is_cache, names[:1])) else "dout"
+    second = "cache" if any(map(is_cache, names[1:2])) else "dout"
     if needed >= 2 or (needed == 0 and len(places) >= 2) or (len(places) >= 2 and first == "dout"):
         swapped = first == "cache" and second == "dout"
         return Convention(("cache", "dout") if swapped else ("dout", "cache"))
     if not places:
         return _without_dout(Convention((), alone=not pair), found)
-    if len(places) >= 2 and _is_gradient(names[1]):
+    if len(places) >= 2 and is_gradient(names[1]):
         return Convention(("cache", "dout"), alone=not pair)
-    loss = pair and found[1] is not None and _is_number(found[0]) and not _is_gradient(names[0])
+    loss = pair and found[1] is not None and is_number_alone(found[0]) and not is_gradient(names[0])
     if first == "cache" or loss:
         return _without_dout(Convention(("cache",), alone=not pair), found)
     return Convention(("dout",), alone=not pair)
@@ -123,7 +123,7 @@ def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
 def _without_dout(convention: Convention, found: Any) -> Convention:
     """The convention, if the output is one number, a loss: the gradient that backward is not handed is 1 then."""
     out, _ = convention.split(found)
-    if not _is_number(out):
+    if not is_number_alone(out):
         mend = "only where out is one number, a loss, does backward know dout: it is 1"
         raise bad_input("backward", "a function backward(dout, cache)", "one that takes no dout", mend)
     return convention
@@ -134,14 +134,18 @@ def _is_output(found: Any) -> bool:
     return bool(parts) and not isinstance(found, tuple) and all(isinstance(p, float) or kind(p) == "f" for p in parts)
 
 
-def _is_number(out: Any) -> bool:
+def is_number_alone(out: Any) -> bool:
+    """Whether an output is a single number, such as a loss."""
     return isinstance(out, float) or (kind(out) == "f" and tuple(out.shape) in ((), (1,)))
 
 
-def _is_cache(names: Sequence[str]) -> bool:
-    return any(name.lower() in CACHE_NAMES or "cache" in name.lower() or "saved" in name.lower() for name in names)
+def is_cache(name: str) -> bool:
+    """Whether it is what people call a cache."""
+    plain = name.lower()
+    return plain in CACHE_NAMES or "cache" in plain or "saved" in plain
 
 
-def _is_gradient(name: str) -> bool:
+def is_gradient(name: str) -> bool:
+    """Whether it may be what people call the gradient of an output."""
     plain = name.lower()
     return plain[:1] in ("d", "g") or any(word in plain for word in ("grad", "upstream", "dout", "delta"))
