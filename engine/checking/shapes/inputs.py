@@ -36,7 +36,10 @@ class Inputs:
         for array in arrays:
             refuse_own_rules("inputs", array)
         self.backend: Backend = backend_of(arrays[0] if arrays else np.zeros(()), "inputs")
-        self.values = tuple(self._own(given, name) for given, name in zip(inputs, self.names, strict=True))
+        try:
+            self.values = tuple(self._own(given, name) for given, name in zip(inputs, self.names, strict=True))
+        except TypeError:  # deepcopy has no way with it
+            raise bad_type("inputs", "arrays, and what can be copied", "an object that cannot") from None
         for name, array in self.leaves():
             if kind(array) == "f" and not self.backend.is_array(array):
                 raise bad_type(
