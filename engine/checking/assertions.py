@@ -52,7 +52,8 @@ def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = 
     layer, x, state, lengths : as for `engine.gradcheck`.
     forward, backward, inputs : as for `engine.check_gradients`.
     allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  None does by default, since a
-        gradient that was not checked is not right.
+        gradient that was not checked is not right.  For functions, ``"mutation"`` as well: they may write into their
+        arguments.
     options : ``method``, ``seed``, ``tol`` and the others of the function that does the check.
 
     Returns
@@ -98,10 +99,12 @@ def assert_passes(
     expected = f"some of the verdicts {', '.join(map(repr, UNDECIDED))}"
     if isinstance(allow, str) or not isinstance(allow, Collection):
         raise bad_type("allow", expected, describe(allow), 'write allow=("cannot tell",)')
+    signature = inspect.signature(check)
+    if "mutation" in allow and "allow" in signature.parameters:
+        allow, options = [one for one in allow if one != "mutation"], options | {"allow": ("mutation",)}
     for verdict in allow:
         if not isinstance(verdict, str) or verdict not in UNDECIDED:
             raise bad_input("allow", expected, describe(verdict), "what is found to be wrong never passes")
-    signature = inspect.signature(check)
     try:
         bound = signature.bind(*arguments, **options)
     except TypeError as error:
