@@ -397,9 +397,7 @@ def test_sample(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = answer(capsys, "sample", run / "last.safetensors", *options)
     assert last == answer(capsys, "sample", run, "--checkpoint", "last", *options)
     assert "--prompt: expected only the " in refused(capsys, "sample", run, "--prompt", "ä")
-    assert "--temperature: expected a number >= 0, got -1.0" in refused(
-        capsys, "sample", run, "--temperature", -1
-    )
+    assert "--temperature: expected a number >= 0, got -1.0" in refused(capsys, "sample", run, "--temperature", -1)
 
 
 @pytest.mark.slow

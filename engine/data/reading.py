@@ -76,7 +76,7 @@ def read_table(
         got = "a ZIP archive (NPZ)" if raw.startswith(b"PK") else "a file without the NPY signature"
         raise bad_data(name, _NPY_FILE, got, "write one array with numpy.save(file, array)")
     text = decode_text(raw, source, TABLE_FILE, encoding)
-    return read_delimited(text, name, decimal=decimal, delimiter=cut, skip=lines)
+    return read_delimited(text, name, decimal=decimal, delimiter=cut, skip=min(lines, len(text)))
 
 
 def _delimiter(given: object) -> str | None:

@@ -88,8 +88,12 @@ def open_run(
     StorageError
         if the directory cannot be written to.
     """
-    if not callable(label):
-        raise bad_type("label", "a function of an option's name", describe(label))
+    try:
+        named = isinstance(label("out"), str)
+    except Exception:  # a class of numbers, say, or no function at all
+        named = False
+    if not named:
+        raise bad_type("label", "a function from an option's name to a text", describe(label))
     directory, resume = file_name("directory", directory), switch("resume", resume)
     given = dict(instance("given", given, Mapping, "a mapping of options"))
     for name in SOURCES:

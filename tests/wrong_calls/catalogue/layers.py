@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -592,7 +593,7 @@ def _counters(place: Place) -> Call:
         return model.call_counters(), model.forward(draw(T, B, D))[0]
 
     def plain(value: Any) -> Any:
-        if not isinstance(value, dict) or not {"0", "1"} <= set(value):
+        if not isinstance(value, dict | MappingProxyType) or not {"0", "1"} <= set(value):
             nothing(value)
         return {key: whole(0)(value[key]) for key in ("0", "1")}
 

@@ -342,8 +342,13 @@ def _scaled(place: Place) -> Call:
         "a complex number": lambda: lambda step: 1j,
         "huge": lambda: lambda step: 10**400,
     }
+
+    def plain(value: Any) -> Any:
+        """The function itself; a class of numbers makes one of a step, and so is a function too."""
+        return value if isinstance(value, type) and issubclass(value, np.number | float) else exactly(factor)(value)
+
     return call(
         lambda lr, factor: [schedules.Scaled(lr, factor)(step) for step in (0, 1, 5)],
         lr=(0.1, rate),
-        factor=(factor, exactly(factor), extras),
+        factor=(factor, plain, extras),
     )
