@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.checking.assertions import assert_gradients
+    from engine.checking.budget import Progress
     from engine.checking.check import check_gradients, gradcheck
     from engine.checking.objects import check_object
     from engine.checking.report import Departure, Diagnosis, Report, Row
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Departure",
     "Diagnosis",
+    "Progress",
     "Report",
     "Row",
     "assert_gradients",
@@ -30,6 +32,7 @@ __all__ = [
 
 #: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
 _HOMES = {
+    "budget": ("Progress",),
     "check": ("check_gradients", "gradcheck"),
     "objects": ("check_object",),
     "assertions": ("assert_gradients",),

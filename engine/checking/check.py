@@ -10,17 +10,17 @@ import numpy as np
 from engine.backend import FLOATS, check_dtype
 from engine.checking import judging, linearity, oracles, reading
 from engine.checking.agreement import same
+from engine.checking.budget import Clock
 from engine.checking.diagnosis import diagnose
-from engine.checking.finding import Finding
 from engine.checking.function_subject import FunctionSubject, Shape
-from engine.checking.judging_along import along
 from engine.checking.layer_subject import LayerSubject
+from engine.checking.looking import ENTRYWISE, coverage, look_at_all
 from engine.checking.nests import dtype_of, kind, named_leaves
 from engine.checking.report import Report
 from engine.checking.sampling import choose
 from engine.checking.shapes.arguments import argument_names, as_arguments
 from engine.checking.shapes.options import allowed, gate_names, input_names
-from engine.checking.subject import Part, Subject
+from engine.checking.subject import Subject
 from engine.checking.truncated_subject import TruncatedSubject
 from engine.checks import describe, integer, number, one_of
 from engine.errors import bad_input, bad_type
@@ -30,7 +30,6 @@ from engine.plain_arrays import dtype_in_words, refuse_own_rules, refuse_unreada
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
 #: Methods that need forward-mode derivatives, which the engine has for its own layers.
 FORWARD_MODE = ("adjoint", "rtrl")
-ENTRYWISE = ("central", "complex", "rtrl")
 #: A diagnosis looks at every entry; beyond so many it reads the directions alone.
 DIAGNOSED = 6000
 
@@ -47,6 +46,8 @@ def gradcheck(
     *,
     entries: int | None = None,
     truncation: tuple[int, int] | None = None,
+    seconds: float | None = None,
+    progress: Any = None,
 ) -> Report:
     """Check every gradient of a layer: parameters, input, initial state.
 
@@ -70,6 +71,10 @@ def gradcheck(
     entries : look at so many entries of each tensor at most, spread over gate blocks and time steps; None looks at
         all.
     truncation : (k1, k2) checks `engine.truncated_bptt` in place of ``layer.backward``.
+    seconds : look along random directions first, then at as many entries as there is time for, those in doubt before
+        the others; the report says what was covered.
+    progress : a function that is called with an `engine.checking.Progress` now and then; True for a line on stderr,
+        False for none, None for one where stderr is a terminal.
 
     Returns
     -------
@@ -83,6 +88,7 @@ def gradcheck(
     """
     dtype, seed = check_dtype(dtype).name, integer("seed", seed, 0)
     one_of("method", method, TOLERANCE)
+    clock = Clock(seconds, progress)
     entries = None if entries is None else integer("entries", entries, 1)
     for name, array in [*named_leaves(x, "x"), *named_leaves(state, "state")]:
         _require_numbers(name, array)
@@ -99,7 +105,7 @@ def gradcheck(
             "method", f"one of {known}", repr(method), "forward mode is known for the engine's layers alone"
         )
     try:
-        return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries)
+        return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, clock=clock)
     finally:
         subject.put_back()
 
@@ -120,6 +126,8 @@ def check_gradients(
     check: Sequence[str | int] | None = None,
     fixed: Mapping[str, Any] | None = None,
     allow: Sequence[str] = (),
+    seconds: float | None = None,
+    progress: Any = None,
 ) -> Report:
     """Check a hand-written pair of functions.
 
@@ -134,7 +142,7 @@ def check_gradients(
     inputs : float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
         copies.  A dict holds arguments by name.
     method : ``"central"``, ``"complex"`` (for functions that take complex arrays), ``"directional"`` or ``"taylor"``.
-    seed, tol, entries : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
+    seed, tol, entries, seconds, progress : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
     time_axis : which axis counts time in arrays of three or more axes, for reports that name a time step.
     names : of the inputs; None takes those of forward's parameters.
     gates, gate_axis : the names of gate blocks, such as ``"ifgo"``, and the axis along which they lie side by side in
@@ -154,6 +162,7 @@ def check_gradients(
     InputError, InputTypeError
         for arguments, or results of the functions, that are not as described.
     """
+    clock = Clock(seconds, progress)
     one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
     seed = integer("seed", seed, 0)
     entries = None if entries is None else integer("entries", entries, 1)
@@ -170,7 +179,7 @@ def check_gradients(
         fixed,
     )
     subject = FunctionSubject(forward, backward, inputs, seed, shape)
-    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow))
+    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow), clock)
 
 
 def time_axis_of(axis: Any) -> int | None:
@@ -182,19 +191,26 @@ def time_axis_of(axis: Any) -> int | None:
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # probes may leave a function's domain
 def judge(
-    subject: Subject, method: str, seed: int, tol: float, entries: int | None = None, allow: Collection[str] = ()
+    subject: Subject,
+    method: str,
+    seed: int,
+    tol: float,
+    entries: int | None = None,
+    allow: Collection[str] = (),
+    clock: Clock | None = None,
 ) -> Report:
     """Compare a subject's claims with a second opinion."""
+    clock = clock or Clock(progress=False)
     _evaluate_twice(subject)
     findings = []
     if not subject.trouble:
         noise = judging.noise_of(subject, seed)
         linearity.check_linearity(subject, noise)
         reach = oracles.complex_reach(subject, seed) if method == "complex" else ""
-        for part in subject.parts:
-            findings.append(_look(subject, part, method, seed, tol, noise[part.name], entries))
-            if reach and findings[-1].verdict != "non-finite":
-                findings[-1].verdict, subject.causes[""] = "cannot tell", reach
+        findings = look_at_all(subject, method, seed, tol, noise, entries, clock)
+        for finding in findings:
+            if reach and finding.verdict != "non-finite":
+                finding.verdict, subject.causes[""] = "cannot tell", reach
         _evaluate_twice(subject)  # a state that leaks from one evaluation into the next shows by now
     for finding in findings:
         if finding.part.name in subject.causes:
@@ -204,7 +220,8 @@ def judge(
     diagnosis = None
     if not subject.trouble and any(finding.verdict == "wrong" for finding in findings):
         detailed = findings
-        if method not in ENTRYWISE and sum(part.size for part in subject.parts) <= DIAGNOSED:
+        few = sum(part.size for part in subject.parts) <= DIAGNOSED and clock.seconds is None
+        if method not in ENTRYWISE and few:
             closer = "complex" if subject.can_copy else "central"
             detailed = [
                 judging.entrywise(subject, part, closer, min(tol, 1e-6), noise[part.name], choose(part, None, seed))
@@ -220,15 +237,10 @@ def judge(
             notes.insert(0, subject.mutated)
         else:
             trouble, cause = "input mutated", subject.mutated
+    covered = coverage(findings)
+    if covered:
+        notes.append(f"covered {covered}")
     return Report(rows, tol, method, trouble, diagnosis, cause, tuple(subject.warnings), tuple(notes))
-
-
-def _look(
-    subject: Subject, part: Part, method: str, seed: int, tol: float, noise: np.ndarray, entries: int | None
-) -> Finding:
-    if method in ENTRYWISE:
-        return judging.entrywise(subject, part, method, tol, noise, choose(part, entries, seed))
-    return along(subject, part, method, tol, noise, seed)
 
 
 def _evaluate_twice(subject: Subject) -> None:

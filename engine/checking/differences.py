@@ -14,6 +14,7 @@ from engine.checking.subject import Part, Subject
 
 #: The first look: where the function is smooth, three steps give ten digits.
 FIRST_STEPS = (2.0**-9, 2.0**-11, 2.0**-13)
+PAIR_ALONG = 2.0**-14
 #: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
 ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
 SHORTEST = 2.0**-27
@@ -173,8 +174,8 @@ def first_movement(subject: Subject, part: Part, entry: int) -> float:
 def one_pair_along(
     subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `one_pair`, along directions (n, ...)."""
-    slopes, floors = _sweep_along(subject, part, directions, reach, FIRST_STEPS[-1:])
+    """As `one_pair`, along directions (n, ...); all entries move at once, so a shorter step goes as far."""
+    slopes, floors = _sweep_along(subject, part, directions, reach, (PAIR_ALONG,))
     return slopes[0], floors[0]
 
 
@@ -209,7 +210,7 @@ def _sweep(
 def _differences(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     found = [np.zeros((0, len(subject.weights)))] * 2
     slopes, floors = [found[0]], [found[1]]
-    block = block_size(subject)
+    block = block_size(subject, part)
     for start in range(0, len(entries), block):
         chosen = entries[start : start + block]
         high, low, above, below, _ = _moved(subject, part, chosen, step)
@@ -258,14 +259,15 @@ def _sweep_along(
 
 def in_blocks(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray:
     """Outputs (K, N) for K values of a part, not too many at a time."""
-    block = 2 * block_size(subject)
+    block = 2 * block_size(subject, part)
     found = [subject.run(part, stack[k : k + block]) for k in range(0, len(stack), block)]
     return np.concatenate(found).astype(np.float64)
 
 
-def block_size(subject: Subject) -> int:
-    """How many copies are run together."""
-    return int(min(128, max(1, BLOCK // (16 * max(1, subject.weights.shape[1])))))
+def block_size(subject: Subject, part: Part) -> int:
+    """How many copies of a part are held, and run, together."""
+    largest = max(1, 16 * subject.weights.shape[1], 2 * part.size)
+    return int(min(128, max(1, BLOCK // largest)))
 
 
 def floor(subject: Subject, high: np.ndarray, low: np.ndarray, width: np.ndarray | float) -> np.ndarray:

@@ -25,6 +25,8 @@ class Finding:
     looks : the directions, for methods that look along some.
     slope : whether claimed and numeric are orders of a Taylor remainder in place of derivatives.
     verdict : of this tensor.
+    entries : flat indices of the entries that were looked at, where some were left out; None is all.
+    scanned : along how many directions it was looked at beside.
     """
 
     part: Part
@@ -37,6 +39,8 @@ class Finding:
     looks: list[oracles.Direction] = field(default_factory=list)
     slope: bool = False
     verdict: str = "ok"
+    entries: np.ndarray | None = None
+    scanned: int = 0
 
     def errors(self) -> np.ndarray:
         """Errors relative to each slice, NaN as infinity."""

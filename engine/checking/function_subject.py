@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.checking import blind_spots
 from engine.checking.agreement import same
+from engine.checking.leading_axis import LeadingAxis
 from engine.checking.nests import copied, dtype_of, kind, leaves, named_leaves, refill, transform
 from engine.checking.shapes import returned
 from engine.checking.shapes.arguments import Convention, convention_of
@@ -56,6 +57,7 @@ class FunctionSubject(Subject):
         self.checked = chosen_names(shape.check, self.inputs)
         self.inputs.check_precision(self.checked)
         self.is_loss = False
+        self._leading = LeadingAxis(self._on_host)
         found = self.forward(*self.inputs.given({}))
         self.convention = shape.convention or convention_of(backward, found)
         self._read_outputs(self.convention.split(found)[0])
@@ -171,6 +173,15 @@ class FunctionSubject(Subject):
         return moved
 
     # -- backward ------------------------------------------------------------------------------------------------------
+
+    def copies(self, name: str, stack: Any) -> list[Any] | None:
+        """Outputs of many copies in one call, if the functions take an axis in front."""
+        return self._leading.run(name, self.backend.to_host(stack))
+
+    def _on_host(self, replaced: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """As `evaluate`, from the host and to it."""
+        found = self.evaluate({name: self.backend.asarray(values) for name, values in replaced.items()})
+        return [np.array(self.backend.to_host(out)) for out in found]
 
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims, on a fresh cache."""

@@ -24,7 +24,10 @@ SETTLE = 1e-6
 
 
 def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarray, seed: int) -> Finding:
-    """Compare derivatives along random directions: differences, the adjoint identity, or the Taylor remainder."""
+    """Compare derivatives along random directions: differences, the adjoint identity, or the Taylor remainder.
+
+    The method ``"scan"`` takes differences too, as few as find what departs.
+    """
     looks = oracles.directions(subject, part, seed)
     if not looks:
         empty = np.zeros((len(subject.groups), 0))
@@ -53,8 +56,10 @@ def _derivatives(
     claimed, size = oracles.claimed_along(subject, part, looks)
     blurred = _blurred(looks, noise)
     error = np.zeros_like(claimed)
-    if method == "directional":
-        numeric, error = _pair_or_sweep(subject, part, looks, claimed, CONFIRMED * tol * size, blurred)
+    if method in ("directional", "scan"):
+        numeric, error = _pair_or_sweep(
+            subject, part, looks, claimed, CONFIRMED * tol * size, blurred, HIDDEN * size if method == "scan" else None
+        )
     else:
         numeric = oracles.adjoint(subject, part, looks)
     scale = np.maximum(np.maximum(size, np.abs(numeric)), np.abs(claimed))
@@ -90,17 +95,22 @@ def _pair_or_sweep(
     claimed: np.ndarray,
     near: np.ndarray,
     blurred: np.ndarray,
+    rough: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives (n, G) and their bounds: one pair of evaluations for a direction that it settles, else three or more.
 
     Parameters
     ----------
     near : (n, G) how close to the claimed derivative a pair has to come to settle it.
+    rough : (n, G) the rounding that may be left for all outputs together, at a first scan; None is none beyond `near`.
     """
     directions = np.stack([look.values for look in looks])
     reach = oracles.reach(subject, part, looks)
     numeric, error = differences.one_pair_along(subject, part, directions, reach)
-    confirmed = (np.abs(claimed - numeric) + error <= near).all(axis=1)
+    if rough is None:
+        confirmed = (np.abs(claimed - numeric) + error <= near).all(axis=1)
+    else:
+        confirmed = (np.abs(claimed - numeric) <= near + error).all(axis=1) & (error <= rough)[:, 0]
     still = (claimed[:, 0] == 0.0) & (blurred[:, 0] == 0.0)  # a longer step may move it
     longer = np.flatnonzero(~confirmed | still)
     if longer.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.checking.budget import Clock
 from engine.checking.check import FORWARD_MODE, TOLERANCE, judge, time_axis_of, tolerance_of
 from engine.checking.function_subject import FunctionSubject, Shape
 from engine.checking.report import Report
@@ -33,6 +34,8 @@ def check_object(
     check: Sequence[str | int] | None = None,
     fixed: Mapping[str, Any] | None = None,
     allow: Sequence[str] = (),
+    seconds: float | None = None,
+    progress: Any = None,
 ) -> Report:
     """Check an object that keeps what backward needs in itself: ``forward(x)``, then ``backward(dout)``.
 
@@ -50,6 +53,7 @@ def check_object(
     grads : ``"auto"``, or the names of the gradients in the order of params.
     names : of the arguments of forward; None takes those of its parameters.
     method, seed, tol, entries, time_axis, gates, gate_axis, check, fixed, allow : as for `check_gradients`.
+    seconds, progress : likewise.
 
     Returns
     -------
@@ -61,6 +65,7 @@ def check_object(
     InputError, InputTypeError
         for arguments that are not as described, and for an object of which no backward or no such parameter is found.
     """
+    clock = Clock(seconds, progress)
     one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
     seed = integer("seed", seed, 0)
     entries = None if entries is None else integer("entries", entries, 1)
@@ -80,7 +85,7 @@ def check_object(
     backward = reading.pull if with_dout else lambda held: reading.pull(None, held)
     subject = FunctionSubject(reading.run, backward, inputs, seed, shape)
     subject.notes[:0] = [_in_words(reading), *reading.notes]
-    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow))
+    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow), clock)
 
 
 def _apart(reading: Reading) -> list[str]:

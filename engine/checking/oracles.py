@@ -38,7 +38,7 @@ def complex_step(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarra
     NaN where the function does not take complex numbers, or gives none back: then nothing can be said.
     """
     values = subject.host(part).astype(np.complex128)
-    block = differences.block_size(subject)
+    block = differences.block_size(subject, part)
     found = [np.zeros((0, len(subject.weights)))]
     for start in range(0, len(entries), block):
         chosen = entries[start : start + block]

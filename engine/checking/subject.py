@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,7 @@ class Subject(abc.ABC):
     notes : how the functions were read, in sentences.
     mutated : which of its arguments a function writes into, in words, where the gradients can be checked all the same.
     narrow : whether backward works in float32.
+    on_rows : is told how many times the function was evaluated.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -131,6 +132,7 @@ class Subject(abc.ABC):
         self.notes: list[str] = []
         self.mutated = ""
         self.narrow = False
+        self.on_rows: Callable[[int], None] = lambda rows: None
         self._here: np.ndarray | None = None
         self._output_noise: np.ndarray | None = None
         self._moderate: Subject | None = None
@@ -215,8 +217,12 @@ class Subject(abc.ABC):
         """Output values (K, N) for K values (K, ...) of one part, in place of its own."""
         together = self.copies(part.name, self.backend.asarray(stack))
         if together is not None:
+            self.on_rows(len(stack))
             return self._flat(together, (len(stack),))
-        rows = [self.flat(self.evaluate({part.name: self.backend.asarray(values)})) for values in stack]
+        rows = []
+        for values in stack:
+            rows.append(self.flat(self.evaluate({part.name: self.backend.asarray(values)})))
+            self.on_rows(1)
         return np.stack(rows) if rows else np.zeros((0, self.weights.shape[1]))
 
     def here(self) -> np.ndarray:

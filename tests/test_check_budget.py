@@ -1,0 +1,161 @@
+"""Gradient checks within a time, with progress, and with many copies in one call."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import engine
+from engine.checking import Progress
+
+RNG = np.random.default_rng(11)
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return self.function(*arguments)
+
+
+def gates_forward(x: np.ndarray, w: np.ndarray) -> Any:
+    """Transposing all axes does not go with an axis in front."""
+    a = x @ w.T
+    return np.tanh(a), (x, w, np.tanh(a))
+
+
+def gates_backward(dout: np.ndarray, cache: Any) -> Any:
+    x, w, y = cache
+    da = dout * (1.0 - y * y)
+    return da @ w, da.T @ x
+
+
+def off_in_row(row: int, factor: float) -> Any:
+    def backward(dout: np.ndarray, cache: Any) -> Any:
+        dx, dw = gates_backward(dout, cache)
+        dw[row] *= factor
+        return dx, dw
+
+    return backward
+
+
+def dense_forward(x: np.ndarray, w: np.ndarray) -> Any:
+    return np.sin(x @ w), (x, w)
+
+
+def dense_backward(dout: np.ndarray, cache: Any) -> Any:
+    x, w = cache
+    da = dout * np.cos(x @ w)
+    return da @ w.swapaxes(-1, -2), x.swapaxes(-1, -2) @ da
+
+
+def by_the_largest_forward(x: np.ndarray) -> Any:
+    """Stacked, this runs, and takes the largest of all copies."""
+    return x * np.max(x), x
+
+
+def by_the_largest_backward(dout: np.ndarray, x: np.ndarray) -> np.ndarray:
+    dx = dout * np.max(x)
+    dx.reshape(-1)[np.argmax(x)] += np.sum(dout * x)
+    return dx
+
+
+GATES = [RNG.normal(size=(5, 7)), RNG.normal(size=(24, 7)) / 3]
+
+
+def test_a_pair_of_evaluations_settles_an_entry() -> None:
+    forward = Counted(gates_forward)
+    assert engine.check_gradients(forward, gates_backward, GATES).passed
+    assert forward.calls < 2.3 * sum(array.size for array in GATES) + 60
+
+
+@pytest.mark.parametrize("factor", [1.01, 1.0 + 1e-4, 1.0 + 3e-6, 1.0 - 3e-6])
+def test_small_errors_are_found_all_the_same(factor: float) -> None:
+    report = engine.check_gradients(gates_forward, off_in_row(17, factor), GATES)
+    assert (report.verdict, report.worst.name) == ("wrong", "w")
+
+
+@pytest.mark.parametrize("method", ["central", "complex", "directional", "taylor"])
+def test_copies_in_one_call(method: str) -> None:
+    x, w = RNG.normal(size=(6, 5)), RNG.normal(size=(5, 9))
+    forward = Counted(dense_forward)
+    assert engine.check_gradients(forward, dense_backward, [x, w], method).passed
+    assert forward.calls < 130  # of which one by one 75 entries would take twice as many
+    wrong = engine.check_gradients(forward, lambda d, c: [1.01 * g for g in dense_backward(d, c)], [x, w], method)
+    assert wrong.verdict == "wrong"
+
+
+def test_what_mixes_the_copies_is_run_one_by_one() -> None:
+    x = RNG.uniform(0.5, 2.0, size=(3, 4))
+    assert engine.check_gradients(by_the_largest_forward, by_the_largest_backward, [x]).passed
+    assert engine.check_gradients(by_the_largest_forward, lambda d, x: d * np.max(x), [x]).verdict == "wrong"
+
+
+def test_within_a_time_directions_cover_what_entries_do_not() -> None:
+    def slow(x: np.ndarray, w: np.ndarray) -> Any:
+        time.sleep(1e-3)
+        return gates_forward(x, w)
+
+    inputs = [GATES[0], RNG.normal(size=(400, 7)) / 3]
+    for backward, verdict in ((gates_backward, "ok"), (off_in_row(311, 1.02), "wrong")):
+        started = time.perf_counter()
+        report = engine.check_gradients(slow, backward, inputs, seconds=0.1, gates="ifgo")
+        assert time.perf_counter() - started < 2.5  # all entries take six seconds
+        assert report.verdict == verdict
+        assert "2,835 entries" in str(report)
+        assert "random directions" in " ".join(str(report).split())
+    assert "covered" not in str(engine.check_gradients(gates_forward, gates_backward, GATES, seconds=60))
+
+
+def test_entries_that_were_left_out_are_counted() -> None:
+    report = engine.check_gradients(gates_forward, gates_backward, GATES, entries=8, gates="ifgo")
+    assert "covered 16 of 203 entries, of every gate block" in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize("method", ["central", "directional"])
+def test_a_callback_hears_how_far_the_check_is(method: str) -> None:
+    heard: list[Progress] = []
+    engine.check_gradients(gates_forward, off_in_row(3, 1.5), GATES, method, progress=heard.append)
+    assert heard[-1].verdict == "wrong"
+    assert heard[-1].directions > 10
+    assert heard[-1].total == 203
+    assert heard[-1].entries == (203 if method == "central" else 0)
+    assert "203 entries" in str(heard[-1])
+    entries = [progress.entries for progress in heard]
+    assert entries == sorted(entries)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "spoken"),
+    [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, False, False), (Terminal, None, True)],
+)
+def test_a_line_on_a_terminal_alone(monkeypatch: Any, stream: Any, progress: Any, spoken: bool) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.setattr("engine.checking.budget.QUIET", 0.0)
+    engine.gradcheck(
+        engine.GRU(2, 3, backend="numpy:reference"), RNG.normal(size=(4, 2, 2)), method="central", progress=progress
+    )
+    text = sys.stderr.getvalue()
+    assert ("directions" in text) == spoken
+    assert not spoken or text.endswith("\r")  # the line is taken away
+
+
+def test_what_makes_no_time_or_progress() -> None:
+    for options in ({"seconds": -1.0}, {"seconds": float("nan")}, {"seconds": "5"}, {"progress": "yes"}):
+        with pytest.raises(engine.EngineError, match=next(iter(options))):
+            engine.check_gradients(gates_forward, gates_backward, GATES, **options)  # type: ignore[arg-type]
