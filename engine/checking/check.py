@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, check_dtype
-from engine.checking import judging, linearity, oracles, reading
+from engine.checking import judging, linearity, oracles, reading, wording
 from engine.checking.agreement import same
 from engine.checking.budget import Clock
 from engine.checking.diagnosis import diagnose
@@ -217,9 +217,8 @@ def judge(
             finding.verdict = "wrong"
     if findings and not subject.trouble and not subject.mutated and linearity.spoils_cache(subject, noise):
         subject.mutated = linearity.SPOILS
-    diagnosis = None
+    diagnosis, detailed = None, findings
     if not subject.trouble and any(finding.verdict == "wrong" for finding in findings):
-        detailed = findings
         few = sum(part.size for part in subject.parts) <= DIAGNOSED and clock.seconds is None
         if method not in ENTRYWISE and few:
             closer = "complex" if subject.can_copy else "central"
@@ -230,7 +229,12 @@ def judge(
         diagnosis = diagnose(subject, detailed if any(f.departs.any() for f in detailed) else findings)
     names = [group.name for group in subject.groups]
     seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
-    rows = tuple(reading.row(finding, seen) for finding in findings) or reading.unread(subject)
+    rows = tuple(
+        wording.worded(reading.row(finding, seen), finding, detail, subject)
+        for finding, detail in zip(findings, detailed, strict=True)
+    ) or reading.unread(subject)
+    if diagnosis is not None:
+        diagnosis = wording.with_pattern(diagnosis, detailed, subject, rows)
     trouble, cause, notes = subject.trouble, subject.causes.get("", ""), list(subject.notes)
     if subject.mutated and not trouble:
         if "mutation" in allow or any(finding.verdict == "wrong" for finding in findings):

@@ -27,6 +27,7 @@ class Finding:
     verdict : of this tensor.
     entries : flat indices of the entries that were looked at, where some were left out; None is all.
     scanned : along how many directions it was looked at beside.
+    why : of a verdict other than "ok" and "wrong", what it comes from, in words; nothing where the numbers say it.
     """
 
     part: Part
@@ -41,6 +42,14 @@ class Finding:
     verdict: str = "ok"
     entries: np.ndarray | None = None
     scanned: int = 0
+    why: str = ""
+
+    @property
+    def looked(self) -> np.ndarray | None:
+        """Where entries were looked at; None is everywhere."""
+        if self.entries is None:
+            return self.part.free
+        return np.isin(np.arange(self.part.size), self.entries).reshape(self.part.shape)
 
     def errors(self) -> np.ndarray:
         """Errors relative to each slice, NaN as infinity."""

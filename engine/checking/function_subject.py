@@ -13,6 +13,7 @@ from engine.checking import blind_spots
 from engine.checking.agreement import same
 from engine.checking.leading_axis import LeadingAxis
 from engine.checking.nests import copied, dtype_of, kind, leaves, named_leaves, refill, transform
+from engine.checking.patterns import shape_in_words
 from engine.checking.shapes import returned
 from engine.checking.shapes.arguments import Convention, convention_of
 from engine.checking.shapes.gate_blocks import gates_by_name
@@ -172,6 +173,11 @@ class FunctionSubject(Subject):
                 moved[name] = self.backend.asarray(array + self.backend.asarray(shift, array.dtype))
         return moved
 
+    def beside(self) -> dict[str, np.ndarray]:
+        """Whole numbers, and single floats, among the inputs."""
+        named = [(name, self.backend.to_host(array)) for name, array in self.inputs.leaves() if kind(array)]
+        return {name: array for name, array in named if array.dtype.kind in "iu" or array.size == 1}
+
     # -- backward ------------------------------------------------------------------------------------------------------
 
     def copies(self, name: str, stack: Any) -> list[Any] | None:
@@ -285,7 +291,7 @@ class FunctionSubject(Subject):
             got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
             raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
         if tuple(array.shape) != part.shape:
-            self.causes[part.name] = f"shape {tuple(array.shape)} in place of {part.shape}"
+            self.causes[part.name] = shape_in_words(tuple(array.shape), part.shape)
             return xp.full(part.shape, np.nan)
         return copied(array) if part.free is None else xp.where(xp.asarray(part.free), array, xp.zeros_like(array))
 

@@ -18,6 +18,7 @@ from engine.checking.forward_mode import jvp
 from engine.checking.naming import gates_of, spread, state_names
 from engine.checking.nests import copied, kind, leaves, refill, transform
 from engine.checking.shapes.insides import float_arrays
+from engine.checking.patterns import shape_in_words
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.twins import adopt, check_protocol, replaced_methods, twins, zero_grads
 from engine.checks import describe
@@ -83,6 +84,12 @@ class LayerSubject(Subject):
             self.weights = everything[:1]
         else:
             self.groups, self.weights = split_weights(everything, self.outputs, axes, names)
+
+    def beside(self) -> dict[str, np.ndarray]:
+        """Token ids, and the rate of a dropout."""
+        found = {"x": np.asarray(self.backend.to_host(self.x))} if kind(self.x) in ("i", "u") else {}
+        rates = {name: getattr(self.checked, name, None) for name in ("dropout", "p", "zoneout")}
+        return found | {name: np.asarray(rate) for name, rate in rates.items() if isinstance(rate, float)}
 
     # -- forward -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +199,7 @@ class LayerSubject(Subject):
         if value is None:
             return xp.zeros_like(part.array)
         if tuple(np.shape(value)) != part.shape:
-            self.causes[part.name] = f"shape {tuple(np.shape(value))} in place of {part.shape}"
+            self.causes[part.name] = shape_in_words(tuple(np.shape(value)), part.shape)
             return xp.full(part.shape, np.nan, dtype=part.array.dtype)
         return copied(value)  # it may be a buffer that is used again
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 
 #: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
 SERIOUS = ("non-deterministic", "non-finite", "wrong", "input mutated", "kink", "cannot tell")
-WIDTH = 79
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,12 @@ class Row:
     verdict : of this tensor alone.
     by_step, by_gate : largest relative error of every time step, of every gate block, where it has any.
     hidden_steps : time steps at which nothing can be told.
+    extent : which entries the verdict is about, such as ``"only columns 15 to 19"``; nothing of a tensor that is right.
+    pattern : how a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; nothing
+        where no pattern fits.
+    why : what another verdict than "ok" and "wrong" comes from.
+    errors, marked : of a tensor that is not right, the relative error of each entry, and the entries that `extent`
+        describes; for pictures.
     by_gate_seen : errors of every gate block (of the whole tensor under ``""``) for the outputs that the diagnosis
         looked at; empty without one.
     """
@@ -60,6 +64,17 @@ class Row:
     by_gate: dict[str, float] = field(default_factory=dict)
     hidden_steps: tuple[int, ...] = ()
     by_gate_seen: dict[str, float] = field(default_factory=dict)
+    extent: str = ""
+    pattern: str = ""
+    why: str = ""
+    errors: np.ndarray | None = field(default=None, repr=False, compare=False)
+    marked: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def words(self) -> str:
+        """What stands below the row in the table."""
+        start = {"cannot tell": "not decided: ", "kink": "at a kink: "}.get(self.verdict, "")
+        return "; ".join(filter(None, (start + self.extent if self.extent else "", self.pattern, self.why)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,7 @@ class Diagnosis:
     time_step : the largest time step at which the gradient of x departs; None where it is right, or not known.
     cause : what fits the numbers, such as ``"sign"`` or ``"transposed"``; or nothing.
     seen_in : the outputs whose gradient shows it most simply.
+    pattern : how the gradient departs there, in words, where that has a pattern; see `Row.pattern`.
     """
 
     name: str
@@ -80,11 +96,12 @@ class Diagnosis:
     time_step: int | None
     cause: str
     seen_in: str
+    pattern: str = ""
 
     def __str__(self) -> str:
         where = f"{self.name}" + (f", gate {self.gate}" if self.gate else "")
         when = "" if self.time_step is None else f", first met by backward at time step {self.time_step}"
-        cause = f"; likely cause: {self.cause}" if self.cause else ""
+        cause = f"; likely cause: {self.cause}" if self.cause else f"; {self.pattern}" if self.pattern else ""
         return f"{where}{when}{cause} (seen most simply from {self.seen_in})"
 
 
@@ -152,26 +169,38 @@ class Report:
         return max((row.worst for row in rows), key=lambda d: np.inf if np.isnan(d.error) else d.error)
 
     def __str__(self) -> str:
-        lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: backward / numerical"]
-        for row in self.rows:
-            worst = row.worst
-            place = f"[{','.join(map(str, worst.index))}]" if worst.index else ""
-            place += f" {worst.gate}" if worst.gate else ""
-            shape = "x".join(map(str, row.shape)) or "scalar"
-            lines.append(
-                f"{_short(row.name, 20):<20} {shape:<13} {worst.error:>8.1e}  {row.verdict:<11} "
-                f"{place} {worst.analytic:.4g} / {worst.numeric:.4g}".rstrip()
-            )
-            if row.hidden_steps:
-                lines.append(f"{'':<20} below rounding at time steps {_ranges(row.hidden_steps)}")
-        lines.append(f"{self.verdict}: {len(self.rows)} tensors, method {self.method}, tolerance {self.tol:.0e}")
-        notes = [f"because {self.cause}"] if self.cause and not self.diagnosis else []
-        notes += [f"where: {self.diagnosis}"] if self.diagnosis else []
-        notes += [f"note: {note}" for note in self.notes]
-        notes += [f"warning: {warning}" for warning in self.warnings]
-        for note in notes:
-            lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")
-        return "\n".join(lines)
+        from engine.checking.report_text import table
+
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks; readable on light and dark ground."""
+        from engine.checking.report_html import page
+
+        return page(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data that ``json.dumps`` takes.
+
+        Returns
+        -------
+        dict
+            ``verdict``, ``passed``, ``method``, ``tol``, ``worst``, ``diagnosis`` (or None), ``rows``, ``cause``,
+            ``warnings``, ``notes``; the keys of the rows are those of `Row` and `Departure`.  Numbers that are not
+            finite are None.
+        """
+        return {
+            "verdict": self.verdict,
+            "passed": self.passed,
+            "method": self.method,
+            "tol": plain(self.tol),
+            "worst": plain(vars(self.worst)),
+            "diagnosis": None if self.diagnosis is None else plain(vars(self.diagnosis)),
+            "rows": [plain({k: v for k, v in vars(row).items() if k not in ("errors", "marked")}) for row in self.rows],
+            "cause": self.cause,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
 
     def plot(self, path: Any = None) -> Any:
         """Draw the errors over time steps and gates; see `engine.checking.picture.draw`.
@@ -189,16 +218,14 @@ class Report:
         return draw(self, path)
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 2] + ".."
-
-
-def _ranges(steps: tuple[int, ...]) -> str:
-    """0..3, 7: consecutive steps as spans."""
-    spans: list[list[int]] = []
-    for step in steps:
-        if spans and step == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], step]
-        else:
-            spans.append([step])
-    return ", ".join("..".join(map(str, span)) for span in spans)
+def plain(value: Any) -> Any:
+    """Dicts, lists, strings, finite numbers and None: what JSON can hold."""
+    if isinstance(value, Departure):
+        return plain(vars(value))
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

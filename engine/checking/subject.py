@@ -202,6 +202,10 @@ class Subject(abc.ABC):
         """The outputs' tangents along ``{name: direction}``."""
         raise NotImplementedError
 
+    def beside(self) -> dict[str, np.ndarray]:
+        """Arguments and options that no gradient belongs to, by name: indices, rates."""
+        return {}
+
     def explain(self, block: Any) -> Iterable[str]:
         """Likely causes for a `diagnosis.Block` that departs, from what is known of the function's inside."""
         return ()

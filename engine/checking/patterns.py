@@ -1,0 +1,294 @@
+"""How a wrong gradient departs, in words: a factor, a transpose, a step too early, a term that is left out.
+
+Every word here is measured: the claimed numbers are those of the pattern, and the pattern leaves next to nothing of
+the error.  What the pattern may come from is put as a question.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.checking.factors import factor_in_words
+
+#: A pattern leaves no more of the numbers, and no more of the error, than these parts.
+FIT, LEFT = 1e-4, 1e-2
+#: Fewer entries than this fit too many patterns by chance.
+ENOUGH = 3
+#: Larger tensors are looked at for a factor and for zeros only.
+LARGE = 200_000
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is known beside the two gradients.
+
+    Attributes
+    ----------
+    sizes : lengths of axes by their names, the likeliest first; such as ``{"T": 6, "B": 3}``.
+    scalars : numbers between 0 and 1 among the inputs, such as the rate of a dropout, by name.
+    values : the tensor itself.
+    vectors : other tensors of one axis, by name.
+    repeated : by name of an integer input, for each entry of axis 0 whether its index occurs twice or more there.
+    time_axis : the axis that counts time steps.
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    values: np.ndarray | None = None
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)
+    time_axis: int | None = None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A claimed gradient, the right one, and where they differ."""
+
+    claimed: np.ndarray
+    numeric: np.ndarray
+    departs: np.ndarray
+    around: Around
+
+    @property
+    def gap(self) -> np.ndarray:
+        return self.claimed - self.numeric
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether all departs that could."""
+        return bool((self.departs | ((self.claimed == 0) & (self.numeric == 0))).all())
+
+    @property
+    def place(self) -> str:
+        return "everywhere" if self.everywhere else "there"
+
+    def explained_by(self, candidate: np.ndarray, where: np.ndarray | None = None) -> bool:
+        """Whether the claimed numbers are these, to a small part of the numbers and of the error."""
+        where = np.ones(self.claimed.shape, dtype=bool) if where is None else where
+        left = np.max(np.abs(self.claimed - candidate), initial=0.0, where=where)
+        size = np.max(np.abs(self.numeric), initial=0.0, where=where)
+        error = np.max(np.abs(self.gap), initial=0.0, where=where & self.departs)
+        return bool(left <= FIT * max(size, error) and left <= LEFT * error)
+
+
+def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, around: Around | None = None) -> str:
+    """Words for how a gradient departs; nothing where no pattern fits.
+
+    Parameters
+    ----------
+    claimed, numeric, departs : what backward says, what is right, and where they lie too far apart; of one shape.
+    around : what else is known.
+    """
+    pair = _Pair(claimed, numeric, departs, around or Around())
+    if not departs.any():
+        return ""
+    if not np.isfinite(claimed).all():
+        return "NaN or infinity there" if np.isfinite(numeric).all() else ""
+    if not np.isfinite(numeric).all():
+        return ""
+    rules: tuple[Callable[[_Pair], str], ...] = (_zero, _absolute, _factor)
+    if claimed.size <= LARGE and np.count_nonzero(departs) >= ENOUGH:
+        rules += (_moved, _repeated, _masked, _clipped, _added, _factor_of_each, _same_along, _sorted_alike)
+    return next(filter(None, (rule(pair) for rule in (*rules, _slightly_off))), "")
+
+
+def _zero(pair: _Pair) -> str:
+    if pair.claimed[pair.departs].any():
+        return ""
+    if not pair.claimed.any():
+        return "all zero"
+    return "zero there, where the right value is not"
+
+
+def _absolute(pair: _Pair) -> str:
+    right = pair.numeric[~pair.departs]
+    if np.count_nonzero(pair.departs) >= ENOUGH and (right > 0.0).any() and pair.explained_by(np.abs(pair.numeric)):
+        return "the absolute value of what is right"
+    return ""
+
+
+def _factor(pair: _Pair) -> str:
+    claimed, numeric = pair.claimed[pair.departs], pair.numeric[pair.departs]
+    square = float(numeric @ numeric)
+    if square <= 0.0 or not np.isfinite(square):
+        return ""
+    factor = float(claimed @ numeric) / square
+    if not pair.explained_by(factor * pair.numeric, pair.departs):
+        return ""
+    place = "everywhere" if pair.explained_by(factor * pair.numeric) else pair.place
+    return factor_in_words(factor, place, pair.around.sizes, pair.around.scalars, claimed.size >= ENOUGH)
+
+
+def _moved(pair: _Pair) -> str:
+    return next(_moves(pair), "")
+
+
+def _moves(pair: _Pair) -> Iterator[str]:
+    """The right numbers in wrong places: transposed, reversed, shifted, blocks exchanged."""
+    claimed, numeric, time = pair.claimed, pair.numeric, pair.around.time_axis
+    if claimed.ndim == 2 and min(claimed.shape) > 1 and pair.explained_by(numeric.T.reshape(claimed.shape)):
+        yield "transposed" if claimed.shape[0] == claimed.shape[1] else "transposed, and reshaped to fit"
+    for one, other in itertools.combinations(range(claimed.ndim if claimed.ndim > 2 else 0), 2):
+        if claimed.shape[one] == claimed.shape[other] > 1 and pair.explained_by(numeric.swapaxes(one, other)):
+            yield f"transposed: axes {one} and {other} exchanged"
+    axes = sorted((axis for axis in range(claimed.ndim) if claimed.shape[axis] > 2), key=lambda axis: axis != time)
+    for axis in axes:
+        if pair.explained_by(np.flip(numeric, axis)):
+            yield "reversed in time" if axis == time else f"reversed along axis {axis}"
+        yield from _shifts(pair, axis)
+    for axis in range(claimed.ndim):
+        yield from _exchanged(pair, axis)
+
+
+def _shifts(pair: _Pair, axis: int) -> Iterator[str]:
+    claimed, numeric = (np.moveaxis(values, axis, 0) for values in (pair.claimed, pair.numeric))
+    departs = np.moveaxis(pair.departs, axis, 0)
+    for by in (1, -1, 2, -2):
+        here, there = (slice(by, None), slice(None, -by)) if by > 0 else (slice(None, by), slice(-by, None))
+        moved = _Pair(claimed[here], numeric[here], departs[here], pair.around)
+        if departs[here].sum() >= ENOUGH and claimed[here].any() and moved.explained_by(numeric[there]):
+            if axis == pair.around.time_axis:
+                steps = "a step" if abs(by) == 1 else "two steps"
+                yield f"shifted by {steps}: step t holds the gradient of step t{-by:+d}"
+            yield f"shifted by {abs(by)} along axis {axis}: place k holds the gradient of k{-by:+d}"
+
+
+def _exchanged(pair: _Pair, axis: int) -> Iterator[str]:
+    """Blocks along an axis that hold each other's gradients."""
+    size = pair.claimed.shape[axis]
+    for count in sorted({count for count in (2, 3, 4, size) if 1 < count <= 64 and size % count == 0}):
+        claimed, numeric, departs = (
+            np.split(values, count, axis) for values in (pair.claimed, pair.numeric, pair.departs)
+        )
+        sources = []
+        for one, right, off in zip(claimed, numeric, departs, strict=True):
+            block = _Pair(one, right, off, pair.around)
+            if not off.any():
+                sources.append(len(sources))
+                continue
+            sources.append(next((k for k, other in enumerate(numeric) if block.explained_by(other)), -1))
+        if sorted(sources) == list(range(count)):
+            wrong = [str(k) for k, source in enumerate(sources) if k != source]
+            those = " and ".join(wrong) if len(wrong) == 2 else ", ".join(wrong[:8]) + ", ..." * (len(wrong) > 8)
+            kind = f"places {those}" if count == size else f"blocks {those} of {count}"
+            yield f"{kind} along axis {axis} exchanged"
+
+
+def _repeated(pair: _Pair) -> str:
+    """Rows of an embedding that were assigned where they should be added."""
+    rows = pair.departs.reshape(len(pair.departs), -1).any(axis=1)
+    for name, repeated in pair.around.repeated.items():
+        if len(repeated) == len(rows) and rows.any() and not (rows & ~repeated).any():
+            return f"only where an index occurs twice or more in {name}: assigned, not added (np.add.at adds)?"
+    return ""
+
+
+def _masked(pair: _Pair) -> str:
+    nowhere = (pair.numeric == 0.0) & pair.departs
+    if nowhere.any() and not (pair.departs & ~nowhere).any():
+        return "not 0 where the right value is 0: a mask forgotten (relu, dropout, padding)?"
+    return ""
+
+
+def _clipped(pair: _Pair) -> str:
+    limit = float(np.max(np.abs(pair.claimed)))
+    beyond = np.abs(pair.numeric) > limit
+    if beyond.any() and pair.explained_by(np.clip(pair.numeric, -limit, limit)):
+        return f"clipped at {limit:.4g}"
+    return ""
+
+
+def _added(pair: _Pair) -> str:
+    """A term that is too many or too few: a constant, or a multiple of the tensor itself."""
+    gap = pair.gap[pair.departs]
+    mean = float(gap.mean())
+    if np.ptp(gap) <= LEFT * abs(mean):
+        return f"off by the same {mean:+.4g} {pair.place}: a term too many or too few?"
+    if pair.around.values is not None and pair.around.values.shape == pair.claimed.shape:
+        values = pair.around.values[pair.departs]
+        square = float(values @ values)
+        times = float(gap @ values) / square if square > 0.0 else 0.0
+        if times and np.abs(gap - times * values).max() <= LEFT * np.abs(gap).max():
+            which = "too many" if times > 0 else "missing"
+            return f"off by {times:.4g} times the tensor's own values: a term of weight decay {which}?"
+    return ""
+
+
+def _factor_of_each(pair: _Pair) -> str:
+    """A factor that is another for each index of one axis, such as a scale that was left out."""
+    for axis in range(pair.claimed.ndim if pair.claimed.ndim > 1 else 0):
+        claimed, numeric = (
+            np.moveaxis(values, axis, 0).reshape(pair.claimed.shape[axis], -1)
+            for values in (pair.claimed, pair.numeric)
+        )
+        square = (numeric * numeric).sum(axis=1)
+        if len(claimed) < ENOUGH or claimed.shape[1] < ENOUGH or (square <= 0.0).any():
+            continue
+        factors = (claimed * numeric).sum(axis=1) / square
+        flat = _Pair(claimed, numeric, claimed != numeric, pair.around)
+        if not flat.explained_by(factors[:, None] * numeric) or not factors.any():
+            continue
+        one = {0: "row", 1: "column"}.get(axis, "slice") if pair.claimed.ndim == 2 else f"index of axis {axis}"
+        for name, vector in pair.around.vectors.items():
+            for words, wanted in (("divided by", _inverse(vector)), ("multiplied by", vector)):
+                if vector.shape == factors.shape and np.abs(factors - wanted).max() <= FIT * np.abs(wanted).max():
+                    return f"{words} {name}: {name} left out, or taken twice?"
+        low, high = float(factors.min()), float(factors.max())
+        return f"right but for a factor of each {one}'s own, from {low:.4g} to {high:.4g}"
+    return ""
+
+
+def _inverse(vector: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.where(vector == 0.0, np.inf, 1.0 / np.where(vector == 0.0, 1.0, vector)))
+
+
+def _same_along(pair: _Pair) -> str:
+    """Numbers, or an error, that are the same all along an axis: sums, means, terms with a sum in them."""
+    shape, names = pair.claimed.shape, {0: "row", 1: "column"} if pair.claimed.ndim == 2 else {}
+    for axis in range(len(shape) if len(shape) > 1 else 0):
+        if shape[axis] < ENOUGH or not pair.everywhere:
+            continue
+        one = names.get(axis, f"index of axis {axis}")
+        mean = np.broadcast_to(pair.numeric.mean(axis=axis, keepdims=True), shape)
+        for words, factor in (("mean", 1.0), ("sum", float(shape[axis]))):
+            if pair.explained_by(factor * mean):
+                return f"each {one} holds the {words} of the right values along axis {axis}"
+        spread = np.ptp(pair.gap, axis=axis).max()
+        if spread <= LEFT * np.abs(pair.gap).max():
+            return f"the error is the same in every {one}: a term that sums or averages over axis {axis} missing?"
+    return ""
+
+
+def _sorted_alike(pair: _Pair) -> str:
+    claimed, numeric = np.sort(pair.claimed, axis=None), np.sort(pair.numeric, axis=None)
+    error, left = float(np.abs(pair.gap).max()), float(np.abs(claimed - numeric).max())
+    if pair.claimed.ndim and left <= FIT * float(np.abs(numeric).max()) and left <= 1e-6 * error:
+        return "the right numbers in another order: a reshape where axes should be exchanged, or a wrong index?"
+    return ""
+
+
+def _slightly_off(pair: _Pair) -> str:
+    size = float(np.max(np.abs(pair.numeric)))
+    off = float(np.max(np.abs(pair.gap))) / size if size > 0.0 else np.inf
+    if off < 1e-3 and np.count_nonzero(pair.departs) >= ENOUGH:
+        return f"off by about {off:.0e} of the right values: an epsilon missing or doubled, or a constant cut short?"
+    return ""
+
+
+def shape_in_words(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Words for a gradient whose shape is not that of its tensor."""
+    words = f"shape {found} in place of {wanted}"
+    summed = math.prod(found) > math.prod(wanted) and found[len(found) - len(wanted) :] == wanted
+    if found == wanted[::-1]:
+        return f"{words}: transposed?"
+    if [size for size in found if size != 1] == [size for size in wanted if size != 1]:
+        return f"{words}: an axis of length 1 too {'many' if len(found) > len(wanted) else 'few'}"
+    if summed:
+        return f"{words}: not summed over the axes along which it was broadcast?"
+    return words

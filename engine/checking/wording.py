@@ -1,0 +1,130 @@
+"""What a row and a diagnosis say beside their numbers: which entries, in what pattern, and why nothing could be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from engine.checking.extent import extent
+from engine.checking.finding import Finding
+from engine.checking.judging import HIDDEN
+from engine.checking.patterns import Around, pattern
+from engine.checking.report import Diagnosis, Row
+from engine.checking.subject import Subject
+from engine.checking.surroundings import around, batch_axis
+
+
+def worded(row: Row, finding: Finding, detail: Finding, subject: Subject) -> Row:
+    """The row with its words.
+
+    Parameters
+    ----------
+    finding : what the row was read from.
+    detail : of a method that looks along directions, the same tensor entry by entry where that is known.
+    """
+    if row.verdict == "ok" or finding.part.size == 0:
+        return row
+    cause = subject.causes.get(row.name, "")
+    if cause.startswith("shape "):
+        return replace(row, pattern=cause)
+    entrywise = detail if row.verdict == "wrong" and not detail.looks and detail.departs.any() else finding
+    if entrywise.looks:
+        return replace(row, extent=_along(finding), pattern=cause, why=_why(finding))
+    group = first_departing(entrywise)
+    marked = _marked(entrywise, row.verdict, group)
+    pair = (entrywise.claimed[group], entrywise.numeric[group])
+    how = cause
+    if row.verdict == "wrong":
+        own = _pattern(entrywise, *pair, around(subject, entrywise.part), group)
+        how = "; ".join(filter(None, (own, cause)))
+    errors = entrywise.errors()[group]
+    where = _extent(entrywise, marked, *pair, batch_axis(subject, entrywise.part))
+    return replace(row, extent=where, pattern=how, why=_why(entrywise), errors=errors, marked=marked)
+
+
+def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject, rows: tuple[Row, ...]) -> Diagnosis:
+    """The diagnosis with the pattern of its gate block in its group, where neither a cause nor a row says it."""
+    names = [group.name for group in subject.groups]
+    finding = next((one for one in findings if one.part.name == diagnosis.name), None)
+    if diagnosis.cause or finding is None or finding.looks or diagnosis.seen_in not in names:
+        return diagnosis
+    group, part = names.index(diagnosis.seen_in), finding.part
+    claimed, numeric, departs = finding.claimed[group], finding.numeric[group], finding.departs[group]
+    known = around(subject, part)
+    if diagnosis.gate is None:
+        words = _pattern(finding, claimed, numeric, known, group)
+    else:
+        k = part.gates.index(diagnosis.gate)
+        block = [part.blocks(values)[k] for values in (claimed, numeric, departs)]
+        words = pattern(*block, Around(sizes=known.sizes, scalars=known.scalars))
+    return diagnosis if any(words in row.pattern for row in rows) else replace(diagnosis, pattern=words)
+
+
+def first_departing(finding: Finding) -> int:
+    """The first group in which something departs: all outputs together, if they show it."""
+    found = finding.departs.reshape(len(finding.departs), -1).any(axis=1)
+    return int(np.argmax(found)) if found.any() else 0
+
+
+def _marked(finding: Finding, verdict: str, group: int) -> np.ndarray:
+    """The entries that a verdict is about."""
+    if verdict == "non-finite":
+        return ~np.isfinite(finding.claimed[group]) | ~np.isfinite(finding.numeric[group])
+    if verdict == "cannot tell" or not finding.departs.any():
+        return np.asarray(finding.hidden)
+    return np.asarray(finding.departs[group])
+
+
+def _extent(finding: Finding, marked: np.ndarray, claimed: np.ndarray, numeric: np.ndarray, batch: int | None) -> str:
+    part, silent = finding.part, (claimed == 0.0) & (numeric == 0.0)
+    if finding.looked is not None:
+        silent |= ~finding.looked
+    words = extent(marked, silent, part.time_axis, batch)
+    own = [gate for gate, block in zip(part.gates, part.blocks(marked), strict=False) if block.any()]
+    if own and len(own) < len(part.gates):
+        words += f" (gate{'s' * (len(own) > 1)} {', '.join(own)})"
+    if words and finding.looked is not None:
+        looked = f"{np.count_nonzero(finding.looked)} of {part.size}"
+        words = f"{words.replace(' that is not 0', '')}, of the {looked} that were looked at"
+    return words
+
+
+def _pattern(finding: Finding, claimed: np.ndarray, numeric: np.ndarray, known: Around, group: int) -> str:
+    departs = finding.departs[group]
+    if finding.looked is None:
+        return pattern(claimed, numeric, departs, known)
+    places = finding.looked
+    known = Around(sizes=known.sizes, scalars=known.scalars)
+    return pattern(claimed[places], numeric[places], departs[places], known)
+
+
+def _along(finding: Finding) -> str:
+    if not finding.departs.any():
+        return ""
+    count = np.count_nonzero(finding.departs.any(axis=0))
+    return f"along {count} of {len(finding.looks)} random directions"
+
+
+def _why(finding: Finding) -> str:
+    """Why a tensor stays undecided, as far as its own numbers say."""
+    if finding.why or finding.verdict not in ("cannot tell", "kink"):
+        return finding.why
+    if finding.verdict == "kink":
+        return "the slopes on its two sides differ, and the claimed one lies between them"
+    if finding.slope:
+        return "the order of the remainder could not be measured above rounding"
+    hidden = np.asarray(finding.hidden)
+    claimed, numeric = finding.claimed[0][hidden], finding.numeric[0][hidden]
+    if not hidden.any():
+        return "" if np.isnan(finding.numeric).any() else (
+            "0 on both sides, but the outputs do move: what is left of this gradient has drowned in rounding"
+        )  # fmt: skip
+    if not np.isfinite(numeric).all():
+        return "the function has no finite values around this place"
+    allowed, scale = finding.allowed[0][hidden], finding.scale[0][hidden]
+    if not claimed.any() and not numeric.any():
+        return f"0 on both sides, known to within {allowed.max():.0e} only"
+    unsure = float(np.max(allowed / np.maximum(scale, 1e-300)))
+    much = "more than the value itself" if unsure >= 1.0 else f"{unsure:.2g} of the value"
+    return f"rounding and the method may be off by {much} there (at most {HIDDEN:.2g} of it would decide)"
