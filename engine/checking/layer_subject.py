@@ -17,8 +17,8 @@ from engine.checking.agreement import close, near, same
 from engine.checking.forward_mode import jvp
 from engine.checking.naming import gates_of, spread, state_names
 from engine.checking.nests import copied, kind, leaves, refill, transform
-from engine.checking.shapes.insides import float_arrays
 from engine.checking.patterns import shape_in_words
+from engine.checking.shapes.insides import float_arrays
 from engine.checking.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.twins import adopt, check_protocol, replaced_methods, twins, zero_grads
 from engine.checks import describe

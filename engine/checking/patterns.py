@@ -165,7 +165,7 @@ def _exchanged(pair: _Pair, axis: int) -> Iterator[str]:
         claimed, numeric, departs = (
             np.split(values, count, axis) for values in (pair.claimed, pair.numeric, pair.departs)
         )
-        sources = []
+        sources: list[int] = []
         for one, right, off in zip(claimed, numeric, departs, strict=True):
             block = _Pair(one, right, off, pair.around)
             if not off.any():
@@ -181,7 +181,7 @@ def _exchanged(pair: _Pair, axis: int) -> Iterator[str]:
 
 def _repeated(pair: _Pair) -> str:
     """Rows of an embedding that were assigned where they should be added."""
-    rows = pair.departs.reshape(len(pair.departs), -1).any(axis=1)
+    rows: np.ndarray = np.asarray(pair.departs.reshape(len(pair.departs), -1).any(axis=1))
     for name, repeated in pair.around.repeated.items():
         if len(repeated) == len(rows) and rows.any() and not (rows & ~repeated).any():
             return f"only where an index occurs twice or more in {name}: assigned, not added (np.add.at adds)?"

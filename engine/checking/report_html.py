@@ -23,7 +23,8 @@ def page(report: Report) -> str:
     rows = "".join(_row(row, said(report, row)) for row in report.rows)
     below = "".join(f"<div>{_text(note)}</div>" for note in notes(report))
     text = (
-        f'<div style="color:inherit;background:none;font-size:90%"><div style="{_tint(report.verdict)};padding:4px 8px">'
+        '<div style="color:inherit;background:none;font-size:90%">'
+        f'<div style="{_tint(report.verdict)};padding:4px 8px">'
         f"<b>{_text(summary(report))}</b></div>"
         f'<table style="border-collapse:collapse;font-family:monospace"><tr>{heads}</tr>{rows}</table>{below}</div>'
     )

@@ -40,8 +40,10 @@ def sizes(subject: Subject) -> dict[str, int]:
         for axis, length in enumerate(part.shape):
             found.setdefault(f"axis {axis} of {part.name}", length)
     found["all of the output"] = sum(int(np.prod(out.shape)) for out in subject.outputs)
-    seen: set[int] = set()
-    return {name: length for name, length in found.items() if not (length in seen or seen.add(length))}
+    first_of: dict[int, str] = {}
+    for name, length in found.items():
+        first_of.setdefault(length, name)
+    return {name: length for length, name in first_of.items()}
 
 
 def batch_axis(subject: Subject, part: Part) -> int | None:

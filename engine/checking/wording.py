@@ -1,4 +1,4 @@
-"""What a row and a diagnosis say beside their numbers: which entries, in what pattern, and why nothing could be told."""
+"""What a row and a diagnosis say beside their numbers: which entries, in what pattern, why undecided."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject
     else:
         k = part.gates.index(diagnosis.gate)
         block = [part.blocks(values)[k] for values in (claimed, numeric, departs)]
-        words = pattern(*block, Around(sizes=known.sizes, scalars=known.scalars))
+        words = pattern(block[0], block[1], block[2], Around(sizes=known.sizes, scalars=known.scalars))
     return diagnosis if any(words in row.pattern for row in rows) else replace(diagnosis, pattern=words)
 
 
