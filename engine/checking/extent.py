@@ -35,22 +35,26 @@ def extent(
         return f"one entry: {_place(departs)}"
     axes = _Axes(departs.shape, time_axis, batch_axis)
     box = axes.of(departs, silent)
-    if box is not None:
-        return _box(axes, box)
     other = ~departs & ~silent
+    without = axes.of(other, silent)
+    if box is not None and (without is None or _simple(box) or not _simple(without)):
+        return _box(axes, box)
     if np.count_nonzero(other) == 1:
         return f"all but one entry: {_place(other)}"
     named = _triangle(departs, silent)
-    box = axes.of(other, silent)
-    if not named and box is not None:
-        named = "all but " + " in ".join(axes.words(axis, indices) for axis, indices in box.items())
+    if not named and without is not None:
+        named = "all but " + " in ".join(axes.words(axis, indices) for axis, indices in without.items())
     if named:
         return named
     if count <= LISTED:
         places = [f"[{', '.join(map(str, place))}]" for place in np.argwhere(departs).tolist()]
         return f"{count} entries: {', '.join(places)}"
     within = axes.bounds(departs, silent)
-    few = {axis: indices for axis, indices in within.items() if 2 * len(indices) <= departs.shape[axis]}
+    few = {
+        axis: indices
+        for axis, indices in within.items()
+        if 2 * len(indices) <= departs.shape[axis] and _simple({0: indices})
+    }
     inside = ", all in " + " and ".join(axes.words(*one) for one in few.items()) if few else ""
     return f"{count} of {departs.size} entries{inside}"
 
@@ -70,11 +74,14 @@ class _Axes:
     def of(self, marked: np.ndarray, silent: np.ndarray) -> dict[int, np.ndarray] | None:
         """By axis the indices of a block that holds all marked entries and no others; None where there is none."""
         found = self.bounds(marked, silent)
-        block: np.ndarray = np.ones(self.shape, dtype=bool)
-        for axis, indices in found.items():
-            inside = np.isin(np.arange(self.shape[axis]), indices)
-            block &= inside.reshape([-1 if one == axis else 1 for one in range(len(self.shape))])
-        return found if found and (marked | silent)[block].all() else None
+        for box in (*({axis: indices} for axis, indices in found.items()), found):
+            block: np.ndarray = np.ones(self.shape, dtype=bool)
+            for axis, indices in box.items():
+                inside = np.isin(np.arange(self.shape[axis]), indices)
+                block &= inside.reshape([-1 if one == axis else 1 for one in range(len(self.shape))])
+            if box and (marked | silent)[block].all():
+                return box
+        return None
 
     def bounds(self, marked: np.ndarray, silent: np.ndarray) -> dict[int, np.ndarray]:
         """By axis the indices at which something is marked, where that is not all along the axis."""
@@ -96,11 +103,20 @@ class _Axes:
             return f"{word} {indices[0]}{of}{rest}" + " (the last)" * bool(last)
         if (gaps == 1).all():
             return f"{many} {indices[0]} to {indices[-1]}{of}{rest}"
-        if len(indices) > 2 and (gaps == 2).all():
+        if _every_second(indices):
             return f"every second {word}{of}{rest} from {indices[0]} to {indices[-1]}"
         if len(indices) <= 2 * LISTED:
             return f"{many} {', '.join(map(str, indices))}{of}{rest}"
         return f"{len(indices)} of {self.shape[axis]} {many}{of}{rest}"
+
+
+def _simple(box: dict[int, np.ndarray]) -> bool:
+    """Whether the indices along each axis follow each other, one by one or two by two."""
+    return all(len(set(np.diff(indices).tolist()) | {1}) == 1 or _every_second(indices) for indices in box.values())
+
+
+def _every_second(indices: np.ndarray) -> bool:
+    return len(indices) > 2 and bool((np.diff(indices) == 2).all())
 
 
 def _box(axes: _Axes, box: dict[int, np.ndarray]) -> str:

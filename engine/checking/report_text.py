@@ -78,10 +78,11 @@ def place(worst: Departure) -> str:
 
 
 def two_numbers(one: float, other: float) -> tuple[str, str]:
-    """Both with four digits, or as many as it takes to see that they differ."""
+    """Both with four digits, or as many as it takes to see that they differ, and two more to see by how much."""
     digits = 4
     while digits < 17 and one != other and f"{one:.{digits}g}" == f"{other:.{digits}g}":
         digits += 1
+    digits = min(17, digits + 2) if digits > 4 else digits
     return f"{one:.{digits}g}", f"{other:.{digits}g}"
 
 
