@@ -229,8 +229,9 @@ def judge(
         diagnosis = diagnose(subject, detailed if any(f.departs.any() for f in detailed) else findings)
     names = [group.name for group in subject.groups]
     seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
+    alone = sum(finding.verdict == "wrong" for finding in findings) == 1
     rows = tuple(
-        wording.worded(reading.row(finding, seen), finding, detail, subject)
+        wording.worded(reading.row(finding, seen), finding, detail, subject, alone)
         for finding, detail in zip(findings, detailed, strict=True)
     ) or reading.unread(subject)
     if diagnosis is not None:

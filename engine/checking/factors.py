@@ -40,57 +40,65 @@ def factor_in_words(
         return f"{words}, off by {slight:.0e}: a constant cut short, or an epsilon missing or doubled?"
     if _near(size, 1.0):
         return f"minus the right value {place}: a sign"
-    name = next(_names(size, sizes, scalars), "")
     if _near(size, 2.0) or _near(size, 0.5):
-        name += ", or a factor 2" if name else "a term counted twice?" if size > 1.0 else "a factor 2 missing?"
+        own = "a term counted twice?" if size > 1.0 else "a factor 2 missing?"
+        name = next((f"{mean}, or {own}" for mean in _means(size, sizes)), own)
+    else:
+        names = itertools.chain(_means(size, sizes), _rates(size, scalars), _roots(size, sizes), _guesses(size))
+        name = next(names, "")
     if not many and not name:
         return ""
     amount = f"{size:.4g} times the" if size > 1.0 else f"{size:.4g} of the"
     return f"{sign}{amount} right value {place}" + (f": {name}" if name else "")
 
 
-def _names(size: float, sizes: Mapping[str, int], scalars: Mapping[str, float]) -> Iterator[str]:
-    """What is equal to this factor, the likeliest first."""
+def _means(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Means and sums that were taken for each other, over axes at hand."""
     known = {name: length for name, length in sizes.items() if length > 1}
-    short = [name for name in known if len(name) == 1][:4]
-    products = {f"({one} {other})": known[one] * known[other] for one, other in itertools.combinations(short, 2)}
+    letters = [name for name in known if len(name) == 1]
+    products = {f"({one} {other})": known[one] * known[other] for one, other in itertools.combinations(letters, 2)}
     for name, length in {**known, **products}.items():
-        if _near(size, 1.0 / length):
-            yield "a mean in place of a sum" + _same(f"1/{length}", f"1/{name}", name, length)
-        if _near(size, length):
-            yield "a sum in place of a mean" + _same(f"{length}", name, name, length)
-    for name, value in scalars.items():
-        if not 0.0 < value < 1.0:
-            continue
-        wanted = {
-            f"1 - {name}": 1.0 - value,
-            f"1/(1 - {name})": 1.0 / (1.0 - value),
-            f"(1 - {name})^2": (1.0 - value) ** 2,
-            name: value,
-            f"1/{name}": 1.0 / value,
-        }
-        for words, number in wanted.items():
-            if _near(size, number):
-                yield f"{size:.4g} is {words}, {name} = {value:.4g}: a scale left out, or taken twice?"
-    for name, length in known.items():
-        name = name if len(name) == 1 else f"the length of {name}"
-        roots = {f"sqrt({name})": math.sqrt(length), f"1/sqrt({name})": 1.0 / math.sqrt(length)}
-        less = {f"({name} - 1)/{name}": (length - 1) / length, f"{name}/({name} - 1)": length / max(length - 1, 0.5)}
-        for words, number in {**roots, **less}.items():
-            if _near(size, number):
-                yield f"{words}, {name} = {length}?"
-    rate = min(1.0 - min(size, 1.0 / size), 1.0)
-    if not _near(size, 0.5) and not _near(size, 2.0) and 0.0 < rate < 1.0 and abs(rate * 20 - round(rate * 20)) < NEAR:
-        if not abs(size - round(size)) < NEAR:
-            words = "1 - p" if size < 1.0 else "1/(1 - p)"
-            yield f"{words} of a dropout with p = {rate:.2g}?"
+        lettered = name in letters or name in products
+        for wanted, words, number in (
+            (1.0 / length, "a mean in place of a sum", "1/"),
+            (length, "a sum in place of a mean", ""),
+        ):
+            if _near(size, wanted):
+                own = f"? {number}{length} is {number}{name}" if lettered else f" ({name} has length {length})?"
+                yield words + own
 
 
-def _same(number: str, symbol: str, name: str, length: int) -> str:
-    """``? 1/4 is 1/B``; of an axis without a letter, how long it is."""
-    lettered = len(name) == 1 or name[0] == "("
-    return f"? {number} is {symbol}" if lettered else f" ({name} has length {length})?"
+def _rates(size: float, scalars: Mapping[str, float]) -> Iterator[str]:
+    """What scales go with a rate among the inputs."""
+    for name, rate in scalars.items():
+        if 0.0 < rate < 1.0:
+            kept = 1.0 - rate
+            wanted = {f"1 - {name}": kept, f"1/(1 - {name})": 1.0 / kept, f"(1 - {name})^2": kept**2}
+            for words, number in {**wanted, name: rate, f"1/{name}": 1.0 / rate}.items():
+                if _near(size, number):
+                    yield f"{size:.4g} is {words}, {name} = {rate:.4g}: a scale left out, or taken twice?"
+
+
+def _roots(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Roots of lengths, and n - 1 in place of n."""
+    for name, length in sizes.items():
+        if length > 1:
+            root = math.sqrt(length)
+            wanted = {f"sqrt({length})": root, f"1/sqrt({length})": 1.0 / root}
+            wanted |= {f"{length - 1}/{length}": 1.0 - 1.0 / length, f"{length}/{length - 1}": length / (length - 1)}
+            for words, number in wanted.items():
+                if _near(size, number):
+                    yield f"{words}, and {length} is {name if len(name) == 1 else f'the length of {name}'}?"
+
+
+def _guesses(size: float) -> Iterator[str]:
+    """What is behind round numbers where nothing at hand is equal to them."""
+    if size < 0.4 and _near(1.0 / size, round(1.0 / size)):
+        yield f"1/{round(1.0 / size)}: a mean in place of a sum?"
+    rate = 20.0 * (1.0 - min(size, 1.0 / size))
+    if abs(rate - round(rate)) < NEAR and not _near(size, round(size)):
+        yield f"{'1 - p' if size < 1.0 else '1/(1 - p)'} of a dropout with p = {rate / 20.0:.2g}?"
 
 
 def _near(size: float, wanted: float) -> bool:
-    return abs(size - wanted) <= NEAR * wanted
+    return abs(size - wanted) <= NEAR * abs(wanted)

@@ -17,6 +17,7 @@ FACTORS = (-1.0 / 7.0, 1000.0)
 #: How closely the results must follow, relative to the largest value of a tensor, beside measured noise.
 CLOSE, CLOSE_NARROW = 1e-6, 1e-4
 NOT_LINEAR = "backward is not linear in dout: clipping, a threshold, or something added?"
+UNUSED = "backward gives the same for any dout: is its result multiplied by dout?"
 SPOILS = "a second backward on the same cache gives something else: backward spoils its cache"
 
 
@@ -30,9 +31,9 @@ def check_linearity(subject: Subject, noise: dict[str, np.ndarray]) -> None:
     for factor in FACTORS:
         pulled = subject.pull([cotangent * factor for cotangent in subject.cotangents()])
         for part in subject.parts:
-            found = _host(subject, pulled[part.name]) / factor
-            if not _close(subject, subject.claimed[part.name][0], found, noise[part.name]):
-                subject.causes.setdefault(part.name, NOT_LINEAR)
+            found, first = _host(subject, pulled[part.name]), subject.claimed[part.name][0]
+            if not _close(subject, first, found / factor, noise[part.name]):
+                subject.causes.setdefault(part.name, UNUSED if np.array_equal(first, found) else NOT_LINEAR)
 
 
 def spoils_cache(subject: Subject, noise: dict[str, np.ndarray]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.checking.factors import factor_in_words
+from engine.checking.factors import SLIGHT, factor_in_words
 
 #: A pattern leaves no more of the numbers, and no more of the error, than these parts.
 FIT, LEFT = 1e-4, 1e-2
@@ -21,6 +21,8 @@ FIT, LEFT = 1e-4, 1e-2
 ENOUGH = 3
 #: Larger tensors are looked at for a factor and for zeros only.
 LARGE = 200_000
+#: Matrices of a larger condition number cannot be taken out of a product again.
+WELL = 1e6
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Around:
     scalars : numbers between 0 and 1 among the inputs, such as the rate of a dropout, by name.
     values : the tensor itself.
     vectors : other tensors of one axis, by name.
+    squares : square matrices, by name.
     repeated : by name of an integer input, for each entry of axis 0 whether its index occurs twice or more there.
     time_axis : the axis that counts time steps.
     """
@@ -41,6 +44,7 @@ class Around:
     scalars: Mapping[str, float] = field(default_factory=dict)
     values: np.ndarray | None = None
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    squares: Mapping[str, np.ndarray] = field(default_factory=dict)
     repeated: Mapping[str, np.ndarray] = field(default_factory=dict)
     time_axis: int | None = None
 
@@ -93,7 +97,17 @@ def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, aroun
         return ""
     rules: tuple[Callable[[_Pair], str], ...] = (_zero, _absolute, _factor)
     if claimed.size <= LARGE and np.count_nonzero(departs) >= ENOUGH:
-        rules += (_moved, _repeated, _masked, _clipped, _added, _factor_of_each, _same_along, _sorted_alike)
+        rules += (
+            _moved,
+            _transposed_factor,
+            _repeated,
+            _masked,
+            _clipped,
+            _added,
+            _factor_of_each,
+            _same_along,
+            _sorted_alike,
+        )
     return next(filter(None, (rule(pair) for rule in (*rules, _slightly_off))), "")
 
 
@@ -179,6 +193,16 @@ def _exchanged(pair: _Pair, axis: int) -> Iterator[str]:
             yield f"{kind} along axis {axis} exchanged"
 
 
+def _transposed_factor(pair: _Pair) -> str:
+    """Whether the gradient was multiplied by a matrix where its transpose belongs, or the other way round."""
+    for name, matrix in pair.around.squares.items():
+        if pair.claimed.ndim and len(matrix) == pair.claimed.shape[-1] and np.linalg.cond(matrix) < WELL:
+            for one in (matrix, matrix.T):
+                if pair.explained_by(np.linalg.solve(one.T, pair.numeric[..., None])[..., 0] @ one.T):
+                    return f"transposed: a product with {name} where its transpose belongs, or the reverse"
+    return ""
+
+
 def _repeated(pair: _Pair) -> str:
     """Rows of an embedding that were assigned where they should be added."""
     rows: np.ndarray = np.asarray(pair.departs.reshape(len(pair.departs), -1).any(axis=1))
@@ -227,20 +251,27 @@ def _factor_of_each(pair: _Pair) -> str:
             for values in (pair.claimed, pair.numeric)
         )
         square = (numeric * numeric).sum(axis=1)
-        if len(claimed) < ENOUGH or claimed.shape[1] < ENOUGH or (square <= 0.0).any():
+        alive = square > 0.0
+        if np.count_nonzero(alive) < ENOUGH or claimed.shape[1] < ENOUGH:
             continue
-        factors = (claimed * numeric).sum(axis=1) / square
+        factors = np.where(alive, (claimed * numeric).sum(axis=1) / np.where(alive, square, 1.0), 0.0)
         flat = _Pair(claimed, numeric, claimed != numeric, pair.around)
         if not flat.explained_by(factors[:, None] * numeric) or not factors.any():
             continue
         one = {0: "row", 1: "column"}.get(axis, "slice") if pair.claimed.ndim == 2 else f"index of axis {axis}"
         for name, vector in pair.around.vectors.items():
             for words, wanted in (("divided by", _inverse(vector)), ("multiplied by", vector)):
-                if vector.shape == factors.shape and np.abs(factors - wanted).max() <= FIT * np.abs(wanted).max():
+                if vector.shape == factors.shape and _alike(factors[alive], wanted[alive]):
                     return f"{words} {name}: {name} left out, or taken twice?"
-        low, high = float(factors.min()), float(factors.max())
+        low, high = float(factors[alive].min()), float(factors[alive].max())
+        if max(abs(low - 1.0), abs(high - 1.0)) < SLIGHT:
+            return ""
         return f"right but for a factor of each {one}'s own, from {low:.4g} to {high:.4g}"
     return ""
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.abs(one - other).max() <= FIT * np.abs(other).max())
 
 
 def _inverse(vector: np.ndarray) -> np.ndarray:
@@ -276,7 +307,7 @@ def _sorted_alike(pair: _Pair) -> str:
 def _slightly_off(pair: _Pair) -> str:
     size = float(np.max(np.abs(pair.numeric)))
     off = float(np.max(np.abs(pair.gap))) / size if size > 0.0 else np.inf
-    if off < 1e-3 and np.count_nonzero(pair.departs) >= ENOUGH:
+    if off < SLIGHT and np.count_nonzero(pair.departs) >= ENOUGH:
         return f"off by about {off:.0e} of the right values: an epsilon missing or doubled, or a constant cut short?"
     return ""
 
@@ -291,4 +322,6 @@ def shape_in_words(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         return f"{words}: an axis of length 1 too {'many' if len(found) > len(wanted) else 'few'}"
     if summed:
         return f"{words}: not summed over the axes along which it was broadcast?"
+    if len(found) == len(wanted) == 1:
+        return f"{words}: summed over another axis?"
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from typing import TYPE_CHECKING
 
 from engine.checking.report_text import in_one_line, notes, numbers, only_verdict, place, said, shape, summary
@@ -20,7 +21,7 @@ HEADS = ("tensor", "shape", "error", "verdict", "at", "backward", "numerical")
 def page(report: Report) -> str:
     """The report as HTML; all that comes from outside is escaped."""
     heads = "".join(f'<th style="{CELL}">{head}</th>' for head in HEADS)
-    rows = "".join(_row(row, said(report, row)) for row in report.rows)
+    rows = "".join(itertools.starmap(_row, zip(report.rows, said(report), strict=True)))
     below = "".join(f"<div>{_text(note)}</div>" for note in notes(report))
     text = (
         '<div style="color:inherit;background:none;font-size:90%">'

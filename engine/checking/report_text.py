@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from engine.checking.report import Departure, Report, Row
 
 WIDTH = 79
+#: What is longer than this is said once.
+LONG = 50
 #: What to do next, by verdict.
 NEXT = {
     "cannot tell": "take inputs and weights of moderate size (nothing saturated), or fewer time steps",
@@ -27,21 +29,32 @@ OTHER_METHOD = {
 def table(report: Report) -> str:
     """The rows, what is to be said of each, the verdict, and what follows from it."""
     lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: backward / numerical"]
-    for row in report.rows:
-        lines += [_line(row), *_wrap(said(report, row), "  ")]
+    for row, words in zip(report.rows, said(report), strict=True):
+        lines += [_line(row), *_wrap(words, "  ")]
     lines.append(summary(report))
     for note in notes(report):
         lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")
     return only_verdict(report, "\n".join(lines))
 
 
-def said(report: Report, row: Row) -> str:
-    """What stands below a row.
+def said(report: Report) -> list[str]:
+    """What stands below each row.
 
-    Backward carries an error along into every entry of every tensor before it: that is not said of each of them.
+    Backward carries an error along into every entry of every tensor before it: that is not said of each of them, and
+    what is said of several at length is said once.
     """
-    blamed = report.diagnosis is None or report.diagnosis.name == row.name
-    return row.words if blamed or row.words != "every entry" else ""
+    found: list[str] = []
+    first: dict[str, str] = {}
+    for row in report.rows:
+        words = row.words
+        if report.diagnosis is not None and report.diagnosis.name != row.name and words == "every entry":
+            words = ""
+        elif report.diagnosis is not None and report.diagnosis.name == row.name and report.diagnosis.cause:
+            words = words.removesuffix(report.diagnosis.cause).removesuffix("; ")  # it stands below the verdict
+        if len(words) > LONG and first.setdefault(words, row.name) != row.name:
+            words = f"the same as {in_one_line(first[words], 20)}"
+        found.append(words)
+    return found
 
 
 def only_verdict(report: Report, text: str) -> str:
@@ -108,6 +121,8 @@ def shape(row: Row) -> str:
 def _line(row: Row) -> str:
     name, (backward, numeric) = in_one_line(row.name, 20), numbers(row)
     numbered = f"{name:<20} {shape(row):<13} {row.worst.error:>8.1e}  {row.verdict:<11} "
+    if row.verdict == "not looked at":
+        return f"{name:<20} {shape(row):<13} {'-':>8}  {row.verdict}"
     at = "" if row.pattern.startswith("shape ") else f"{place(row.worst)} {backward} / {numeric}"
     return f"{numbered}{at}".rstrip()
 

@@ -21,6 +21,7 @@ def around(subject: Subject, part: Part) -> Around:
         vectors={
             other.name: subject.host(other) for other in subject.parts if other is not part and len(other.shape) == 1
         },
+        squares={other.name: subject.host(other) for other in subject.parts if _is_square(other)},
         repeated={name: _repeated(values, part.shape[0]) for name, values in integers.items() if part.shape},
         time_axis=part.time_axis,
     )
@@ -36,9 +37,10 @@ def sizes(subject: Subject) -> dict[str, int]:
     rows = batch_axis(subject, timed or first)
     if rows is not None:
         found["B"] = (timed or first).shape[rows]
-    for part in subject.parts:
-        for axis, length in enumerate(part.shape):
-            found.setdefault(f"axis {axis} of {part.name}", length)
+    for axis, length in enumerate(first.shape):
+        found[f"axis {axis} of {first.name}"] = length
+    for axis, length in enumerate(subject.outputs[0].shape if subject.outputs else ()):
+        found[f"axis {axis} of the output"] = length
     found["all of the output"] = sum(int(np.prod(out.shape)) for out in subject.outputs)
     first_of: dict[int, str] = {}
     for name, length in found.items():
@@ -56,6 +58,10 @@ def batch_axis(subject: Subject, part: Part) -> int | None:
     if part.name == subject.parts[0].name and len(part.shape) > 1 and shapes and shapes[0][:1] == part.shape[:1]:
         return 0
     return None
+
+
+def _is_square(part: Part) -> bool:
+    return len(part.shape) == 2 and part.shape[0] == part.shape[1] > 1
 
 
 def _repeated(indices: np.ndarray, rows: int) -> np.ndarray:

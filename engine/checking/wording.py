@@ -15,12 +15,13 @@ from engine.checking.subject import Subject
 from engine.checking.surroundings import around, batch_axis
 
 
-def worded(row: Row, finding: Finding, detail: Finding, subject: Subject) -> Row:
+def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone: bool = True) -> Row:
     """The row with its words.
 
     Parameters
     ----------
     finding : what the row was read from.
+    alone : whether no other tensor is wrong.
     detail : of a method that looks along directions, the same tensor entry by entry where that is known.
     """
     if row.verdict == "ok" or finding.part.size == 0:
@@ -36,7 +37,8 @@ def worded(row: Row, finding: Finding, detail: Finding, subject: Subject) -> Row
     pair = (entrywise.claimed[group], entrywise.numeric[group])
     how = cause
     if row.verdict == "wrong":
-        own = _pattern(entrywise, *pair, around(subject, entrywise.part), group)
+        known = around(subject, entrywise.part)
+        own = _pattern(entrywise, *pair, known if alone else replace(known, repeated={}), group)
         how = "; ".join(filter(None, (own, cause)))
     errors = entrywise.errors()[group]
     where = _extent(entrywise, marked, *pair, batch_axis(subject, entrywise.part))
@@ -51,14 +53,16 @@ def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject
         return diagnosis
     group, part = names.index(diagnosis.seen_in), finding.part
     claimed, numeric, departs = finding.claimed[group], finding.numeric[group], finding.departs[group]
-    known = around(subject, part)
+    known = replace(around(subject, part), repeated={})
     if diagnosis.gate is None:
         words = _pattern(finding, claimed, numeric, known, group)
     else:
         k = part.gates.index(diagnosis.gate)
         block = [part.blocks(values)[k] for values in (claimed, numeric, departs)]
         words = pattern(block[0], block[1], block[2], Around(sizes=known.sizes, scalars=known.scalars))
-    return diagnosis if any(words in row.pattern for row in rows) else replace(diagnosis, pattern=words)
+    if words.startswith("not 0 where") or any(words in row.pattern for row in rows):
+        return diagnosis  # an early group has zeros where later steps would not
+    return replace(diagnosis, pattern=words)
 
 
 def first_departing(finding: Finding) -> int:
@@ -72,12 +76,17 @@ def _marked(finding: Finding, verdict: str, group: int) -> np.ndarray:
     if verdict == "non-finite":
         return ~np.isfinite(finding.claimed[group]) | ~np.isfinite(finding.numeric[group])
     if verdict == "cannot tell" or not finding.departs.any():
-        return np.asarray(finding.hidden)
+        hidden = np.asarray(finding.hidden)
+        return hidden if hidden.any() else _zeros(finding)
     return np.asarray(finding.departs[group])
 
 
+def _zeros(finding: Finding) -> np.ndarray:
+    return np.asarray((finding.claimed[0] == 0.0) & (finding.numeric[0] == 0.0))
+
+
 def _extent(finding: Finding, marked: np.ndarray, claimed: np.ndarray, numeric: np.ndarray, batch: int | None) -> str:
-    part, silent = finding.part, (claimed == 0.0) & (numeric == 0.0)
+    part, silent = finding.part, (claimed == 0.0) & (numeric == 0.0) & ~marked
     if finding.looked is not None:
         silent |= ~finding.looked
     words = extent(marked, silent, part.time_axis, batch)
@@ -117,8 +126,8 @@ def _why(finding: Finding) -> str:
     hidden = np.asarray(finding.hidden)
     claimed, numeric = finding.claimed[0][hidden], finding.numeric[0][hidden]
     if not hidden.any():
-        return "" if np.isnan(finding.numeric).any() else (
-            "0 on both sides, but the outputs do move: what is left of this gradient has drowned in rounding"
+        return "" if np.isnan(finding.numeric).any() or not _zeros(finding).any() else (
+            "0 on both sides there, but the outputs do move: what is left of the gradient has drowned in rounding"
         )  # fmt: skip
     if not np.isfinite(numeric).all():
         return "the function has no finite values around this place"
