@@ -310,8 +310,13 @@ def lstm_step(x: Any, prev_h: Any, prev_c: Any, Wx: Any, Wh: Any, b: Any) -> Any
 def lstm_step_backward(dh: Any, dc: Any, cache: Any, factor: float = 1.0) -> Any:
     x, prev_h, prev_c, Wx, Wh, i, f, o, g, c = cache
     dc = dc + dh * o * (1 - np.tanh(c) ** 2)
-    da = (dc * g * i * (1 - i), factor * dc * prev_c * f * (1 - f), dh * np.tanh(c) * o * (1 - o), dc * i * (1 - g * g))
-    da = np.concatenate(da, 1)
+    parts = (
+        dc * g * i * (1 - i),
+        factor * dc * prev_c * f * (1 - f),
+        dh * np.tanh(c) * o * (1 - o),
+        dc * i * (1 - g * g),
+    )
+    da = np.concatenate(parts, 1)
     return da @ Wx.T, da @ Wh.T, dc * f, x.T @ da, prev_h.T @ da, da.sum(0)
 
 

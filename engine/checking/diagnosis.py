@@ -198,8 +198,8 @@ def _rank(name: str) -> int:
 
 def _layer(name: str) -> tuple[int, ...]:
     """The place of a parameter's layer, greater for layers further up."""
-    places = tuple(int(k) for k in re.findall(r"(\d+)\.", name))
     stacked = re.search(r"_l(\d+)", name)
+    places = tuple(int(k) for k in re.findall(r"(\d+)(?:\.|\]|$)", re.sub(r"_l\d+", "", name)))
     return (*places, int(stacked.group(1)) if stacked else 0)
 
 

@@ -13,6 +13,8 @@ from engine.errors import bad_input, bad_type
 
 #: What people call the cache of a forward pass.
 CACHE_NAMES = {"c", "ctx", "tape", "memory", "residuals", "res"}
+#: What they call the gradient that backward is handed, and nothing else.
+DOUT_NAMES = {"dout", "dy", "upstream", "grad_output", "grad_out", "dloss", "gradout", "output_gradient"}
 _PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -114,7 +116,7 @@ def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
         return _without_dout(Convention((), alone=not pair), found)
     if len(places) >= 2 and is_gradient(names[1]):
         return Convention(("cache", "dout"), alone=not pair)
-    loss = pair and found[1] is not None and is_number_alone(found[0]) and not is_gradient(names[0])
+    loss = pair and found[1] is not None and is_number_alone(found[0]) and names[0].lower() not in DOUT_NAMES
     if first == "cache" or loss:
         return _without_dout(Convention(("cache",), alone=not pair), found)
     return Convention(("dout",), alone=not pair)

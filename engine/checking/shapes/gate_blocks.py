@@ -47,14 +47,14 @@ def _recurrent(shapes: Mapping[str, tuple[int, ...]], count: int, axis: int, gue
     """How long the gates are together, if there is a recurrent weight; else 0.  A guess wants more signs of one."""
     weights = [shape for shape in shapes.values() if len(shape) == 2]
     widths = [shape[_place(shape, axis)] for shape in weights]
-    for shape in weights:
+    for shape in sorted(weights, key=lambda one: -one[_place(one, axis)]):
         width, other = shape[_place(shape, axis)], shape[1 - _place(shape, axis)]
         hidden, rest = divmod(width, count)
-        if rest or hidden < 1 + guess:
+        if rest or hidden < 2:
             continue
         states = any(one is not shape and one[-1] == hidden for one in weights)
         beside = width in widths[: weights.index(shape)] + widths[weights.index(shape) + 1 :]
-        fused = other > hidden and any(one[-1] == other - hidden for one in shapes.values() if one is not shape)
+        fused = other > hidden and any(other - hidden in one for one in shapes.values() if one is not shape)
         if (states or not guess) and ((other == hidden and (beside or not guess)) or fused):
             return width
     return 0
