@@ -9,6 +9,9 @@ import numpy as np
 from engine.checking.patterns import Around
 from engine.checking.subject import Part, Subject
 
+#: Larger matrices are not taken out of a product again.
+LARGEST = 64
+
 
 def around(subject: Subject, part: Part) -> Around:
     """What `engine.checking.patterns` may hold a gradient's numbers against."""
@@ -61,7 +64,7 @@ def batch_axis(subject: Subject, part: Part) -> int | None:
 
 
 def _is_square(part: Part) -> bool:
-    return len(part.shape) == 2 and part.shape[0] == part.shape[1] > 1
+    return len(part.shape) == 2 and 1 < part.shape[0] == part.shape[1] <= LARGEST
 
 
 def _repeated(indices: np.ndarray, rows: int) -> np.ndarray:
