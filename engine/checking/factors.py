@@ -42,7 +42,8 @@ def factor_in_words(
         return f"minus the right value {place}: a sign"
     if _near(size, 2.0) or _near(size, 0.5):
         own = "a term counted twice?" if size > 1.0 else "a factor 2 missing?"
-        name = next((f"{mean}, or {own}" for mean in _means(size, sizes)), own)
+        letters = {name: length for name, length in sizes.items() if len(name) == 1}
+        name = next((f"{mean.rstrip('?')}, or {own}" for mean in _means(size, letters)), own)
     else:
         names = itertools.chain(_means(size, sizes), _rates(size, scalars), _roots(size, sizes), _guesses(size))
         name = next(names, "")
@@ -64,7 +65,8 @@ def _means(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
             (length, "a sum in place of a mean", ""),
         ):
             if _near(size, wanted):
-                own = f"? {number}{length} is {number}{name}" if lettered else f" ({name} has length {length})?"
+                whole = f"{name} has length {length}" if name.startswith("axis") else f"{name} is {length}"
+                own = f"? {number}{length} is {number}{name}" if lettered else f" ({whole})?"
                 yield words + own
 
 

@@ -151,17 +151,20 @@ def _moves(pair: _Pair) -> Iterator[str]:
         if claimed.shape[one] == claimed.shape[other] > 1 and pair.explained_by(numeric.swapaxes(one, other)):
             yield f"transposed: axes {one} and {other} exchanged"
     axes = sorted((axis for axis in range(claimed.ndim) if claimed.shape[axis] > 2), key=lambda axis: axis != time)
-    for axis in axes:
-        if pair.explained_by(np.flip(numeric, axis)):
-            yield "reversed in time" if axis == time else f"reversed along axis {axis}"
-        yield from _shifts(pair, axis)
+    if time in axes:
+        yield from _shifts(pair, time)
     for axis in range(claimed.ndim):
-        yield from _exchanged(pair, axis)
+        yield from _exchanged(pair, axis, [2, 3, 4])
+    for axis in axes:
+        yield from _shifts(pair, axis)
+        yield from _exchanged(pair, axis, [claimed.shape[axis]])
 
 
 def _shifts(pair: _Pair, axis: int) -> Iterator[str]:
     claimed, numeric = (np.moveaxis(values, axis, 0) for values in (pair.claimed, pair.numeric))
     departs = np.moveaxis(pair.departs, axis, 0)
+    if pair.explained_by(np.flip(pair.numeric, axis)):
+        yield "reversed in time" if axis == pair.around.time_axis else f"reversed along axis {axis}"
     for by in (1, -1, 2, -2):
         here, there = (slice(by, None), slice(None, -by)) if by > 0 else (slice(None, by), slice(-by, None))
         moved = _Pair(claimed[here], numeric[here], departs[here], pair.around)
@@ -172,10 +175,10 @@ def _shifts(pair: _Pair, axis: int) -> Iterator[str]:
             yield f"shifted by {abs(by)} along axis {axis}: place k holds the gradient of k{-by:+d}"
 
 
-def _exchanged(pair: _Pair, axis: int) -> Iterator[str]:
+def _exchanged(pair: _Pair, axis: int, counts: list[int]) -> Iterator[str]:
     """Blocks along an axis that hold each other's gradients."""
     size = pair.claimed.shape[axis]
-    for count in sorted({count for count in (2, 3, 4, size) if 1 < count <= 64 and size % count == 0}):
+    for count in (count for count in counts if size % count == 0 and 1 < count <= 64):
         claimed, numeric, departs = (
             np.split(values, count, axis) for values in (pair.claimed, pair.numeric, pair.departs)
         )

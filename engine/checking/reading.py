@@ -54,6 +54,8 @@ def _entry(finding: Finding, errors: np.ndarray) -> Departure:
     if finding.departs.any() and not finding.departs[0].any():
         group = int(np.argmax(finding.departs.reshape(len(errors), -1).any(axis=1)))
     ranked = errors[group].copy()
+    if finding.verdict == "non-finite" and not np.isfinite(finding.claimed[group]).all():
+        ranked[np.isfinite(finding.claimed[group])] = -1.0
     if finding.departs[group].any():
         ranked = np.where(finding.departs[group], ranked, -1.0)
         if part.time_axis is not None:

@@ -21,14 +21,15 @@ NEXT = {
     "non-finite": "look for a log, a square root or a division at 0, or exp of a large number",
 }
 OTHER_METHOD = {
-    "central": 'method="complex" loses nothing to rounding where forward takes complex arrays; or ',
-    "complex": 'method="central" needs no complex arrays; or ',
+    "central": 'method="complex" loses nothing to rounding where forward takes complex arrays',
+    "complex": 'method="central" needs no complex arrays',
 }
 
 
 def table(report: Report) -> str:
     """The rows, what is to be said of each, the verdict, and what follows from it."""
-    lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: backward / numerical"]
+    values = "order / right order" if report.method == "taylor" else "backward / numerical"
+    lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: {values}"]
     for row, words in zip(report.rows, said(report), strict=True):
         lines += [_line(row), *_wrap(words, "  ")]
     lines.append(summary(report))
@@ -50,7 +51,8 @@ def said(report: Report) -> list[str]:
         if report.diagnosis is not None and report.diagnosis.name != row.name and words == "every entry":
             words = ""
         elif report.diagnosis is not None and report.diagnosis.name == row.name and report.diagnosis.cause:
-            words = words.removesuffix(report.diagnosis.cause).removesuffix("; ")  # it stands below the verdict
+            cause = report.diagnosis.cause  # it stands below the verdict
+            words = "" if words == cause else words.removesuffix(f"; {cause}")
         if len(words) > LONG and first.setdefault(words, row.name) != row.name:
             words = f"the same as {in_one_line(first[words], 20)}"
         found.append(words)
@@ -79,7 +81,9 @@ def notes(report: Report) -> Iterator[str]:
     if report.diagnosis:
         yield f"where: {report.diagnosis}"
     if report.verdict in NEXT:
-        yield f"next: {OTHER_METHOD.get(report.method, '') * (report.verdict == 'cannot tell')}{NEXT[report.verdict]}"
+        other = OTHER_METHOD.get(report.method, "") if report.verdict == "cannot tell" else ""
+        rest = "" if other and report.cause else NEXT[report.verdict]  # the method does not reach this function
+        yield "next: " + (f"{other}; or {rest}" if other and rest else other or rest)
     yield from (f"note: {note}" for note in report.notes)
     yield from (f"warning: {warning}" for warning in report.warnings)
 

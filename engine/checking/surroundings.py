@@ -44,7 +44,7 @@ def sizes(subject: Subject) -> dict[str, int]:
         found[f"axis {axis} of {first.name}"] = length
     for axis, length in enumerate(subject.outputs[0].shape if subject.outputs else ()):
         found[f"axis {axis} of the output"] = length
-    found["all of the output"] = sum(int(np.prod(out.shape)) for out in subject.outputs)
+    found["the size of the output"] = sum(int(np.prod(out.shape)) for out in subject.outputs)
     first_of: dict[int, str] = {}
     for name, length in found.items():
         first_of.setdefault(length, name)

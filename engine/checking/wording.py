@@ -31,7 +31,7 @@ def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone:
         return replace(row, pattern=cause)
     entrywise = detail if row.verdict == "wrong" and not detail.looks and detail.departs.any() else finding
     if entrywise.looks:
-        return replace(row, extent=_along(finding), pattern=cause, why=_why(finding))
+        return replace(row, extent=_along(finding), pattern=cause, why=_why(finding, subject.causes.get("", "")))
     group = first_departing(entrywise)
     marked = _marked(entrywise, row.verdict, group)
     pair = (entrywise.claimed[group], entrywise.numeric[group])
@@ -42,7 +42,9 @@ def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone:
         how = "; ".join(filter(None, (own, cause)))
     errors = entrywise.errors()[group]
     where = _extent(entrywise, marked, *pair, batch_axis(subject, entrywise.part))
-    return replace(row, extent=where, pattern=how, why=_why(entrywise), errors=errors, marked=marked)
+    return replace(
+        row, extent=where, pattern=how, why=_why(entrywise, subject.causes.get("", "")), errors=errors, marked=marked
+    )
 
 
 def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject, rows: tuple[Row, ...]) -> Diagnosis:
@@ -74,7 +76,8 @@ def first_departing(finding: Finding) -> int:
 def _marked(finding: Finding, verdict: str, group: int) -> np.ndarray:
     """The entries that a verdict is about."""
     if verdict == "non-finite":
-        return ~np.isfinite(finding.claimed[group]) | ~np.isfinite(finding.numeric[group])
+        lost = ~np.isfinite(finding.claimed[group])
+        return lost if lost.any() else ~np.isfinite(finding.numeric[group])
     if verdict == "cannot tell" or not finding.departs.any():
         hidden = np.asarray(finding.hidden)
         return hidden if hidden.any() else _zeros(finding)
@@ -115,9 +118,9 @@ def _along(finding: Finding) -> str:
     return f"along {count} of {len(finding.looks)} random directions"
 
 
-def _why(finding: Finding) -> str:
-    """Why a tensor stays undecided, as far as its own numbers say."""
-    if finding.why or finding.verdict not in ("cannot tell", "kink"):
+def _why(finding: Finding, said: str) -> str:
+    """Why a tensor stays undecided, as far as its own numbers say; nothing where the reason is known of the whole."""
+    if finding.why or said or finding.verdict not in ("cannot tell", "kink"):
         return finding.why
     if finding.verdict == "kink":
         return "the slopes on its two sides differ, and the claimed one lies between them"
