@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from engine.backend import Backend, available_backends, get_backend
     from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.forward_of_users import check_jvp
     from engine.checking.objects import check_object
+    from engine.checking.second_order import check_hessian, gradgradcheck
     from engine.clipping import clip_grad_norm, clip_grad_value
     from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "backend": ("Backend", "available_backends", "get_backend"),
     "checking.check": ("check_gradients", "gradcheck"),
+    "checking.forward_of_users": ("check_jvp",),
     "checking.objects": ("check_object",),
+    "checking.second_order": ("check_hessian", "gradgradcheck"),
     "checking.assertions": ("assert_gradients",),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "counting": ("Ledger", "ledger"),
@@ -71,6 +75,8 @@ __all__ = [
     "assert_gradients",
     "available_backends",
     "check_gradients",
+    "check_hessian",
+    "check_jvp",
     "check_object",
     "clip_grad_norm",
     "clip_grad_value",
@@ -78,6 +84,7 @@ __all__ = [
     "get_backend",
     "get_num_threads",
     "gradcheck",
+    "gradgradcheck",
     "ledger",
     "mse",
     "set_num_threads",

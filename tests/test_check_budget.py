@@ -144,13 +144,14 @@ class Terminal(io.StringIO):
     [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, False, False), (Terminal, None, True)],
 )
 def test_a_line_on_a_terminal_alone(monkeypatch: Any, stream: Any, progress: Any, spoken: bool) -> None:
-    monkeypatch.setattr(sys, "stderr", stream())
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     monkeypatch.setattr("engine.checking.budget.QUIET", 0.0)
     engine.gradcheck(
         engine.GRU(2, 3, backend="numpy:reference"), RNG.normal(size=(4, 2, 2)), method="central", progress=progress
     )
-    text = sys.stderr.getvalue()
+    text = stderr.getvalue()
     assert ("directions" in text) == spoken
     assert not spoken or text.endswith("\r")  # the line is taken away
 
@@ -158,4 +159,4 @@ def test_a_line_on_a_terminal_alone(monkeypatch: Any, stream: Any, progress: Any
 def test_what_makes_no_time_or_progress() -> None:
     for options in ({"seconds": -1.0}, {"seconds": float("nan")}, {"seconds": "5"}, {"progress": "yes"}):
         with pytest.raises(engine.EngineError, match=next(iter(options))):
-            engine.check_gradients(gates_forward, gates_backward, GATES, **options)  # type: ignore[arg-type]
+            engine.check_gradients(gates_forward, gates_backward, GATES, **options)

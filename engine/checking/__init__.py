@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from engine.checking.assertions import assert_gradients
     from engine.checking.budget import Progress
     from engine.checking.check import check_gradients, gradcheck
+    from engine.checking.forward_of_users import check_jvp
     from engine.checking.objects import check_object
     from engine.checking.report import Departure, Diagnosis, Report, Row
+    from engine.checking.second_order import check_hessian, gradgradcheck
 
 __all__ = [
     "Departure",
@@ -26,15 +28,20 @@ __all__ = [
     "Row",
     "assert_gradients",
     "check_gradients",
+    "check_hessian",
+    "check_jvp",
     "check_object",
     "gradcheck",
+    "gradgradcheck",
 ]
 
 #: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
 _HOMES = {
     "budget": ("Progress",),
     "check": ("check_gradients", "gradcheck"),
+    "forward_of_users": ("check_jvp",),
     "objects": ("check_object",),
+    "second_order": ("check_hessian", "gradgradcheck"),
     "assertions": ("assert_gradients",),
     "report": ("Departure", "Diagnosis", "Report", "Row"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, check_dtype
-from engine.checking import judging, linearity, oracles, reading, wording
+from engine.checking import complex_inputs, cotangent_forms, judging, linearity, oracles, reading, wording
 from engine.checking.agreement import same
 from engine.checking.budget import Clock
 from engine.checking.diagnosis import diagnose
@@ -22,7 +22,7 @@ from engine.checking.shapes.arguments import argument_names, as_arguments
 from engine.checking.shapes.options import allowed, gate_names, input_names
 from engine.checking.subject import Subject
 from engine.checking.truncated_subject import TruncatedSubject
-from engine.checks import describe, integer, number, one_of
+from engine.checks import describe, integer, number, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, refuse_own_rules, refuse_unreadable
 
@@ -48,6 +48,7 @@ def gradcheck(
     truncation: tuple[int, int] | None = None,
     seconds: float | None = None,
     progress: Any = None,
+    atol: float = 0.0,
 ) -> Report:
     """Check every gradient of a layer: parameters, input, initial state.
 
@@ -75,6 +76,8 @@ def gradcheck(
         the others; the report says what was covered.
     progress : a function that is called with an `engine.checking.Progress` now and then; True for a line on stderr,
         False for none, None for one where stderr is a terminal.
+    atol : an error that passes on top, whatever the size of a gradient.  None is needed: a vanished gradient that is
+        wrong passes too.
 
     Returns
     -------
@@ -104,6 +107,7 @@ def gradcheck(
         raise bad_input(
             "method", f"one of {known}", repr(method), "forward mode is known for the engine's layers alone"
         )
+    subject.atol = number("atol", atol)
     try:
         return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, clock=clock)
     finally:
@@ -128,6 +132,9 @@ def check_gradients(
     allow: Sequence[str] = (),
     seconds: float | None = None,
     progress: Any = None,
+    atol: float = 0.0,
+    batched: bool = False,
+    undefined: bool = False,
 ) -> Report:
     """Check a hand-written pair of functions.
 
@@ -140,9 +147,10 @@ def check_gradients(
         a dict or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None stands for zeros.  Where out is one
         number, a loss, ``backward(cache)`` and ``backward()`` will do.
     inputs : float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
-        copies.  A dict holds arguments by name.
+        copies.  A dict holds arguments by name.  The gradient by a complex array a + ib is dL/da + i dL/db, and a dout
+        that is complex is the same of an output, as in PyTorch.
     method : ``"central"``, ``"complex"`` (for functions that take complex arrays), ``"directional"`` or ``"taylor"``.
-    seed, tol, entries, seconds, progress : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
+    seed, tol, entries, seconds, progress, atol : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
     time_axis : which axis counts time in arrays of three or more axes, for reports that name a time step.
     names : of the inputs; None takes those of forward's parameters.
     gates, gate_axis : the names of gate blocks, such as ``"ifgo"``, and the axis along which they lie side by side in
@@ -150,6 +158,8 @@ def check_gradients(
     check : names or numbers of the inputs to check; None is all.
     fixed : by name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
     allow : ``("mutation",)`` passes functions that write into their arguments; the report notes it.
+    batched : whether backward is to take a stack of cotangents, with an axis in front, and to stack the gradients.
+    undefined : whether backward is to take None for one of several cotangents, as zeros.
 
     Returns
     -------
@@ -170,8 +180,14 @@ def check_gradients(
         if not callable(function):
             raise bad_type(name, "a function", describe(function))
     forward, inputs, own = as_arguments(forward, inputs)
+    called = input_names(names, own or argument_names(forward, len(inputs)))
+    complex_ones = complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs)
+    if complex_ones:
+        if method == "complex":
+            raise bad_input("method", "another than 'complex' for complex arrays", "'complex'", "take 'central'")
+        forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, called)
     shape = Shape(
-        input_names(names, own or argument_names(forward, len(inputs))),
+        called,
         time_axis_of(time_axis),
         gate_names(gates),
         None if gate_axis is None else integer("gate_axis", gate_axis, -2),
@@ -179,6 +195,13 @@ def check_gradients(
         fixed,
     )
     subject = FunctionSubject(forward, backward, inputs, seed, shape)
+    subject.atol = number("atol", atol)
+    if complex_ones:
+        subject.notes.append(complex_inputs.NOTE)
+    if switch("batched", batched):
+        cotangent_forms.check_batched(subject)
+    if switch("undefined", undefined):
+        cotangent_forms.check_undefined(subject)
     return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow), clock)
 
 

@@ -194,6 +194,11 @@ class FunctionSubject(Subject):
         _, cache = self._call(self.inputs.given({}))
         return self._gradients(cotangents, cache)
 
+    def pull_as_it_is(self, cotangents: list[Any]) -> dict[str, Any]:
+        """What backward gives, by the names of the inputs' arrays, for cotangents of any form."""
+        _, cache = self._call(self.inputs.given({}))
+        return self._returned(cotangents, cache)
+
     def pull_again(self) -> dict[str, Any] | None:
         """The gradients of a second call on the same cache."""
         _, cache = self._call(self.inputs.given({}))
@@ -308,7 +313,7 @@ class FunctionSubject(Subject):
 
 def _as_given(array: Any, kept: type) -> Any:
     """A cotangent in the form of its output: a number for a number."""
-    if issubclass(kept, (float, np.generic)):
+    if issubclass(kept, (float, np.generic)) and getattr(array, "ndim", None) == 0:
         return kept(array)
     return array
 

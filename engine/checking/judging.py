@@ -147,10 +147,10 @@ def _compare(
     values, bound = np.reshape(values, claimed.shape), np.reshape(bound, claimed.shape)
     with np.errstate(invalid="ignore"):
         scale = slices(part, np.maximum(np.abs(claimed), np.abs(values)))
-        allowed = tol * scale + bound + noise + underflow(subject)
+        allowed = tol * scale + bound + noise + underflow(subject) + subject.atol
         departs = ~(np.abs(claimed - values) <= allowed)  # "not <=" and never ">": a NaN must depart
     nothing = (claimed[0] == 0.0) & (values[0] == 0.0) & (noise == 0.0)  # no way leads there
-    hidden = ((bound[0] + noise) > HIDDEN * scale[0]) & ~nothing
+    hidden = ((bound[0] + noise) > np.maximum(HIDDEN * scale[0], subject.atol)) & ~nothing
     return Finding(part, claimed, values, allowed, scale, departs, hidden)
 
 

@@ -63,10 +63,11 @@ def _derivatives(
     else:
         numeric = oracles.adjoint(subject, part, looks)
     scale = np.maximum(np.maximum(size, np.abs(numeric)), np.abs(claimed))
-    allowed = tol * scale + error + blurred + underflow(subject)
+    absolute = subject.atol * oracles.lengths(looks)[:, None]
+    allowed = tol * scale + error + blurred + underflow(subject) + absolute
     departs = ~(np.abs(claimed - numeric) <= allowed)
     nothing = (claimed[:, 0] == 0.0) & (numeric[:, 0] == 0.0) & (blurred[:, 0] == 0.0)  # no way leads there
-    hidden = ((error + blurred)[:, 0] > HIDDEN * scale[:, 0]) & ~nothing
+    hidden = ((error + blurred)[:, 0] > np.maximum(HIDDEN * scale, absolute)[:, 0]) & ~nothing
     finding = Finding(part, claimed.T, numeric.T, allowed.T, scale.T, departs.T, hidden, looks)
     if not departs.any() and nothing.any():
         zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
@@ -129,6 +130,7 @@ def _taylor(
     claimed, size = oracles.claimed_along(subject, part, looks)
     precision = FLOAT32_TOLERANCE if subject.narrow else 1e-10
     allowed = precision * size + _blurred(looks, noise) + underflow(subject)
+    allowed += subject.atol * oracles.lengths(looks)[:, None]
     slopes, claims = oracles.taylor(subject, part, looks, allowed)
     told = ~np.isnan(slopes)
     structural = (claims == 0) & ~told & (size == 0)

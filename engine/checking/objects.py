@@ -14,7 +14,7 @@ from engine.checking.shapes.object_search import read_object
 from engine.checking.shapes.objects import STEP, Reading
 from engine.checking.shapes.options import allowed, gate_names, input_names
 from engine.checking.shapes.places import in_words
-from engine.checks import integer, one_of
+from engine.checks import integer, number, one_of
 
 
 def check_object(
@@ -36,6 +36,7 @@ def check_object(
     allow: Sequence[str] = (),
     seconds: float | None = None,
     progress: Any = None,
+    atol: float = 0.0,
 ) -> Report:
     """Check an object that keeps what backward needs in itself: ``forward(x)``, then ``backward(dout)``.
 
@@ -53,7 +54,7 @@ def check_object(
     grads : ``"auto"``, or the names of the gradients in the order of params.
     names : of the arguments of forward; None takes those of its parameters.
     method, seed, tol, entries, time_axis, gates, gate_axis, check, fixed, allow : as for `check_gradients`.
-    seconds, progress : likewise.
+    seconds, progress, atol : likewise.
 
     Returns
     -------
@@ -84,6 +85,7 @@ def check_object(
     inputs = [*reading.given, *reading.values()]
     backward = reading.pull if with_dout else lambda held: reading.pull(None, held)
     subject = FunctionSubject(reading.run, backward, inputs, seed, shape)
+    subject.atol = number("atol", atol)
     subject.notes[:0] = [_in_words(reading), *reading.notes]
     return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow), clock)
 

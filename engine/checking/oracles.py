@@ -6,14 +6,14 @@ Along random directions, which needs only a few passes at any size:  `difference
 
 from __future__ import annotations
 
+import functools
 import itertools
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.checking import differences
+from engine.checking import complex_reals, differences
 from engine.checking.subject import MANY, Part, Subject
 
 EPS = differences.EPS
@@ -64,9 +64,12 @@ def complex_reach(subject: Subject, seed: int) -> str:
             continue
         direction = generator.normal(size=part.shape)
         values = subject.host(part)
-        found = _run_complex(subject, part, (values + 1j * COMPLEX_STEP * direction)[None])
+        stack = (values + 1j * COMPLEX_STEP * direction)[None]
+        found = _run_complex(subject, part, stack)
         if found is None:
-            return "forward does not carry complex numbers through"
+            line = complex_reals.where(functools.partial(subject.run, part, stack))
+            real = f"what it makes of {part.name} is real (abs, .real, a cast?)"
+            return f"forward does not carry complex numbers through: {line or real}"
         size = float(np.max(np.abs(here), initial=0.0))
         if float(np.max(np.abs(found[0].real - here), initial=0.0)) > 1e-12 * size:
             return "forward gives other values for complex input: it is not analytic, or so chaotic that rounding shows"
@@ -81,9 +84,7 @@ def complex_reach(subject: Subject, seed: int) -> str:
 
 def _run_complex(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            outputs = subject.run(part, stack)
+        outputs = complex_reals.strictly(lambda: subject.run(part, stack))
     except (TypeError, np.exceptions.ComplexWarning):
         return None
     return outputs if outputs.dtype.kind == "c" else None
@@ -161,6 +162,11 @@ def claimed_along(subject: Subject, part: Part, looks: list[Direction]) -> tuple
     stack = np.stack([look.values.reshape(-1) for look in looks])
     claimed = subject.claimed[part.name].reshape(len(subject.weights), -1)
     return stack @ claimed.T, np.sqrt(stack**2 @ (claimed**2).T)
+
+
+def lengths(looks: list[Direction]) -> np.ndarray:
+    """(n,) how long each direction is."""
+    return np.sqrt(np.array([(look.values**2).sum() for look in looks]))
 
 
 def adjoint(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:

@@ -116,6 +116,7 @@ class Subject(abc.ABC):
     notes : how the functions were read, in sentences.
     mutated : which of its arguments a function writes into, in words, where the gradients can be checked all the same.
     narrow : whether backward works in float32.
+    atol : an error that passes whatever the size of the gradient.
     on_rows : is told how many times the function was evaluated.
     """
 
@@ -132,6 +133,7 @@ class Subject(abc.ABC):
         self.notes: list[str] = []
         self.mutated = ""
         self.narrow = False
+        self.atol = 0.0
         self.on_rows: Callable[[int], None] = lambda rows: None
         self._here: np.ndarray | None = None
         self._output_noise: np.ndarray | None = None

@@ -1,0 +1,190 @@
+"""Second derivatives that someone wrote by hand, checked against differences of their backward.
+
+Both checks are `check_gradients` of another pair: its forward is the backward in question.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.checking.check import check_gradients
+from engine.checking.nests import dtype_of, kind, leaves, refill
+from engine.checking.report import Report
+from engine.checking.shapes.arguments import argument_names, as_arguments, convention_of
+from engine.checks import describe, integer
+from engine.errors import bad_type
+
+
+def check_hessian(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    hvp: Callable[..., Any],
+    inputs: Sequence[Any],
+    method: str = "central",
+    seed: int = 0,
+    tol: float | None = None,
+    *,
+    dout: Any = None,
+    **options: Any,
+) -> Report:
+    """Check a Hessian-vector product against differences of backward.
+
+    The Hessian is that of ``sum(dout * out)`` with dout held.  Backward itself is taken for right: check it first, with
+    `check_gradients`, for with a wrong one the two disagree as well.
+
+    Parameters
+    ----------
+    forward, backward, inputs : as for `check_gradients`.
+    hvp : ``hvp(dout, cache, directions) -> products``; directions come in a tuple, one for each gradient that backward
+        gives, and products are returned as gradients are.
+    dout : what the outputs are weighted with, in their structure; None draws random numbers.
+    method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+
+    Returns
+    -------
+    Report
+        of the tensors that the products stand for, called as the inputs are.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        for arguments, or results of the functions, that are not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> def forward(x):
+    ...     return np.sin(x), x
+    >>> def backward(dout, x):
+    ...     return dout * np.cos(x)
+    >>> def hvp(dout, x, directions):
+    ...     return [-dout * np.sin(x) * directions[0]]
+    >>> engine.check_hessian(forward, backward, hvp, [np.array([0.3, -1.2])]).verdict
+    'ok'
+    """
+    require_functions(forward=forward, backward=backward, hvp=hvp)
+    pair = _Pair(forward, backward, inputs, seed, dout)
+
+    def gradients(*arguments: Any) -> tuple[Any, Any]:
+        cache = pair.cache(arguments)
+        return pair.gradients(pair.dout(), cache), cache
+
+    def product(directions: Any, cache: Any) -> Any:
+        return hvp(pair.dout(), cache, directions)  # the Hessian is symmetric
+
+    options = {"names": pair.names} | options
+    return check_gradients(gradients, product, pair.inputs, method, seed, tol, **options)
+
+
+def gradgradcheck(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    double_backward: Callable[..., Any],
+    inputs: Sequence[Any],
+    method: str = "central",
+    seed: int = 0,
+    tol: float | None = None,
+    *,
+    dout: Any = None,
+    **options: Any,
+) -> Report:
+    """Check the backward of a backward: the gradients of its results by dout and by the inputs.
+
+    Parameters
+    ----------
+    forward, backward, inputs : as for `check_gradients`.
+    double_backward : ``double_backward(dgradients, dout, cache) -> (ddout, *dinputs)``: given the gradient of a loss by
+        each result of backward, in order, that by dout and by each input.
+    dout : where backward is differentiated, in the structure of out; None draws random numbers.
+    method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+
+    Returns
+    -------
+    Report
+        of dout and of the inputs.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        for arguments, or results of the functions, that are not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> def forward(x):
+    ...     return np.sin(x), x
+    >>> def backward(dout, x):
+    ...     return dout * np.cos(x)
+    >>> def double_backward(dgradients, dout, x):
+    ...     return dgradients[0] * np.cos(x), -dgradients[0] * dout * np.sin(x)
+    >>> engine.gradgradcheck(forward, backward, double_backward, [np.array([0.3, -1.2])]).verdict
+    'ok'
+    """
+    require_functions(forward=forward, backward=backward, double_backward=double_backward)
+    pair = _Pair(forward, backward, inputs, seed, dout)
+
+    def gradients(dout: Any, *arguments: Any) -> tuple[Any, Any]:
+        cache = pair.cache(arguments)
+        return pair.gradients(dout, cache), (dout, cache)
+
+    def twice(dgradients: Any, kept: Any) -> Any:
+        return double_backward(dgradients, *kept)
+
+    options = {"names": [_other_than(pair.names, "dout"), *pair.names]} | options
+    return check_gradients(gradients, twice, [pair.dout(), *pair.inputs], method, seed, tol, **options)
+
+
+class _Pair:
+    """A forward and its backward, called as `check_gradients` calls them, and the dout that is held."""
+
+    def __init__(self, forward: Any, backward: Any, inputs: Any, seed: Any, dout: Any) -> None:
+        self._forward, self.inputs, own = as_arguments(forward, inputs)
+        self.names = own or argument_names(forward, len(self.inputs))
+        self._backward = backward
+        found = self._forward(*copy.deepcopy(list(self.inputs)))
+        self._convention = convention_of(backward, found)
+        out = self._convention.split(found)[0]
+        self._dout = _weights(out, integer("seed", seed, 0)) if dout is None else dout
+
+    def dout(self) -> Any:
+        """A copy of it, which the functions may spoil."""
+        return copy.deepcopy(self._dout)
+
+    def cache(self, arguments: Sequence[Any]) -> Any:
+        """What forward keeps."""
+        return self._convention.split(self._forward(*arguments))[1]
+
+    def gradients(self, dout: Any, cache: Any) -> tuple[Any, ...]:
+        """What backward gives, one for each input."""
+        found = self._convention.call(self._backward, dout, cache)
+        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+
+def _weights(out: Any, seed: int) -> Any:
+    """Random weights in the structure of what forward returned."""
+    generator = np.random.default_rng([seed, 8])
+    drawn = []
+    for one in leaves(out):
+        if kind(one) != "f" and not isinstance(one, float):
+            raise bad_type("forward", "float arrays as out", describe(one), "give dout")
+        drawn.append(generator.normal(size=np.shape(one)).astype(dtype_of(one) or np.float64))
+    return refill(out, iter(drawn))
+
+
+def _other_than(names: Sequence[str], name: str) -> str:
+    while name in names:
+        name += "_"
+    return name
+
+
+def require_functions(**functions: Any) -> None:
+    """Raise unless each can be called."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise bad_type(name, "a function", describe(function))
