@@ -145,6 +145,9 @@ def _function_arguments() -> dict[str, tuple[Any, ...]]:
         "tol": (1e-6, optional(real(0))),
         "entries": (None, optional(whole(1))),
         "time_axis": (None, optional(whole(0, 2))),
+        "seconds": (None, optional(real(0))),
+        "progress": (False, choice(False)),
+        "atol": (0.0, real(0)),
     }
 
 
@@ -170,6 +173,50 @@ def _check_gradients(place: Place) -> Call:
         valid, _, extras = arguments[name]
         arguments[name] = (valid, _callables(valid), extras)
     return call(run, **arguments)
+
+
+def _hvp(dout: Any, cache: Any, directions: Any) -> Any:
+    dx, dw = directions
+    return dout @ dw.T, dx.T @ dout
+
+
+def _double_backward(dgradients: Any, dout: Any, cache: Any) -> Any:
+    (gx, gw), (x, w) = dgradients, cache
+    return gx @ w + x @ gw, dout @ gw.T, gx.T @ dout
+
+
+def _jvp(directions: Any, cache: Any) -> Any:
+    (dx, dw), (x, w) = directions, cache
+    return dx @ w + x @ dw
+
+
+def _of_another_kind(name: str, valid: Any, function: Callable[..., Any], without: str = "") -> Call:
+    def run(**given: Any) -> Any:
+        report = function(**given)
+        return "wrong" if report.verdict not in ("ok", "wrong") else report.verdict
+
+    arguments = _function_arguments()
+    if without:
+        del arguments[without]
+    own = {one: (arguments[one][0], exactly(arguments[one][0])) for one in ("forward", "backward") if one != without}
+    rest = {one: arguments[one] for one in ("inputs", "method", "seed", "tol", "seconds", "progress", "atol")}
+    rest["method"] = ("central", choice("central", "directional"))
+    return call(run, **own, **{name: (valid, exactly(valid))}, **rest)
+
+
+@entry("check_hessian")
+def _check_hessian(place: Place) -> Call:
+    return _of_another_kind("hvp", _hvp, engine.check_hessian)
+
+
+@entry("gradgradcheck")
+def _gradgradcheck(place: Place) -> Call:
+    return _of_another_kind("double_backward", _double_backward, engine.gradgradcheck)
+
+
+@entry("check_jvp")
+def _check_jvp(place: Place) -> Call:
+    return _of_another_kind("jvp", _jvp, engine.check_jvp, without="backward")
 
 
 def _callables(valid: Any) -> Any:
