@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import build, random_arguments
+from numpy.lib import NumpyVersion
 
 import engine
 
@@ -204,6 +205,10 @@ def test_a_saturated_layer_cannot_be_told() -> None:
         assert {row.verdict for row in report.rows if row.name == "x"} == {"ok"}
 
 
+@pytest.mark.skipif(
+    NumpyVersion(np.__version__) < "2.2.0",
+    reason="this NumPy rounds complex numbers otherwise than real ones, and in chaos that grows to everything",
+)
 def test_in_chaos_differences_cannot_tell_and_say_so_while_others_decide() -> None:
     """Recurrent gain 2.5, T = 150: a change of the last digit grows to everything."""
     H = 20
