@@ -289,6 +289,17 @@ def test_a_gate_block_has_the_pattern_of_the_earliest_step() -> None:
     assert "1/3 is 1/B" in row.pattern
 
 
+def square_in_time() -> Report:
+    """Steps 3 and 4 of (B, T, D) are wrong, B = T."""
+
+    def late(d: np.ndarray, cache: Any) -> np.ndarray:
+        dx = 2.0 * d
+        dx[:, 3:] = 0.0
+        return dx
+
+    return engine.check_gradients(lambda x: (2.0 * x, None), late, [normal(6, 5, 5, 2)], time_axis=1)
+
+
 def saturated(x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     h = [np.zeros_like(x[0])]
     for x_t in x:
@@ -401,7 +412,7 @@ def test_pictures_have_a_map_of_entries_and_labels_on_every_axis(tmp_path: Path)
         lambda d, c: (d * c[1][:2], np.concatenate([d * c[0] * np.where(np.arange(300) % 7 == 0, 0, 1), 0 * c[1][2:]])),
         [normal(1, 2, 300), normal(2, 3, 300)],
     )
-    for number, report in enumerate((linear(half), kinked(), undecided(), large)):
+    for number, report in enumerate((linear(half), kinked(), undecided(), large, square_in_time())):
         figure = report.plot(tmp_path / "large.png" if number == 3 else None)
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes if axes.get_label() != "<colorbar>")
         maps = [axes for axes in figure.axes if axes.images]
@@ -410,6 +421,10 @@ def test_pictures_have_a_map_of_entries_and_labels_on_every_axis(tmp_path: Path)
         wanted = {"wrong": "tab:red", "kink": "tab:orange", "cannot tell": "tab:gray"}[report.verdict]
         assert np.allclose(marks.get_facecolor()[0], to_rgba(wanted))
         row = next(row for row in report.rows if row.verdict == report.verdict)
+        if row.time_axis is not None:
+            assert maps[0].get_xlabel() == "time step t"
+            steps = {int(step) for step in marks.get_offsets()[:, 0]}
+            assert steps == {30: set(range(12)), 5: {3, 4}}[len(row.by_step)]
         assert row.marked is not None
         if row.marked.size < 1000:
             assert len(marks.get_offsets()) == row.marked.sum()

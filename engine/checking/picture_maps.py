@@ -45,9 +45,9 @@ def draw_map(panel: Any, row: Any, tol: float) -> None:
     """Draw the errors of a tensor's entries as a map, its first axis downward, and mark those that depart."""
     from matplotlib.colors import LogNorm
 
-    timed = bool(row.by_step)
+    timed = row.time_axis is not None
     # time runs to the right, as everywhere
-    errors, marked = (_as_matrix(values, row, timed) for values in (row.errors, row.marked))
+    errors, marked = (_as_matrix(values, row) for values in (row.errors, row.marked))
     smallest = tol / 100.0
     norm = LogNorm(vmin=smallest, vmax=10.0)
     drawn = np.clip(np.nan_to_num(_largest(errors), nan=10.0, posinf=10.0), smallest, 10.0)
@@ -76,10 +76,9 @@ def draw_map(panel: Any, row: Any, tol: float) -> None:
         axis.get_major_locator().set_params(integer=True)
 
 
-def _as_matrix(values: np.ndarray, row: Any, timed: bool) -> np.ndarray:
-    if timed:
-        axis = next(axis for axis, size in enumerate(row.shape) if size == len(row.by_step))
-        return np.moveaxis(values, axis, 0).reshape(row.shape[axis], -1).T
+def _as_matrix(values: np.ndarray, row: Any) -> np.ndarray:
+    if row.time_axis is not None:
+        return np.moveaxis(values, row.time_axis, 0).reshape(row.shape[row.time_axis], -1).T
     return values.reshape(row.shape[0], -1)
 
 

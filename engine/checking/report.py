@@ -50,6 +50,7 @@ class Row:
     pattern : how a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; nothing
         where no pattern fits.
     why : what another verdict than "ok" and "wrong" comes from.
+    time_axis : the axis that counts time steps, if there is one.
     errors, marked : of a tensor that is not right, the relative error of each entry, and the entries that `extent`
         describes; for pictures.
     by_gate_seen : errors of every gate block (of the whole tensor under ``""``) for the outputs that the diagnosis
@@ -67,6 +68,7 @@ class Row:
     extent: str = ""
     pattern: str = ""
     why: str = ""
+    time_axis: int | None = None
     errors: np.ndarray | None = field(default=None, repr=False, compare=False)
     marked: np.ndarray | None = field(default=None, repr=False, compare=False)
 

@@ -42,9 +42,8 @@ def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone:
         how = "; ".join(filter(None, (own, cause)))
     errors = entrywise.errors()[group]
     where = _extent(entrywise, marked, *pair, batch_axis(subject, entrywise.part))
-    return replace(
-        row, extent=where, pattern=how, why=_why(entrywise, subject.causes.get("", "")), errors=errors, marked=marked
-    )
+    why, axis = _why(entrywise, subject.causes.get("", "")), entrywise.part.time_axis
+    return replace(row, extent=where, pattern=how, why=why, time_axis=axis, errors=errors, marked=marked)
 
 
 def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject, rows: tuple[Row, ...]) -> Diagnosis:
@@ -62,7 +61,7 @@ def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject
         k = part.gates.index(diagnosis.gate)
         block = [part.blocks(values)[k] for values in (claimed, numeric, departs)]
         words = pattern(block[0], block[1], block[2], Around(sizes=known.sizes, scalars=known.scalars))
-    if words.startswith("not 0 where") or any(words in row.pattern for row in rows):
+    if words.startswith(("not 0 where", "all zero", "zero there")) or any(words in row.pattern for row in rows):
         return diagnosis  # an early group has zeros where later steps would not
     return replace(diagnosis, pattern=words)
 
