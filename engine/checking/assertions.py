@@ -100,8 +100,9 @@ def assert_passes(
     if isinstance(allow, str) or not isinstance(allow, Collection):
         raise bad_type("allow", expected, describe(allow), 'write allow=("cannot tell",)')
     signature = inspect.signature(check)
-    if "mutation" in allow and "allow" in signature.parameters:
-        allow, options = [one for one in allow if one != "mutation"], options | {"allow": ("mutation",)}
+    mutation = [one for one in allow if isinstance(one, str) and one == "mutation"]
+    if mutation and "allow" in signature.parameters:
+        allow, options = [one for one in allow if one not in mutation], options | {"allow": tuple(mutation)}
     for verdict in allow:
         if not isinstance(verdict, str) or verdict not in UNDECIDED:
             raise bad_input("allow", expected, describe(verdict), "what is found to be wrong never passes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.checking.budget import Clock
 from engine.checking.check import FORWARD_MODE, TOLERANCE, judge, time_axis_of, tolerance_of
 from engine.checking.function_subject import FunctionSubject, Shape
@@ -17,6 +19,7 @@ from engine.checking.shapes.places import in_words
 from engine.checks import integer, number, one_of
 
 
+@np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # a trial may leave a function's domain
 def check_object(
     layer: Any,
     x: Any,

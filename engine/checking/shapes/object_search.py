@@ -17,6 +17,7 @@ from engine.checking.shapes.places import Place, get, in_words, numbers, put
 from engine.checking.shapes.returned import key_for
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.plain_arrays import refuse_own_rules
 
 FORWARDS = ("forward", "__call__", "fwd", "forward_pass", "forward_propagation", "feedforward", "fprop", "loss")
 BACKWARDS = ("backward", "backprop", "bwd", "backward_pass", "backward_propagation", "back_propagation", "bprop",
@@ -26,8 +27,12 @@ RATES = ("lr", "learning_rate", "alpha", "eta", "learningrate", "step_size", "ra
 
 def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -> Reading:
     """Find forward, backward, parameters and gradients of an object, on copies of it; see `engine.check_object`."""
+    if isinstance(params, str) and params == "auto" and not (isinstance(grads, str) and grads == "auto"):
+        raise bad_input("grads", '"auto" where params is "auto"', describe(grads), "name both")
     forward, backward = _method(layer, FORWARDS, "forward"), _method(layer, BACKWARDS, "backward")
     given = x if isinstance(x, tuple) and not hasattr(x, "_fields") else (x,)
+    _require_copies(given)
+    _require_arguments(getattr(layer, forward), given)
     reading = Reading(_copy(layer), forward, backward, argument_names(getattr(layer, forward), len(given)), given)
     trial = _copy(layer)
     found = getattr(trial, forward)(*copy.deepcopy(given))
@@ -63,6 +68,28 @@ def _copy(layer: Any) -> Any:
     except Exception as error:
         got = f"{describe(layer)} that cannot be copied ({type(error).__name__})"
         raise bad_type("layer", "an object that copy.deepcopy can copy", got) from None
+
+
+def _require_copies(given: tuple[Any, ...]) -> None:
+    """Raise for arguments that hold arrays with rules of their own, or what cannot be copied."""
+    try:
+        parts = leaves(copy.deepcopy(given))
+    except Exception:  # which deepcopy has no way with, or a list that holds itself
+        raise bad_type("x", "arrays, and what can be copied", "an object that cannot") from None
+    for leaf in parts:
+        refuse_own_rules("x", leaf)
+
+
+def _require_arguments(forward: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    """Raise unless forward takes as many arguments."""
+    try:
+        inspect.signature(forward).bind(*given)
+    except TypeError:
+        names = ", ".join(one.name for one in parameters_of(forward) or [])
+        mend = "a tuple holds one value for each argument"
+        raise bad_input("x", f"the arguments of forward({names})", f"{len(given)} of them", mend) from None
+    except ValueError:  # a function without a signature
+        return
 
 
 def _method(layer: Any, names: Sequence[str], what: str) -> str:

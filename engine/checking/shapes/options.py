@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from engine.checks import describe
@@ -37,9 +37,9 @@ def gate_names(gates: Any) -> tuple[str, ...] | None:
 def allowed(allow: Any) -> tuple[str, ...]:
     """What may pass beside right gradients."""
     mend = 'write allow=("mutation",)'
-    if isinstance(allow, str) or not isinstance(allow, Collection):
+    if not isinstance(allow, (tuple, list, set, frozenset, dict)):
         raise bad_type("allow", 'a tuple that may hold "mutation"', describe(allow), mend)
     for one in allow:
-        if one not in ALLOWED:
+        if not isinstance(one, str) or one not in ALLOWED:
             raise bad_input("allow", 'a tuple that may hold "mutation"', describe(one), mend)
     return tuple(allow)

@@ -219,6 +219,44 @@ def _check_jvp(place: Place) -> Call:
     return _of_another_kind("jvp", _jvp, engine.check_jvp, without="backward")
 
 
+class _Dense:
+    """An object that keeps its cache in itself."""
+
+    def __init__(self, w: Any) -> None:
+        self.W = w
+
+    def forward(self, x: Any) -> Any:
+        out, self.cache = _forward(x, self.W)
+        return out
+
+    def backward(self, dout: Any) -> Any:
+        dx, self.dW = _backward(dout, self.cache)
+        return dx
+
+
+def _parameters(value: Any) -> Any:
+    """Names of parameters, or that they are to be found."""
+    return choice("auto")(value) if isinstance(value, str) else many(choice("W"), kinds=(tuple, list))(value)
+
+
+@entry("check_object")
+def _check_object(place: Place) -> Call:
+    layer = _Dense(draw(2, 4, dtype="float64") + 1)
+    arguments = _function_arguments()
+    for name in ("forward", "backward", "inputs"):
+        del arguments[name]
+    names = optional(many(choice("mutation"), kinds=(tuple, list, set, frozenset, dict)))
+    return call(
+        lambda **given: _verdict(engine.check_object(**given)),
+        layer=(layer, exactly(layer), {"a class": lambda: _Dense, "a function": lambda: _forward}),
+        x=(draw(3, 2, dtype="float64"), _pairs_with(3, 2)),
+        params=("auto", _parameters),
+        grads=("auto", choice("auto")),
+        **arguments,
+        allow=((), names),
+    )
+
+
 def _callables(valid: Any) -> Any:
     """The function itself, or another one whose result the check may judge."""
 
