@@ -177,8 +177,9 @@ def check_gradients(
     seed = integer("seed", seed, 0)
     entries = None if entries is None else integer("entries", entries, 1)
     for name, function in (("forward", forward), ("backward", backward)):
-        if not callable(function):
-            raise bad_type(name, "a function", describe(function))
+        if not callable(function) or isinstance(function, type):
+            got = f"the class {function.__name__}" if isinstance(function, type) else describe(function)
+            raise bad_type(name, "a function", got)
     forward, inputs, own = as_arguments(forward, inputs)
     called = input_names(names, own or argument_names(forward, len(inputs)))
     complex_ones = complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs)

@@ -43,6 +43,10 @@ def as_arguments(
     forward, inputs, names
         a function of the inputs in order, and their names; None where the signature has them.
     """
+    try:
+        leaves(inputs)
+    except RecursionError:
+        raise bad_input("inputs", "a list of the arguments of forward", "one that holds itself") from None
     if not isinstance(inputs, Mapping):
         if not isinstance(inputs, (tuple, list)):
             mend = "write [x] for a single one"
