@@ -331,6 +331,11 @@ def test_undecided_reports_say_why_and_what_next() -> None:
     text = one_line(undecided())
     assert "not decided: whole time steps: 0 to 11; rounding and the method may be off by more than the value" in text
     assert 'next: method="complex" loses nothing to rounding' in text
+    text = one_line(
+        engine.check_gradients(lambda x: (np.abs(x), x), lambda d, x: d * np.sign(x), [normal(1, 3)], "complex")
+    )
+    assert text.endswith('next: method="central" needs no complex arrays')
+    assert "no finite values" not in text
     text = one_line(kinked())
     assert "at a kink: one entry: [1, 2]; the slopes on its two sides differ" in text
     assert "next: no bug" in text

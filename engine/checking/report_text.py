@@ -22,6 +22,8 @@ NEXT = {
 }
 OTHER_METHOD = {
     "central": 'method="complex" loses nothing to rounding where forward takes complex arrays',
+    "directional": 'method="complex" loses nothing to rounding where forward takes complex arrays',
+    "taylor": 'method="central" looks at every entry by itself',
     "complex": 'method="central" needs no complex arrays',
 }
 

@@ -137,5 +137,7 @@ def _why(finding: Finding, said: str) -> str:
     if not claimed.any() and not numeric.any():
         return f"0 on both sides, known to within {allowed.max():.0e} only"
     unsure = float(np.max(allowed / np.maximum(scale, 1e-300)))
+    if unsure <= HIDDEN:
+        return "what departs there is so small beside the largest gradients that rounding may explain it"
     much = "more than the value itself" if unsure >= 1.0 else f"{unsure:.2g} of the value"
     return f"rounding and the method may be off by {much} there (at most {HIDDEN:.2g} of it would decide)"
