@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import engine
 from engine.checking.extent import extent
 from engine.checking.factors import factor_in_words
-from engine.checking.patterns import Around, pattern, shape_in_words
+from engine.checking.pairs import Around
+from engine.checking.patterns import pattern, shape_in_words
 from engine.checking.report import Report
 from engine.checking.report_text import two_numbers
 

@@ -20,7 +20,7 @@ def factor_in_words(
     Parameters
     ----------
     place : ``"everywhere"`` or ``"there"``.
-    sizes, scalars : lengths of axes, and numbers between 0 and 1, by name; see `engine.checking.patterns.Around`.
+    sizes, scalars : lengths of axes, and numbers between 0 and 1, by name; see `engine.checking.pairs.Around`.
     many : whether several entries have the same factor; of a single one only factors that have a name are told.
 
     Returns

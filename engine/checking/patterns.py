@@ -6,78 +6,19 @@ the error.  What the pattern may come from is put as a question.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
 
 from engine.checking.factors import SLIGHT, factor_in_words
+from engine.checking.moves import moved
+from engine.checking.pairs import ENOUGH, FIT, LEFT, Around, Pair
 
-#: A pattern leaves no more of the numbers, and no more of the error, than these parts.
-FIT, LEFT = 1e-4, 1e-2
-#: Fewer entries than this fit too many patterns by chance.
-ENOUGH = 3
 #: Larger tensors are looked at for a factor and for zeros only.
 LARGE = 200_000
 #: Matrices of a larger condition number cannot be taken out of a product again.
 WELL = 1e6
-
-
-@dataclass(frozen=True)
-class Around:
-    """What is known beside the two gradients.
-
-    Attributes
-    ----------
-    sizes : lengths of axes by their names, the likeliest first; such as ``{"T": 6, "B": 3}``.
-    scalars : numbers between 0 and 1 among the inputs, such as the rate of a dropout, by name.
-    values : the tensor itself.
-    vectors : other tensors of one axis, by name.
-    squares : square matrices, by name.
-    repeated : by name of an integer input, for each entry of axis 0 whether its index occurs twice or more there.
-    time_axis : the axis that counts time steps.
-    """
-
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    values: np.ndarray | None = None
-    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
-    squares: Mapping[str, np.ndarray] = field(default_factory=dict)
-    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)
-    time_axis: int | None = None
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A claimed gradient, the right one, and where they differ."""
-
-    claimed: np.ndarray
-    numeric: np.ndarray
-    departs: np.ndarray
-    around: Around
-
-    @property
-    def gap(self) -> np.ndarray:
-        return self.claimed - self.numeric
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether all departs that could."""
-        return bool((self.departs | ((self.claimed == 0) & (self.numeric == 0))).all())
-
-    @property
-    def place(self) -> str:
-        return "everywhere" if self.everywhere else "there"
-
-    def explained_by(self, candidate: np.ndarray, where: np.ndarray | None = None) -> bool:
-        """Whether the claimed numbers are these, to a small part of the numbers and of the error."""
-        where = np.ones(self.claimed.shape, dtype=bool) if where is None else where
-        left = np.max(np.abs(self.claimed - candidate), initial=0.0, where=where)
-        size = np.max(np.abs(self.numeric), initial=0.0, where=where)
-        error = np.max(np.abs(self.gap), initial=0.0, where=where & self.departs)
-        return bool(left <= FIT * max(size, error) and left <= LEFT * error)
 
 
 def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, around: Around | None = None) -> str:
@@ -88,17 +29,17 @@ def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, aroun
     claimed, numeric, departs : what backward says, what is right, and where they lie too far apart; of one shape.
     around : what else is known.
     """
-    pair = _Pair(claimed, numeric, departs, around or Around())
+    pair = Pair(claimed, numeric, departs, around or Around())
     if not departs.any():
         return ""
     if not np.isfinite(claimed).all():
         return "NaN or infinity there" if np.isfinite(numeric).all() else ""
     if not np.isfinite(numeric).all():
         return ""
-    rules: tuple[Callable[[_Pair], str], ...] = (_zero, _absolute, _factor)
+    rules: tuple[Callable[[Pair], str], ...] = (_zero, _absolute, _factor)
     if claimed.size <= LARGE and np.count_nonzero(departs) >= ENOUGH:
         rules += (
-            _moved,
+            moved,
             _transposed_factor,
             _repeated,
             _masked,
@@ -111,7 +52,7 @@ def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, aroun
     return next(filter(None, (rule(pair) for rule in (*rules, _slightly_off))), "")
 
 
-def _zero(pair: _Pair) -> str:
+def _zero(pair: Pair) -> str:
     if pair.claimed[pair.departs].any():
         return ""
     if not pair.claimed.any():
@@ -119,14 +60,14 @@ def _zero(pair: _Pair) -> str:
     return "zero there, where the right value is not"
 
 
-def _absolute(pair: _Pair) -> str:
+def _absolute(pair: Pair) -> str:
     right = pair.numeric[~pair.departs]
     if np.count_nonzero(pair.departs) >= ENOUGH and (right > 0.0).any() and pair.explained_by(np.abs(pair.numeric)):
         return "the absolute value of what is right"
     return ""
 
 
-def _factor(pair: _Pair) -> str:
+def _factor(pair: Pair) -> str:
     claimed, numeric = pair.claimed[pair.departs], pair.numeric[pair.departs]
     square = float(numeric @ numeric)
     if square <= 0.0 or not np.isfinite(square):
@@ -138,65 +79,7 @@ def _factor(pair: _Pair) -> str:
     return factor_in_words(factor, place, pair.around.sizes, pair.around.scalars, claimed.size >= ENOUGH)
 
 
-def _moved(pair: _Pair) -> str:
-    return next(_moves(pair), "")
-
-
-def _moves(pair: _Pair) -> Iterator[str]:
-    """The right numbers in wrong places: transposed, reversed, shifted, blocks exchanged."""
-    claimed, numeric, time = pair.claimed, pair.numeric, pair.around.time_axis
-    if claimed.ndim == 2 and min(claimed.shape) > 1 and pair.explained_by(numeric.T.reshape(claimed.shape)):
-        yield "transposed" if claimed.shape[0] == claimed.shape[1] else "transposed, and reshaped to fit"
-    for one, other in itertools.combinations(range(claimed.ndim if claimed.ndim > 2 else 0), 2):
-        if claimed.shape[one] == claimed.shape[other] > 1 and pair.explained_by(numeric.swapaxes(one, other)):
-            yield f"transposed: axes {one} and {other} exchanged"
-    axes = sorted((axis for axis in range(claimed.ndim) if claimed.shape[axis] > 2), key=lambda axis: axis != time)
-    if time in axes:
-        yield from _shifts(pair, time)
-    for axis in range(claimed.ndim):
-        yield from _exchanged(pair, axis, [2, 3, 4])
-    for axis in axes:
-        yield from _shifts(pair, axis)
-        yield from _exchanged(pair, axis, [claimed.shape[axis]])
-
-
-def _shifts(pair: _Pair, axis: int) -> Iterator[str]:
-    claimed, numeric = (np.moveaxis(values, axis, 0) for values in (pair.claimed, pair.numeric))
-    departs = np.moveaxis(pair.departs, axis, 0)
-    if pair.explained_by(np.flip(pair.numeric, axis)):
-        yield "reversed in time" if axis == pair.around.time_axis else f"reversed along axis {axis}"
-    for by in (1, -1, 2, -2):
-        here, there = (slice(by, None), slice(None, -by)) if by > 0 else (slice(None, by), slice(-by, None))
-        moved = _Pair(claimed[here], numeric[here], departs[here], pair.around)
-        if departs[here].sum() >= ENOUGH and claimed[here].any() and moved.explained_by(numeric[there]):
-            if axis == pair.around.time_axis:
-                steps = "a step" if abs(by) == 1 else "two steps"
-                yield f"shifted by {steps}: step t holds the gradient of step t{-by:+d}"
-            yield f"shifted by {abs(by)} along axis {axis}: place k holds the gradient of k{-by:+d}"
-
-
-def _exchanged(pair: _Pair, axis: int, counts: list[int]) -> Iterator[str]:
-    """Blocks along an axis that hold each other's gradients."""
-    size = pair.claimed.shape[axis]
-    for count in (count for count in counts if size % count == 0 and 1 < count <= 64):
-        claimed, numeric, departs = (
-            np.split(values, count, axis) for values in (pair.claimed, pair.numeric, pair.departs)
-        )
-        sources: list[int] = []
-        for one, right, off in zip(claimed, numeric, departs, strict=True):
-            block = _Pair(one, right, off, pair.around)
-            if not off.any():
-                sources.append(len(sources))
-                continue
-            sources.append(next((k for k, other in enumerate(numeric) if block.explained_by(other)), -1))
-        if sorted(sources) == list(range(count)):
-            wrong = [str(k) for k, source in enumerate(sources) if k != source]
-            those = " and ".join(wrong) if len(wrong) == 2 else ", ".join(wrong[:8]) + ", ..." * (len(wrong) > 8)
-            kind = f"places {those}" if count == size else f"blocks {those} of {count}"
-            yield f"{kind} along axis {axis} exchanged"
-
-
-def _transposed_factor(pair: _Pair) -> str:
+def _transposed_factor(pair: Pair) -> str:
     """Whether the gradient was multiplied by a matrix where its transpose belongs, or the other way round."""
     for name, matrix in pair.around.squares.items():
         if pair.claimed.ndim and len(matrix) == pair.claimed.shape[-1] and np.linalg.cond(matrix) < WELL:
@@ -206,7 +89,7 @@ def _transposed_factor(pair: _Pair) -> str:
     return ""
 
 
-def _repeated(pair: _Pair) -> str:
+def _repeated(pair: Pair) -> str:
     """Rows of an embedding that were assigned where they should be added."""
     rows: np.ndarray = np.asarray(pair.departs.reshape(len(pair.departs), -1).any(axis=1))
     for name, repeated in pair.around.repeated.items():
@@ -215,14 +98,14 @@ def _repeated(pair: _Pair) -> str:
     return ""
 
 
-def _masked(pair: _Pair) -> str:
+def _masked(pair: Pair) -> str:
     nowhere = (pair.numeric == 0.0) & pair.departs
     if nowhere.any() and not (pair.departs & ~nowhere).any():
         return "not 0 where the right value is 0: a mask forgotten (relu, dropout, padding)?"
     return ""
 
 
-def _clipped(pair: _Pair) -> str:
+def _clipped(pair: Pair) -> str:
     limit = float(np.max(np.abs(pair.claimed)))
     beyond = np.abs(pair.numeric) > limit
     if beyond.any() and pair.explained_by(np.clip(pair.numeric, -limit, limit)):
@@ -230,7 +113,7 @@ def _clipped(pair: _Pair) -> str:
     return ""
 
 
-def _added(pair: _Pair) -> str:
+def _added(pair: Pair) -> str:
     """A term that is too many or too few: a constant, or a multiple of the tensor itself."""
     gap = pair.gap[pair.departs]
     mean = float(gap.mean())
@@ -246,7 +129,7 @@ def _added(pair: _Pair) -> str:
     return ""
 
 
-def _factor_of_each(pair: _Pair) -> str:
+def _factor_of_each(pair: Pair) -> str:
     """A factor that is another for each index of one axis, such as a scale that was left out."""
     for axis in range(pair.claimed.ndim if pair.claimed.ndim > 1 else 0):
         claimed, numeric = (
@@ -258,7 +141,7 @@ def _factor_of_each(pair: _Pair) -> str:
         if np.count_nonzero(alive) < ENOUGH or claimed.shape[1] < ENOUGH:
             continue
         factors = np.where(alive, (claimed * numeric).sum(axis=1) / np.where(alive, square, 1.0), 0.0)
-        flat = _Pair(claimed, numeric, claimed != numeric, pair.around)
+        flat = Pair(claimed, numeric, claimed != numeric, pair.around)
         if not flat.explained_by(factors[:, None] * numeric) or not factors.any():
             continue
         one = {0: "row", 1: "column"}.get(axis, "slice") if pair.claimed.ndim == 2 else f"index of axis {axis}"
@@ -282,7 +165,7 @@ def _inverse(vector: np.ndarray) -> np.ndarray:
         return np.asarray(np.where(vector == 0.0, np.inf, 1.0 / np.where(vector == 0.0, 1.0, vector)))
 
 
-def _same_along(pair: _Pair) -> str:
+def _same_along(pair: Pair) -> str:
     """Numbers, or an error, that are the same all along an axis: sums, means, terms with a sum in them."""
     shape, names = pair.claimed.shape, {0: "row", 1: "column"} if pair.claimed.ndim == 2 else {}
     for axis in range(len(shape) if len(shape) > 1 else 0):
@@ -299,7 +182,7 @@ def _same_along(pair: _Pair) -> str:
     return ""
 
 
-def _sorted_alike(pair: _Pair) -> str:
+def _sorted_alike(pair: Pair) -> str:
     claimed, numeric = np.sort(pair.claimed, axis=None), np.sort(pair.numeric, axis=None)
     error, left = float(np.abs(pair.gap).max()), float(np.abs(claimed - numeric).max())
     if pair.claimed.ndim and left <= FIT * float(np.abs(numeric).max()) and left <= 1e-6 * error:
@@ -307,7 +190,7 @@ def _sorted_alike(pair: _Pair) -> str:
     return ""
 
 
-def _slightly_off(pair: _Pair) -> str:
+def _slightly_off(pair: Pair) -> str:
     size = float(np.max(np.abs(pair.numeric)))
     off = float(np.max(np.abs(pair.gap))) / size if size > 0.0 else np.inf
     if off < SLIGHT and np.count_nonzero(pair.departs) >= ENOUGH:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from engine.checking.patterns import Around
+from engine.checking.pairs import Around
 from engine.checking.subject import Part, Subject
 
 #: Larger matrices are not taken out of a product again.

@@ -9,7 +9,8 @@ import numpy as np
 from engine.checking.extent import extent
 from engine.checking.finding import Finding
 from engine.checking.judging import HIDDEN
-from engine.checking.patterns import Around, pattern
+from engine.checking.pairs import Around
+from engine.checking.patterns import pattern
 from engine.checking.report import Diagnosis, Row
 from engine.checking.subject import Subject
 from engine.checking.surroundings import around, batch_axis
