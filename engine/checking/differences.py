@@ -18,6 +18,10 @@ PAIR_ALONG = 2.0**-14
 #: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
 ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
 SHORTEST = 2.0**-27
+#: Beside a pole or the end of a domain, and where a function turns within a millionth.
+FINE_STEPS = tuple(2.0**-k for k in range(3, 48, 2))
+#: So many times in a row a slope must shrink with the step to be that of a zero.
+SHRINKS = 6
 EPS = float(np.finfo(np.float64).eps)
 #: How far the neighbours' disagreement may underestimate the error.
 SAFETY = 4.0
@@ -67,13 +71,34 @@ def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndar
     slopes, floors = _sweep(subject, part, entries, ALL_STEPS)
     best, bound = _settle(subject, slopes, floors, ALL_STEPS[0])
     # an output near 0 may be the difference of numbers that are not, and carries their rounding
-    bound = unsettled(slopes, floors, best, bound) + 64.0 * EPS * np.abs(slopes[0])
+    bound = unsettled(slopes, floors, best, bound) + 64.0 * EPS * np.nan_to_num(np.abs(slopes[0]), posinf=0.0)
     if not _within_reach(part, (SHORTEST,)):
         return best, bound
     left, right = one_sided(subject, part, entries, SHORTEST)
-    error = np.abs(left - right) + output_rounding(subject) / SHORTEST
+    nearer = 0.5 * sum(one_sided(subject, part, entries, 0.25 * SHORTEST))  # of an odd function both sides bend alike
+    middle = 0.5 * (left + right)
+    error = np.abs(left - right) + SAFETY * np.abs(middle - nearer) + output_rounding(subject) / (0.25 * SHORTEST)
     better = (error < bound) & np.isfinite(bound)
-    return np.where(better, 0.5 * (left + right), best), np.where(better, error, bound)
+    return np.where(better, middle, best), np.where(better, error, bound)
+
+
+def fine(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `thorough`, for what is steep or has an end nearby: steps relative to small numbers, and far shorter ones.
+
+    A slope that shrinks with the step all the way is that of a minimum, or of a higher power, and becomes 0.
+    """
+    slopes, floors = _sweep(subject, part, entries, FINE_STEPS, relative=True)
+    best, bound = extrapolate(slopes, floors)
+    bound = unsettled(slopes, floors, best, bound)
+    size = np.abs(slopes)
+    shrinks = (size[:-1] > 3.0 * size[1:]) & (size[:-1] > 10.0 * floors[:-1])
+    run, longest = np.zeros(best.shape), np.zeros(best.shape)
+    for step in shrinks:
+        run = np.where(step, run + 1, 0)
+        longest = np.maximum(longest, run)
+    smallest = np.nanmin(np.where(size > 0.0, size, np.inf), axis=0)
+    zero = (longest >= SHRINKS) & (smallest <= size[0] * 3.0**-SHRINKS)
+    return np.where(zero, 0.0, best), np.where(zero, smallest, bound)
 
 
 def _settle(subject: Subject, slopes: np.ndarray, floors: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
@@ -158,16 +183,16 @@ def output_rounding(subject: Subject) -> np.ndarray:
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
     """How much the outputs move when they begin to, as one entry is moved further and further away.
 
-    Relative to the outputs' size; 0 if they never do.  A saturated function begins by the last digit; one that has a
-    kink in the distance, such as a relu that is off, begins at once.
+    In units of each output's own rounding; 0 if none ever does.  A saturated function begins by the last digit; one
+    that has a kink in the distance, such as a relu that is off, begins at once.
     """
     here = subject.here()
-    size = float(np.max(np.abs(here), initial=0.0)) or 1.0
+    digit = np.maximum(subject.output_noise(), EPS * np.abs(here)) + np.finfo(np.float64).tiny
     for k in range(0, 40):
         high, low, *_ = _moved(subject, part, np.array([entry]), 2.0**-13 * 1.5**k)
-        moved = max(float(np.max(np.abs(side[0] - here), initial=0.0)) for side in (high, low))
+        moved = max(float(np.max(np.abs(side[0] - here) / digit, initial=0.0)) for side in (high, low))
         if moved > 0.0:
-            return moved / size
+            return moved
     return 0.0
 
 
@@ -200,31 +225,38 @@ def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarra
 
 
 def _sweep(
-    subject: Subject, part: Part, entries: np.ndarray, steps: tuple[float, ...]
+    subject: Subject, part: Part, entries: np.ndarray, steps: tuple[float, ...], relative: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Central differences (S, n, G) for every step, and what rounding does to each."""
-    pairs = [_differences(subject, part, entries, step) for step in _within_reach(part, steps)]
+    pairs = [_differences(subject, part, entries, step, relative) for step in _within_reach(part, steps)]
     return np.stack([slope for slope, _ in pairs]), np.stack([floor for _, floor in pairs])
 
 
-def _differences(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+def _differences(
+    subject: Subject, part: Part, entries: np.ndarray, step: float, relative: bool
+) -> tuple[np.ndarray, np.ndarray]:
     found = [np.zeros((0, len(subject.weights)))] * 2
     slopes, floors = [found[0]], [found[1]]
     block = block_size(subject, part)
     for start in range(0, len(entries), block):
         chosen = entries[start : start + block]
-        high, low, above, below, _ = _moved(subject, part, chosen, step)
+        high, low, above, below, _ = _moved(subject, part, chosen, step, relative)
         width = (above - below)[:, None]
         slopes.append(((high - low) @ subject.weights.T) / width)
         floors.append(floor(subject, high, low, width))
     return np.concatenate(slopes), np.concatenate(floors)
 
 
-def _moved(subject: Subject, part: Part, entries: np.ndarray, step: float) -> tuple[np.ndarray, ...]:
-    """Outputs (n, N) with single entries moved up and down; where to; and where from."""
+def _moved(
+    subject: Subject, part: Part, entries: np.ndarray, step: float, relative: bool = False
+) -> tuple[np.ndarray, ...]:
+    """Outputs (n, N) with single entries moved up and down; where to; and where from.
+
+    A step is a part of the number, and of 1 for numbers below 1, unless it is to be relative for those as well.
+    """
     values = subject.host(part)
     base = values.reshape(-1)[entries].astype(np.float64)
-    reach = step * np.maximum(1.0, np.abs(base))
+    reach = step * np.where((np.abs(base) > 1.0) | (relative & (base != 0.0)), np.abs(base), 1.0)
     stack = np.repeat(values[None], 2 * len(entries), axis=0)
     flat = stack.reshape(len(stack), -1)
     rows = np.arange(len(entries))

@@ -157,21 +157,22 @@ class FunctionSubject(Subject):
 
     def moderated(self) -> FunctionSubject:
         """The functions at inputs of moderate size."""
-        floats = {name: array for name, array in self.inputs.leaves() if kind(array) == "f"}
-        smaller = {name: self.smaller(self.backend.to_host(array)) for name, array in floats.items()}
-        return self._at({name: self.backend.asarray(smaller[name], floats[name].dtype) for name in floats})
+        generator = np.random.default_rng(9)
+        return self._at(self._moved(lambda values: self.smaller(values, generator)))
 
     def _at(self, moved: dict[str, Any]) -> FunctionSubject:
         return FunctionSubject(self.forward, self.backward, self.inputs.given(moved), self.seed, self.shape)
 
     def _nearby(self) -> dict[str, Any]:
-        """The float inputs a little way off."""
-        moved = {}
-        for name, array in self.inputs.leaves():
-            if kind(array) == "f":
-                shift = np.random.default_rng([self.seed, 5]).normal(scale=1e-2, size=tuple(array.shape))
-                moved[name] = self.backend.asarray(array + self.backend.asarray(shift, array.dtype))
-        return moved
+        """The float inputs a little way off, each in a way of its own, so that ties come apart."""
+        generator = np.random.default_rng([self.seed, 5])
+        return self._moved(lambda values: values + generator.normal(scale=1e-2, size=values.shape))
+
+    def _moved(self, move: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+        floats = {name: array for name, array in self.inputs.leaves() if kind(array) == "f"}
+        return {
+            name: self.backend.asarray(move(self.backend.to_host(array)), array.dtype) for name, array in floats.items()
+        }
 
     def beside(self) -> dict[str, np.ndarray]:
         """Whole numbers, and single floats, among the inputs."""

@@ -25,6 +25,10 @@ FLOAT32_TOLERANCE = 1e-4
 ZEROS = 4
 #: A pair of evaluations settles an entry where it agrees to this part of the tolerance.
 CONFIRMED = 0.1
+#: First movements larger than so many roundings are no beginning of a saturated function.
+BEGINNING = 1e7
+#: Error bounds beyond so many times what rounding does come from the steps; so many entries are looked at closer.
+FAR_BEYOND, CLOSE_LOOKS = 1e3, 100
 
 
 def noise_of(subject: Subject, seed: int, group: int = 0) -> dict[str, np.ndarray]:
@@ -91,6 +95,8 @@ def entrywise(
         if doubtful.size:
             numeric[doubtful], error[doubtful] = differences.thorough(subject, part, chosen[doubtful])
             finding = _compare(subject, part, chosen, numeric, error, tol, noise)
+            if _closer(subject, part, finding, chosen, numeric, error, tol):
+                finding = _compare(subject, part, chosen, numeric, error, tol, noise)
     forgive_noise(subject, finding)
     second_look.excuse_saturation(
         subject,
@@ -128,6 +134,28 @@ def _pair_or_sweep(
         pair = slopes[longer], floors[longer]
         numeric[longer], error[longer] = differences.central(subject, part, chosen[longer], pair)
     return numeric, error
+
+
+def _closer(
+    subject: Subject,
+    part: Part,
+    finding: Finding,
+    chosen: np.ndarray,
+    numeric: np.ndarray,
+    error: np.ndarray,
+    tol: float,
+) -> bool:
+    """Look closer, and put the numbers in place, where the steps are to blame for what cannot be told, not rounding."""
+    floor = differences.output_rounding(subject) / differences.ALL_STEPS[0]
+    coarse = (~(error <= FAR_BEYOND * floor)).any(axis=1)
+    places = np.flatnonzero(_doubtful(finding, chosen, error, tol) & coarse)[:CLOSE_LOOKS]
+    if places.size == 0 or subject.narrow:
+        return False
+    best, bound = differences.fine(subject, part, chosen[places])
+    better = ~(error[places] <= bound)
+    numeric[places] = np.where(better, best, numeric[places])
+    error[places] = np.where(better, bound, error[places])
+    return True
 
 
 def _compare(
@@ -220,7 +248,7 @@ def drowned(subject: Subject, part: Part, places: np.ndarray) -> bool:
         return False
     chosen = places[np.linspace(0, places.size - 1, min(ZEROS, places.size)).astype(int)]
     moves = [differences.first_movement(subject, part, int(place)) for place in chosen]
-    if any(0.0 < moved < 1e-9 for moved in moves):
+    if any(0.0 < moved < BEGINNING for moved in moves):
         return True
     still = chosen[[moved == 0.0 for moved in moves]]
     hints = oracles.complex_step(subject, part, still) if still.size else np.zeros(0)

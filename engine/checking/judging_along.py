@@ -33,12 +33,16 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
         empty = np.zeros((len(subject.groups), 0))
         return Finding(part, empty, empty, empty, empty, empty > 0, np.zeros(0, bool))
     finding = _compare(subject, part, method, tol, looks, noise)
-    if method != "adjoint" and finding.verdict == "wrong" and kinks.all_cross_one(subject, finding):
+    if method == "adjoint" or finding.verdict not in ("wrong", "cannot tell"):
+        return finding
+    if kinks.all_cross_one(subject, finding):
         beside = subject.displaced()
         there = second_look.part_of(beside, part)
         again = _compare(beside, there, method, tol, looks, noise_of(beside, seed)[part.name])
         if again.verdict in ("ok", "cannot tell"):
             finding.verdict = "kink"
+        elif finding.verdict == "cannot tell" and again.verdict == "wrong":
+            return again
     return finding
 
 
@@ -129,8 +133,8 @@ def _taylor(
     """
     claimed, size = oracles.claimed_along(subject, part, looks)
     precision = FLOAT32_TOLERANCE if subject.narrow else 1e-10
-    allowed = precision * size + _blurred(looks, noise) + underflow(subject)
-    allowed += subject.atol * oracles.lengths(looks)[:, None]
+    blurred = _blurred(looks, noise)
+    allowed = precision * size + blurred + underflow(subject) + subject.atol * oracles.lengths(looks)[:, None]
     slopes, claims = oracles.taylor(subject, part, looks, allowed)
     told = ~np.isnan(slopes)
     structural = (claims == 0) & ~told & (size == 0)
@@ -141,7 +145,7 @@ def _taylor(
         np.full(slopes.T.shape, tol),
         np.full(slopes.T.shape, 1.0),
         (told & ~(np.maximum(0.0, 2.0 - slopes) <= tol)).T,
-        (~told & ~structural)[:, 0],
+        ((~told & ~structural) | (blurred > HIDDEN * size))[:, 0],
         looks,
         slope=True,
     )

@@ -84,26 +84,33 @@ def _right_beside(subject: Subject, part: Part) -> bool:
 
 
 def all_cross_one(subject: Subject, finding: Finding) -> bool:
-    """Whether a kink right here explains every direction that departs.
+    """Whether kinks right here explain every direction that departs, or, where none does, that is hidden."""
+    departs = np.asarray(finding.departs.any(axis=0))
+    places = departs if departs.any() else np.asarray(finding.hidden)
+    groups = finding.departs[:, places] if departs.any() else (np.arange(len(finding.departs)) == 0)[:, None]
+    chosen = [look for look, taken in zip(finding.looks, places, strict=True) if taken]
+    near = reach(subject)
+    explained = [_explained(subject, finding.part, chosen, step) for step in (near, 16.0 * near)]
+    return bool(chosen) and bool((np.logical_or(*explained) | ~groups.T).all())
+
+
+def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], near: float) -> np.ndarray:
+    """(n, G) whether outputs cross kinks within a step, and the claim lies among the slopes on their sides.
 
     A direction through a whole tensor crosses many kinks at once, and under a random weighting their jumps may cancel.
     So the jump of each output is measured by itself, and a claim may lie off the middle by what they add up to.
     """
-    places: np.ndarray = np.asarray(finding.departs.any(axis=0))
-    chosen = [look for look, departs in zip(finding.looks, places, strict=True) if departs]
-    looks = np.stack([look.values for look in chosen])
-    near = reach(subject)
-    left, right = differences.one_sided_along(subject, finding.part, looks, near)
-    left_far, right_far = differences.one_sided_along(subject, finding.part, looks, 128.0 * near)
+    stack = np.stack([look.values for look in looks])
+    left, right = differences.one_sided_along(subject, part, stack, near)
+    left_far, right_far = differences.one_sided_along(subject, part, stack, 128.0 * near)
     rounding = 4.0 * differences.ROUNDINGS * subject.output_noise() / near
     jump = np.abs(left - right)
     jump = np.where(jump > np.maximum(rounding, 0.25 * np.abs(left_far - right_far)), jump, 0.0)
     jumps = jump @ np.abs(subject.weights.T)
     middle = 0.5 * (left + right) @ subject.weights.T
+    claimed, _ = oracles.claimed_along(subject, part, looks)
     slack = 4.0 * differences.output_rounding(subject) / near
-    claimed, _ = oracles.claimed_along(subject, finding.part, chosen)
-    explained = (jumps > 0.0) & (np.abs(claimed - middle) <= jumps + slack)
-    return bool(explained[finding.departs[:, places].T].all())
+    return np.asarray((jumps > 0.0) & (np.abs(claimed - middle) <= jumps + slack))
 
 
 def reach(subject: Subject) -> float:

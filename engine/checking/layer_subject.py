@@ -219,17 +219,18 @@ class LayerSubject(Subject):
         """A copy of the layer, its parameters and arguments made smaller."""
         if replaced_methods(self.original):  # no copy would run them
             return None
-        layer = twins(self.original, "float64")[0]
+        layer, generator = twins(self.original, "float64")[0], np.random.default_rng(9)
+
+        def smaller(array: Any) -> Any:
+            if kind(array) != "f":
+                return array
+            return self.backend.asarray(self.smaller(self.backend.to_host(array), generator), array.dtype)
+
         for param in layer.params.values():
-            param[...] = self.backend.asarray(self.smaller(self.backend.to_host(param)), param.dtype)
+            param[...] = smaller(param)
         if isinstance(layer, Layer):
             layer.touch()
-        return self._of(layer, *transform(self._smaller, (self.x, self.state)))
-
-    def _smaller(self, array: Any) -> Any:
-        if kind(array) != "f":
-            return array
-        return self.backend.asarray(self.smaller(self.backend.to_host(array)), array.dtype)
+        return self._of(layer, *transform(smaller, (self.x, self.state)))
 
     def _of(self, layer: Any, x: Any, state: Any) -> LayerSubject:
         """The same check of another layer or at another place."""

@@ -57,8 +57,8 @@ def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray
     ----------
     noise : how far rounding may have moved each claimed value, in the shape of ``finding.hidden``.
     """
-    small = (np.abs(finding.claimed[0]) <= noise) & (noise > 0.0)
-    doubtful = np.flatnonzero(finding.hidden & small)
+    typical = float(np.max(noise, initial=0.0, where=finding.hidden))  # one entry's may be small by chance
+    doubtful = np.flatnonzero(finding.hidden & (np.abs(finding.claimed[0]) <= typical) & (typical > 0.0))
     if doubtful.size == 0 or finding.departs.any():
         return
     places = [subject, *(other for other in (subject.moderate(),) if other is not None)]

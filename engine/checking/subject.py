@@ -179,9 +179,9 @@ class Subject(abc.ABC):
     def moderated(self) -> Subject | None:
         """A new subject, its tensors made `smaller`; None where that cannot be had."""
 
-    def smaller(self, values: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def smaller(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Values scaled down to at most about 1, each moved by a few percent, so that ties come apart."""
-        generator = np.random.default_rng(9)
         size = max(1.0, float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values))))
         return values / size * generator.uniform(0.95, 1.05, size=values.shape)
 
