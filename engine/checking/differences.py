@@ -28,8 +28,10 @@ SAFETY = 4.0
 #: How many times their measured noise outputs may be off: of the thousands of differences that a check takes not one
 #: may stray farther.
 ROUNDINGS = 12.0
-#: Along directions: bounds larger than this part of the slope call for all steps.
-ROUGH = 1e-7
+#: Along directions: bounds larger than this part of the slope call for all steps, and for those beside poles.
+ROUGH, STEEP = 1e-7, 1e-5
+#: Error bounds beyond so many times what rounding does come from the steps.
+FAR_BEYOND = 1e3
 #: Memory for output values that are held at a time, in numbers.
 BLOCK = 4_000_000
 
@@ -87,7 +89,10 @@ def fine(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray,
 
     A slope that shrinks with the step all the way is that of a minimum, or of a higher power, and becomes 0.
     """
-    slopes, floors = _sweep(subject, part, entries, FINE_STEPS, relative=True)
+    return _closest(*_sweep(subject, part, entries, FINE_STEPS, relative=True))
+
+
+def _closest(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best, bound = extrapolate(slopes, floors)
     bound = unsettled(slopes, floors, best, bound)
     size = np.abs(slopes)
@@ -139,7 +144,7 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
             finest = np.where(better, k, finest)
     # on both sides of a kink far steps agree as well; shorter ones contradict them, beyond rounding or within it
     for k, (slope, rounding) in enumerate(zip(slopes, floors, strict=True)):
-        gap = np.abs(slope - best)
+        gap = np.nan_to_num(np.abs(slope - best), nan=0.0)  # beyond the end of a domain nothing contradicts
         against = (k > finest) & ((gap > rounding) | (k <= finest + 2))
         bound = np.where(against, np.maximum(bound, 2.0 * gap), bound)
     return best, bound
@@ -218,6 +223,12 @@ def along(subject: Subject, part: Part, directions: np.ndarray, reach: np.ndarra
         slopes, floors = _sweep_along(subject, part, directions[rough], reach[rough], ALL_STEPS)
         best[rough], errors = _settle(subject, slopes, floors, float(ALL_STEPS[0] * reach.min()))
         bound[rough] = unsettled(slopes, floors, best[rough], errors)
+    limit = FAR_BEYOND * output_rounding(subject) / (ALL_STEPS[0] * reach[:, None])
+    still = np.flatnonzero((~(bound <= limit) & ~(bound <= STEEP * np.abs(best))).any(axis=1))
+    if still.size and not subject.narrow:
+        closest, errors = _closest(*_sweep_along(subject, part, directions[still], reach[still], FINE_STEPS))
+        better = ~(errors >= bound[still])
+        best[still], bound[still] = np.where(better, closest, best[still]), np.where(better, errors, bound[still])
     return best, bound
 
 

@@ -27,8 +27,8 @@ ZEROS = 4
 CONFIRMED = 0.1
 #: First movements larger than so many roundings are no beginning of a saturated function.
 BEGINNING = 1e7
-#: Error bounds beyond so many times what rounding does come from the steps; so many entries are looked at closer.
-FAR_BEYOND, CLOSE_LOOKS = 1e3, 100
+#: Entries that are looked at closer.
+CLOSE_LOOKS = 100
 
 
 def noise_of(subject: Subject, seed: int, group: int = 0) -> dict[str, np.ndarray]:
@@ -111,7 +111,7 @@ def entrywise(
         kinks.look_for_kinks(subject, finding)
     elif method == "central" and finding.verdict == "cannot tell" and kinks.hides_kinks(subject, finding):
         finding.verdict = "kink"
-    if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding):
+    if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding, noise):
         finding.verdict = "cannot tell"
     return finding
 
@@ -147,7 +147,7 @@ def _closer(
 ) -> bool:
     """Look closer, and put the numbers in place, where the steps are to blame for what cannot be told, not rounding."""
     floor = differences.output_rounding(subject) / differences.ALL_STEPS[0]
-    coarse = (~(error <= FAR_BEYOND * floor)).any(axis=1)
+    coarse = (~(error <= differences.FAR_BEYOND * floor)).any(axis=1)
     places = np.flatnonzero(_doubtful(finding, chosen, error, tol) & coarse)[:CLOSE_LOOKS]
     if places.size == 0 or subject.narrow:
         return False
@@ -188,7 +188,7 @@ def _doubtful(finding: Finding, chosen: np.ndarray, error: np.ndarray, tol: floa
     gap = np.abs(finding.claimed - finding.numeric).reshape(lead, -1)[:, chosen].T
     departs = finding.departs.reshape(lead, -1)[:, chosen].T
     size = np.abs(finding.numeric).reshape(lead, -1)[:, chosen].T
-    unsure = departs & ((gap < 1e3 * error) | (error > 1e-3 * size))
+    unsure = departs & ((gap < 1e3 * error) | (error > 1e-3 * size) | ~np.isfinite(gap))
     return np.asarray(unsure.any(axis=1) | finding.hidden.reshape(-1)[chosen])
 
 
@@ -236,9 +236,9 @@ def judge_finding(subject: Subject, finding: Finding) -> None:
         finding.verdict = "cannot tell"
 
 
-def _saturated(subject: Subject, finding: Finding) -> bool:
+def _saturated(subject: Subject, finding: Finding, noise: np.ndarray) -> bool:
     """Whether a gradient that is 0 on both sides is one that has drowned: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
-    zero = (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
+    zero = (noise == 0.0) & (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
     return drowned(subject, finding.part, np.flatnonzero(zero))
 
 

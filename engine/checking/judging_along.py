@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from engine.checking import differences, kinks, oracles, second_look
@@ -21,6 +23,8 @@ from engine.checking.subject import Part, Subject
 
 #: The tolerance of differences, by which a Taylor remainder in doubt is settled.
 SETTLE = 1e-6
+#: Where the smallest number is less than this part of the largest, no step fits both.
+UNEVEN = 1e-2
 
 
 def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarray, seed: int) -> Finding:
@@ -35,6 +39,10 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     finding = _compare(subject, part, method, tol, looks, noise)
     if method == "adjoint" or finding.verdict not in ("wrong", "cannot tell"):
         return finding
+    if method != "adjoint" and finding.looks:
+        closer = _relative(subject, part, method, tol, finding, noise)
+        if closer is not None:
+            return closer
     if kinks.all_cross_one(subject, finding):
         beside = subject.displaced()
         there = second_look.part_of(beside, part)
@@ -44,6 +52,31 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
         elif finding.verdict == "cannot tell" and again.verdict == "wrong":
             return again
     return finding
+
+
+def _relative(
+    subject: Subject, part: Part, method: str, tol: float, finding: Finding, noise: np.ndarray
+) -> Finding | None:
+    """The same along directions that move each number by a part of itself, if all is right there; else None.
+
+    Beside numbers of 1, those of a millionth make no step that is long enough for the one and short enough for the
+    other: their logarithms end at 0.
+    """
+    size = np.abs(subject.host(part).astype(np.float64))
+    largest = float(np.max(size, initial=0.0))
+    smallest = float(np.min(size, initial=largest, where=size > 0.0))
+    if not np.isfinite(largest) or smallest > UNEVEN * largest:
+        return None
+    gap = np.abs(finding.claimed - finding.numeric)
+    if not finding.slope and (finding.departs & (gap > 100.0 * (finding.allowed + UNEVEN * finding.scale))).any():
+        return None  # beyond what steps that do not fit could do
+    relative = np.where(size > 0.0, size, smallest) / largest
+    looks = [
+        dataclasses.replace(look, values=look.values * relative, reach=largest / float(np.abs(look.values).max()))
+        for look in finding.looks
+    ]
+    closer = _compare(subject, part, method, tol, looks, noise)
+    return closer if closer.verdict == "ok" else None
 
 
 def _compare(
@@ -74,7 +107,7 @@ def _derivatives(
     hidden = ((error + blurred)[:, 0] > np.maximum(HIDDEN * scale, absolute)[:, 0]) & ~nothing
     finding = Finding(part, claimed.T, numeric.T, allowed.T, scale.T, departs.T, hidden, looks)
     if not departs.any() and nothing.any():
-        zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
+        zero = np.flatnonzero((subject.claimed[part.name][0] == 0.0) & (noise == 0.0))
         finding.hidden |= nothing & drowned(subject, part, zero)
     forgive_noise(subject, finding)
     second_look.excuse_saturation(
@@ -149,7 +182,7 @@ def _taylor(
         looks,
         slope=True,
     )
-    zero = np.flatnonzero(subject.claimed[part.name][0] == 0.0)
+    zero = np.flatnonzero((subject.claimed[part.name][0] == 0.0) & (noise == 0.0))
     if not finding.departs.any() and structural[:, 0].any() and drowned(subject, part, zero):
         finding.hidden[:] = True
     if not np.isfinite(claimed).all():

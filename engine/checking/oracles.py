@@ -114,11 +114,15 @@ def rtrl(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Direction:
-    """A random direction through a tensor, or through one gate block or span of time steps of it."""
+    """A random direction through a tensor, or through one gate block or span of time steps of it.
+
+    `reach` is how far along it one unit step goes; 0 leaves that to the size of the tensor's entries.
+    """
 
     values: np.ndarray
     gate: str | None = None
     steps: tuple[int, int] | None = None
+    reach: float = 0.0
 
 
 def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
@@ -186,7 +190,7 @@ def adjoint(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
 def reach(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
     """(n,) how far along each direction one unit step goes: about the size of the tensor's entries."""
     size = max(1.0, float(np.max(np.abs(subject.host(part)), initial=0.0)))
-    return np.array([size / float(np.abs(look.values).max()) for look in looks])
+    return np.array([look.reach or size / float(np.abs(look.values).max()) for look in looks])
 
 
 def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

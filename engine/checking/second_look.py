@@ -92,7 +92,7 @@ def _nothing_moves(places: list[Subject], part: Part, rows: np.ndarray) -> np.nd
         values, here = subject.host(own).astype(np.float64), subject.here()
         size = max(1.0, float(np.max(np.abs(values), initial=0.0)))
         unit = rows / np.max(np.abs(rows), axis=1, keepdims=True) * size
-        noise = np.maximum(subject.output_noise(), np.finfo(np.float64).eps * np.abs(here))
+        noise = np.maximum(subject.output_noise(), differences.EPS * float(np.max(np.abs(here), initial=0.0)))
         for move in MOVES:
             moved = (values + (move * unit).reshape(-1, *values.shape)).astype(own.dtype)
             change = np.abs(differences.in_blocks(subject, own, moved) - here)
