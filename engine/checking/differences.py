@@ -244,7 +244,7 @@ def _sweep(
 
 
 def _differences(
-    subject: Subject, part: Part, entries: np.ndarray, step: float, relative: bool
+    subject: Subject, part: Part, entries: np.ndarray, step: float, relative: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     found = [np.zeros((0, len(subject.weights)))] * 2
     slopes, floors = [found[0]], [found[1]]
