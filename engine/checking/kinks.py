@@ -14,6 +14,8 @@ from engine.checking.subject import Part, Subject
 
 #: More departing entries than this are no kinks, and are not looked at one by one.
 KINKS = 400
+#: How many times the jumps of the outputs may be those of the units behind them.
+CANCEL = 8.0
 
 
 def look_for_kinks(subject: Subject, finding: Finding) -> None:
@@ -98,7 +100,8 @@ def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], nea
     """(n, G) whether outputs cross kinks within a step, and the claim lies among the slopes on their sides.
 
     A direction through a whole tensor crosses many kinks at once, and under a random weighting their jumps may cancel.
-    So the jump of each output is measured by itself, and a claim may lie off the middle by what they add up to.
+    So the jump of each output is measured by itself, and a claim may lie off the middle by several times what they add
+    up to: in a net of two layers those of one output cancel as well.  What keeps wrong code out is the place nearby.
     """
     stack = np.stack([look.values for look in looks])
     left, right = differences.one_sided_along(subject, part, stack, near)
@@ -110,7 +113,7 @@ def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], nea
     middle = 0.5 * (left + right) @ subject.weights.T
     claimed, _ = oracles.claimed_along(subject, part, looks)
     slack = 4.0 * differences.output_rounding(subject) / near
-    return np.asarray((jumps > 0.0) & (np.abs(claimed - middle) <= jumps + slack))
+    return np.asarray((jumps > 0.0) & (np.abs(claimed - middle) <= CANCEL * jumps + slack))
 
 
 def reach(subject: Subject) -> float:
