@@ -12,7 +12,7 @@ import engine
 from benchmarks.checker import hard_cases, planted, saturated_nets
 from benchmarks.checker.hard.case import METHODS
 from engine.checking import precision
-from engine.checking.function_subject import FunctionSubject
+from engine.checking.function_subject import FunctionSubject, Shape
 
 CASES = hard_cases.cases()
 
@@ -63,7 +63,7 @@ def test_whole_numbers_are_no_float32() -> None:
 
     for method in METHODS:
         report = engine.check_gradients(lambda x, w: (x @ w, (x, w)), backward, [x, w], method)
-        assert (report.verdict, report.worst.name) == ("wrong", "input 1")
+        assert (report.verdict, report.worst.name) == ("wrong", "w")
 
 
 def test_precision_is_measured() -> None:
@@ -71,7 +71,7 @@ def test_precision_is_measured() -> None:
     x = rng.uniform(0.5, 1.5, size=(3, 4))
 
     def noise(function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
-        subject = FunctionSubject(lambda x: (function(x), x), lambda d, x: d, [x], 0, None)
+        subject = FunctionSubject(lambda x: (function(x), x), lambda d, x: d, [x], 0, Shape(["x"]))
         here = subject.flat(subject.outputs)
         return np.asarray(precision.output_noise(subject) / np.maximum(np.abs(here), 1e-300))
 
