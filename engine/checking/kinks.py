@@ -92,16 +92,19 @@ def all_cross_one(subject: Subject, finding: Finding) -> bool:
     groups = finding.departs[:, places] if departs.any() else (np.arange(len(finding.departs)) == 0)[:, None]
     chosen = [look for look, taken in zip(finding.looks, places, strict=True) if taken]
     near = reach(subject)
-    explained = [_explained(subject, finding.part, chosen, step) for step in (near, 16.0 * near)]
-    return bool(chosen) and bool((np.logical_or(*explained) | ~groups.T).all())
+    if not chosen:
+        return False
+    explained = [_explained(subject, finding.part, chosen, step, not departs.any()) for step in (near, 16.0 * near)]
+    return bool((np.logical_or(*explained) | ~groups.T).all())
 
 
-def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], near: float) -> np.ndarray:
+def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], near: float, steady: bool) -> np.ndarray:
     """(n, G) whether outputs cross kinks within a step, and the claim lies among the slopes on their sides.
 
     A direction through a whole tensor crosses many kinks at once, and under a random weighting their jumps may cancel.
     So the jump of each output is measured by itself, and a claim may lie off the middle by several times what they add
     up to: in a net of two layers those of one output cancel as well.  What keeps wrong code out is the place nearby.
+    `steady` asks for slopes that stay what they are farther off: those of chaos differ everywhere.
     """
     stack = np.stack([look.values for look in looks])
     left, right = differences.one_sided_along(subject, part, stack, near)
@@ -109,6 +112,9 @@ def _explained(subject: Subject, part: Part, looks: list[oracles.Direction], nea
     rounding = 4.0 * differences.ROUNDINGS * subject.output_noise() / near
     jump = np.abs(left - right)
     jump = np.where(jump > np.maximum(rounding, 0.25 * np.abs(left_far - right_far)), jump, 0.0)
+    if steady:
+        change = np.maximum(np.abs(left - left_far), np.abs(right - right_far))
+        jump = np.where(change <= 0.25 * jump, jump, 0.0)
     jumps = jump @ np.abs(subject.weights.T)
     middle = 0.5 * (left + right) @ subject.weights.T
     claimed, _ = oracles.claimed_along(subject, part, looks)
