@@ -162,3 +162,19 @@ def test_wrong_code_on_kinks_stays_wrong(method: str) -> None:
     forward = lambda x: (np.maximum(x, 0.0), x)  # noqa: E731
     assert engine.check_gradients(forward, lambda d, x: d * (x > 0), [x], method).verdict == "kink"
     assert engine.check_gradients(forward, lambda d, x: 1.01 * d * (x > 0), [x], method).verdict == "wrong"
+
+
+@pytest.mark.parametrize("method", ["directional", "taylor"])
+def test_an_error_at_small_numbers_is_not_weighed_away(method: str) -> None:
+    """Directions that move each number by a part of itself do not see those that are 0."""
+    x = np.random.default_rng(6).normal(size=(4, 5))
+    x[1], x[2, 3] = 0.0, 1e-6
+
+    def backward(d: Any, x: Any) -> Any:
+        dx = d * np.cos(x)
+        dx[1, 2] *= 1.001
+        dx[2, 3] *= 1.001
+        return dx
+
+    report = engine.check_gradients(lambda x: (np.sin(x), x), backward, [x], method)
+    assert report.verdict == "wrong"

@@ -39,7 +39,7 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     finding = _compare(subject, part, method, tol, looks, noise)
     if method == "adjoint" or finding.verdict not in ("wrong", "cannot tell"):
         return finding
-    if method != "adjoint" and finding.looks:
+    if finding.verdict == "cannot tell":
         closer = _relative(subject, part, method, tol, finding, noise)
         if closer is not None:
             return closer
@@ -65,12 +65,9 @@ def _relative(
     size = np.abs(subject.host(part).astype(np.float64))
     largest = float(np.max(size, initial=0.0))
     smallest = float(np.min(size, initial=largest, where=size > 0.0))
-    if not np.isfinite(largest) or smallest > UNEVEN * largest:
+    if not 0.0 < largest < np.inf or smallest > UNEVEN * largest:
         return None
-    gap = np.abs(finding.claimed - finding.numeric)
-    if not finding.slope and (finding.departs & (gap > 100.0 * (finding.allowed + UNEVEN * finding.scale))).any():
-        return None  # beyond what steps that do not fit could do
-    relative = np.where(size > 0.0, size, smallest) / largest
+    relative = np.where(size > 0.0, size / largest, 1.0)
     looks = [
         dataclasses.replace(look, values=look.values * relative, reach=largest / float(np.abs(look.values).max()))
         for look in finding.looks
