@@ -142,13 +142,17 @@ def _everywhere(subject: Subject, part: Part, seed: int) -> list[Direction]:
     generator = np.random.default_rng([seed, 1])
     if part.size == 0:
         return []
-    found = [Direction(generator.normal(size=part.shape)) for _ in range(DIRECTIONS if part.size <= LARGE else 1)]
+    whole = 1 if part.size > LARGE else DIRECTIONS - part.own_axes  # its axes bring more
+    found = [Direction(generator.normal(size=part.shape)) for _ in range(whole)]
     for block, gate in enumerate(part.gates):
         values = np.zeros(part.shape)
         own = part.blocks(values)[block]
         own[...] = generator.normal(size=own.shape)
         found.append(Direction(values, gate=gate))
-    axes = (part.time_axis,) if part.time_axis is not None else range(len(part.shape)) if part.own_axes else ()
+    axes = [part.time_axis] if part.time_axis is not None else []
+    if part.own_axes and part.time_axis is None:
+        gated = part.gate_axis % len(part.shape) if part.gates else None
+        axes = [axis for axis, size in enumerate(part.shape) if size > 1 and axis != gated]
     if subject.weights.shape[1] > MANY or part.size > LARGE:
         return found
     for axis in axes:
