@@ -72,8 +72,8 @@ def coverage(findings: Sequence[Finding]) -> str:
             whole.append(kind)
     words += f", of every {' and '.join(whole)}" if whole else ""
     missed = [finding.part.name for finding in partial if finding.entries is not None and not len(finding.entries)]
-    if missed:
-        words += f", none of {', '.join(missed)}"
+    if 0 < len(missed) < len(findings):
+        words += f", none of {', '.join(missed[:4])}" + (", ..." if len(missed) > 4 else "")
     directions = sum(finding.scanned for finding in findings)
     return words + (f"; all of them along {directions} random directions" if directions else "")
 
