@@ -337,3 +337,24 @@ def test_what_is_no_such_object_is_refused() -> None:
         engine.check_object(Strange(), X, params=["W"])
     with pytest.raises(engine.InputTypeError, match=r"grads: expected 1 names of gradients"):
         engine.check_object(Strange(), X, params=["W"], grads=["first", "second"])
+
+
+class OwnRate(Dense):
+    """Backward makes the step with a learning rate of its own."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(factor)
+        self.lr = 0.01
+
+    def backward(self, dout: Any) -> Any:
+        dx, dw, db = self.grads_of(dout)
+        self.W -= self.lr * dw
+        self.b -= self.lr * db
+        return dx
+
+
+def test_a_step_with_a_rate_of_its_own() -> None:
+    report = engine.check_object(OwnRate(), X)
+    assert report.passed, report
+    assert [row.name for row in report.rows] == ["x", "W", "b"]
+    assert engine.check_object(OwnRate(factor=1.01), X).worst.name == "W"

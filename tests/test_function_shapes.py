@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -430,3 +431,47 @@ def test_tensors_of_torch() -> None:
         assert [row.verdict for row in wrong.rows] == ["ok", "wrong"]
     with pytest.raises(engine.InputTypeError, match="requires_grad"):
         engine.check_gradients(forward, backward, [x.clone().requires_grad_(), w])
+
+
+def test_a_backward_that_takes_the_arguments_of_forward_or_the_cache_unpacked() -> None:
+    def cubes(x: Any) -> Any:
+        return (x**3).sum()
+
+    def relu(x: Any) -> Any:
+        return np.maximum(x, 0)
+
+    for factor, verdict in ((1.0, "ok"), (1.01, "wrong")):
+        ways: list[tuple[Any, Any, list[Any]]] = [
+            (cubes, lambda x, k=factor: k * 3 * x**2, [X]),
+            (relu, lambda dout, x, k=factor: k * dout * (x > 0), [X]),
+            (lambda x, w: x @ w, lambda x, w, dout, k=factor: (dout @ w.T, k * x.T @ dout), [X, W]),
+            (lambda x, w: (x @ w, (x, w)), lambda d, a, b, k=factor: (d @ b.T, k * a.T @ d), [X, W]),
+        ]
+        for forward, backward, inputs in ways:
+            report = engine.check_gradients(forward, backward, inputs)
+            assert report.verdict == verdict, report
+
+
+def test_records_as_inputs_and_objects_that_are_none() -> None:
+    @dataclass(frozen=True)
+    class Params:
+        w: Any
+        b: Any
+
+    class Closed:
+        def __init__(self, w: Any, b: Any) -> None:
+            self.w, self.b = w, b
+
+    def forward(x: Any, params: Any) -> tuple[Any, Any]:
+        return x @ params.w + params.b, (x, params.w)
+
+    def backward(dout: Any, cache: Any) -> Any:
+        x, w = cache
+        return dout @ w.T, SimpleNamespace(dw=x.T @ dout, db=2 * dout.sum(0))
+
+    for kind in (Params, SimpleNamespace):
+        report = engine.check_gradients(forward, backward, [X, kind(w=W, b=B)])
+        assert [row.name for row in report.rows] == ["x", "params.w", "params.b"]
+        assert [row.verdict for row in report.rows] == ["ok", "ok", "wrong"]
+    closed = engine.check_gradients(forward, backward, [X, Closed(W, B)])
+    assert "not looked into: params" in str(closed)

@@ -18,7 +18,7 @@ from engine.checking.looking import ENTRYWISE, coverage, look_at_all
 from engine.checking.nests import dtype_of, kind, named_leaves
 from engine.checking.report import Report
 from engine.checking.sampling import choose
-from engine.checking.shapes.arguments import argument_names, as_arguments
+from engine.checking.shapes.arguments import argument_names, as_arguments, with_cache
 from engine.checking.shapes.options import allowed, gate_names, input_names
 from engine.checking.subject import Subject
 from engine.checking.truncated_subject import TruncatedSubject
@@ -181,7 +181,9 @@ def check_gradients(
             got = f"the class {function.__name__}" if isinstance(function, type) else describe(function)
             raise bad_type(name, "a function", got)
     forward, inputs, own = as_arguments(forward, inputs)
-    called = input_names(names, own or argument_names(forward, len(inputs)))
+    own = own or argument_names(forward, len(inputs))
+    called = input_names(names, own)
+    forward, backward = with_cache(forward, backward, inputs, own)
     complex_ones = complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs)
     if complex_ones:
         if method == "complex":

@@ -1,7 +1,10 @@
-"""Nests of arrays: tuples, lists and dicts, to any depth, as functions take and return them."""
+"""Nests of arrays: tuples, lists, dicts and records, to any depth, as functions take and return them."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +21,9 @@ def named_leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(nest, Mapping):
         for key, part in nest.items():
             yield from named_leaves(part, f"{name}.{key}" if name else str(key))
+    elif is_record(nest):
+        for key, part in vars(nest).items():
+            yield from named_leaves(part, f"{name}.{key}")
     elif isinstance(nest, tuple) and hasattr(nest, "_fields"):
         for key, part in zip(nest._fields, nest, strict=True):
             yield from named_leaves(part, f"{name}.{key}")
@@ -32,11 +38,22 @@ def transform(function: Callable[[Any], Any], nest: Any) -> Any:
     """The nest with `function` applied to every array; None stays None."""
     if isinstance(nest, Mapping):
         return {key: transform(function, part) for key, part in nest.items()}
+    if is_record(nest):
+        changed = copy.copy(nest)
+        for key, part in vars(nest).items():
+            object.__setattr__(changed, key, transform(function, part))  # it may be frozen
+        return changed
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):
         return type(nest)(*(transform(function, part) for part in nest))
     if isinstance(nest, (tuple, list)):
         return (list if isinstance(nest, list) else tuple)(transform(function, part) for part in nest)
     return None if nest is None else function(nest)
+
+
+def is_record(value: Any) -> bool:
+    """Whether it is an instance of a dataclass, or a namespace: an object that is its attributes."""
+    plain = isinstance(value, types.SimpleNamespace) or (dataclasses.is_dataclass(value) and hasattr(value, "__dict__"))
+    return plain and not isinstance(value, type)
 
 
 def refill(nest: Any, values: Iterator[Any]) -> Any:

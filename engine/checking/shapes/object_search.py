@@ -50,7 +50,7 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     returned = Returned.of(reading.pass_backward(held, _cotangent(out)))
     known = find(trial, stable)
     reading.parameters = list(known)
-    if "rate" in reading.handed:
+    if "rate" in reading.handed or _set_rates(reading, trial, before):
         _take_steps(reading, trial, before)
     _read_returned(reading, returned, unmatched(trial, stable, reading.parameters))
     if not isinstance(params, str) or params != "auto":
@@ -147,17 +147,28 @@ def _cotangent(out: Any) -> Any:
     return 1.0 if isinstance(out, float) else out * 0 + 1 if kind(out) == "f" else None
 
 
+def _set_rates(reading: Reading, trial: Any, before: Mapping[Place, Any]) -> bool:
+    """Whether backward made a step with a learning rate of the object's own; it is 1 then in every copy."""
+    rates = [place for place, _ in numbers(trial) if str(place[-1][1]).lower() in RATES]
+    known = {one.grad for one in reading.parameters}
+    if not any(place not in known and _moved(get(trial, place), value) for place, value in before.items()):
+        return False
+    for place in rates:
+        put(reading.layer, [place], 1.0)
+    return bool(rates)
+
+
+def _moved(now: Any, value: Any) -> bool:
+    """Whether an array holds other numbers than before."""
+    return kind(value) == "f" and np.shape(now) == np.shape(value) and bool((now != value).any())
+
+
 def _take_steps(reading: Reading, trial: Any, before: Mapping[Place, Any]) -> None:
     """Parameters that backward itself updates: with a learning rate of 1 the step that it takes is the gradient."""
-    taken = {one.place for one in reading.parameters}
+    taken = {place for one in reading.parameters for place in (one.place, one.grad)}
     for place, value in before.items():
         now = get(trial, place)
-        if (
-            place not in taken
-            and kind(value) == "f"
-            and np.shape(now) == np.shape(value)
-            and bool((now != value).any())
-        ):
+        if place not in taken and _moved(now, value):
             _add(reading, in_words(place), place, STEP)
 
 

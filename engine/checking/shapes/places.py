@@ -32,7 +32,7 @@ def get(value: Any, place: Place) -> Any:
 def put(value: Any, places: list[Place], new: Any) -> None:
     """Let new numbers stand at a place, and at every other that shows the same array."""
     old = get(value, places[0])
-    if kind(old) and old.dtype == new.dtype and (not isinstance(old, np.ndarray) or old.flags.writeable):
+    if kind(old) and kind(new) and old.dtype == new.dtype and (not isinstance(old, np.ndarray) or old.flags.writeable):
         old[...] = new
         return
     for place in places:

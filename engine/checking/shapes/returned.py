@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.checking.nests import kind, leaves
+from engine.checking.nests import is_record, kind, leaves
 from engine.checking.shapes.insides import attributes
 from engine.checks import describe
 from engine.errors import bad_input
@@ -61,7 +61,8 @@ def by_argument(found: Any, names: Sequence[str], inputs: Sequence[Any], checked
     checked : whether each argument is one whose gradient is looked at.
     """
     fields = as_fields(found)
-    if len(names) == 1 and isinstance(inputs[0], (Mapping, tuple, list)) and not _wraps(found, names[0], inputs[0]):
+    only = _opened(inputs[0])
+    if len(names) == 1 and isinstance(only, (Mapping, tuple, list)) and not _wraps(found, names[0], only):
         return [found]
     if fields is not None:
         return _by_name(fields, names, inputs, checked)
@@ -83,6 +84,10 @@ def as_fields(found: Any) -> Mapping[str, Any] | None:
     if isinstance(found, (tuple, list)) or kind(found):
         return None
     return attributes(found) or None
+
+
+def _opened(given: Any) -> Any:
+    return vars(given) if is_record(given) else given
 
 
 def _wraps(found: Any, name: str, given: Any) -> bool:
@@ -113,7 +118,7 @@ def _by_name(
 ) -> list[Any]:
     """Gradients by the names of the arguments, or by those of the arrays inside them."""
     arranged: list[Any] = []
-    for name, given, wanted in zip(names, inputs, checked, strict=True):
+    for name, given, wanted in zip(names, map(_opened, inputs), checked, strict=True):
         key = key_for(name, fields)
         if key is not None:
             arranged.append(fields[key])
@@ -152,6 +157,7 @@ def by_leaf(given: Any, gradient: Any, name: str) -> Iterator[tuple[str, Any]]:
     """The gradient of every array of a nest, under the array's name; None and `NOT_GIVEN` for those without."""
     if given is None:
         return
+    given = vars(given) if is_record(given) else given
     if isinstance(given, Mapping):
         parts = [(f"{name}.{key}" if name else str(key), part, key) for key, part in given.items()]
         fields = as_fields(gradient)
