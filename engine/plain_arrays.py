@@ -142,8 +142,11 @@ def _look_into(argument: str, value: Any, expected: str) -> None:
 
 def is_half(dtype: Any) -> bool:
     """Whether a dtype, of any library or by its name, is one of half precision."""
-    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
-    return name.rpartition(".")[2] in _HALVES
+    try:
+        name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+        return str(name).rpartition(".")[2] in _HALVES
+    except Exception:  # an integer of thousands of digits, an object that does not let itself be shown
+        return False
 
 
 def dtype_in_words(dtype: Any) -> str:

@@ -32,6 +32,7 @@ __all__ = ["KINDS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths",
 KINDS = tuple(CELLS)
 #: Standard deviation of the weights: every gate moves, and none saturates.
 WEIGHT = 0.4
+LARGEST = 100_000  # of any axis
 
 #: A size, or the smallest and the largest one.
 Range: TypeAlias = int | tuple[int, int]
@@ -388,6 +389,9 @@ def _range(name: str, value: Any) -> tuple[int, int]:
         value = (value, value)
     if len(value) != 2:
         raise bad_input(name, "a size, or the smallest and the largest one", f"{len(value)} numbers")
+    for size in value:
+        if integer(name, size, 1) > LARGEST:
+            raise bad_input(name, f"sizes up to {LARGEST:,}", describe(size), "a test of larger ones would find no end")
     low = integer(name, value[0], 1)
     return low, integer(name, value[1], low)
 

@@ -5,13 +5,14 @@ Every scaler is `(x - offset) / scale` with two numbers a column; only how they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import integer
+from engine.checks import integer, number
 from engine.data.checks import bad_data
 from engine.data.matrices import array_of, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
@@ -163,11 +164,13 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
     expected = f'a record {{"type": one of {", ".join(_SCALERS)}, "offset": [...], "scale": [...]}}'
     try:
         scaler = _SCALERS[record["type"]]()
-        offset, scale = (np.array(record[key], dtype=np.float64) for key in ("offset", "scale"))
+        offset, scale = (
+            np.array([number(key, one, low=-math.inf) for one in record[key]]) for key in ("offset", "scale")
+        )
         sound = offset.ndim == 1 and offset.size > 0 and offset.shape == scale.shape
         if not (sound and np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError
-    except (IndexError, KeyError, TypeError, ValueError):
+    except Exception:  # a record of someone's own making may raise anything
         raise bad_data(
             "scaler", expected, repr(record) if isinstance(record, str) else record, "use what Scaler.to_json returned"
         ) from None

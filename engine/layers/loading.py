@@ -109,6 +109,6 @@ def _on_host(name: str, value: Any) -> np.ndarray:
         return np.asarray(value)
     except EngineError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # an object of someone's own may raise anything
         got = f"{describe(value)}: {first_line(error)}"
         raise bad_type(name, "an array of real numbers", got) from None

@@ -133,7 +133,7 @@ class TrainConfig:
         if len(given) != 1:
             wanted = "one of " + ", ".join(map(label, BUDGETS))
             raise bad_input(label("steps"), wanted, " and ".join(map(label, given)) or "none", "keep one of them")
-        if self.task == FORECAST and self.data is None:
+        if self.task == FORECAST and not self.data:
             raise bad_input(label("data"), "a CSV or NPY file with the series", "none", f"give {label('data')} FILE")
         if self.task == FORECAST and self.validation + self.test >= 1:
             expected = f"{label('validation')} + {label('test')} below 1"

@@ -44,7 +44,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "hidden": (5, whole(1, 1000)),
     "embed": (4, whole(1, 1000)),
     "dropout": (0.2, share),
-    "batch": (3, whole(1, 1000)),
+    "batch": (3, whole(1)),
     "sequence": (6, whole(1, 1000)),
     "optimizer": ("adam", choice("adam", "adamw", "sgd", "rmsprop", "adagrad")),
     "lr": (0.01, positive),
