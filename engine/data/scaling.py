@@ -164,9 +164,9 @@ def scaler_from_json(record: Mapping[str, Any]) -> Scaler:
     expected = f'a record {{"type": one of {", ".join(_SCALERS)}, "offset": [...], "scale": [...]}}'
     try:
         scaler = _SCALERS[record["type"]]()
-        offset, scale = (
-            np.array([number(key, one, low=-math.inf) for one in record[key]]) for key in ("offset", "scale")
-        )
+        if not all(isinstance(record[key], list | tuple) for key in ("offset", "scale")):
+            raise TypeError
+        offset, scale = (np.array([number(key, v, low=-math.inf) for v in record[key]]) for key in ("offset", "scale"))
         sound = offset.ndim == 1 and offset.size > 0 and offset.shape == scale.shape
         if not (sound and np.isfinite(offset).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError
