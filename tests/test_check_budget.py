@@ -143,7 +143,10 @@ class Terminal(io.StringIO):
     ("stream", "progress", "spoken"),
     [(io.StringIO, None, False), (io.StringIO, True, True), (Terminal, False, False), (Terminal, None, True)],
 )
-def test_a_line_on_a_terminal_alone(monkeypatch: Any, stream: Any, progress: Any, spoken: bool) -> None:
+@pytest.mark.parametrize("method", ["central", "adjoint"])
+def test_a_line_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, method: str, stream: Any, progress: Any, spoken: bool
+) -> None:
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")

@@ -38,21 +38,24 @@ def look_at_all(
     Where the time is short, or someone watches, random directions come first, then the entries of the tensors that
     depart along them, then those of the others; a direction counts where entries were left out.
     """
-    if method not in ENTRYWISE:
-        return _along_all(subject, method, seed, tol, noise, clock)
-    scans = _along_all(subject, "scan", seed, max(tol, ALONG), noise, clock) if clock.watched else []
-    walk = _Walk(subject, method, seed, tol, noise, entries, clock, scans)
-    order = list(range(len(subject.parts)))
-    if scans:
-        order.sort(key=lambda number: _rank(scans[number].verdict))
-    if clock.seconds is not None:
-        walk.taste(order)
-    silent, subject.on_rows = subject.on_rows, walk.on_rows
-    for number in order:
-        walk.finish(number)
-    subject.on_rows = silent
-    clock.close()
-    return walk.settled()
+    silent = subject.on_rows
+    try:
+        if method not in ENTRYWISE:
+            return _along_all(subject, method, seed, tol, noise, clock)
+        scans = _along_all(subject, "scan", seed, max(tol, ALONG), noise, clock) if clock.watched else []
+        walk = _Walk(subject, method, seed, tol, noise, entries, clock, scans)
+        order = list(range(len(subject.parts)))
+        if scans:
+            order.sort(key=lambda number: _rank(scans[number].verdict))
+        if clock.seconds is not None:
+            walk.taste(order)
+        subject.on_rows = walk.on_rows
+        for number in order:
+            walk.finish(number)
+        return walk.settled()
+    finally:
+        subject.on_rows = silent
+        clock.close()
 
 
 def coverage(findings: Sequence[Finding]) -> str:
