@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--peers", default="", help="some of torch, torch-fast, autograd, jax, chainer")
     arguments = parser.parse_args()
     chosen = cases(tuple(arguments.families.split(",")))
     print(f"{len(chosen)} cases of right code, {arguments.seeds} seeds")
@@ -81,6 +82,10 @@ def main() -> int:
             flush=True,
         )
         failed |= count["false alarm"] > 0 or count["undecided"] > 0.02 * total
+    for peer in filter(None, arguments.peers.split(",")):
+        from benchmarks.checker import peer_checks
+
+        print(peer_checks.row(peer, arguments.families, arguments.seeds), flush=True)
     return 1 if failed else 0
 
 
