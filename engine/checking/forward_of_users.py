@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from engine.checking.check import check_gradients
+from engine.checking.complex_inputs import is_complex
 from engine.checking.nests import kind, leaves, refill, transform
 from engine.checking.report import Report
 from engine.checking.second_order import require_functions
 from engine.checking.shapes.arguments import argument_names, as_arguments
 from engine.checks import describe
-from engine.errors import bad_input
+from engine.errors import bad_input, bad_type
 
 #: The most numbers of a Jacobian that is held.
 LARGEST = 20_000_000
@@ -70,6 +71,8 @@ def check_jvp(
     require_functions(forward=forward, jvp=jvp)
     forward, inputs, own = as_arguments(forward, inputs)
     options = {"names": own or argument_names(forward, len(inputs))} | options
+    if is_complex(inputs):
+        raise bad_type("inputs", "real arrays", "a complex one", "give its real and imaginary part as two inputs")
     columns = _Columns(jvp, inputs)
 
     def with_cache(*arguments: Any) -> tuple[Any, Any]:

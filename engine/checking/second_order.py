@@ -186,5 +186,5 @@ def _other_than(names: Sequence[str], name: str) -> str:
 def require_functions(**functions: Any) -> None:
     """Raise unless each can be called."""
     for name, function in functions.items():
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise bad_type(name, "a function", describe(function))

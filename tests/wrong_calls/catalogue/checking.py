@@ -146,7 +146,7 @@ def _function_arguments() -> dict[str, tuple[Any, ...]]:
         "entries": (None, optional(whole(1))),
         "time_axis": (None, optional(whole(0, 2))),
         "seconds": (None, optional(real(0))),
-        "progress": (False, exactly(False)),
+        "progress": (False, optional(exactly(False))),
         "atol": (0.0, real(0)),
     }
 
