@@ -80,7 +80,8 @@ class ContiguousBatches:
         """Return batch `index`, 0 .. len(self) - 1: fresh arrays (T, B), T = `steps` except perhaps in the last."""
         number = integer("index", index, 0)
         if number >= len(self):
-            raise bad_input("index", f"a batch number in 0..{len(self) - 1}", number, "start over at 0 after the last")
+            expected = f"a batch number in 0..{len(self) - 1}"
+            raise bad_input("index", expected, describe(number), "start over at 0 after the last")
         start = number * self.steps
         stop = min(start + self.steps, self.lane_length)
         inputs = self._ids[: self.tokens].reshape(self.batch_size, self.lane_length)
@@ -90,7 +91,7 @@ class ContiguousBatches:
     def _too_short(self, size: int, allow_short: bool) -> InputError:
         steps = 1 if allow_short else self.steps
         need = f"batch_size{'' if allow_short else ' * steps'} + 1"
-        expected = f"at least {need} = {self.batch_size * steps + 1} ids"
+        expected = f"at least {need} = {describe(self.batch_size * steps + 1)} ids"
         if size < 2:
             return bad_input("ids", expected, size, "give more text (2 ids are the least that hold one prediction)")
         options = ["give more text"]
