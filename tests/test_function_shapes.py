@@ -412,7 +412,7 @@ def test_settings_that_forward_writes_into_are_not_inputs() -> None:
 
 
 def test_tensors_of_torch() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("array_api_compat")
     x, w = torch.tensor(X), torch.tensor(W)
 

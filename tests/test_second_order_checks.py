@@ -129,7 +129,7 @@ def test_a_fourier_transform_has_complex_outputs() -> None:
 
 
 def test_the_convention_for_complex_arrays_is_that_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch absent: its convention is compared with where it is installed")
     z = torch.tensor(X + 1j * RNG.normal(size=X.shape), requires_grad=True)
     (torch.abs(z) ** 3).sum().backward()
     ours = lambda d, z: 3 * d * np.abs(z) * z  # noqa: E731
