@@ -19,7 +19,9 @@ SIZES = [(0, 3), (4, 0), (0, 0), (0, 1), (1, 0), (200, 0)]
 D, H, V = 3, 4, 7
 
 
-@pytest.fixture(params=SETS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.oracle) if name.startswith("torch") else name for name in SETS]
+)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Every array library with every kernel set; CuPy's look-alike in place of a GPU."""
     library, _, kernels = request.param.partition(":")

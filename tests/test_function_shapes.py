@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -411,9 +411,9 @@ def test_settings_that_forward_writes_into_are_not_inputs() -> None:
     assert settings == {"mode": "train", "eps": 1e-5}
 
 
-def test_tensors_of_torch() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    pytest.importorskip("array_api_compat")
+@pytest.mark.oracle
+def test_tensors_of_torch(torch: ModuleType) -> None:
+    pytest.importorskip("array_api_compat", reason="array-api-compat is not installed")
     x, w = torch.tensor(X), torch.tensor(W)
 
     def forward(x: Any, w: Any) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,8 @@ def test_a_fourier_transform_has_complex_outputs() -> None:
         engine.check_gradients(lambda x: (np.fft.fft(x), 6), lambda d, n: n * np.fft.ifft(d).real, [x], "complex")
 
 
-def test_the_convention_for_complex_arrays_is_that_of_pytorch() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch absent: its convention is compared with where it is installed")
+@pytest.mark.oracle
+def test_the_convention_for_complex_arrays_is_that_of_pytorch(torch: ModuleType) -> None:
     z = torch.tensor(X + 1j * RNG.normal(size=X.shape), requires_grad=True)
     (torch.abs(z) ** 3).sum().backward()
     ours = lambda d, z: 3 * d * np.abs(z) * z  # noqa: E731
