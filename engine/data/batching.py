@@ -147,7 +147,7 @@ def bucket_by_length(
     """
     sizes = require_ids("lengths", lengths)
     size = integer("batch_size", batch_size, 1)
-    width = integer("bucket_width", bucket_width, 1)
+    width = min(integer("bucket_width", bucket_width, 1), np.iinfo(np.int64).max)
     integer("epoch", epoch, 0)
     if (sizes < 0).any():
         index = int(np.argmax(sizes < 0))

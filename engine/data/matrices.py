@@ -37,6 +37,8 @@ def require_matrix(argument: str, values: Any) -> NDArray[np.float64]:
 def require_numbers(argument: str, values: Any) -> NDArray[np.float64]:
     """Return `values`, an array or lists of numbers, as a float64 array of the same shape."""
     refuse_own_rules(argument, values)
+    if isinstance(values, memoryview | bytes | bytearray):
+        raise bad_type(argument, "an array of numbers", describe(values))
     try:
         array = np.asarray(values)
     except Exception:  # lists of different lengths, an object whose __array__ fails

@@ -67,12 +67,13 @@ class Scaler:
     def transform(self, values: NDArray[Any]) -> _Floats:
         """Return `values` (..., C) scaled, as a new array."""
         offset, scale = self._fitted()
-        return (self._columns(values, len(offset)) - offset) / scale
+        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and seen to be
+            return (self._columns(values, len(offset)) - offset) / scale
 
     def inverse(self, values: NDArray[Any]) -> _Floats:
         """Return scaled `values` (..., C) in their own unit again."""
         offset, scale = self._fitted()
-        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and seen to be
+        with np.errstate(over="ignore"):
             return self._columns(values, len(offset)) * scale + offset
 
     def inverse_column(self, values: NDArray[Any], column: int) -> _Floats:
@@ -81,7 +82,8 @@ class Scaler:
         place = integer("column", column, 0)
         if place >= len(offset):
             raise bad_input("column", f"an integer in 0..{len(offset) - 1}", place, "count the columns from 0")
-        return _floats(values) * scale[place] + offset[place]
+        with np.errstate(over="ignore"):
+            return _floats(values) * scale[place] + offset[place]
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary that `json.dumps` takes and `scaler_from_json` gives back as an equal scaler."""
