@@ -27,7 +27,6 @@ class Finding:
     verdict : of this tensor.
     entries : flat indices of the entries that were looked at, where some were left out; None is all.
     scanned : along how many directions it was looked at beside.
-    why : of a verdict other than "ok" and "wrong", what it comes from, in words; nothing where the numbers say it.
     """
 
     part: Part
@@ -42,7 +41,6 @@ class Finding:
     verdict: str = "ok"
     entries: np.ndarray | None = None
     scanned: int = 0
-    why: str = ""
 
     @property
     def looked(self) -> np.ndarray | None:

@@ -120,8 +120,8 @@ def _along(finding: Finding) -> str:
 
 def _why(finding: Finding, said: str) -> str:
     """Why a tensor stays undecided, as far as its own numbers say; nothing where the reason is known of the whole."""
-    if finding.why or said or finding.verdict not in ("cannot tell", "kink"):
-        return finding.why
+    if said or finding.verdict not in ("cannot tell", "kink"):
+        return ""
     if finding.verdict == "kink":
         return "the slopes on its two sides differ, and the claimed one lies between them"
     if finding.slope:

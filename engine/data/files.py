@@ -9,7 +9,7 @@ import stat
 import zlib
 from functools import partial
 
-from engine.checks import describe
+from engine.checks import describe, machine_memory
 from engine.data.checks import bad_data
 from engine.errors import DataError, bad_type
 
@@ -89,11 +89,7 @@ def _folder() -> str:
 
 def largest() -> int:
     """Return how many bytes a data file may have on this machine."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
-        memory = 16 << 30
-    return memory // _SHARE
+    return machine_memory() // _SHARE
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:
