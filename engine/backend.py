@@ -21,7 +21,7 @@ from engine import philox, plain_arrays, torch_library
 from engine.checks import describe, one_of
 from engine.device_errors import in_words, mended
 from engine.errors import BackendUnavailableError, bad_input, bad_type
-from kernels import counting
+from kernels import events
 
 #: The kernel sets that each backend can run, best first.
 KERNELS = {"numpy": ("numba", "reference"), "cupy": ("cuda", "reference"), "torch": ("reference",)}
@@ -71,7 +71,7 @@ class Backend:
         with mended():
             array = self.xp.array(source, dtype=wanted)
         if self.device == "CPU" or not self.is_array(host):
-            counting.uploaded(array.nbytes)
+            events.uploaded(array.nbytes)
         return array
 
     def _dtype_of_numbers(self, dtype: Any) -> np.dtype:
@@ -93,7 +93,7 @@ class Backend:
         if host.dtype.kind not in plain_arrays.NUMBERS:
             raise bad_type("array", "an array of numbers", f"dtype {host.dtype}")
         if host is not array or self.device == "CPU":  # on a CPU, a copy that a GPU would make
-            counting.downloaded(host.nbytes)
+            events.downloaded(host.nbytes)
         return host
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:

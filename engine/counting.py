@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.backend import available_backends
-from kernels import counting
+from kernels import events
 
 _UNTOLD = "not told by this library"
 
@@ -74,11 +74,11 @@ def ledger() -> Iterator[Ledger]:
     """
     opened = Ledger()
     with _device_memory(opened):
-        counting.ledgers.append(opened)
+        events.ledgers.append(opened)
         try:
             yield opened
         finally:
-            counting.ledgers.remove(opened)
+            events.ledgers.remove(opened)
 
 
 def _device_memory(opened: Ledger) -> contextlib.AbstractContextManager[Any]:
@@ -93,7 +93,7 @@ def _device_memory(opened: Ledger) -> contextlib.AbstractContextManager[Any]:
         name = f"bptt-engine ledger {id(opened)}"  # CuPy takes each name once
 
         def alloc_postprocess(self, **event: Any) -> None:
-            if event["mem_size"] >= counting.LARGE and event["mem_ptr"]:
+            if event["mem_size"] >= events.LARGE and event["mem_ptr"]:
                 opened.large_allocations += 1
                 opened.bytes_allocated += event["mem_size"]
 

@@ -1,10 +1,10 @@
-"""How many threads the compiled kernels use.  `kernels.threads` decides; here is the public door, with its checks."""
+"""How many threads the compiled kernels use: the public door, with its checks.  `kernels.cpu.threads` decides."""
 
 from __future__ import annotations
 
 from engine.checks import describe, integer
 from engine.errors import InputError, bad_input
-from kernels import threads
+from kernels.cpu import threads
 
 #: No machine has more cores.
 MOST = 10_000

@@ -117,7 +117,7 @@ def reason_missing(name: str) -> str | None:
     """Why the kernel set cannot be used here; None where it can."""
     if name == "numba" and importlib.util.find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
-    if name == "cuda" and importlib.util.find_spec("kernels.cupy_gpu") is None:
+    if name == "cuda" and importlib.util.find_spec("kernels.cuda") is None:
         return "the files of the CUDA kernels are missing (install bptt-engine anew)"
     return None
 
@@ -129,11 +129,11 @@ def load(name: str, xp: Any) -> Kernels:
 
         return ReferenceKernels(xp)
     if name == "numba":
-        from kernels.numba_cpu import NumbaKernels
+        from kernels.cpu.numba_kernels import NumbaKernels
 
         return NumbaKernels()
     if name == "cuda":
-        from kernels.cupy_gpu import CudaKernels
+        from kernels.cuda.cuda_kernels import CudaKernels
 
         return CudaKernels(xp)
     raise ValueError(f"no kernel set is called {name!r}")

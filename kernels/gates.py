@@ -1,8 +1,8 @@
 """The gate equations, forward and backward side by side: the one place where they stand.
 
 Every function here is plain arithmetic on whatever it is given.  `kernels.reference` calls it with whole arrays (B,
-H) of any array library, `kernels.numba_rows` compiles the same source and calls it with one number of one hidden unit,
-`kernels.cuda_gates` translates it into CUDA.
+H) of any array library, `kernels.cpu.rows` compiles the same source and calls it with one number of one hidden unit,
+`kernels.cuda.translate` translates it into CUDA.
 
 Letters
 -------

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import counting, gates
+from kernels import events, gates
 from kernels.activations import activations, matmul
 from kernels.cells import Adjoints, Cell, Run
 
@@ -145,13 +145,13 @@ class ReferenceKernels:
     @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
-        counting.launched()
+        events.launched()
         return matmul(self.xp, a, b)
 
     @_quiet
     def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
         """Run one layer and direction over all T steps; see `kernels.StepKernels.forward`."""
-        counting.launched()
+        events.launched()
         xp = self.xp
         T, H, G = pre.shape[0], h0.shape[-1], len(cell.gates)
         rows = pre.shape[1:-1]  # (B,); with a leading axis of copies (K, B)
@@ -194,7 +194,7 @@ class ReferenceKernels:
         trace: bool = False,
     ) -> Adjoints:
         """Walk the slots of `run` from the end to the start; see `kernels.StepKernels.backward`."""
-        counting.launched()
+        events.launched()
         xp = self.xp
         h, c, gate, hidden_n = run
         T, B, G, H = gate.shape

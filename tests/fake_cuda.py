@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import counting
+from kernels import events
 
 
 class Counts:
@@ -32,12 +32,12 @@ class Counts:
     def launch(self) -> None:
         """The library starts something on the device."""
         self.launches += 1
-        counting.operated()
+        events.operated()
 
     def wait(self) -> None:
         """The host reads one number: nothing of the engine's sees that, so the ledger is told."""
         self.waits += 1
-        counting.waited()
+        events.waited()
 
     def upload(self, host: np.ndarray) -> None:
         """A copy to the device; a single number is no copy but a fill, as in CuPy."""

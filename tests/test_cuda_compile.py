@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cuda_sim.hostkernel import compiler
 
-from kernels import cuda_modules
+from kernels.cuda import modules
 
 pytestmark = pytest.mark.device
 
@@ -75,11 +75,11 @@ def compilers() -> Iterator[str]:
 @pytest.mark.parametrize("with_", list(compilers()))
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("module", cuda_modules.MODULES)
+@pytest.mark.parametrize("module", modules.MODULES)
 def test_the_kernels_compile_for_real_gpus_without_spilling_a_register(
     module: str, dtype: str, arch: str, with_: str, tmp_path: Path
 ) -> None:
-    source, options = cuda_modules.source(module), cuda_modules.options(dtype)
+    source, options = modules.source(module), modules.options(dtype)
     if with_ == "nvcc":
         report = compile_with_nvcc(source, options, arch, tmp_path)
     else:
@@ -87,7 +87,7 @@ def test_the_kernels_compile_for_real_gpus_without_spilling_a_register(
         assert library is not None, MISSING
         report = compile_with_nvrtc(source, options, arch, library)
     kernels = re.findall(r"Compiling entry function '(\w+)' for '(\w+)'", report)
-    assert sorted(kernels) == sorted((name, arch) for name in cuda_modules.names(module, dtype))
+    assert sorted(kernels) == sorted((name, arch) for name in modules.names(module, dtype))
     spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
     assert len(spills) >= len(kernels)
     assert set(spills) == {("0", "0", "0")}

@@ -12,8 +12,9 @@ from cuda_sim.cases import STEPWISE, by_plan, distance, make_case
 from cuda_sim.hostkernel import HostKernel, build
 from cuda_sim.little_cupy import LittleCupy
 
-from kernels import cuda_gates, cuda_modules, gates
+from kernels import gates
 from kernels.activations import activations
+from kernels.cuda import modules, translate
 
 pytestmark = pytest.mark.device
 
@@ -24,7 +25,7 @@ TEMPLATES = {
     "rnn_forward": {"tanh_real": ACT.tanh, "relu_real": ACT.relu},
     "rnn_backward": {"tanh_slope": gates.tanh_slope, "relu_slope": gates.relu_slope},
 }
-PRELUDE = cuda_modules.source("stepwise").partition("// Generated from")[0]
+PRELUDE = modules.source("stepwise").partition("// Generated from")[0]
 
 
 def calls() -> list[tuple[str, str, Any]]:
@@ -64,7 +65,7 @@ def test_every_translated_function_equals_its_python(dtype: str) -> None:
         result = np.stack(result) if isinstance(result, tuple) else result[None]
         expected[call] = numbers, result
         sources.append(probe(call, len(numbers), len(result)))
-    library = build("\n".join([PRELUDE, cuda_gates.header(), *sources]), cuda_modules.options(dtype))
+    library = build("\n".join([PRELUDE, translate.header(), *sources]), modules.options(dtype))
     for call, (numbers, result) in expected.items():
         out = np.empty_like(result)
         HostKernel(library, "probe_" + re.sub(r"\W", "_", call))((1,), (n,), (numbers, out, np.int32(n)))
@@ -78,26 +79,26 @@ def test_activations_keep_their_digits_and_never_overflow(name: str, dtype: str)
     points = np.array([0, 1e-8, 0.3, 1, 5, 40, 88, 1e3, 1e30])
     x = np.concatenate([points, -points]).astype(dtype)
     out = np.empty_like(x)
-    library = build(PRELUDE + probe(f"{name}_real", 1, 1), cuda_modules.options(dtype))
+    library = build(PRELUDE + probe(f"{name}_real", 1, 1), modules.options(dtype))
     HostKernel(library, f"probe_{name}_real")((1,), (x.size,), (x, out, np.int32(x.size)))
     np.testing.assert_allclose(out, getattr(ACT, name)(x), rtol=4 * float(np.finfo(dtype).eps), atol=0)
 
 
 def test_a_nan_stays_visible_in_relu() -> None:
     out = np.zeros(1)
-    library = build(PRELUDE + probe("relu_real", 1, 1), cuda_modules.options("float64"))
+    library = build(PRELUDE + probe("relu_real", 1, 1), modules.options("float64"))
     HostKernel(library, "probe_relu_real")((1,), (1,), (np.array([np.nan]), out, np.int32(1)))
     assert np.isnan(out[0])
 
 
 def test_every_function_is_called_by_the_kernels() -> None:
-    by_hand = cuda_modules.source("stepwise").replace(cuda_gates.header(), "")
+    by_hand = modules.source("stepwise").replace(translate.header(), "")
     for name in FUNCTIONS:
         assert re.search(rf"\b{name}\b[<(,>]", by_hand), name
 
 
 def test_the_text_reads_as_the_equations_do_and_quotes_the_forward_line() -> None:
-    text = cuda_gates.header()
+    text = translate.header()
     assert "real c = f * c_prev + i * g;" in text
     assert "dc = dc + dh * o * (one - tanh_c * tanh_c);  // h = o * tanh(c), on top of what c_next sent" in text
     assert "real da_n = dn * (one - n * n);  // n = tanh(x_n + r * h_n)" in text
@@ -107,15 +108,15 @@ def test_an_edit_of_the_equations_reaches_the_kernels(monkeypatch: pytest.Monkey
     original = inspect.getsource(gates)
     edited = original.replace("df = dc * c_prev  #", "df = dc * c  #")
     assert edited != original
-    source = cuda_modules.source("stepwise").replace(cuda_gates.header(), cuda_gates.translate(edited))
+    source = modules.source("stepwise").replace(translate.header(), translate.translate(edited))
     case = make_case("lstm", T=3, B=2, H=4)
     assert distance(case, by_plan(LittleCupy(), STEPWISE, STEPWISE)) <= 1e-12
-    monkeypatch.setattr(cuda_modules, "source", lambda module: source)
+    monkeypatch.setattr(modules, "source", lambda module: source)
     assert distance(case, by_plan(LittleCupy(), STEPWISE, STEPWISE)) > 1e-3
 
 
 def test_brackets_keep_the_order_of_the_operations() -> None:
-    text = cuda_gates.translate(
+    text = translate.translate(
         "def f(a, b, c):\n    d = a - (b - c)\n    e = a * (b * c) + (a - b) * c\n    return d\n"
     )
     assert "real d = a - (b - c);" in text
@@ -134,4 +135,4 @@ def test_brackets_keep_the_order_of_the_operations() -> None:
 )
 def test_what_has_no_translation_is_an_error_that_names_the_line(body: str, words: str) -> None:
     with pytest.raises(SyntaxError, match=re.escape(words)):
-        cuda_gates.translate(f"def f(a):\n{body}\n")
+        translate.translate(f"def f(a):\n{body}\n")

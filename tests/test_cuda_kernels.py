@@ -10,10 +10,10 @@ import pytest
 from cuda_sim.cases import STEPWISE, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
 
-from kernels import cuda_modules
 from kernels.cells import CELLS
-from kernels.cuda_plan import LAPTOP, Device
-from kernels.cupy_gpu import CudaKernels
+from kernels.cuda import modules
+from kernels.cuda.cuda_kernels import CudaKernels
+from kernels.cuda.plan import LAPTOP, Device
 
 pytestmark = pytest.mark.device
 
@@ -30,7 +30,7 @@ def roomy(seed: int = 0) -> LittleCupy:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("dtype", "row_tile"), [(d, rows) for d in DTYPES for rows in cuda_modules.ROW_TILES[d]])
+@pytest.mark.parametrize(("dtype", "row_tile"), [(d, rows) for d in DTYPES for rows in modules.ROW_TILES[d]])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_persistent_sequence_of_many_blocks_groups_passes_and_tiles(
     cell: str, dtype: str, row_tile: int, seed: int

@@ -11,7 +11,7 @@ from cuda_sim.cases import STEPWISE, by_plan, distance, make_case, tight
 from cuda_sim.hostkernel import HostKernel, barrier_calls, build
 from cuda_sim.little_cupy import LittleCupy
 
-from kernels import cuda_modules
+from kernels.cuda import modules
 
 pytestmark = pytest.mark.device
 
@@ -27,15 +27,15 @@ def smaller(source: str) -> str:
     return source.replace(" DEFINE_ROWS(cell, 4)", "")
 
 
-SOURCES = {module: smaller(cuda_modules.source(module)) for module in cuda_modules.MODULES}
+SOURCES = {module: smaller(modules.source(module)) for module in modules.MODULES}
 
 
 def verdicts(module: str, code: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What comparison and simulator say of the module with this source, for each cell and seed: "" where it passes."""
     sources = {**SOURCES, module: code}
-    every = cuda_modules.names
-    monkeypatch.setattr(cuda_modules, "source", sources.__getitem__)
-    monkeypatch.setattr(cuda_modules, "names", lambda *of: [name for name in every(*of) if name.startswith(CELLS)])
+    every = modules.names
+    monkeypatch.setattr(modules, "source", sources.__getitem__)
+    monkeypatch.setattr(modules, "names", lambda *of: [name for name in every(*of) if name.startswith(CELLS)])
     found = []
     for cell in CELLS:
         case = make_case(cell, T=3, B=7, H=21, lengths=[3, 1, 0, 2, 3, 3, 2])

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import cuda_plan
 from kernels.cells import CELLS
-from kernels.cuda_modules import ROW_TILES
-from kernels.cuda_plan import A100, H100, H200, LAPTOP, RTX_4090, Device, Pass, plan
+from kernels.cuda import plan as cuda_plan
+from kernels.cuda.modules import ROW_TILES
+from kernels.cuda.plan import A100, H100, H200, LAPTOP, RTX_4090, Device, Pass, plan
 
 pytestmark = pytest.mark.device
 
@@ -144,11 +144,11 @@ def test_what_the_kernels_do_not_do_is_left_to_array_code(B: int, H: int, T: int
 
 
 def test_the_planner_knows_what_the_kernels_are_compiled_for() -> None:
-    from kernels import cuda_modules
+    from kernels.cuda import modules
 
     for module in ("forward", "backward"):
-        source = cuda_modules.source(module)
+        source = modules.source(module)
         assert f"__launch_bounds__({cuda_plan.MAX_THREADS}, 1)" in source
         for rows in {rows for tiles in ROW_TILES.values() for rows in tiles}:
             assert f"DEFINE_ROWS(cell, {rows})" in source
-    assert f"COLUMNS_OF_A_THREAD = {cuda_plan._BACKWARD_COLUMNS};" in cuda_modules.source("backward")
+    assert f"COLUMNS_OF_A_THREAD = {cuda_plan._BACKWARD_COLUMNS};" in modules.source("backward")

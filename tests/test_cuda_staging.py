@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cuda_sim.hostkernel import HostKernel, build
 
-from kernels import cuda_modules
+from kernels.cuda import modules
 
 pytestmark = pytest.mark.device
 
@@ -21,8 +21,8 @@ extern "C" __global__ void probe(const real* source, real* out, int pitch, int d
 }
 EXPORT_KERNEL(probe)
 """
-OPTIONS = cuda_modules.options("float32")
-forward = cuda_modules.source("forward")
+OPTIONS = modules.options("float32")
+forward = modules.source("forward")
 #: The prelude, and what stands between the headings of product.cuh and forward.cu.
 CODE = "".join(
     [

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import JIT_OFF
 
-from kernels import compiling
-from kernels.disk_cache import _CheckedFiles
+from kernels.cpu import compiling
+from kernels.cpu.disk_cache import _CheckedFiles
 
 KEY: Any = (("float32", "int64"), ("x86_64", "znver4", "+avx"), ("of the bytes", "of what it encloses"))
 OTHER_KEY: Any = (("float64", "int64"), *KEY[1:])

@@ -22,7 +22,7 @@ from benchmarks.gpucheck import correctness, peers, report, sections, timings
 from benchmarks.gpucheck.__main__ import main
 from benchmarks.gpucheck.clock import Budget, Watchdog
 from benchmarks.gpucheck.timings import Point, Side
-from kernels.cupy_gpu import CudaKernels
+from kernels.cuda.cuda_kernels import CudaKernels
 
 pytestmark = pytest.mark.device
 
@@ -154,7 +154,7 @@ def test_what_raises_or_falls_back_is_no_proof(cupy: Any, monkeypatch: pytest.Mo
     def missing(*_: Any) -> Any:
         raise RuntimeError("libnvrtc.so.12: cannot open shared object file")
 
-    monkeypatch.setattr("kernels.cuda_modules.load", missing)
+    monkeypatch.setattr("kernels.cuda.modules.load", missing)
     kernels = CudaKernels(cupy)
     monkeypatch.setattr(correctness, "backend_for", lambda way: with_kernels(kernels))
     fell = [row for row in correctness.rows(ONE, ["planned"]) if row["status"] != "not built"]

@@ -33,7 +33,7 @@ def numba_scalar(name: str) -> Any:
     """The compiled activation of one number."""
     import numba
 
-    from kernels import numba_math
+    from kernels.cpu import activations as numba_math
 
     function = getattr(numba_math, name)
     return numba.njit(lambda x: function(x))
@@ -201,12 +201,12 @@ def test_traces_of_both_kernel_sets_agree(kind: str, with_lengths: bool) -> None
 def test_the_kernel_set_that_was_asked_for_is_the_one_that_runs(
     kind: str, options: dict[str, Any], lengths: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kernels import numba_loops
+    from kernels.cpu import loops
 
     ran: list[str] = []
-    for name, pair in list(numba_loops.LOOPS.items()):
+    for name, pair in list(loops.LOOPS.items()):
         spies = tuple(_spy(loop, f"{name} {way}", ran) for loop, way in zip(pair, ("forward", "backward"), strict=True))
-        monkeypatch.setitem(numba_loops.LOOPS, name, spies)
+        monkeypatch.setitem(loops.LOOPS, name, spies)
     monkeypatch.setattr(ReferenceKernels, "forward", _must_not_run)
     monkeypatch.setattr(ReferenceKernels, "backward", _must_not_run)
     layer = build(kind, 2, 4, 2, backend="numpy:numba", **options)
@@ -237,10 +237,11 @@ def test_a_missing_numba_is_an_error_only_when_asked_for(monkeypatch: pytest.Mon
 
 
 def test_every_kernel_set_knows_every_cell() -> None:
-    from kernels import numba_loops, reference
+    from kernels import reference
     from kernels.cells import CELLS
+    from kernels.cpu import loops
 
-    assert set(reference._STEPS) == set(numba_loops.LOOPS) == set(CELLS)
+    assert set(reference._STEPS) == set(loops.LOOPS) == set(CELLS)
 
 
 # -- compiling -----------------------------------------------------------------------------------------------------

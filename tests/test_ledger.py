@@ -15,7 +15,8 @@ from fake_cupy import installed
 
 import engine
 from engine.counting import Ledger
-from kernels import counting, workspace
+from kernels import events
+from kernels.cpu import workspace
 
 pytestmark = pytest.mark.device
 
@@ -47,7 +48,7 @@ def test_transfers_are_counted_in_number_and_bytes(spec: str) -> None:
     assert (other.copies_to_device, other.copies_to_host) == ((1, 1) if spec.startswith("numpy") else (0, 0))
     backend.to_host(array)  # after it is closed
     assert book.copies_to_host == 2
-    assert counting.ledgers == []
+    assert events.ledgers == []
 
 
 def test_ledgers_nest_and_close_in_any_order() -> None:
@@ -68,7 +69,7 @@ def test_ledgers_nest_and_close_in_any_order() -> None:
     backend.asarray(np.ones(2))
     second.__exit__(None, None, None)
     assert (one.copies_to_device, two.copies_to_device) == (0, 1)
-    assert counting.ledgers == []
+    assert events.ledgers == []
 
 
 def test_it_counts_the_work_of_all_threads() -> None:
@@ -96,10 +97,10 @@ def test_launches_are_those_of_the_kernel_set(spec: str) -> None:
 
 def test_large_allocations_on_the_cpu_and_on_a_gpu() -> None:
     workspace.release()
-    rows = counting.LARGE // 8
+    rows = events.LARGE // 8
     with engine.ledger() as book:
         array = workspace.empty((rows,), np.float64)
-        assert (book.large_allocations, book.bytes_allocated) == (1, counting.LARGE)
+        assert (book.large_allocations, book.bytes_allocated) == (1, events.LARGE)
         workspace.empty((rows // 2,), np.float64)  # half a MiB
         del array
         workspace.empty((rows,), np.float64)  # memory used before
@@ -107,7 +108,7 @@ def test_large_allocations_on_the_cpu_and_on_a_gpu() -> None:
     xp = engine.get_backend("cupy:reference").xp
     with engine.ledger() as outer, engine.ledger() as book:
         device = xp.zeros(rows)
-        assert (book.large_allocations, book.bytes_allocated) == (1, counting.LARGE)
+        assert (book.large_allocations, book.bytes_allocated) == (1, events.LARGE)
         xp.zeros(rows // 2)
         del device
         xp.zeros(rows)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels import numba_products
-from kernels.numba_products import pack, pack_transposed, padded, product
-from kernels.numba_tiles import ROWS, VECTORS, lanes
+from kernels.cpu import products
+from kernels.cpu.products import pack, pack_transposed, padded, product
+from kernels.cpu.tiles import ROWS, VECTORS, lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -436,7 +436,7 @@ def test_numba_switched_off_gives_the_same_within_rounding() -> None:
 
 def test_no_tile_is_forgotten() -> None:
     """Every size of tile that a product may ask for is there."""
-    asked = {numba_products._rows_of_tile(left) for left in range(1, 5 * ROWS)}
+    asked = {products._rows_of_tile(left) for left in range(1, 5 * ROWS)}
     assert asked == set(range(1, ROWS + 1))
     for left in range(1, 5 * ROWS):
-        assert 1 <= numba_products._rows_of_tile(left) <= min(left, ROWS)
+        assert 1 <= products._rows_of_tile(left) <= min(left, ROWS)

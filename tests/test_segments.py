@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels import segments
+from kernels import segment_sum
 
 
 def by_hand(ids: np.ndarray, places: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
@@ -33,23 +33,23 @@ def test_every_place_is_added_once(counts_of_ids: list[int], seed: int) -> None:
     places = np.flatnonzero(rng.random(ids.size) < 0.8)
     places = places if places.size else np.array([0])
     values = rng.normal(size=(ids.size, 3))
-    rows, tables = segments.plan(ids, sorted_places(ids, places))
+    rows, tables = segment_sum.plan(ids, sorted_places(ids, places))
     wanted = by_hand(ids, places, values)
     assert rows.tolist() == sorted(wanted)
     np.testing.assert_allclose(
-        segments.add_up(np, values, tables), [wanted[int(row)] for row in rows], rtol=1e-12, atol=1e-12
+        segment_sum.add_up(np, values, tables), [wanted[int(row)] for row in rows], rtol=1e-12, atol=1e-12
     )
     longest = max(np.bincount(ids[places]))
-    assert all(table.shape[1] <= segments.FAN for table in tables)
-    assert len(tables) == max(1, int(np.ceil(np.log(longest) / np.log(segments.FAN) - 1e-9)))
-    assert sum(table.size for table in tables) <= 2 * places.size + 2 * segments.FAN * len(rows) * len(tables)
+    assert all(table.shape[1] <= segment_sum.FAN for table in tables)
+    assert len(tables) == max(1, int(np.ceil(np.log(longest) / np.log(segment_sum.FAN) - 1e-9)))
+    assert sum(table.size for table in tables) <= 2 * places.size + 2 * segment_sum.FAN * len(rows) * len(tables)
 
 
 def test_a_nan_stays_in_its_own_sum_and_small_sums_keep_their_digits() -> None:
     ids = np.array([0, 1, 1, 2, 3])
     values = np.array([1e8, 1.0, 2.0, np.nan, 5.0], np.float32)[:, None]
-    _, tables = segments.plan(ids, np.arange(5))
-    np.testing.assert_array_equal(segments.add_up(np, values, tables)[:, 0], np.array([1e8, 3.0, np.nan, 5.0], "f"))
+    _, tables = segment_sum.plan(ids, np.arange(5))
+    np.testing.assert_array_equal(segment_sum.add_up(np, values, tables)[:, 0], np.array([1e8, 3.0, np.nan, 5.0], "f"))
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -23,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels import numba_barrier, numba_cpu, threads
 from kernels.cells import CELLS
-from kernels.numba_cpu import Plan, plan
-from kernels.numba_tiles import VECTOR_BYTES
+from kernels.cpu import barrier as numba_barrier
+from kernels.cpu import numba_kernels, threads
+from kernels.cpu.numba_kernels import Plan, plan
+from kernels.cpu.tiles import VECTOR_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS", "PYTEST_XDIST_WORKER")
@@ -376,7 +377,7 @@ def test_the_bell_rings_with_the_number_of_the_pass() -> None:
 BROKEN_BARRIER = """
 import threading
 import numba, numpy as np
-from kernels import numba_barrier, threads
+from kernels.cpu import barrier as numba_barrier, threads
 
 @numba.njit(nogil=True)
 def loop(steps, barrier, team):
@@ -408,26 +409,27 @@ FAILING_PASS = """
 import numpy as np
 import engine
 from builders import build, random_arguments
-from kernels import numba_cpu, numba_loops
-from kernels.numba_cpu import Plan
+from kernels.cpu import numba_kernels
+from kernels.cpu import loops
+from kernels.cpu.numba_kernels import Plan
 
 layer = build("lstm", 3, 40, backend="numpy:numba")
 x, state, dy, dstate = random_arguments(layer, 9, 5)
 layer.forward(x, state)  # compiled before
-numba_cpu.WORTH_A_TEAM = 0
-numba_cpu.plan = lambda *sizes: Plan(min(3, sizes[-1]), True, 2)
+numba_kernels.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(min(3, sizes[-1]), True, 2)
 engine.set_num_threads(3)
-true = numba_loops.LOOPS["lstm"]
+true = loops.LOOPS["lstm"]
 def failing(share, *rest):
     if share[0] == 1:
         raise MemoryError("none left")
     true[0](share, *rest)
-numba_loops.LOOPS["lstm"] = (failing, true[1])
+loops.LOOPS["lstm"] = (failing, true[1])
 try:
     layer.forward(x, state)
 except MemoryError as error:
     print(error)
-numba_loops.LOOPS["lstm"] = true
+loops.LOOPS["lstm"] = true
 y = layer.forward(x, state)[0]
 engine.set_num_threads(1)
 print((y == layer.forward(x, state)[0]).all())
@@ -444,13 +446,14 @@ import os, signal, sys, threading, time
 import numpy as np
 import engine
 from builders import build, passes, random_arguments
-from kernels import numba_barrier, numba_cpu, threads
-from kernels.numba_cpu import Plan
+from kernels.cpu import barrier as numba_barrier, threads
+from kernels.cpu import numba_kernels
+from kernels.cpu.numba_kernels import Plan
 
 layer = build("gru_before", 5, 40, backend="numpy:numba")
 arguments = random_arguments(layer, 20, 6)
-numba_cpu.WORTH_A_TEAM = 0
-numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
+numba_kernels.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 for _ in range(2):  # the first only compiles
     wanted = passes(layer, *arguments)
@@ -508,7 +511,7 @@ def test_ctrl_c_at_any_moment_leaves_all_as_it_was() -> None:
 
 WAITED = """
 import os, signal, threading, time
-from kernels import threads
+from kernels.cpu import threads
 ended = []
 def work(rank):
     if rank:
@@ -535,14 +538,15 @@ import os, sys, threading
 import numpy as np
 import engine
 from builders import build, passes, random_arguments
-from kernels import numba_cpu, threads, workspace
-from kernels.numba_cpu import Plan
+from kernels.cpu import numba_kernels
+from kernels.cpu import threads, workspace
+from kernels.cpu.numba_kernels import Plan
 
 layer = build("lstm", 70, 90, dtype="float32", backend="numpy:numba")
 arguments = random_arguments(layer, 30, 8)
 passes(layer, *arguments)
-numba_cpu.WORTH_A_TEAM = 0
-numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
+numba_kernels.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 wanted = passes(layer, *arguments)
 
@@ -585,11 +589,11 @@ import atexit, threading
 import numpy as np
 import engine
 from builders import build, random_arguments
-from kernels import numba_cpu
-from kernels.numba_cpu import Plan
+from kernels.cpu import numba_kernels
+from kernels.cpu.numba_kernels import Plan
 
-numba_cpu.WORTH_A_TEAM = 0
-numba_cpu.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
+numba_kernels.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 layer = build("rnn_tanh", 5, 40, backend="numpy:numba")
 x, state, _, _ = random_arguments(layer, 20, 6)
@@ -625,12 +629,12 @@ import threading
 import numpy as np
 import engine
 from builders import build, passes, random_arguments
-from kernels import numba_cpu
-from kernels.numba_cpu import Plan
+from kernels.cpu import numba_kernels
+from kernels.cpu.numba_kernels import Plan
 
 engine.set_num_threads(3)
-numba_cpu.WORTH_A_TEAM = 0
-numba_cpu.plan = lambda *sizes: Plan(sizes[-1], sizes[1] % 2 == 0, 2)
+numba_kernels.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(sizes[-1], sizes[1] % 2 == 0, 2)
 errors = []
 def work(kind, T, B):
     layer = build(kind, 6, 50, backend="numpy:numba")
@@ -682,7 +686,7 @@ def test_a_plan_is_one_that_can_be_carried_out(given: dict[str, Any], available:
 
 @given(st.integers(0, 3000), st.integers(1, 70), st.sampled_from([1, 4, 6, 8, 16]))
 def test_portions_cover_everything_once(total: int, team: int, grain: int) -> None:
-    from kernels.numba_loops import portion
+    from kernels.cpu.loops import portion
 
     parts = [portion(total, rank, team, grain) for rank in range(team)]
     assert parts[0][0] == 0
@@ -698,7 +702,7 @@ class Spy:
     """What every call of a loop was told of its share."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-        from kernels.numba_loops import LOOPS
+        from kernels.cpu.loops import LOOPS
 
         self.shares: list[tuple[str, int, int, bool]] = []
         monkeypatch.setitem(LOOPS, kind, tuple(map(self._around, ("forward", "backward"), LOOPS[kind])))
@@ -741,8 +745,10 @@ def test_which_way_ran(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def force(monkeypatch: Any, team: int, by_units: bool, chunk: int) -> None:
     """Divide every pass so, whatever its size."""
-    monkeypatch.setattr(numba_cpu, "WORTH_A_TEAM", 0)
-    monkeypatch.setattr(numba_cpu, "plan", lambda *sizes: Plan(min(team, sizes[-1]), by_units, min(chunk, sizes[1])))
+    monkeypatch.setattr(numba_kernels, "WORTH_A_TEAM", 0)
+    monkeypatch.setattr(
+        numba_kernels, "plan", lambda *sizes: Plan(min(team, sizes[-1]), by_units, min(chunk, sizes[1]))
+    )
     engine.set_num_threads(team)
 
 

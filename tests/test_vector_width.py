@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from conftest import JIT_OFF
 
-from kernels import numba_loops, warmup
 from kernels.cells import CELLS
-from kernels.vector_width import REGISTERS, parse_features, vector_registers
+from kernels.cpu import loops, warmup
+from kernels.cpu.vector_width import REGISTERS, parse_features, vector_registers
 
 X86 = llvm.get_process_triple().startswith("x86_64")
 assembly = pytest.mark.skipif(
@@ -105,7 +105,7 @@ def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
 def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
     warmup.warm(cell, dtype)
     width = REGISTERS.size // np.dtype(dtype).itemsize
-    for loop in numba_loops.LOOPS[cell]:
+    for loop in loops.LOOPS[cell]:
         code, instructions = code_and_assembly(loop, dtype)
         found = gate_instructions(code, dtype)
         kinds = {kind for kind, _ in found}
@@ -119,7 +119,7 @@ def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
 ROWS_FOR_ANOTHER = """
 import json, numba
 from numba import float32, int64, uint64
-from kernels import compiling, numba_rows
+from kernels.cpu import compiling, rows as numba_rows
 
 def arrays(*axes):
     return tuple(numba.types.Array(float32, n, "C") for n in axes)
@@ -156,7 +156,7 @@ def test_rows_for_another_processor(processor: str, features: str, ours: int, ot
         "NUMBA_CPU_NAME": processor,
         "NUMBA_CPU_FEATURES": features,
         "NUMBA_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": str(Path(numba_loops.__file__).parents[1]),
+        "PYTHONPATH": str(Path(loops.__file__).parents[1]),
     }
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

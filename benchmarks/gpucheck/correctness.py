@@ -19,7 +19,7 @@ import engine
 from engine.backend import Backend
 from engine.comparing.differences import relative
 from engine.errors import InputError
-from kernels.cuda_plan import Pass, Plan
+from kernels.cuda.plan import Pass, Plan
 
 KINDS = ("lstm", "gru_after", "gru_before", "rnn_tanh", "rnn_relu")
 #: T, B, D, H: ones, primes, one beside a power of two, more units than a block has threads.

@@ -29,8 +29,8 @@ def warmup(cells: tuple[str, ...], dtypes: tuple[str, ...], as_json: bool) -> No
         engine.get_backend("numpy", kernels="numba")
     except BackendUnavailableError as error:
         raise BackendUnavailableError(f"{error}; there is nothing to compile without them") from None
-    from kernels.compiling import JIT
-    from kernels.warmup import warm
+    from kernels.cpu.compiling import JIT
+    from kernels.cpu.warmup import warm
 
     records = []
     for cell in cells or tuple(CELLS):

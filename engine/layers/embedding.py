@@ -14,7 +14,7 @@ from engine.errors import bad_input
 from engine.layers.base import Layer, check_no_state
 from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
 from engine.plain_arrays import first_place, host_integers
-from kernels import segments
+from kernels import segment_sum
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Embedding(Layer):
             return None, None
         # y = weight[ids]: every place adds to the row it was read from, in one order on every run
         order = places[np.argsort(ids[places], kind="stable")]
-        rows, tables = segments.plan(ids, order)
-        sums = segments.add_up(backend.xp, dy.reshape(ids.size, -1), segments.upload(backend.asarray, tables))
+        rows, tables = segment_sum.plan(ids, order)
+        sums = segment_sum.add_up(backend.xp, dy.reshape(ids.size, -1), segment_sum.upload(backend.asarray, tables))
         grads = self._grads.own
         with self._lock:
             grads["weight"][backend.asarray(rows)] += sums

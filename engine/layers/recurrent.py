@@ -153,7 +153,7 @@ class Recurrent(Layer):
                 c0_d = None if c0 is None else c0[slot]
                 if timeline.empty:
                     run, y_d = empty.run(self.backend, self.cell, timeline, h0[slot], c0_d)
-                elif kernels.whole_layers:  # the same three lines in one call (`kernels.numba_loops`)
+                elif kernels.whole_layers:  # the same three lines in one call (`kernels.cpu.loops`)
                     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
                     run, y_d = kernels.forward_layer(self.cell, x_d, weights, h0[slot], c0_d, timeline.lengths)
                 else:

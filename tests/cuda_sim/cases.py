@@ -8,8 +8,8 @@ import numpy as np
 
 from cuda_sim.little_cupy import LittleCupy
 from kernels.cells import CELLS, Adjoints, Cell, Run
-from kernels.cuda_plan import Device, Pass, Plan, backward_product, forward_product, persistent, shared_bytes
-from kernels.cupy_gpu import CudaKernels
+from kernels.cuda.cuda_kernels import CudaKernels
+from kernels.cuda.plan import Device, Pass, Plan, backward_product, forward_product, persistent, shared_bytes
 from kernels.reference import ReferenceKernels
 
 REFERENCE = ReferenceKernels(np)

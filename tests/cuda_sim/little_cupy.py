@@ -1,4 +1,4 @@
-"""Just enough of CuPy, on NumPy arrays, to run `kernels.cupy_gpu.CudaKernels` through the simulator."""
+"""Just enough of CuPy, on NumPy arrays, to run `kernels.cuda.cuda_kernels.CudaKernels` through the simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LittleCupy:
     ----------
     seed : of the schedule of the simulated threads.
     check : look for races and the like; it costs time and memory by the square of the threads.
-    limits : of the device; see `kernels.cuda_plan.Device`.
+    limits : of the device; see `kernels.cuda.plan.Device`.
     """
 
     def __init__(self, seed: int = 0, check: bool = True, **limits: int) -> None:

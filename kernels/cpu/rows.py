@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
-"""One row of one time step of each cell, for the compiled loops of `kernels.numba_cpu`.
+"""One row of one time step of each cell, for the compiled loops of `kernels.cpu`.
 
 A row function applies the gate equations of `kernels.gates`, the very same source, to hidden units `first` to `last` of
 one row, and knows where in the buffers a value lies; nothing else.  They carry no type hints: Numba infers them.
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from kernels import gates
-from kernels.compiling import inlined
-from kernels.numba_math import relu, sigmoid, tanh
+from kernels.cpu.activations import relu, sigmoid, tanh
+from kernels.cpu.compiling import inlined
 
 _tanh_slope = inlined(gates.tanh_slope)
 _rnn_forward, _rnn_backward = inlined(gates.rnn_forward), inlined(gates.rnn_backward)

@@ -180,7 +180,7 @@ def _flag() -> np.ndarray:
     return np.zeros(32, np.int64)
 
 
-#: `kernels.numba_barrier.watch`, once there are compiled loops; without them a worker sleeps at once.
+#: `kernels.cpu.barrier.watch`, once there are compiled loops; without them a worker sleeps at once.
 _watch: Callable[[np.ndarray, int, np.ndarray, int], Any] = lambda *_: None  # noqa: E731
 
 
@@ -221,7 +221,7 @@ class Team:
     Attributes
     ----------
     size : how many threads there are, the caller's included.  It may be lowered.
-    bell, number : rank 0 rings with this number when its compiled loop begins (`kernels.numba_barrier.ring`).
+    bell, number : rank 0 rings with this number when its compiled loop begins (`kernels.cpu.barrier.ring`).
     """
 
     def __init__(self, wanted: int) -> None:

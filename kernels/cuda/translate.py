@@ -141,4 +141,4 @@ def _comment(line: str) -> str:
 
 
 def _error(node: ast.AST, words: str) -> SyntaxError:
-    return SyntaxError(f"kernels/gates.py, line {getattr(node, 'lineno', '?')}: {words} (kernels/cuda_gates.py)")
+    return SyntaxError(f"kernels/gates.py, line {getattr(node, 'lineno', '?')}: {words} (kernels/cuda/translate.py)")

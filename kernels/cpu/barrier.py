@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array
 
-from kernels.compiling import JIT, compiled, inlined
+from kernels.cpu.compiling import JIT, compiled, inlined
 
 # int64 positions: two cache lines apart, as processors fetch lines in pairs
 _COUNT, _ROUND, _BROKEN, _SIZE = 0, 16, 32, 48

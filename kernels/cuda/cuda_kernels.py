@@ -1,6 +1,6 @@
 """The time loops on a GPU: our own CUDA kernels through CuPy, cuBLAS for the products.
 
-`kernels.cuda_plan` decides for each layer and direction between one launch for the whole sequence, a product and a gate
+`kernels.cuda.plan` decides for each layer and direction between one launch for the whole sequence, a product and a gate
 kernel at each step, and plain array code; `kernels.reference` defines what all of them compute.  Nothing here waits for
 the device or copies to the host.  Every kernel is tested on the CPU through a simulator; none has run on a GPU yet.
 """
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels import counting, cuda_modules
+from kernels import events
 from kernels.cells import Adjoints, Cell, Run
-from kernels.cuda_plan import Device, Pass, Plan, plan
+from kernels.cuda import modules
+from kernels.cuda.plan import Device, Pass, Plan, plan
 from kernels.reference import ReferenceKernels
 
 _NULL = np.uintp(0)  # a null pointer among a kernel's arguments
@@ -161,8 +162,8 @@ class CudaKernels:
         if (module, dtype) in self._failures:
             return False
         try:
-            loaded = cuda_modules.load(self.xp, module, dtype)
-            loaded.get_function(cuda_modules.names(module, dtype)[0]).max_dynamic_shared_size_bytes = 0  # compiles it
+            loaded = modules.load(self.xp, module, dtype)
+            loaded.get_function(modules.names(module, dtype)[0]).max_dynamic_shared_size_bytes = 0  # compiles it
         except Exception as error:  # CuPy has a class for each layer that may fail
             if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):
                 raise  # no fault of the kernels: there may be room the next time
@@ -187,7 +188,7 @@ class CudaKernels:
         kernel.max_dynamic_shared_size_bytes = way.shared_bytes
         tickets = self.xp.zeros(_TICKET_STRIDE * way.groups, dtype=np.uint32)
         sizes = (T, way.units, way.rows, way.parts, way.teams, way.lanes, way.tile)
-        counting.launched()
+        events.launched()
         kernel(
             (1, way.groups, way.slices),  # CuPy would shrink a grid of one axis that does not fit, and go on
             (way.threads,),
@@ -230,12 +231,12 @@ class CudaKernels:
 
     def _multiply(self, a: Any, b: Any, out: Any) -> None:
         """A product by cuBLAS into memory that is there already."""
-        counting.launched()
+        events.launched()
         self.xp.matmul(a, b, out=out)
 
     def _launch_step(self, name: str, elements: int, arguments: tuple[Any, ...], dtype: Any) -> None:
         threads = min(256, self._device().max_threads)
-        counting.launched()
+        events.launched()
         self._function("stepwise", name, dtype)((-(-elements // threads),), (threads,), arguments)
 
     # -- arguments ----------------------------------------------------------------------------------------------------

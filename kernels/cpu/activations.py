@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from kernels.compiling import INLINED, inlined
+from kernels.cpu.compiling import INLINED, inlined
 
 #: (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, as polynomials of the least greatest relative error (Remez exchange):
 #: an eighth of a unit in the last place of exp(r) - 1.  Highest power first.

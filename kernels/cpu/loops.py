@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """The time loops of `kernels.reference`, compiled for the CPU: one layer and direction, one call a thread.
 
-The gate equations are those of `kernels.gates`, the very same source (`kernels.numba_rows`).  What is written here is
+The gate equations are those of `kernels.gates`, the very same source (`kernels.cpu.rows`).  What is written here is
 the walk around them, in `chunk`s of steps: forward projects the input of a chunk, then recurs over its steps; backward
 recurs over a chunk from its end, then makes dx and the weight gradients of these steps, while they are in the cache.
 It stands once forward and once backward for every cell.
@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels import numba_rows as rows
-from kernels.compiling import compiled, inlined
-from kernels.numba_barrier import ring, wait
-from kernels.numba_products import (
+from kernels.cpu import rows
+from kernels.cpu.barrier import ring, wait
+from kernels.cpu.compiling import compiled, inlined
+from kernels.cpu.products import (
     VECTORS,
     address_of,
     from_a_cache_line,
@@ -40,7 +40,7 @@ from kernels.numba_products import (
     product_at,
     vector_lanes,
 )
-from kernels.numba_tiles import ROWS
+from kernels.cpu.tiles import ROWS
 
 #: Rows of a chunk whose weight gradient is one product: enough to make up for reading and writing it.
 DEPTH = 256

@@ -14,8 +14,8 @@ from numba import types
 from numba.core import config, event
 from numba.extending import register_jitable
 
-from kernels.disk_cache import DiskCache
-from kernels.vector_width import WholeRegisters
+from kernels.cpu.disk_cache import DiskCache
+from kernels.cpu.vector_width import WholeRegisters
 
 #: Whether functions are compiled at all: not with ``NUMBA_DISABLE_JIT=1``.  In plain Python, threads have no barrier.
 JIT = not getattr(config, "DISABLE_JIT", 0)
@@ -82,7 +82,7 @@ def _without_overlap(flags: Any) -> Any:
     """Promise the compiler that no two array arguments overlap.
 
     Without it, every pair of arrays in a loop needs a check at run time, and past eight such checks the loop is left
-    scalar: a factor of two for a whole LSTM pass.  The callers in `numba_cpu` keep the promise.
+    scalar: a factor of two for a whole LSTM pass.  The callers in `numba_kernels` keep the promise.
     """
     if hasattr(flags, "noalias"):
         flags.noalias = True
@@ -91,7 +91,8 @@ def _without_overlap(flags: Any) -> Any:
 
 def _hash_of_sources() -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    kernels = Path(__file__).parent.parent
+    for path in sorted([*kernels.glob("*.py"), *kernels.glob("cpu/*.py"), *kernels.glob("gates/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import numba_barrier
 from kernels.cells import CELLS
-from kernels.compiling import JIT, compilations
-from kernels.numba_cpu import NumbaKernels
+from kernels.cpu import barrier
+from kernels.cpu.compiling import JIT, compilations
+from kernels.cpu.numba_kernels import NumbaKernels
 
 T, B, D, H = 3, 2, 5, 4
 
@@ -53,5 +53,5 @@ def warm(cell_name: str, dtype: Any) -> Warmed:
     kernels.backward_layer(cell, run, x, weights, y, None, None, [np.zeros_like(weight) for weight in weights])
     kernels.matmul(x[0], weights[0].T)
     kernels.checksum(weights)
-    numba_barrier.warm()
+    barrier.warm()
     return Warmed(cell_name, dtype.name, compilations() - compiled if JIT else 0, time.perf_counter() - begun)

@@ -3,7 +3,7 @@
 `plan` is a pure function of sizes and a `Device`, so it is tested on the CPU for GPUs that are not there.  Forward and
 backward are planned apart, each as one of three paths:
 
-- ``persistent``: the whole sequence in one launch (kernels/cuda/forward.cu, backward.cu).  The recurrent weights are
+- ``persistent``: the whole sequence in one launch (src/forward.cu, src/backward.cu).  The recurrent weights are
   spread over the shared memory of the GPU and stay there; a block owns `units` hidden units and `rows` batch rows.
 - ``stepwise``: a product by cuBLAS and a gate kernel at each step.
 - ``plain``: array code (`kernels.reference`).
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cells import CELLS, Cell
-from kernels.cuda_modules import ROW_TILES
+from kernels.cuda.modules import ROW_TILES
 
 #: What `__launch_bounds__` of the persistent kernels allows: threads of a block, and so registers of a thread.
 MAX_THREADS, MAX_REGISTERS = 512, 128
@@ -93,7 +93,7 @@ class Pass(NamedTuple):
     units, slices : hidden units of a block; blocks that share the hidden units.
     rows, groups : batch rows of a block; groups of blocks that share the batch.
     row_tile, columns : rows and columns whose sums a thread keeps in registers.
-    parts, teams, lanes : the block's threads as a box (kernels/cuda/product.cuh).
+    parts, teams, lanes : the block's threads as a box (kernels/cuda/src/product.cuh).
     tile : numbers of a row staged at once.
     shared_bytes : dynamic shared memory of a block.
     clocks : the estimate for one step that the choice was made by.

@@ -4,7 +4,7 @@
 A tile is up to `ROWS` rows of A against `VECTORS` vectors of columns of B.  At every k it loads a few vectors of B,
 spreads one number of each row of A over a vector, and does one fused multiply-add for each pair; with 6 rows and 4
 vectors that is 24 of them for 10 loads, enough to keep the multipliers of a core busy.  B has been packed beforehand
-(`kernels.numba_products`), so that the loads walk straight through memory.
+(`kernels.cpu.products`), so that the loads walk straight through memory.
 
 Numba does not say "keep these 24 vectors in registers" in Python; LLVM does.  So the loop is emitted as LLVM's own
 instructions, by `_emit`.  Each number of C is summed in the order of k, whatever the shape of the tile: the same bits
@@ -24,7 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from kernels.vector_width import REGISTERS
+from kernels.cpu.vector_width import REGISTERS
 
 VECTOR_BYTES = REGISTERS.size
 #: Rows of A and vectors of B in the largest tile: their product, and the vectors of B themselves, fit the registers.

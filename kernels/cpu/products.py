@@ -2,7 +2,7 @@
 """Matrix products for the compiled kernels: C = A B, with B packed once and used many times.
 
 A recurrent layer multiplies by the same weights at every time step.  A BLAS call would rearrange them at every step;
-here they are packed once a sequence, into panels as wide as a tile (`kernels.numba_tiles`), in which the columns of
+here they are packed once a sequence, into panels as wide as a tile (`kernels.cpu.tiles`), in which the columns of
 one k lie next to each other.  A product then runs panel by panel: a panel stays in the cache while every row passes.
 
 Offsets are counted in numbers, not bytes.  `a_rows[i]` is where row i of A begins, and `a_step` is the way from one k
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from kernels.compiling import INLINED, compiled, inlined
-from kernels.numba_tiles import ROWS, TILES, VECTORS, address, lanes, transpose_square
+from kernels.cpu.compiling import INLINED, compiled, inlined
+from kernels.cpu.tiles import ROWS, TILES, VECTORS, address, lanes, transpose_square
 
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import counting
+from kernels import events
 
 SMALL = 1 << 16  # bytes; below, NumPy's own allocator is as good
 PATIENCE = 1024  # arrays that are handed out before a block that waits is let go
@@ -151,7 +151,7 @@ def _room(size: int) -> int:
 def _fresh(room: int) -> np.ndarray:
     """A new block that begins where a cache line does."""
     raw = np.empty(room + _ALIGNMENT, np.uint8)
-    counting.allocated(room)
+    events.allocated(room)
     return raw[-raw.ctypes.data % _ALIGNMENT :][:room]
 
 

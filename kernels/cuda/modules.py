@@ -1,8 +1,8 @@
 """The CUDA modules: which files make one, and how it is compiled.
 
-A module's source is one text: what every kernel file begins with, the gate equations as `kernels.cuda_gates` translates
-them, the files it needs of ``kernels/cuda``, and its own.  So there are no include paths to find, at run time or in a
-wheel, and CuPy's cache of compiled kernels sees every edit.
+A module's source is one text: what every kernel file begins with, the gate equations as `kernels.cuda.translate`
+translates them, the files it needs of ``kernels/cuda/src``, and its own.  So there are no include paths to find, at run
+time or in a wheel, and CuPy's cache of compiled kernels sees every edit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels import cuda_gates
 from kernels.cells import CELLS
+from kernels.cuda import translate
 
-_FOLDER = Path(__file__).parent / "cuda"
-#: Module -> the files of ``kernels/cuda`` that follow prelude and gates.
+_FOLDER = Path(__file__).parent / "src"
+#: Module -> the files of ``kernels/cuda/src`` that follow prelude and gates.
 MODULES = {
     "stepwise": ("elements.cuh", "stepwise.cu"),
     "forward": ("elements.cuh", "barrier.cuh", "product.cuh", "forward.cu"),
@@ -32,7 +32,7 @@ _DEFINES = {"float32": ("-DREAL=float", "-DWIDE"), "float64": ("-DREAL=double",)
 def source(module: str) -> str:
     """The whole source of a module."""
     prelude, *rest = ("prelude.cuh", *MODULES[module])
-    parts = [(_FOLDER / prelude).read_text(), cuda_gates.header(), *((_FOLDER / name).read_text() for name in rest)]
+    parts = [(_FOLDER / prelude).read_text(), translate.header(), *((_FOLDER / name).read_text() for name in rest)]
     return "\n".join(parts)
 
 

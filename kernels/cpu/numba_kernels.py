@@ -1,6 +1,6 @@
 """The compiled kernel set for NumPy arrays: one layer and direction a call, on a team of threads.
 
-What runs is in `kernels.numba_loops`; here the arrays are made ready for it, the threads are planned, and memory is
+What runs is in `kernels.cpu.loops`; here the arrays are made ready for it, the threads are planned, and memory is
 taken from the workspace.  Held against `kernels.reference` in tests/test_kernels.py (1e-12 in float64).
 """
 
@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels import counting, numba_barrier, threads, workspace
+from kernels import events
 from kernels.cells import Adjoints, Cell, Run
-from kernels.compiling import JIT, compiled
-from kernels.numba_loops import DEPTH, LOOPS, portion
-from kernels.numba_products import checksum, pack, pack_transposed, padded, product, vector_lanes
-from kernels.numba_tiles import ROWS, VECTOR_BYTES
+from kernels.cpu import barrier as barriers
+from kernels.cpu import threads, workspace
+from kernels.cpu.compiling import JIT, compiled
+from kernels.cpu.loops import DEPTH, LOOPS, portion
+from kernels.cpu.products import checksum, pack, pack_transposed, padded, product, vector_lanes
+from kernels.cpu.tiles import ROWS, VECTOR_BYTES
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
 WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
@@ -67,10 +69,10 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if JIT else np.errstate(under="ignore", over="ignore")(function)
 
 
-_NO_BARRIER = numba_barrier.new()  # nobody waits at it: the team is one
+_NO_BARRIER = barriers.new()  # nobody waits at it: the team is one
 
 if JIT:
-    threads.watch_with(numba_barrier.watch)
+    threads.watch_with(barriers.watch)
 
 #: Loops that have run, by cell, direction and dtype: their compiled code is there.
 _compiled: set[tuple[str, int, Any]] = set()
@@ -84,10 +86,10 @@ def _run(
     Should one thread fail, out of memory, say, the others must not wait for it at the barrier.
     """
     loop, size = LOOPS[cell.name][way], team.size
-    barrier = numba_barrier.new() if size > 1 else _NO_BARRIER
+    barrier = barriers.new() if size > 1 else _NO_BARRIER
     team.run(
         lambda rank: work(loop, (rank, size, by_units, barrier, team.bell, team.number)),
-        lambda: numba_barrier.open_for_good(barrier),
+        lambda: barriers.open_for_good(barrier),
     )
     _compiled.add((cell.name, way, dtype))
 
@@ -112,7 +114,7 @@ class NumbaKernels:
         self, cell: Cell, x: Any, weights: Any, h0: Any, c0: Any, lengths: Any = None, keep: bool = True
     ) -> tuple[Run, Any]:
         """Run one layer and direction over all T steps; see `kernels.WholeLayerKernels.forward_layer`."""
-        counting.launched()
+        events.launched()
         weight_ih, weight_hh, bias_ih, bias_hh = weights
         (T, B, D), H, G, dtype = x.shape, h0.shape[1], len(cell.gates), x.dtype
         slots = T + 1 if keep else 2
@@ -165,7 +167,7 @@ class NumbaKernels:
         trace: bool = False,
     ) -> tuple[Adjoints, Any]:
         """Walk the slots of `run` from the end to the start; see `kernels.WholeLayerKernels.backward_layer`."""
-        counting.launched()
+        events.launched()
         weight_ih, weight_hh, _, _ = weights
         (T, B, G, H), D, dtype = run.gates.shape, x.shape[2], run.gates.dtype
 
@@ -228,7 +230,7 @@ class NumbaKernels:
     @_quiet
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix product of two 2-d arrays."""
-        counting.launched()
+        events.launched()
         (M, K), N, dtype = a.shape, b.shape[1], a.dtype
         if b.shape[0] != K or b.dtype != dtype:  # compiled code would read past the end
             raise ValueError(f"b: expected shape ({K}, any) and dtype {dtype}, got {b.shape} and {b.dtype}")
@@ -246,7 +248,7 @@ class NumbaKernels:
 def _multiply(share, lines, packs, c, K):  # type: ignore[no-untyped-def]
     rank, team, bell, number = share
     if rank == 0:
-        numba_barrier.ring(bell, number)
+        barriers.ring(bell, number)
     a, a_row, a_step, b, b_row, b_step = lines
     M, N = c.shape
     c_flat, packed = c.reshape(-1), packs[rank]
