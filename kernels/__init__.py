@@ -1,12 +1,13 @@
 """Ground floor: arithmetic and time loops.  Imports nothing of ``engine``.
 
-Read `gates` (the equations), then `reference` (the time loop in plain array code), then `numba_loops` (the same,
-compiled) and `numba_tiles` (what makes its products fast).
+Read `gates` (one page of equations a cell), then `steps` and `reference` (the time loop in plain array code), then
+`cpu` (the same, compiled) and `cuda`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from kernels.cells import Adjoints, Cell, Run
@@ -14,102 +15,79 @@ from kernels.cells import Adjoints, Cell, Run
 #: The distribution this package belongs to; lets ``engine`` notice another package of the same import name.
 DISTRIBUTION = "bptt-engine"
 
+Array = Any  # of the kernel set's library
+#: Arrays by name, without the ending of layer and direction: ``weight_ih``, ``p_i``.
+Weights = Mapping[str, Any]
+
 
 class Kernels(Protocol):
-    """What every kernel set offers.  It is a `StepKernels` or, with `whole_layers`, a `WholeLayerKernels`.
+    """What every kernel set offers: a layer and direction in one call.  The arrays are those of its library.
 
-    Every set runs every cell with every option; none falls back to another.  The arrays are those of its library.
+    Every set runs every cell with every option.  Where one has no kernel of its own for a cell it walks the array
+    steps (`kernels.reference`); none leaves anything out.
     """
 
     name: str
-    whole_layers: bool
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Array, b: Array) -> Array:
         """Matrix product of two 2-d arrays."""
 
-
-class StepKernels(Kernels, Protocol):
-    """The two time loops of a layer and direction; the products around them are `kernels.products`."""
-
-    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
-        """Run one layer and direction over all steps.
-
-        Parameters
-        ----------
-        pre : (T, B, G*H) input projection with bias_ih.
-        weight_hh : (G*H, H) recurrent weights.
-        bias_hh : (G*H,) or None.
-        h0, c0 : (B, H) initial state; c0 is None unless the cell has a cell state.
-        lengths : (B,) integers on the same device, the number of valid steps of each row; None means T for all.
-        """
-
-    def backward(
-        self,
-        cell: Cell,
-        run: Run,
-        weight_hh: Any,
-        dy: Any,
-        dh_last: Any,
-        dc_last: Any,
-        lengths: Any = None,
-        trace: bool = False,
-    ) -> Adjoints:
-        """Walk the same steps from the end.
-
-        Parameters
-        ----------
-        run : what `forward` returned; it is only read.
-        dy : (T, B, H) gradient of every output, 0 past a row's end; or None.
-        dh_last, dc_last : (B, H) gradient of the final state; None means zeros.
-        trace : also keep the gradient of every h and c.
-        """
-
-
-class WholeLayerKernels(Kernels, Protocol):
-    """A layer and direction in one call: projection, time loop and every gradient."""
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """A new array with anything in it."""
 
-    def checksum(self, arrays: Any) -> int:
+    def checksum(self, arrays: Iterable[Array]) -> int:
         """A number that changes when anything in the arrays does."""
 
     def forward_layer(
-        self, cell: Cell, x: Any, weights: Any, h0: Any, c0: Any, lengths: Any = None, keep: bool = True
-    ) -> tuple[Run, Any]:
-        """Run one layer and direction over all steps.
+        self,
+        cell: Cell,
+        x: Array,
+        weights: Weights,
+        states: tuple[Array, ...],
+        lengths: Array = None,
+        keep: bool = True,
+        factors: Weights | None = None,
+    ) -> tuple[Run, Array]:
+        """Run one layer and direction over all steps; T and B are at least 1.
 
         Parameters
         ----------
-        x : (T, B, D) in processing order.
-        weights : weight_ih (G*H, D), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,), the biases perhaps None.
-        h0, c0, lengths : as in `StepKernels.forward`.
-        keep : whether backward will follow; without it the `Run` holds the last state only.
+        x : (T, B, D) in processing order.  Where nothing is kept its pads may hold anything.
+        weights : weight_ih (G*H, D), weight_hh (R*H, P), bias_ih (G*H,), bias_hh (R*H,), weight_hr (P, H) and every
+            p_X (H,) by name; what the layer has not is absent.
+        states : for each state of the cell, the initial one (B, H); h is (B, P).
+        lengths : (B,) integers on the same device, the number of valid steps of each row; None means T for all.
+        keep : whether backward will follow; without it the `Run` holds the last states only.
+        factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
 
         Returns
         -------
-        run, y : y (T, B, H) is h[1:] with pads 0.
+        run, y : y (T, B, P) is h[1:] with pads 0.
         """
 
     def backward_layer(
         self,
         cell: Cell,
         run: Run,
-        x: Any,
-        weights: Any,
-        dy: Any,
-        dh_last: Any,
-        dc_last: Any,
-        grads: Any,
-        lengths: Any = None,
+        x: Array,
+        weights: Weights,
+        dy: Array,
+        dlast: tuple[Array, ...],
+        grads: Weights,
+        lengths: Array = None,
         trace: bool = False,
-    ) -> tuple[Adjoints, Any]:
+        factors: Weights | None = None,
+    ) -> tuple[Adjoints, Array]:
         """Walk the same steps from the end; returns the adjoints (those of single steps for a trace only) and dx.
 
         Parameters
         ----------
-        run, dy, dh_last, dc_last, lengths, trace : as in `StepKernels.backward`.
-        grads : where the gradients of `weights` are added.
+        run : what `forward_layer` returned; it is only read.
+        x, weights, lengths, factors : as they were there.
+        dy : (T, B, P) gradient of every output, 0 past a row's end; or None.
+        dlast : for each state, the gradient of the final one; None means zeros.
+        grads : where the gradients of `weights` are added, by the same names.
+        trace : also keep the gradient of every state and of every pre-activation.
         """
 
 

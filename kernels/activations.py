@@ -8,17 +8,24 @@ the same way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 
+Array = Any
+
+
 class Activations(NamedTuple):
     """The activation functions of one array library."""
 
-    sigmoid: Any
-    tanh: Any
-    relu: Any
+    sigmoid: Callable[[Array], Array]
+    tanh: Callable[[Array], Array]
+    relu: Callable[[Array], Array]
+    exp: Callable[[Array], Array]
+    log: Callable[[Array], Array]
+    maximum: Callable[[Array, Array], Array]
 
 
 def activations(xp: Any) -> Activations:
@@ -54,7 +61,42 @@ def activations(xp: Any) -> Activations:
         slope = 4 * e / (1 + e) ** 2
         return (t * (1 + s * s) + 1j * (s * slope)) / (1 + (t * s) ** 2)
 
-    return Activations(sigmoid, tanh, relu)
+    @np.errstate(under="ignore")
+    def exp(x: Any) -> Any:
+        return xp.exp(x)
+
+    def log(x: Any) -> Any:
+        if not xp.iscomplexobj(x):
+            return xp.log(x)
+        return xp.log(x.real) + 1j * (x.imag / x.real)  # exact for the small imaginary part of a complex step
+
+    def maximum(a: Any, b: Any) -> Any:
+        return xp.where(xp.real(a) >= xp.real(b), a, b)
+
+    return Activations(sigmoid, tanh, relu, exp, log, maximum)
+
+
+def tanh_slope(h: Array, one: Array) -> Array:
+    """tanh'(a), from h = tanh(a)."""
+    return one - h * h
+
+
+def relu_slope(h: Array, one: Array) -> Array:
+    """relu'(a), from h = relu(a): 1 where the output is positive, 0 elsewhere (0 at the kink, as PyTorch has it)."""
+    return one * (h.real > 0)
+
+
+def library(xp: Any, act: str, one: Any) -> dict[str, Any]:
+    """What gate functions may ask for by name, over the array library `xp` (`kernels.equations.LIBRARY`).
+
+    Parameters
+    ----------
+    act : ``"tanh"`` or ``"relu"``: what they get as ``act``.
+    one : the number 1 in the arrays' own dtype.
+    """
+    functions = activations(xp)._asdict()
+    slope = {"tanh": tanh_slope, "relu": relu_slope}[act]
+    return functions | {"act": functions[act], "act_slope": slope, "one": one, "zero": one - one}
 
 
 def matmul(xp: Any, a: Any, b: Any) -> Any:

@@ -1,35 +1,28 @@
-"""What the time loops and the layers need to know of a cell: its gates, their order, and what state it carries."""
+"""A cell: what one time step computes, given as gate functions; everything else is read off their names.
+
+A step is one `Phase` or several.  A phase is a product with recurrent weights and the gate functions after it.  The
+names of a function's arguments and results say where each value lies (docs/your_own_cell.md lists them):
+
+a_X, x_X, h_X   pre-activation of gate X, its input part (with bias_ih), its hidden part (with bias_hh)
+S_prev, S       a state before and after the step; h always, others such as c
+p_X             a weight of each unit (H,)
+k_X             a factor of each unit and step that the layer supplies (dropout and zoneout masks)
+dV              gradient of the loss with respect to V; ``dS_prev`` is the direct part, the engine adds what comes
+                through the recurrent product
+da_X; dx_X, dh_X   gradient of a gate's pre-activation; of its two parts where they differ
+"""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from kernels.equations import CellError, error
+from kernels.phases import Phase, Projection, read_phases
 
-class Cell(NamedTuple):
-    """A recurrent cell.
+__all__ = ["Adjoints", "Cell", "CellError", "Phase", "Projection", "Run", "cells", "find"]
 
-    Attributes
-    ----------
-    name : the name that kernel sets look it up by.
-    gates : the names of its gate blocks, in the order in which they stand in the weights (rule 1).
-    has_c : whether it carries a cell state c beside the hidden state h.
-    resets_before : whether the reset gate acts before the product with U_n (GRU, Cho et al. 2014).
-    splits_n : whether the candidate's hidden part (U_n h + b_hn) has a gradient of its own (GRU, reset after).
-    """
-
-    name: str
-    gates: tuple[str, ...]
-    has_c: bool = False
-    splits_n: bool = False
-    resets_before: bool = False
-
-
-RNN_TANH = Cell("rnn_tanh", ("h",))
-RNN_RELU = Cell("rnn_relu", ("h",))
-LSTM = Cell("lstm", ("i", "f", "g", "o"), has_c=True)
-GRU_AFTER = Cell("gru_after", ("r", "z", "n"), splits_n=True)
-GRU_BEFORE = Cell("gru_before", ("r", "z", "n"), resets_before=True)
-CELLS = {cell.name: cell for cell in (RNN_TANH, RNN_RELU, LSTM, GRU_AFTER, GRU_BEFORE)}
+Array = Any  # of any array library
 
 
 class Run(NamedTuple):
@@ -37,17 +30,20 @@ class Run(NamedTuple):
 
     Attributes
     ----------
-    h : (T+1, B, H) hidden states, slot 0 the initial one; a step past a row's end repeats the state before it.
-    c : (T+1, B, H) cell states likewise; None unless the cell has them.  Needed for df and for tanh(c).
-    gates : (T, B, G, H) activated gates, 0 past a row's end.  For an RNN the one block is the activation
-    itself.
-    hidden_n : (T, B, H) U_n h_prev + b_hn, needed for dr; None unless the cell splits n.
+    states : for each state (T+1, B, H), slot 0 the initial one; a step past a row's end repeats the state before it.
+        The hidden state of a projected cell is (T+1, B, P).
+    gates : (T, B, G, H) activated gates, 0 past a row's end.
+    kept : the further values that backward asks for, by name, each (T, B, H); 0 past a row's end.
     """
 
-    h: Any
-    c: Any
-    gates: Any
-    hidden_n: Any
+    states: tuple[Array, ...]
+    gates: Array
+    kept: dict[str, Array]
+
+    @property
+    def h(self) -> Array:
+        """(T+1, B, H) hidden states."""
+        return self.states[0]
 
 
 class Adjoints(NamedTuple):
@@ -56,14 +52,116 @@ class Adjoints(NamedTuple):
     Attributes
     ----------
     da : (T, B, G, H) gradients of the pre-activations on the input side; 0 past a row's end.
-    da_hidden : the same on the hidden side; it is `da` itself unless the cell splits n.
-    dh0, dc0 : (B, H) gradients of the initial state; dc0 is None unless the cell has a cell state.
-    dh, dc : (T+1, B, H) gradients of every h and c, where a trace was asked for, else None.
+    da_hidden : the same on the hidden side; it is `da` itself unless some gate has two.
+    dstates : for each state (B, H), the gradient of the initial one.
+    traces : for each state (T+1, B, H), the gradient of every slot, where a trace was asked for, else None.
+    own : gradient of every weight p_X (H,), summed over rows and steps.
+    dprojected : (T, B, P) gradient of the projection's product, else None.
     """
 
-    da: Any
-    da_hidden: Any
-    dh0: Any
-    dc0: Any
-    dh: Any
-    dc: Any
+    da: Array
+    da_hidden: Array
+    dstates: tuple[Array, ...]
+    traces: tuple[Array, ...] | None
+    own: dict[str, Array]
+    dprojected: Array
+
+
+class Cell:
+    """A recurrent cell, declared by the functions of one step.
+
+    Parameters
+    ----------
+    name : how the registry, checkpoints and the command line call it.
+    phases : one `Phase` or several, in order; a `Projection` may come last.
+    act : ``"tanh"`` or ``"relu"``, what gate functions get as ``act`` and ``act_slope``.
+    initial : first values of weights ``p_X``, by name; the others start as all weights do (rule 4).
+    title : how the cell is called in messages; its name where None.
+
+    Attributes
+    ----------
+    gates : names of the gates, in the order of their blocks in the weights (rule 1).
+    recurrent : those of them that have recurrent weights: the blocks of weight_hh.
+    states : h, then every other state in the order in which forward returns them (rule 25).
+    own : names p_X of the weights of a unit; given : names k_X of the factors that the layer supplies.
+    kept : names of the values on the tape beside states and gates.
+    separate : gates whose hidden part is kept apart from the input part.
+    splits : gates whose two parts have gradients of their own.
+    biased : whether the products have biases.
+    projected : what the projection multiplies to make the hidden state (of width P); None without one.
+    works, stages : the phases as they were read, and the passes over the units that they make.
+
+    Raises
+    ------
+    CellError
+        where the functions disagree, with the function and the line.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *phases: Phase | Projection,
+        act: str = "tanh",
+        initial: dict[str, float] | None = None,
+        title: str | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise CellError(f"cell: expected a name of letters, digits and _, got {name!r}")
+        if act not in ("tanh", "relu"):
+            raise error(name, f"act: expected 'tanh' or 'relu', got {act!r}")
+        self.name, self.act, self.title = name, act, title or name
+        layout = read_phases(name, phases)
+        self.gates, self.recurrent, self.states, self.kept = layout.gates, layout.recurrent, layout.states, layout.kept
+        self.own, self.given = layout.own, layout.given
+        self.separate, self.splits, self.biased = layout.separate, layout.splits, layout.biased
+        self.projected, self.works, self.stages = layout.projected, layout.works, layout.stages
+        self.initial = self._first_values(initial or {})
+        _register(self)
+
+    def _first_values(self, initial: dict[str, float]) -> dict[str, float]:
+        for name in initial:
+            if name not in self.own:
+                raise error(self.name, f"initial: {name!r} is no weight of this cell; it has {self.own or 'none'}")
+        return dict(initial)
+
+    @property
+    def source(self) -> str:
+        """The text of all its gate functions: two cells of one text compute the same."""
+        return "\n\n".join(text for work in self.works for text in (work.forward.source, work.backward.source))
+
+    def __repr__(self) -> str:
+        return f"Cell({self.name!r}, gates={self.gates}, states={self.states})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find, (self.name,)  # a cell is its name: its functions are never taken from a file
+
+
+_CELLS: dict[str, Cell] = {}
+_BUILT_IN = "kernels.gates"
+
+
+def _register(cell: Cell) -> None:
+    """Enter the cell under its name; a function that was written anew in place of the old one replaces its cell."""
+    there = _CELLS.get(cell.name)
+    if there is not None and not _rewritten(there, cell):
+        raise error(cell.name, f"the name is taken; choose another (engine.cells()[{cell.name!r}] is that cell)")
+    _CELLS[cell.name] = cell
+
+
+def _rewritten(old: Cell, new: Cell) -> bool:
+    """Whether `new` is `old` after an edit, as where a cell of a notebook is run again."""
+    pairs = list(zip(old.works, new.works, strict=False))
+    functions = [(a.function, b.function) for x, y in pairs for a, b in ((x.forward, y.forward), (x.backward, y.backward))]
+    named_alike = all((a.__module__, a.__qualname__) == (b.__module__, b.__qualname__) for a, b in functions)
+    edited = any(a is not b for a, b in functions)
+    return named_alike and edited and not functions[0][0].__module__.startswith(_BUILT_IN)
+
+
+def cells() -> MappingProxyType[str, Cell]:
+    """Every known cell by name; importing `kernels.gates` enters those that come with the package."""
+    return MappingProxyType(_CELLS)
+
+
+def find(name: str) -> Cell:
+    """The cell of that name; KeyError where none is registered."""
+    return cells()[name]

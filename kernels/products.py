@@ -1,18 +1,22 @@
 """The big matrix products around a time loop.
 
-Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps,
-and every weight gradient, are single products over T*B rows and are hoisted out of the loop.  With the weights stored
-as (G*H, D), as PyTorch does, forward multiplies by the transpose and backward by the weights themselves.
+With the weights stored as (G*H, D), as PyTorch does, forward multiplies by the transpose and backward by the weights
+themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kernels.cells import Adjoints, Cell, Run
+from kernels.phases import Place
+
+Array = Any  # of any array library
+Product = Callable[[Array, Array], Array]
 
 
-def project_forward(matmul: Any, x: Any, weight_ih: Any, bias_ih: Any) -> Any:
+def project_forward(matmul: Product, x: Array, weight_ih: Array, bias_ih: Array) -> Array:
     """Input projection x W_ih' + b_ih of a whole sequence.
 
     Parameters
@@ -32,7 +36,7 @@ def project_forward(matmul: Any, x: Any, weight_ih: Any, bias_ih: Any) -> Any:
     return pre.reshape(steps, batch, -1)
 
 
-def project_backward(matmul: Any, da: Any, x: Any, weight_ih: Any) -> tuple[Any, Any, Any]:
+def project_backward(matmul: Product, da: Array, x: Array, weight_ih: Array) -> tuple[Array, dict[str, Array]]:
     """Reverse of `project_forward`.
 
     Parameters
@@ -41,34 +45,46 @@ def project_backward(matmul: Any, da: Any, x: Any, weight_ih: Any) -> tuple[Any,
 
     Returns
     -------
-    dx (T, B, D), dweight_ih (G*H, D), dbias_ih (G*H,).
+    dx (T, B, D), and the gradients of weight_ih (G*H, D) and bias_ih (G*H,) by name.
     """
     steps, batch, features = x.shape
     rows = da.reshape(steps * batch, -1)
     dx = matmul(rows, weight_ih).reshape(steps, batch, features)  # pre = x W_ih' + b_ih
     dweight = matmul(rows.T, x.reshape(steps * batch, features))  # pre = x W_ih' + b_ih
-    dbias = rows.sum(axis=0)  # pre = x W_ih' + b_ih
-    return dx, dweight, dbias
+    return dx, {"weight_ih": dweight, "bias_ih": rows.sum(axis=0)}  # pre = x W_ih' + b_ih
 
 
-def recurrent_weight_backward(matmul: Any, xp: Any, cell: Cell, run: Run, adjoints: Adjoints) -> tuple[Any, Any]:
-    """Gradients of weight_hh (G*H, H) and bias_hh (G*H,), summed over all steps.
+def recurrent_weight_backward(matmul: Product, xp: Any, cell: Cell, run: Run, adjoints: Adjoints) -> dict[str, Array]:
+    """Gradients of weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and every p_X (H,), summed over all steps.
 
-    The product at step t is with h[t], the state *before* the step: h[:-1] of the T+1 slots (rule 6).  Only where the
-    reset gate acts before the product (GRU, Cho et al. 2014) does its last block multiply r * h[:-1].
+    The product at step t is with the state *before* the step: h[:-1] of the T+1 slots (rule 6), unless a phase
+    multiplies something else, such as r * h[:-1] (GRU, Cho et al. 2014).
     """
-    da = adjoints.da_hidden
-    steps, batch, blocks, hidden = da.shape
-    rows = da.reshape(steps * batch, blocks * hidden)
-    h_prev = run.h[:-1].reshape(steps * batch, hidden)
-    if cell.resets_before:
-        reset_h = run.gates[:, :, 0].reshape(steps * batch, hidden) * h_prev
-        dweight = xp.concatenate(
-            [
-                matmul(rows[:, : 2 * hidden].T, h_prev),  # a_r, a_z = U h_prev + b_hh
-                matmul(rows[:, 2 * hidden :].T, reset_h),  # a_n = U_n (r * h_prev) + b_hn
-            ]
-        )
-    else:
-        dweight = matmul(rows.T, h_prev)  # a = U h_prev + b_hh
-    return dweight, rows.sum(axis=0)
+    da, found = adjoints.da_hidden, dict(adjoints.own)
+    parts, sums = [], []
+    for stage in cell.stages:
+        if stage.source is not None:
+            rows = _rows(da[:, :, stage.first : stage.last])
+            parts.append(matmul(rows.T, _rows(operand(cell, run, stage.source))))  # a = U source + b
+            sums.append(rows.sum(axis=0))
+    if parts:
+        found["weight_hh"] = parts[0] if len(parts) == 1 else xp.concatenate(parts)
+        found["bias_hh"] = sums[0] if len(sums) == 1 else xp.concatenate(sums)
+    if cell.projected is not None:  # h = W_hr m
+        found["weight_hr"] = matmul(_rows(adjoints.dprojected).T, _rows(operand(cell, run, cell.projected)))
+    return found
+
+
+def operand(cell: Cell, run: Run, place: Place) -> Array:
+    """What a recurrent product multiplies, of all steps: (T, B, width)."""
+    if place.kind in ("prev", "new"):
+        slots = run.states[cell.states.index(place.name)]
+        return slots[:-1] if place.kind == "prev" else slots[1:]
+    if place.kind == "gate":
+        return run.gates[:, :, cell.gates.index(place.name)]
+    return run.kept[place.name]
+
+
+def _rows(values: Array) -> Array:
+    """(T, B, ...) as (T*B, width)."""
+    return values.reshape(values.shape[0] * values.shape[1], -1)

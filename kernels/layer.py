@@ -1,0 +1,148 @@
+"""A whole layer and direction around the two time loops of a kernel set that has only these.
+
+Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps,
+and every weight gradient, are single products over T*B rows and are hoisted out of the loop (`kernels.products`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from kernels import products
+from kernels.cells import Adjoints, Cell, Run
+
+Array = Any  # of the kernel set's library
+Weights = Mapping[str, Any]
+
+CHUNK = 64  # steps that are held at a time where no tape is kept: enough for one good matrix product
+
+
+class StepKernels(Protocol):
+    """What `LayerOfSteps` is built on."""
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Matrix product of two 2-d arrays."""
+
+    def forward(
+        self,
+        cell: Cell,
+        pre: Array,
+        weights: Weights,
+        states: tuple[Array, ...],
+        lengths: Array = None,
+        factors: Weights | None = None,
+    ) -> Run:
+        """Run one layer and direction over all steps.
+
+        Parameters
+        ----------
+        pre : (T, B, G*H) input projection with bias_ih.
+        weights, states, lengths, factors : as in `kernels.Kernels.forward_layer`.
+        """
+
+    def backward(
+        self,
+        cell: Cell,
+        run: Run,
+        weights: Weights,
+        dy: Array,
+        dlast: tuple[Array, ...],
+        lengths: Array = None,
+        trace: bool = False,
+        factors: Weights | None = None,
+    ) -> Adjoints:
+        """Walk the same steps from the end.
+
+        Parameters
+        ----------
+        run : what `forward` returned; it is only read.
+        dy, dlast, lengths, trace, factors : as in `kernels.Kernels.backward_layer`.
+        """
+
+
+class LayerOfSteps:
+    """`forward_layer` and `backward_layer` for a kernel set with `forward`, `backward` and `matmul`.
+
+    Parameters
+    ----------
+    xp : the array library.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A new array with anything in it."""
+        return self.xp.empty(shape, dtype=dtype)
+
+    def checksum(self, arrays: Iterable[Array]) -> int:
+        """A number that changes when anything in the arrays does."""
+        value = 0
+        for array in arrays:
+            memory = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)  # on the CPU: nothing is copied
+            value = zlib.crc32(np.ascontiguousarray(memory).reshape(-1).view(np.uint8).data, value)
+        return value
+
+    def forward_layer(
+        self: Any,
+        cell: Cell,
+        x: Array,
+        weights: Weights,
+        states: tuple[Array, ...],
+        lengths: Array = None,
+        keep: bool = True,
+        factors: Weights | None = None,
+    ) -> tuple[Run, Array]:
+        """Run one layer and direction over all steps; see `kernels.Kernels.forward_layer`."""
+        T, B, P = x.shape[0], x.shape[1], states[0].shape[-1]
+        y, chunk = self.empty((T, B, P), x.dtype), T if keep else CHUNK
+        for start in range(0, T, chunk):
+            stop = min(T, start + chunk)
+            left = None if lengths is None else self.xp.clip(lengths - start, 0, stop - start)
+            part = x[start:stop] if keep else _clean(self.xp, x[start:stop], left)
+            pre = products.project_forward(self.matmul, part, weights["weight_ih"], weights.get("bias_ih"))
+            run = self.forward(cell, pre, weights, states, left, _window(factors, start, stop))
+            y[start:stop] = _clean(self.xp, run.h[1:], left)  # y = h[1:], pads 0
+            states = tuple(slots[-1] for slots in run.states)
+        return run, y
+
+    def backward_layer(
+        self: Any,
+        cell: Cell,
+        run: Run,
+        x: Array,
+        weights: Weights,
+        dy: Array,
+        dlast: tuple[Array, ...],
+        grads: Weights,
+        lengths: Array = None,
+        trace: bool = False,
+        factors: Weights | None = None,
+    ) -> tuple[Adjoints, Array]:
+        """Walk the same steps from the end; see `kernels.Kernels.backward_layer`."""
+        adjoints = self.backward(cell, run, weights, dy, dlast, lengths, trace, factors)
+        dx, found = products.project_backward(self.matmul, adjoints.da, x, weights["weight_ih"])
+        found |= products.recurrent_weight_backward(self.matmul, self.xp, cell, run, adjoints)
+        for name, value in found.items():
+            if grads.get(name) is not None:
+                grads[name][...] += value
+        return adjoints, dx
+
+
+def _window(factors: Weights | None, start: int, stop: int) -> Weights | None:
+    """The factors of the steps ``start <= t < stop``; a factor with one step holds for all."""
+    if factors is None:
+        return None
+    return {name: factor[start:stop] if len(factor) > 1 else factor for name, factor in factors.items()}
+
+
+def _clean(xp: Any, values: Array, lengths: Array) -> Array:
+    """(T, B, ...) with pads 0; a pad may hold NaN."""
+    if lengths is None:
+        return values
+    valid = xp.arange(values.shape[0])[:, None, None] < lengths[:, None]
+    return xp.where(valid, values, xp.zeros_like(values))

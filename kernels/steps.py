@@ -1,0 +1,236 @@
+"""One step of any cell in array code, forward and backward, derived from where the names lie (`kernels.phases`).
+
+A value is looked up by its `Place`; a step is a dictionary of them.  Forward fills it phase by phase: product, row
+functions, gate functions.  Backward asks for what forward left, phase by phase from the last.
+
+Shapes: B batch, H hidden units, P width of the hidden state (H without a projection), G gate blocks, R of them with
+recurrent weights.  A gradient check runs K changed copies at once: any array may have an axis K in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kernels.activations import library
+from kernels.cells import Cell, Run
+from kernels.phases import Place, Work
+
+Array = Any
+Values = dict[Place, Array]
+
+
+class Gradients:
+    """What the reverse of a step has found so far.
+
+    Attributes
+    ----------
+    values : gradient of each state after the step and of each value within it, by name.
+    previous : gradient of each state before the step, by name; None where there is none yet.
+    input, hidden : gradient of each gate's pre-activation, of its input part and of its hidden part.
+    own : gradient of each weight of a unit, row by row, (B, H).
+    totals : of each state, all that it receives within the step, where a backward function says so.
+    """
+
+    def __init__(self, states: tuple[str, ...], dstates: tuple[Array, ...]) -> None:
+        self.values: dict[str, Array] = dict(zip(states, dstates, strict=True))
+        self.totals = dict(self.values)
+        self.previous: dict[str, Array] = dict.fromkeys(states)
+        self.input: dict[str, Array] = {}
+        self.hidden: dict[str, Array] = {}
+        self.own: dict[str, Array] = {}
+
+    def of(self, name: str) -> Array:
+        """The gradient of a value, as far as it is known."""
+        return self.values[name]
+
+    def add(self, name: str, value: Array) -> None:
+        """Add to the gradient of a value of this step."""
+        self.values[name] = self.values[name] + value if name in self.values else value
+
+    def add_place(self, place: Place, value: Array) -> None:
+        """Add to the gradient of what a product multiplied."""
+        if place.kind != "prev":
+            return self.add(place.name.partition("__")[0], value)
+        known = self.previous[place.name]
+        self.previous[place.name] = value if known is None else known + value
+
+    def take(self, cell: Cell, work: Work, values: tuple[Array, ...]) -> None:
+        """Sort in the results of a backward function."""
+        for name, value in zip(work.backward.results, values, strict=True):
+            kind, _, gate = name.partition("_")
+            if gate in cell.gates and kind in ("da", "dx", "dh"):
+                if kind != "dh":
+                    self.input[gate] = value
+                if kind != "dx":
+                    self.hidden[gate] = value
+            elif name.endswith("_prev"):
+                self.add_place(Place("prev", name[1:-5]), value)
+            elif name[1:] in cell.own:
+                self.own[name[1:]] = value
+            elif name[1:] in cell.states:
+                self.values[name[1:]] = value
+                if name[1:] not in (place.name for place in work.inputs if place.kind == "local"):
+                    self.totals[name[1:]] = value  # else it is what the phase was given, which is not the state yet
+            else:
+                self.add(name[1:], value)
+
+
+class Steps:
+    """The steps of one layer and direction.
+
+    Parameters
+    ----------
+    xp : the array library.
+    cell : the cell.
+    weights : weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and p_X (H,) by name; what the cell has not is
+        absent or None.
+    factors : k_X by name, each (T or 1, B or 1, H): one for all steps, or all rows, where it is 1.
+    one : the number 1 in the arrays' dtype.
+    multiply : the matrix product.
+    functions : what gate functions may call, by name; those of `xp` where None.
+    """
+
+    def __init__(
+        self,
+        xp: Any,
+        cell: Cell,
+        weights: Mapping[str, Array],
+        factors: Mapping[str, Array],
+        one: Array,
+        multiply: Callable[[Array, Array], Array],
+        functions: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.xp, self.cell, self.factors, self.multiply = xp, cell, factors, multiply
+        self.weight_hh, self.bias_hh = weights.get("weight_hh"), weights.get("bias_hh")
+        self.weight_hr = weights.get("weight_hr")
+        self.constants: Values = {Place("own", name): weights[name] for name in cell.own}
+        self.constants |= {Place("library", n): f for n, f in (functions or library(xp, cell.act, one)).items()}
+
+    def _fixed(self, t: int) -> Values:
+        """What a step has beside the tape: functions, weights of a unit, and the layer's factors of this step."""
+        return self.constants | {Place("given", name): f[t if len(f) > 1 else 0] for name, f in self.factors.items()}
+
+    def _rows(self, work: Work) -> slice:
+        """Where the recurrent weights of a phase stand."""
+        first, H = self.cell.recurrent.index(work.gates[0]), self.weight_hh.shape[-2] // len(self.cell.recurrent)
+        return slice(first * H, (first + len(work.gates)) * H)
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self, pre: Array, states: tuple[Array, ...], t: int) -> Values:
+        """Run step t: all values that it makes.
+
+        Parameters
+        ----------
+        pre : (B, G, H) input projection of this step with bias_ih.
+        states : before the step, each (B, H).
+        """
+        at = self._fixed(t) | {Place("prev", name): value for name, value in zip(self.cell.states, states, strict=True)}
+        for work in self.cell.works:
+            if work.gates:
+                self._gates_forward(at, work, pre)
+            elif work.between:
+                rows = at[self._normalised(work)]
+                at[Place("between", f"between_{work.source.name}")] = work.between.forward(rows)  # type: ignore[union-attr]
+            found = work.forward.function(*(at[place] for place in work.inputs))
+            values = found if len(work.labels) > 1 else (found,)
+            for label, places, value in zip(work.labels, work.outputs, values, strict=True):
+                at |= dict.fromkeys((Place("local", label), *places), value)
+        if self.cell.projected is not None:  # h = W_hr m
+            at[Place("new", "h")] = self.multiply(at[self.cell.projected], self.weight_hr.swapaxes(-1, -2))
+        return at
+
+    def _gates_forward(self, at: Values, work: Work, pre: Array) -> None:
+        """Pre-activations of a phase: a = x + U source + b."""
+        first = self.cell.gates.index(work.gates[0])
+        x = pre[..., first : first + len(work.gates), :]
+        h = None if work.source is None else self._recur(at[work.source], work).reshape(x.shape)
+        apart = work.gates[0] in self.cell.separate
+        if work.between:
+            x, h = self._between_forward(at, work, x, h, apart)
+        for block, gate in enumerate(work.gates):
+            x_gate = x[..., block, :]
+            at[Place("x", gate)] = x_gate
+            if h is not None:
+                at[Place("h", gate)] = h[..., block, :]
+            if gate not in self.cell.separate:
+                at[Place("a", gate)] = x_gate if h is None else x_gate + h[..., block, :]
+            for kind in ("a", "x", "h"):
+                if f"{kind}_{gate}" in self.cell.kept:
+                    at[Place("kept", f"{kind}_{gate}")] = at[Place(kind, gate)]  # type: ignore[arg-type]
+
+    def _recur(self, operand: Array, work: Work) -> Array:
+        """U operand + b of a phase."""
+        rows = self._rows(work)
+        product = self.multiply(operand, self.weight_hh[..., rows, :].swapaxes(-1, -2))
+        return product if self.bias_hh is None else product + self.bias_hh[..., rows]
+
+    def _between_forward(self, at: Values, work: Work, x: Array, h: Array, apart: bool) -> tuple[Array, Array]:
+        """The row functions on the input part and the hidden part, or on their sum."""
+        wide = (*x.shape[:-2], -1)
+        if not apart:
+            x, h = (x if h is None else x + h), None
+        for kind, rows in (("x", x), ("h", h)):
+            if rows is not None:
+                at[Place("kept", f"rows_{kind}_{work.gates[0]}")] = rows.reshape(wide)
+        x_out = work.between.forward(x.reshape(wide)).reshape(x.shape)  # type: ignore[union-attr]
+        return x_out, None if h is None else work.between.forward(h.reshape(wide)).reshape(h.shape)  # type: ignore[union-attr]
+
+    @staticmethod
+    def _normalised(work: Work) -> Place:
+        assert work.source is not None
+        return work.source
+
+    # -- backward -----------------------------------------------------------------------------------------------------
+
+    def tape(self, run: Run, t: int) -> Values:
+        """What forward left of step t."""
+        at = self._fixed(t)
+        for name, slots in zip(self.cell.states, run.states, strict=True):
+            at |= {Place("prev", name): slots[t], Place("new", name): slots[t + 1]}
+        at |= {Place("gate", gate): run.gates[t, ..., block, :] for block, gate in enumerate(self.cell.gates)}
+        return at | {Place("kept", name): values[t] for name, values in run.kept.items()}
+
+    def backward(self, at: Values, dstates: tuple[Array, ...]) -> Gradients:
+        """Reverse of `forward`: what the states of the step receive -> what everything before them receives.
+
+        Parameters
+        ----------
+        at : `tape` of the step.
+        dstates : gradient of each state after the step, each (B, H).
+        """
+        found = Gradients(self.cell.states, dstates)
+        if self.cell.projected is not None:
+            found.add_place(self.cell.projected, self.multiply(dstates[0], self.weight_hr))  # h = W_hr m
+        for work in reversed(self.cell.works):
+            values = (found.of(place.name) if place.kind == "grad" else at[place] for place in work.reads)
+            result = work.backward.function(*values)
+            found.take(self.cell, work, result if len(work.backward.results) > 1 else (result,))
+            if work.between and not work.gates:
+                self._between_backward_of_value(at, work, found)
+            elif work.between:
+                self._between_backward(at, work, found)
+            if work.source is not None and work.gates:
+                side = self.xp.concatenate([found.hidden[gate] for gate in work.gates], axis=-1)
+                dsource = self.multiply(side, self.weight_hh[..., self._rows(work), :])  # a = x + U source + b
+                found.add_place(work.source, dsource)
+        return found
+
+    def _between_backward(self, at: Values, work: Work, found: Gradients) -> None:
+        apart, G = work.gates[0] in self.cell.separate, len(work.gates)
+        for kind, side in (("x", found.input), ("h", found.hidden)):
+            if kind == "h" and not apart:
+                found.hidden |= {gate: found.input[gate] for gate in work.gates}
+                break
+            rows = at[Place("kept", f"rows_{kind}_{work.gates[0]}")]
+            dout = self.xp.concatenate([side[gate] for gate in work.gates], axis=-1)
+            drows = work.between.backward(dout, rows, work.between.forward(rows))  # type: ignore[union-attr]
+            H = drows.shape[-1] // G
+            side |= {gate: drows[..., block * H : (block + 1) * H] for block, gate in enumerate(work.gates)}
+
+    def _between_backward_of_value(self, at: Values, work: Work, found: Gradients) -> None:
+        place = self._normalised(work)
+        rows, dout = at[place], found.values.pop(f"between_{place.name}")
+        drows = work.between.backward(dout, rows, work.between.forward(rows))  # type: ignore[union-attr]
+        found.add_place(place, drows)
