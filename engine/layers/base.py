@@ -308,13 +308,11 @@ def _text(name: str, value: Any) -> str:
 
 def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method without NumPy's warnings of numbers that are not finite: the result shows them, and a step refuses
-    them.  Compiled kernels give none, so there nothing has to be switched off.
+    them.
     """
 
     @functools.wraps(method)
     def call(self: Layer, *args: Any, **kwargs: Any) -> Any:
-        if self.backend.kernels.whole_layers:
-            return method(self, *args, **kwargs)
         with np.errstate(all="ignore"):
             return method(self, *args, **kwargs)
 

@@ -12,28 +12,30 @@ from engine.backend import Backend
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run
 
+Array = Any  # of the backend
 
-def run(backend: Backend, cell: Cell, timeline: Timeline, h0: Any, c0: Any) -> tuple[Run, Any]:
+
+def run(backend: Backend, cell: Cell, timeline: Timeline, units: int, states: tuple[Array, ...]) -> tuple[Run, Array]:
     """What the time loop of one layer and direction leaves, and its output (T, B, H)."""
-    xp, shape = backend.xp, (timeline.steps, *h0.shape)  # (T, B, H)
-    gates = xp.zeros((*shape[:2], len(cell.gates), shape[2]), dtype=h0.dtype)
-    hidden_n = xp.zeros(shape, dtype=h0.dtype) if cell.splits_n else None
-    h = _every_slot(xp, timeline, h0)
-    c = _every_slot(xp, timeline, c0) if cell.has_c else None
-    return Run(h, c, gates, hidden_n), xp.zeros(shape, dtype=h0.dtype)
+    xp, rows, dtype = backend.xp, (timeline.steps, timeline.batch), states[0].dtype
+    gates = xp.zeros((*rows, len(cell.gates), units), dtype=dtype)
+    kept = {name: xp.zeros((*rows, units), dtype=dtype) for name in cell.kept}
+    slots = tuple(_every_slot(xp, timeline, state) for state in states)
+    return Run(slots, gates, kept), xp.zeros((*rows, states[0].shape[-1]), dtype=dtype)
 
 
-def adjoints(
-    backend: Backend, cell: Cell, record: Run, timeline: Timeline, dlast: tuple[Any, Any], slot: int
-) -> Adjoints:
+def adjoints(backend: Backend, cell: Cell, record: Run, timeline: Timeline, dlast: tuple[Array, ...]) -> Adjoints:
     """Reverse of `run`: the gradient of the final state, of which a part may be None, is that of the initial one."""
     xp = backend.xp
     da = xp.zeros_like(record.gates)  # also on the hidden side: both are empty
-    dh, dc = (_every_slot(xp, timeline, xp.zeros_like(record.h[0]) if part is None else part[slot]) for part in dlast)
-    return Adjoints(da, da, dh[0], dc[0] if cell.has_c else None, dh, dc if cell.has_c else None)
+    traces = tuple(
+        _every_slot(xp, timeline, xp.zeros_like(slots[0]) if part is None else part)
+        for slots, part in zip(record.states, dlast, strict=True)
+    )
+    return Adjoints(da, da, tuple(slots[0] for slots in traces), traces, {}, None)
 
 
-def _every_slot(xp: Any, timeline: Timeline, value: Any) -> Any:
+def _every_slot(xp: Any, timeline: Timeline, value: Array) -> Array:
     """A new (T+1, B, H) with the value (B, H) in every slot; there is one slot, or no row."""
     slots = xp.empty((timeline.steps + 1, *value.shape), dtype=value.dtype)
     slots[...] = value

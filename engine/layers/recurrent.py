@@ -1,6 +1,6 @@
-"""The recurrent layers: stacking, directions, lengths, carried state and dropout around the kernels' time loops.
+"""The recurrent layers: stacking, directions, lengths, carried state and masks around the kernels' time loops.
 
-A cell is a pair of gate functions (``kernels.gates``); a kernel set walks one layer and direction over time
+A cell is its gate functions (``kernels.gates``); a kernel set walks one layer and direction over time
 (``kernels.reference``); here the layers are stacked, and that is all.  ``forward`` and ``backward`` stand side by side.
 """
 
@@ -8,37 +8,74 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine import philox
 from engine.backend import Backend
+from engine.cells import known_cell
 from engine.checks import describe, integer, probability, switch
 from engine.errors import OptionWarning, bad_input, bad_type
 from engine.layers import arguments, empty
 from engine.layers.base import Layer, apply_mask
+from engine.layers.noise import Noise, noisy_cell, zoneout_of
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
-from kernels import products
+from engine.layers.walk import Direction, backward_walk, every_direction, forward_walk
 from kernels.cells import Cell
 
+Array = Any  # of the layer's backend
+
 MOST_LAYERS = 1000  # more are a slip: to make a hundred thousand small arrays alone takes minutes
-PREDICT_CHUNK = 64  # steps that `predict` holds at a time: enough for one good matrix product, little to keep
+OPTIONS = (
+    "num_layers, bias, batch_first, dropout, variational, bidirectional, zoneout, recurrent_dropout, weight_dropout, "
+    "proj_size, backend, dtype, seed"
+)
 
 
 class Recurrent(Layer):
-    """What RNN, LSTM and GRU share.  `engine.layers.rnn` documents the arguments."""
+    """Layers of any cell, stacked, in one direction or two.
+
+    Parameters
+    ----------
+    cell : a `Cell`, or the name of one of `engine.cells()`.
+    input_size, hidden_size, num_layers : D, H and L.
+    bias : whether the cells have their two bias vectors.
+    batch_first : whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has
+        no effect, which an `engine.errors.OptionWarning` says.
+    variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : add a second direction that reads each row from its own last valid step.
+    zoneout : probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for
+        each state of the cell.  In evaluation the expectation stands in its place.
+    recurrent_dropout : probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and
+        Ghahramani 2016).
+    weight_dropout : probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    proj_size : P, the width of h in a cell with a projection; 0 for all others.
+    backend, dtype, seed : see `engine.layers.base.Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> layer = engine.Recurrent("gru", 3, 4, num_layers=2)
+    >>> y, state, tape = layer.forward(np.zeros((5, 2, 3), np.float32))
+    >>> y.shape, state.shape
+    ((5, 2, 4), (2, 2, 4))
+    """
 
     tape_type = RecurrentTape
     fixed = Layer.fixed | {
-        "cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "num_directions"
+        "cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "num_directions", "zoneout",
+        "recurrent_dropout", "weight_dropout", "proj_size",
     }  # fmt: skip
     settings = Layer.settings | {"dropout": probability, "variational": switch}
 
     def __init__(
         self,
-        cell: Cell,
+        cell: Cell | str,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -48,16 +85,20 @@ class Recurrent(Layer):
         dropout: float = 0.0,
         variational: bool = False,
         bidirectional: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        proj_size: int = 0,
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
-            options = "num_layers, bias, batch_first, dropout, variational, bidirectional, backend, dtype, seed"
-            raise bad_type("options", f"some of {options}", ", ".join(unknown), "see help() of the class for its own")
+            hint = "see help() of the class for its own"
+            raise bad_type("options", f"some of {OPTIONS}", ", ".join(unknown), hint)
         super().__init__(backend, dtype, seed)
-        self.cell = cell
+        self.cell = known_cell(cell)
         self.input_size = integer("input_size", input_size, 1)
         self.hidden_size = integer("hidden_size", hidden_size, 1)
         self.num_layers = integer("num_layers", num_layers, 1)
@@ -67,34 +108,54 @@ class Recurrent(Layer):
         self.bidirectional = switch("bidirectional", bidirectional)
         self.dropout, self.variational = dropout, variational
         self.num_directions = 2 if self.bidirectional else 1
+        self._zoneout = zoneout_of(self.cell, zoneout)
+        self.zoneout = tuple(self._zoneout.get(state, 0.0) for state in self.cell.states)
+        self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout)
+        self.weight_dropout = probability("weight_dropout", weight_dropout)
+        self.proj_size = self._checked_projection(proj_size)
+        self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
+        self._noisy = noisy_cell(self.cell, self._zoneout, self.recurrent_dropout > 0.0)
+        self._quiet = noisy_cell(self.cell, self._zoneout, False)
         if self.dropout and self.num_layers == 1:
-            mend = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
-            warning = bad_input("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", mend)
+            hint = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
+            warning = bad_input("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
             warnings.warn(OptionWarning(str(warning)), stacklevel=3)  # the line that builds an RNN, GRU or LSTM
         self._allocate()
+
+    def _checked_projection(self, proj_size: Any) -> int:
+        size = integer("proj_size", proj_size, 0)
+        if self.cell.projected is None and size:
+            raise bad_input("proj_size", "0 for a cell without a projection", describe(proj_size), f"cell {self.cell.name}")
+        if self.cell.projected is not None and not 0 < size < self.hidden_size:
+            raise bad_input("proj_size", f"the width of h, 1..{self.hidden_size - 1}", describe(proj_size))
+        return size
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        rows, H = len(self.cell.gates) * self.hidden_size, self.hidden_size
+        cell, H, P = self.cell, self.hidden_size, self.widths[0]
+        rows, recurrent, biased = len(cell.gates) * H, len(cell.recurrent) * H, self.bias and cell.biased
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
-            width = self.input_size if layer == 0 else self.num_directions * H
-            for direction in range(self.num_directions):
-                end = _suffix(layer, direction)
-                shapes["weight_ih" + end] = (rows, width)
-                shapes["weight_hh" + end] = (rows, H)
-                if self.bias:
-                    shapes["bias_ih" + end] = (rows,)
-                    shapes["bias_hh" + end] = (rows,)
+        for direction in every_direction(self.num_layers, self.num_directions):
+            width = self.input_size if direction.layer == 0 else self.num_directions * P
+            of_direction: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width)}
+            of_direction |= {"weight_hh": (recurrent, P)} if recurrent else {}
+            of_direction |= {"bias_ih": (rows,)} if biased else {}
+            of_direction |= {"bias_hh": (recurrent,)} if biased and recurrent else {}
+            of_direction |= {"weight_hr": (P, H)} if cell.projected else {}
+            of_direction |= dict.fromkeys(cell.own, (H,))
+            shapes |= {name + direction.end: shape for name, shape in of_direction.items()}
         return shapes
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        first = self.cell.initial.get(name.partition("_l")[0])
+        if first is not None:
+            return np.full(shape, first, self.dtype)
         bound = 1.0 / math.sqrt(self.hidden_size)
         return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
-        return {
+        shaping = {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
             "num_layers": self.num_layers,
@@ -104,12 +165,27 @@ class Recurrent(Layer):
             "variational": self.variational,
             "bidirectional": self.bidirectional,
         }
+        options = {
+            "zoneout": list(self.zoneout) if self._zoneout else 0.0,
+            "recurrent_dropout": self.recurrent_dropout,
+            "weight_dropout": self.weight_dropout,
+            "proj_size": self.proj_size,
+        }
+        if type(self) is Recurrent:
+            shaping = {"cell": self.cell.name, **shaping}
+        return shaping | {name: value for name, value in options.items() if value}
 
     def _rebuilt(self, **given: Any) -> Any:
         dropout = {"dropout": 0.0} if self.num_layers == 1 else {}  # set below: the warning came when this was built
         copy = type(self)(**self._arguments() | dropout, **given)
         copy.dropout = self.dropout
         return copy
+
+    def _of(self, direction: Direction, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The entries of one layer and direction, without the end of their names."""
+        end = direction.end
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *self.cell.own)
+        return {name: arrays[name + end] for name in names if name + end in arrays}
 
     # -- forward and backward ----------------------------------------------------------------------------------------
 
@@ -121,9 +197,10 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : (T, B, D), or (B, T, D) with ``batch_first``; of the layer's dtype and backend.
-        state : ``(h, c)`` for an LSTM, else ``h``; each (L*N, B, H), never batch-first.  None is zeros.
+        state : the tuple of the cell's states, such as ``(h, c)`` for an LSTM, or ``h`` where it has no other; each
+            (L*N, B, H), never batch-first.  None is zeros.
         lengths : (B,) host integers in 0..T, the valid steps of each row; None means T.
-        training : whether dropout between layers is on.
+        training : whether the masks of dropout and zoneout are drawn.
 
         Returns
         -------
@@ -136,42 +213,46 @@ class Recurrent(Layer):
         InputError, InputTypeError
             for a wrong shape, dtype, library or length.
         """
-        xp, kernels = self.backend.xp, self.backend.kernels
-        x, timeline, h0, c0 = arguments.enter(self, x, state, lengths)
-        call = self._next_call(training)
-        layer_input = timeline.clean(x)
-        tapes, masks, h_last, c_last = [], [], [], []
-        for layer in range(self.num_layers):
-            mask = self._mask(call, layer, timeline)
-            if mask is not None:
-                layer_input = apply_mask(xp, layer_input, mask)
-            directions, outputs = [], []
-            for direction in range(self.num_directions):
-                weight_ih, weight_hh, bias_ih, bias_hh = self._weights(layer, direction)
-                slot = layer * self.num_directions + direction  # the state is layer-major (rule 10)
-                x_d = timeline.flip(layer_input) if direction else layer_input
-                c0_d = None if c0 is None else c0[slot]
-                if timeline.empty:
-                    run, y_d = empty.run(self.backend, self.cell, timeline, h0[slot], c0_d)
-                elif kernels.whole_layers:  # the same three lines in one call (`kernels.cpu.loops`)
-                    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-                    run, y_d = kernels.forward_layer(self.cell, x_d, weights, h0[slot], c0_d, timeline.lengths)
-                else:
-                    pre = products.project_forward(kernels.matmul, x_d, weight_ih, bias_ih)
-                    run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h0[slot], c0_d, timeline.lengths)
-                    y_d = timeline.clean(run.h[1:])  # y = h[1:], pads 0
-                outputs.append(timeline.flip(y_d) if direction else y_d)
-                directions.append(DirectionTape(self.cell, x_d, run))
-                h_last.append(run.h[-1])
-                if run.c is not None:
-                    c_last.append(run.c[-1])
-            layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
-            tapes.append(tuple(directions))
-            masks.append(mask)
-        h_n = xp.stack(h_last)
-        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
-        y = xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input
-        return y, last, RecurrentTape(tuple(tapes), tuple(masks), timeline, self._stamp())
+        x, timeline, states = arguments.enter(self, x, state, lengths)
+        noise = self._noise(self._next_call(training), timeline)
+        y, last, tapes, masks = self._run(timeline.clean(x), timeline, states, noise, keep=True)
+        layers = tuple(tuple(tapes[n : n + self.num_directions]) for n in range(0, len(tapes), self.num_directions))
+        return y, last, RecurrentTape(layers, tuple(masks), timeline, self._stamp())
+
+    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
+
+        Parameters and returned output and state as in `forward`.
+        """
+        x, timeline, states = arguments.enter(self, x, state, lengths)
+        return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
+
+    def _run(
+        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise, keep: bool
+    ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
+        """Output, last state, and what backward needs: a tape for each direction, a mask for each layer."""
+        xp, tapes, masks, last = self.backend.xp, [], [], []
+
+        def enter(layer: int, values: Array) -> Array:
+            masks.append(noise.between_layers(layer, self.dropout, self.variational, values.shape[2]))
+            return values if masks[-1] is None else apply_mask(xp, values, masks[-1])
+
+        def run(direction: Direction, values: Array) -> Array:
+            weights, drop = self._weights(direction, noise)
+            cell, factors = self._factors(direction, noise)
+            first = tuple(part[direction.slot] for part in states)
+            if timeline.empty:
+                found, y = empty.run(self.backend, cell, timeline, self.hidden_size, first)
+            else:
+                found, y = self.backend.kernels.forward_layer(
+                    cell, values, weights, first, timeline.lengths, keep, factors
+                )
+            last.append(tuple(slots[-1] for slots in found.states))
+            tapes.append(DirectionTape(cell, values, found, factors, drop))
+            return y
+
+        y = forward_walk(self.num_layers, self.num_directions, x, enter, run, timeline.flip, self._joined)
+        return self._laid_out(y), self._stacked(last), tapes, masks
 
     def backward(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
         """Backpropagate through time; adds to ``grads``.
@@ -180,7 +261,7 @@ class Recurrent(Layer):
         ----------
         tape : what `forward` returned; it is only read, so the same tape can be walked again.
         dy : gradient of y, in y's shape; None means zeros.  What stands at pads is not looked at.
-        dstate : gradient of the final state, in its structure; None, also for a part of the pair, means zeros.
+        dstate : gradient of the final state, in its structure; None, also for a part of it, means zeros.
 
         Returns
         -------
@@ -192,158 +273,71 @@ class Recurrent(Layer):
         StaleTapeError
             if the parameters have changed since the forward pass.
         """
-        grads = self._grads.own
         with self._lock:  # two threads that add to one array would lose some of it
-            trace = self._walk(tape, dy, dstate, keep=False)
-            for name, value in trace.grads.items():
-                grads[name] += value
+            trace = self._walk(tape, dy, dstate, self._grads.own, keep=False)
         return trace.dx, trace.dstate
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
-        """The same pass as `backward`, with dh, dc and the gate gradients of every step; adds nothing to ``grads``."""
-        return self._walk(tape, dy, dstate, keep=True)
+        """The same pass as `backward`, with the gradients of every state and gate of every step; adds nothing to
+        ``grads``.
+        """
+        grads = {name: self.backend.xp.zeros_like(grad) for name, grad in self._grads.own.items()}
+        return self._walk(tape, dy, dstate, grads, keep=True)
 
-    def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, keep: bool) -> RecurrentTrace:
-        """Reverse of `forward`, layer by layer from the top."""
-        xp, kernels, H = self.backend.xp, self.backend.kernels, self.hidden_size
+    def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, grads: dict[str, Array], keep: bool) -> RecurrentTrace:
+        """Reverse of `_run`; adds to `grads`."""
         self.check_tape(tape)
-        timeline = tape.timeline
-        dlayer = arguments.enter_dy(self, dy, timeline)
-        dh_last, dc_last = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
-        grads: dict[str, Any] = {}
-        # whole-layer kernels add to where the gradients belong; the others return them
-        targets = self._grads.own
-        if keep and (kernels.whole_layers or timeline.empty):
-            targets = grads = {name: xp.zeros_like(grad) for name, grad in targets.items()}
-        traces: list[tuple[DirectionTrace, ...]] = []
-        slots = self.num_layers * self.num_directions
-        dh0: list[Any] = [None] * slots
-        dc0: list[Any] = [None] * slots
-        for layer in range(self.num_layers - 1, -1, -1):
-            dx_layer: Any = None
-            directions = []
-            for direction in range(self.num_directions):
-                weight_ih, weight_hh, bias_ih, _ = self._weights(layer, direction)
-                slot = layer * self.num_directions + direction
-                record = tape.layers[layer][direction]
-                dy_d = None
-                if dlayer is not None:
-                    dy_d = dlayer[:, :, direction * H : (direction + 1) * H]  # layer_input = concatenate(outputs)
-                    if direction:
-                        dy_d = timeline.flip(dy_d)  # outputs = flip(y_d)
-                end = _suffix(layer, direction)
-                dlast = (dh_last, dc_last)
-                if timeline.empty:
-                    adjoints = empty.adjoints(self.backend, self.cell, record.run, timeline, dlast, slot)
-                    dx_d = xp.zeros_like(record.x)
-                elif kernels.whole_layers:
-                    adjoints, dx_d = self._walk_compiled(record, slot, end, dy_d, dlast, targets, timeline, keep)
-                else:
-                    adjoints = kernels.backward(
-                        self.cell,
-                        record.run,
-                        weight_hh,
-                        dy_d,
-                        None if dh_last is None else dh_last[slot],
-                        None if dc_last is None else dc_last[slot],
-                        timeline.lengths,
-                        keep,
-                    )
-                    dx_d, grads["weight_ih" + end], dbias_ih = products.project_backward(
-                        kernels.matmul, adjoints.da, record.x, weight_ih
-                    )
-                    grads["weight_hh" + end], dbias_hh = products.recurrent_weight_backward(
-                        kernels.matmul, xp, self.cell, record.run, adjoints
-                    )
-                    if bias_ih is not None:
-                        grads["bias_ih" + end], grads["bias_hh" + end] = dbias_ih, dbias_hh
-                dx_d = timeline.flip(dx_d) if direction else dx_d  # x_d = flip(layer_input)
-                dx_layer = dx_d if dx_layer is None else dx_layer + dx_d
-                dh0[slot], dc0[slot] = adjoints.dh0, adjoints.dc0
-                directions.append(DirectionTrace(self.cell, adjoints))
-            mask = tape.masks[layer]
-            # layer_input = apply_mask(layer_input, mask)
-            dlayer = dx_layer if mask is None else apply_mask(xp, dx_layer, mask)
-            traces.append(tuple(directions))
-        dx = xp.ascontiguousarray(dlayer.swapaxes(0, 1)) if self.batch_first else dlayer
-        dh_n = xp.stack(dh0)
-        first = (dh_n, xp.stack(dc0)) if self.cell.has_c else dh_n
-        return RecurrentTrace(tuple(reversed(traces)), dx, first, grads)
+        timeline, slots = tape.timeline, self.num_layers * self.num_directions
+        dy = arguments.enter_dy(self, dy, timeline)
+        dlast = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
+        traces: list[Any] = [None] * slots
+        dfirst: list[Any] = [None] * slots
 
-    def _walk_compiled(
+        def leave(layer: int, values: Array) -> Array:
+            mask = tape.masks[layer]
+            return values if mask is None else apply_mask(self.backend.xp, values, mask)  # enter: apply_mask
+
+        def run(direction: Direction, dy_d: Array) -> Array:
+            record = tape.layers[direction.layer][direction.reverse]
+            last = tuple(None if part is None else part[direction.slot] for part in dlast)
+            adjoints, dx_d = self._walk_direction(record, direction, dy_d, last, timeline, self._of(direction, grads), keep)
+            dfirst[direction.slot] = adjoints.dstates
+            traces[direction.slot] = DirectionTrace(record.cell, adjoints)
+            return dx_d
+
+        dx = backward_walk(
+            self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0]
+        )
+        layers = tuple(tuple(traces[n : n + self.num_directions]) for n in range(0, slots, self.num_directions))
+        return RecurrentTrace(layers, self._laid_out(dx), self._stacked(dfirst), grads)
+
+    def _walk_direction(
         self,
         record: DirectionTape,
-        slot: int,
-        end: str,
-        dy_d: Any,
-        dstate: tuple[Any, Any],
-        targets: dict[str, Any],
+        direction: Direction,
+        dy: Array,
+        dlast: tuple[Array, ...],
         timeline: Timeline,
+        grads: dict[str, Array],
         keep: bool,
-    ) -> tuple[Any, Any]:
-        """What `_walk` does for one layer and direction, in one call; the gradients are added to `targets`."""
-        names = [name + end for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        features = self._params.own[names[0]].shape[1]
-        record.check(timeline.steps, timeline.batch, features, self.hidden_size, self.dtype)
-        dh_last, dc_last = (None if part is None else part[slot] for part in dstate)
-        adjoints, dx = self.backend.kernels.backward_layer(
-            self.cell,
-            record.run,
-            record.x,
-            [self._params.own.get(name) for name in names],
-            dy_d,
-            dh_last,
-            dc_last,
-            [targets.get(name) for name in names],
-            timeline.lengths,
-            keep,
+    ) -> tuple[Any, Array]:
+        """The adjoints and dx of one layer and direction; adds to `grads`."""
+        weights = self._of(direction, self._params.own)
+        if timeline.empty:
+            adjoints = empty.adjoints(self.backend, record.cell, record.run, timeline, dlast)
+            return adjoints, self.backend.xp.zeros_like(record.x)
+        shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
+        record.check(shape, self.hidden_size, self.widths, self.dtype)
+        targets = grads
+        if record.weight_mask is not None:
+            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
+            targets = grads | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
+        found = self.backend.kernels.backward_layer(
+            record.cell, record.run, record.x, weights, dy, dlast, targets, timeline.lengths, keep, record.factors
         )
-        return adjoints, dx
-
-    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
-        """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
-
-        Parameters and returned output and state as in `forward`.
-        """
-        xp, kernels = self.backend.xp, self.backend.kernels
-        x, timeline, h0, c0 = arguments.enter(self, x, state, lengths)
-        # whole-layer kernels never look at a pad
-        layer_input = x if kernels.whole_layers else timeline.clean(x)
-        h_last, c_last = [], []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self.num_directions):
-                slot = layer * self.num_directions + direction
-                x_d = timeline.flip(layer_input) if direction else layer_input
-                y_d, h, c = self._predict_direction(
-                    x_d, self._weights(layer, direction), h0[slot], None if c0 is None else c0[slot], timeline
-                )
-                outputs.append(timeline.flip(y_d) if direction else y_d)
-                h_last.append(h)
-                c_last.append(c)
-            layer_input = xp.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
-        h_n = xp.stack(h_last)
-        last = (h_n, xp.stack(c_last)) if self.cell.has_c else h_n
-        return (xp.ascontiguousarray(layer_input.swapaxes(0, 1)) if self.batch_first else layer_input), last
-
-    def _predict_direction(self, x_d: Any, weights: Any, h: Any, c: Any, timeline: Timeline) -> tuple[Any, Any, Any]:
-        """One layer and direction of `predict`: the output, pads 0, and the last state."""
-        kernels = self.backend.kernels
-        if timeline.empty or kernels.whole_layers:
-            if timeline.empty:
-                run, y_d = empty.run(self.backend, self.cell, timeline, h, c)
-            else:
-                run, y_d = kernels.forward_layer(self.cell, x_d, weights, h, c, timeline.lengths, keep=False)
-            return y_d, run.h[-1], None if run.c is None else run.c[-1]
-        weight_ih, weight_hh, bias_ih, bias_hh = weights
-        y_d = self.backend.xp.empty((timeline.steps, timeline.batch, self.hidden_size), dtype=self.dtype)
-        for start in range(0, timeline.steps, PREDICT_CHUNK):
-            stop = min(start + PREDICT_CHUNK, timeline.steps)
-            pre = products.project_forward(kernels.matmul, x_d[start:stop], weight_ih, bias_ih)
-            run = kernels.forward(self.cell, pre, weight_hh, bias_hh, h, c, timeline.chunk(start, stop))
-            y_d[start:stop] = run.h[1:]
-            h, c = run.h[-1], None if run.c is None else run.c[-1]
-        return timeline.clean(y_d), h, c
+        if record.weight_mask is not None:
+            grads["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
+        return found
 
     def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
@@ -366,32 +360,53 @@ class Recurrent(Layer):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _weights(self, layer: int, direction: int) -> tuple[Any, Any, Any, Any]:
-        end = _suffix(layer, direction)
-        p = self._params.own
-        return p["weight_ih" + end], p["weight_hh" + end], p.get("bias_ih" + end), p.get("bias_hh" + end)
+    def _joined(self, outputs: list[Array]) -> Array:
+        return self.backend.xp.concatenate(outputs, axis=2)
+
+    def _laid_out(self, values: Array) -> Array:
+        """Time-major values in the layer's layout."""
+        return self.backend.xp.ascontiguousarray(values.swapaxes(0, 1)) if self.batch_first else values
+
+    def _stacked(self, parts: list[tuple[Array, ...]]) -> Any:
+        """The state of all slots from those of each: a tuple where the cell has several."""
+        states = tuple(self.backend.xp.stack(part) for part in zip(*parts, strict=True))
+        return states if len(states) > 1 else states[0]
 
     def _next_call(self, training: bool) -> int | None:
-        """The call number for this pass's dropout masks; None where no mask is drawn."""
-        if not switch("training", training) or self.dropout == 0.0 or self.num_layers == 1:
+        """The call number for this pass's masks; None where no mask is drawn."""
+        between = self.dropout > 0.0 and self.num_layers > 1
+        if not switch("training", training):
+            return None
+        if not (between or self._zoneout or self.recurrent_dropout or self.weight_dropout):
             return None
         with self._lock:
             call = self.call_counter
             self.call_counter += 1
         return call
 
-    def _mask(self, call: int | None, layer: int, timeline: Timeline) -> Any:
-        """Dropout mask on the input of `layer`: between layers only, so never on the first nor after the last."""
-        if call is None or layer == 0:
-            return None
-        steps = range(1) if self.variational else range(timeline.steps)
+    def _noise(self, call: int | None, timeline: Timeline) -> Noise:
         rows = range(self.row_offset, self.row_offset + timeline.batch)
-        units = self.num_directions * self.hidden_size
-        mask = self.backend.dropout_mask(
-            self.seed, self.path, f"dropout:{layer}", call, steps, rows, units, self.dropout, self.dtype
-        )
-        return self.backend.xp.broadcast_to(mask, (timeline.steps, *mask.shape[1:]))
+        return Noise(self.backend, self.dtype, (self.seed, self.path), call, timeline.steps, rows)
 
+    def _weights(self, direction: Direction, noise: Noise) -> tuple[dict[str, Array], Array]:
+        """The weights of one direction, and the mask that was laid on the recurrent ones."""
+        weights = self._of(direction, self._params.own)
+        if "weight_hh" not in weights:
+            return weights, None
+        mask = noise.of_weights(direction, self.weight_dropout, weights["weight_hh"].shape)
+        if mask is not None:
+            weights["weight_hh"] = weights["weight_hh"] * mask
+        return weights, mask
 
-def _suffix(layer: int, direction: int) -> str:
-    return f"_l{layer}" + ("_reverse" if direction else "")
+    def _factors(self, direction: Direction, noise: Noise) -> tuple[Cell, dict[str, Array]]:
+        """The cell of this pass, and the masks that it asks for."""
+        cell = self._quiet if noise.call is None else self._noisy
+        factors = {}
+        for name in cell.given:
+            if name == "k_h":
+                factors[name] = noise.of_recurrent_input(direction, self.recurrent_dropout, self.widths[0])
+            else:
+                state = name.removeprefix("k_zone_")
+                units = self.widths[self.cell.states.index(state)]
+                factors[name] = noise.of_zoneout(direction, state, self._zoneout[state], units)
+        return cell, factors

@@ -10,7 +10,7 @@ import numpy as np
 from engine.checks import describe, number, switch
 from engine.errors import bad_input
 from engine.layers.recurrent import Recurrent
-from kernels import cells
+from kernels import gates
 
 
 class RNN(Recurrent):
@@ -20,13 +20,7 @@ class RNN(Recurrent):
     ----------
     input_size, hidden_size, num_layers : D, H and L.
     nonlinearity : ``"tanh"`` or ``"relu"``.
-    bias : whether the cells have their two bias vectors.
-    batch_first : whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
-    dropout : probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has
-        no effect, which an `engine.errors.OptionWarning` says.
-    variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
-    bidirectional : add a second direction that reads each row from its own last valid step.
-    backend, dtype, seed : see `engine.layers.base.Layer`.
+    options : as for `engine.Recurrent`.
     """
 
     fixed = Recurrent.fixed | {"nonlinearity"}
@@ -37,7 +31,7 @@ class RNN(Recurrent):
         if nonlinearity not in ("tanh", "relu"):
             raise bad_input("nonlinearity", "'tanh' or 'relu'", describe(nonlinearity))
         self.nonlinearity = nonlinearity
-        cell = cells.RNN_TANH if nonlinearity == "tanh" else cells.RNN_RELU
+        cell = gates.RNN_TANH if nonlinearity == "tanh" else gates.RNN_RELU
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def _arguments(self) -> dict[str, Any]:
@@ -52,7 +46,7 @@ class GRU(Recurrent):
     reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).  False
     (as
         first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
-    others : as for `RNN`.
+    options : as for `engine.Recurrent`.
     """
 
     fixed = Recurrent.fixed | {"reset_after"}
@@ -62,7 +56,7 @@ class GRU(Recurrent):
     ) -> None:
         self.reset_after = switch("reset_after", reset_after)
         super().__init__(
-            cells.GRU_AFTER if self.reset_after else cells.GRU_BEFORE, input_size, hidden_size, num_layers, **options
+            gates.GRU if self.reset_after else gates.GRU_BEFORE, input_size, hidden_size, num_layers, **options
         )
 
     def _arguments(self) -> dict[str, Any]:
@@ -74,9 +68,10 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
+    proj_size : P, where h is projected: h = W_hr (o * tanh(c)), of width P (Sak et al. 2014); 0 for no projection.
     forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at
     first).
-    others : as for `RNN`.
+    options : as for `engine.Recurrent`.
     """
 
     fixed = Recurrent.fixed | {"forget_bias"}
@@ -85,7 +80,8 @@ class LSTM(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
     ) -> None:
         self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
-        super().__init__(cells.LSTM, input_size, hidden_size, num_layers, **options)
+        cell = gates.PROJECTED_LSTM if options.get("proj_size") else gates.LSTM
+        super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = super()._draw(name, shape)

@@ -6,12 +6,16 @@ processing order, so that step 0 is each row's last valid step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import bad_input
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run
+
+
+Array = Any  # of the layer's backend
 
 
 @dataclass(frozen=True)
@@ -20,63 +24,74 @@ class DirectionTape:
 
     Attributes
     ----------
+    cell : the cell that ran, with the phases of its options.
     x : (T, B, D) the input as this direction met it, pads 0; needed for the gradient of weight_ih.
-    h : (T+1, B, H) hidden states; needed for the gradient of weight_hh.
-    c : (T+1, B, H) cell states of an LSTM, else None; needed for the forget gate's gradient.
-    gates : activated gates by name, each (T, B, H), 0 past a row's end: ``i f g o`` (LSTM), ``r z n`` (GRU), ``h``
-    (RNN).
-    hidden_n : (T, B, H) U_n h_prev + b_hn of a GRU with reset after, else None; needed for the reset gate's gradient.
+    run : what the kernels left.
+    factors : zoneout's and dropout's masks k_X by name, each (T or 1, B or 1, H).
+    weight_mask : (R*H, P) the mask on weight_hh of this pass, or None.
     """
 
     cell: Cell
-    x: Any
+    x: Array
     run: Run
+    factors: Mapping[str, Array] = field(default_factory=dict)
+    weight_mask: Array = None
 
     @property
-    def h(self) -> Any:
-        """(T+1, B, H) hidden states."""
+    def states(self) -> dict[str, Array]:
+        """Every state by name, each (T+1, B, H)."""
+        return dict(zip(self.cell.states, self.run.states, strict=True))
+
+    @property
+    def h(self) -> Array:
+        """(T+1, B, H) hidden states; needed for the gradient of weight_hh."""
         return self.run.h
 
     @property
-    def c(self) -> Any:
-        """(T+1, B, H) cell states, or None."""
-        return self.run.c
+    def c(self) -> Array:
+        """(T+1, B, H) cell states, or None; needed for the forget gate's gradient."""
+        return self.states.get("c")
 
     @property
-    def gates(self) -> dict[str, Any]:
-        """Activated gates by name, each (T, B, H)."""
+    def gates(self) -> dict[str, Array]:
+        """Activated gates by name, each (T, B, H), 0 past a row's end."""
         return {name: self.run.gates[:, :, block] for block, name in enumerate(self.cell.gates)}
 
     @property
-    def hidden_n(self) -> Any:
-        """(T, B, H) U_n h_prev + b_hn, or None."""
-        return self.run.hidden_n
+    def kept(self) -> dict[str, Array]:
+        """What else backward asks for, by name, each (T, B, H): U_n h_prev + b_hn of a GRU as ``h_n``."""
+        return self.run.kept
 
-    def check(self, steps: int, batch: int, features: int, hidden: int, dtype: Any) -> None:
-        """Raise unless the arrays are as forward left them: compiled code would read past the end of smaller ones."""
-        run, rows = self.run, (steps, batch)
+    def check(self, shape: tuple[int, int, int], units: int, widths: tuple[int, ...], dtype: Any) -> None:
+        """Raise unless the arrays are as forward left them: compiled code would read past the end of smaller ones.
+
+        Parameters
+        ----------
+        shape : of x; units : H; widths : units of each state.
+        """
+        run, (steps, batch, _) = self.run, shape
+        arrays = (self.x, run.gates, *run.states, *run.kept.values())
         fits = (
-            self.x.shape == (*rows, features)
-            and run.h.shape == (steps + 1, batch, hidden)
-            and run.gates.shape == (*rows, len(self.cell.gates), hidden)
-            and (run.c is None or run.c.shape == run.h.shape)
-            and (run.hidden_n is None or run.hidden_n.shape == (*rows, hidden))
-            and self.x.dtype == run.h.dtype == run.gates.dtype == dtype
+            self.x.shape == shape
+            and run.gates.shape == (steps, batch, len(self.cell.gates), units)
+            and [slots.shape for slots in run.states] == [(steps + 1, batch, width) for width in widths]
+            and all(values.shape[:2] == (steps, batch) for values in run.kept.values())
+            and all(array.dtype == dtype for array in arrays)
         )
         if not fits:
             got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"
-            mend = "a tape is only read: run forward again"
-            raise bad_input("tape", f"arrays as forward left them (T = {steps}, B = {batch}, H = {hidden})", got, mend)
+            hint = "a tape is only read: run forward again"
+            raise bad_input("tape", f"arrays as forward left them (T = {steps}, B = {batch}, H = {units})", got, hint)
 
     def window(self, start: int, stop: int) -> DirectionTape:
         """The steps ``start <= t < stop``, as views."""
         run = Run(
-            self.run.h[start : stop + 1],
-            None if self.run.c is None else self.run.c[start : stop + 1],
+            tuple(slots[start : stop + 1] for slots in self.run.states),
             self.run.gates[start:stop],
-            None if self.run.hidden_n is None else self.run.hidden_n[start:stop],
+            {name: values[start:stop] for name, values in self.run.kept.items()},
         )
-        return DirectionTape(self.cell, self.x[start:stop], run)
+        factors = {name: f[start:stop] if len(f) > 1 else f for name, f in self.factors.items()}
+        return DirectionTape(self.cell, self.x[start:stop], run, factors, self.weight_mask)
 
 
 @dataclass(frozen=True)
@@ -103,34 +118,39 @@ class DirectionTrace:
 
     Attributes
     ----------
-    dh : (T+1, B, H) gradient of the loss with respect to every hidden state; slot 0 is that of the initial state.
-    dc : (T+1, B, H) likewise for the cell state of an LSTM, its share through h included; else None.
+    states : gradient of the loss with respect to every slot of every state, by name, each (T+1, B, H); slot 0 is that
+        of the initial state; for the cell state of an LSTM its share through h is included.
     gates : gradient of every gate's pre-activation by name, each (T, B, H).
-    hidden_n : (T, B, H) gradient of U_n h_prev + b_hn of a GRU with reset after (da_n * r), else None.
+    hidden : the same for its hidden part: another one for the gates that have two, such as the n of a GRU (da_n * r).
     """
 
     cell: Cell
     adjoints: Adjoints
 
     @property
-    def dh(self) -> Any:
+    def states(self) -> dict[str, Array]:
+        """Gradients of every state by name, each (T+1, B, H)."""
+        return dict(zip(self.cell.states, self.adjoints.traces or (), strict=True))
+
+    @property
+    def dh(self) -> Array:
         """(T+1, B, H) gradients of the hidden states."""
-        return self.adjoints.dh
+        return self.states["h"]
 
     @property
-    def dc(self) -> Any:
+    def dc(self) -> Array:
         """(T+1, B, H) gradients of the cell states, or None."""
-        return self.adjoints.dc
+        return self.states.get("c")
 
     @property
-    def gates(self) -> dict[str, Any]:
+    def gates(self) -> dict[str, Array]:
         """Gradients of the pre-activations by gate, each (T, B, H)."""
         return {name: self.adjoints.da[:, :, block] for block, name in enumerate(self.cell.gates)}
 
     @property
-    def hidden_n(self) -> Any:
-        """(T, B, H) gradient of U_n h_prev + b_hn, or None."""
-        return self.adjoints.da_hidden[:, :, 2] if self.cell.splits_n else None
+    def hidden(self) -> dict[str, Array]:
+        """Gradients of the hidden part of the pre-activations by gate, each (T, B, H)."""
+        return {name: self.adjoints.da_hidden[:, :, block] for block, name in enumerate(self.cell.gates)}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""The random masks of a recurrent layer: between layers, on the recurrent input and weights, and of zoneout.
+
+Every mask is a function of (seed, layer path, purpose, call counter, time step, global row, unit), the same on every
+backend (rule 14), so nothing about it has to be saved but the counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.backend import Backend
+from engine.checks import describe, probability
+from engine.errors import bad_input, bad_type
+from engine.layers.walk import Direction
+from kernels.cells import Cell
+from kernels.gates.options import with_recurrent_mask, with_zoneout
+
+Array = Any  # of the layer's backend
+
+
+class Noise:
+    """What the masks of one pass are drawn from.
+
+    Parameters
+    ----------
+    backend, dtype : of the masks.
+    key : seed and path of the layer.
+    call : the number of the pass; None where nothing is drawn.
+    steps, rows : T, and the global numbers of the rows.
+    """
+
+    def __init__(
+        self, backend: Backend, dtype: Any, key: tuple[int, str], call: int | None, steps: int, rows: range
+    ) -> None:
+        self.backend, self.dtype, self.key, self.call = backend, dtype, key, call
+        self.steps, self.rows = steps, rows
+
+    def keep(self, purpose: str, p: float, steps: int, rows: range, units: int) -> Array:
+        """Inverted-dropout mask (steps, rows, units)."""
+        seed, path = self.key
+        return self.backend.dropout_mask(seed, path, purpose, self.call, range(steps), rows, units, p, self.dtype)
+
+    def between_layers(self, layer: int, p: float, whole_sequence: bool, units: int) -> Array:
+        """Mask (T, B, units) on the input of a layer: never of the first; None where there is none."""
+        if self.call is None or layer == 0 or p == 0.0:
+            return None
+        mask = self.keep(f"dropout:{layer}", p, 1 if whole_sequence else self.steps, self.rows, units)
+        return self.backend.xp.broadcast_to(mask, (self.steps, *mask.shape[1:]))
+
+    def of_weights(self, direction: Direction, p: float, shape: tuple[int, int]) -> Array:
+        """DropConnect mask of the recurrent weights, one a pass (Wan et al. 2013); None where there is none."""
+        if self.call is None or p == 0.0:
+            return None
+        return self.keep(f"weights{direction.end}", p, 1, range(shape[0]), shape[1])[0]
+
+    def of_recurrent_input(self, direction: Direction, p: float, units: int) -> Array:
+        """Mask (1, B, units) on h_prev before the product, one a sequence (Gal and Ghahramani 2016)."""
+        return self.keep(f"recurrent{direction.end}", p, 1, self.rows, units)
+
+    def of_zoneout(self, direction: Direction, state: str, p: float, units: int) -> Array:
+        """1 where a unit keeps the state before the step; its expectation p where nothing is drawn (rule 28)."""
+        xp = self.backend.xp
+        if self.call is None:
+            return xp.full((1, 1, units), p, dtype=self.dtype)
+        drawn = self.keep(f"zoneout:{state}{direction.end}", p, self.steps, self.rows, units)
+        return xp.where(drawn == 0, xp.ones_like(drawn), xp.zeros_like(drawn))
+
+
+def zoneout_of(cell: Cell, given: Any) -> dict[str, float]:
+    """Zoneout's probability for each state that has one, from a number or one for each state."""
+    many = isinstance(given, Sequence) and not isinstance(given, str)
+    values = list(given) if many else [given] * len(cell.states)
+    if len(values) != len(cell.states):
+        states = ", ".join(cell.states)
+        raise bad_input("zoneout", f"a number, or one for each of the states {states}", describe(given))
+    if not many and isinstance(given, bool):
+        raise bad_type("zoneout", "a probability in 0..1", describe(given))
+    checked = {state: probability("zoneout", value) for state, value in zip(cell.states, values, strict=True)}
+    return {state: p for state, p in checked.items() if p > 0.0}
+
+
+def noisy_cell(cell: Cell, zoneout: dict[str, float], masked: bool) -> Cell:
+    """The cell with the phases that take in the masks."""
+    if masked and cell.recurrent:
+        cell = with_recurrent_mask(cell)
+    return with_zoneout(cell, tuple(zoneout)) if zoneout else cell
