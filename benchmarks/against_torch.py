@@ -49,6 +49,7 @@ import numpy as np
 import engine
 from engine.checking.nests import leaves, refill
 from engine.checking.zoo import BUGS, Case, protocol
+from engine.layers.rnn import layer_of
 
 OURS = ("central", "complex", "adjoint")
 THEIRS = ("slow", "fast")
@@ -81,7 +82,7 @@ def draw(seed: int) -> dict[str, Any]:
     and has no gradient there.
     """
     rng = np.random.default_rng([seed, 17])
-    kind = ("rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before")[seed % 5]
+    kind = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")[seed % 5]
     low, high = [(3, 8), (9, 20), (21, 50)][int(rng.choice(3, p=[0.80, 0.15, 0.05]))]
     steps, batch = int(rng.integers(low, high + 1)), int(rng.integers(1, 4))
     options: dict[str, Any] = {
@@ -117,13 +118,7 @@ def right_case(seed: int, kernels: str = "reference") -> Case:
     kind, steps, batch, lengths, gain = (choices.pop(name) for name in ("kind", "T", "B", "lengths", "gain"))
     zero, sizes = choices.pop("zero state"), (choices.pop("D"), choices.pop("H"))
     options: dict[str, Any] = {"dtype": "float64", "backend": f"numpy:{kernels}", "seed": seed, **choices}
-    layer: Any
-    if kind == "lstm":
-        layer = engine.LSTM(*sizes, **options)
-    elif kind.startswith("gru"):
-        layer = engine.GRU(*sizes, reset_after=kind == "gru_after", **options)
-    else:
-        layer = engine.RNN(*sizes, nonlinearity=kind.removeprefix("rnn_"), **options)
+    layer: Any = layer_of(kind, *sizes, **options)
     rng = np.random.default_rng([seed, 18])
     weights = {}
     for name, param in layer.params.items():
@@ -133,7 +128,7 @@ def right_case(seed: int, kernels: str = "reference") -> Case:
     x = rng.normal(size=(batch, steps, sizes[0]) if layer.batch_first else (steps, batch, sizes[0]))
     shape = (layer.num_layers * layer.num_directions, batch, sizes[1])
     h, c = (np.zeros(shape) if zero else rng.normal(size=shape) for _ in "hc")
-    return Case(layer, x, (h, c) if layer.cell.has_c else h, lengths)
+    return Case(layer, x, (h, c) if len(layer.cell.states) > 1 else h, lengths)
 
 
 def find(job: Job, kernels: str) -> tuple[Case, AbstractContextManager[None]]:

@@ -25,9 +25,10 @@ import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
 from engine.checking.zoo import Case  # noqa: E402
+from engine.layers.rnn import layer_of  # noqa: E402
 
 RELU = 1
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before")
+KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 METHODS = ("central", "complex", "adjoint", "directional", "taylor")
 #: Standard deviations of the recurrent weights, from contracting to saturated.
 GAINS = (0.1, 0.4, 1.0, 3.0)
@@ -54,12 +55,7 @@ def right_case(seed: int, longest: int = 200) -> Case:
         "seed": seed,
         "backend": str(rng.choice(["numpy", "numpy:reference"])),
     }
-    if kind == "lstm":
-        layer: Any = engine.LSTM(D, H, layers, **options, **common)
-    elif kind.startswith("gru"):
-        layer = engine.GRU(D, H, layers, reset_after=kind == "gru_after", **options, **common)
-    else:
-        layer = engine.RNN(D, H, layers, nonlinearity=kind.removeprefix("rnn_"), **options, **common)
+    layer: Any = layer_of(kind, D, H, layers, **options, **common)
     gain = float(rng.choice(GAINS))
     if kind == "rnn_relu":  # has no ceiling: a gain above 1 would overflow in long sequences
         gain = min(gain, 0.4)

@@ -22,7 +22,7 @@ from kernels.cells import CELLS
 
 MODULES: dict[str, ModuleType] = {module.__name__: module for module in (gates, reference, products)}
 #: The order in which a mutant is tried on its cells: the one with most to go wrong first.
-ORDER = ("lstm", "gru_after", "gru_before", "rnn_tanh", "rnn_relu")
+ORDER = ("lstm", "gru", "gru_before", "rnn_tanh", "rnn_relu")
 
 #: Variables that may stand in for one another: the same shape and much the same meaning.  Sizes are left out, as a
 #: wrong size is a wrong shape and raises.

@@ -26,6 +26,7 @@ import numpy as np
 
 import engine
 from benchmarks.mutants import ORDER, Mutant, generate
+from engine.layers.rnn import layer_of
 from kernels.cells import CELLS
 
 PAST_THE_END = "past a row's end the stored o is 0, and so dc_total = dc + dh * o * (...) is dc: the same number"
@@ -98,15 +99,10 @@ def checks(cell: str) -> tuple[Check, ...]:
 def _case(cell: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
     """A layer with weights that move every gate and saturate none, an input and a state."""
     options |= {"dtype": "float64", "backend": BACKEND}
-    if cell == "lstm":
-        layer: Any = engine.LSTM(D, H, layers, **options)
-    elif cell.startswith("gru"):
-        layer = engine.GRU(D, H, layers, reset_after=cell == "gru_after", **options)
-    else:
-        layer = engine.RNN(D, H, layers, nonlinearity=cell.removeprefix("rnn_"), **options)
+    layer: Any = layer_of(cell, D, H, layers, **options)
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
     h, c = rng.normal(size=(2, layers * layer.num_directions, B, H))
-    return layer, rng.normal(size=(T, B, D)), (h, c) if layer.cell.has_c else h
+    return layer, rng.normal(size=(T, B, D)), (h, c) if len(layer.cell.states) > 1 else h
 
 
 def case_of(cell: str) -> tuple[Any, Any, Any]:

@@ -72,7 +72,7 @@ def _state(layer: Any, rng: np.random.Generator) -> Any:
     if not hasattr(layer, "cell"):
         return None
     shape = (layer.num_layers * layer.num_directions, B, H)
-    return (rng.normal(size=shape), rng.normal(size=shape)) if layer.cell.has_c else rng.normal(size=shape)
+    return (rng.normal(size=shape), rng.normal(size=shape)) if len(layer.cell.states) > 1 else rng.normal(size=shape)
 
 
 def lstm(seed: int, cls: Any = engine.LSTM) -> Case:

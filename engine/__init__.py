@@ -1,7 +1,9 @@
 """A from-scratch recurrent engine: RNN, LSTM and GRU with hand-written backpropagation through time.
 
-Public names are gathered here; `docs/notation.md` explains letters and shapes, `kernels/gates.py` holds the equations.
+Public names are gathered here; `docs/notation.md` explains letters and shapes, `kernels/gates/` holds the equations.
 """
+
+# ruff: noqa: F401  (the names under TYPE_CHECKING are public)
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
 
 if TYPE_CHECKING:
     from engine.backend import Backend, available_backends, get_backend
+    from engine.cell import Cell, Phase, Projection, cells
     from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
     from engine.checking.forward_of_users import check_jvp
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from engine.clipping import clip_grad_norm, clip_grad_value
     from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
-    from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+    from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
     from engine.losses import cross_entropy, mse
     from engine.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
     from engine.threads import get_num_threads, set_num_threads
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 #: must not be there before the threads of its BLAS are set.
 _HOMES = {
     "backend": ("Backend", "available_backends", "get_backend"),
+    "cell": ("Cell", "Phase", "Projection", "cells"),
     "checking.check": ("check_gradients", "gradcheck"),
     "checking.forward_of_users": ("check_jvp",),
     "checking.objects": ("check_object",),
@@ -47,49 +51,14 @@ _HOMES = {
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "counting": ("Ledger", "ledger"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
-    "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential"),
+    "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
     "losses": ("cross_entropy", "mse"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop"),
     "threads": ("get_num_threads", "set_num_threads"),
     "truncation": ("truncated_bptt",),
 }
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Backend",
-    "Dropout",
-    "Embedding",
-    "EngineError",
-    "InputError",
-    "InputTypeError",
-    "Ledger",
-    "Linear",
-    "RMSprop",
-    "Sequential",
-    "assert_gradients",
-    "available_backends",
-    "check_gradients",
-    "check_hessian",
-    "check_jvp",
-    "check_object",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "cross_entropy",
-    "get_backend",
-    "get_num_threads",
-    "gradcheck",
-    "gradgradcheck",
-    "ledger",
-    "mse",
-    "set_num_threads",
-    "truncated_bptt",
-]
+__all__ = sorted(name for names in _HOMES.values() for name in names)
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
 Array = Any
 
 

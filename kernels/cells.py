@@ -151,7 +151,9 @@ def _register(cell: Cell) -> None:
 def _rewritten(old: Cell, new: Cell) -> bool:
     """Whether `new` is `old` after an edit, as where a cell of a notebook is run again."""
     pairs = list(zip(old.works, new.works, strict=False))
-    functions = [(a.function, b.function) for x, y in pairs for a, b in ((x.forward, y.forward), (x.backward, y.backward))]
+    functions = [
+        (a.function, b.function) for x, y in pairs for a, b in ((x.forward, y.forward), (x.backward, y.backward))
+    ]
     named_alike = all((a.__module__, a.__qualname__) == (b.__module__, b.__qualname__) for a, b in functions)
     edited = any(a is not b for a, b in functions)
     return named_alike and edited and not functions[0][0].__module__.startswith(_BUILT_IN)

@@ -1,7 +1,7 @@
 """The phases of a step, and where each name of their gate functions lies.
 
-`read_phases` follows the names through the phases of a cell, once, when it is declared: what an argument refers to, what
-takes a result, what has to stay on the tape because backward asks for it.  `kernels.steps`, `kernels.cpu.rows` and
+`read_phases` follows the names through the phases of a cell, once, when it is declared: what an argument refers to,
+what takes a result, what has to stay on the tape because backward asks for it.  `kernels.steps`, `kernels.cpu.rows` and
 `kernels.cuda.elements` are written from its answer, the `Layout`.
 """
 
@@ -201,7 +201,9 @@ class _Reader:
                 raise error(self.cell, words, equation, equation.places(state + "_prev"))
         if self.projection and ("h" in self.made or "h" in asked):
             equation = next(e for e in self.forward if "h" in e.results or "h_prev" in e.arguments)
-            raise error(self.cell, "the projection makes h: gate functions can neither return h nor ask for h_prev", equation)
+            raise error(
+                self.cell, "the projection makes h: gate functions can neither return h nor ask for h_prev", equation
+            )
         if not self.projection and "h" not in self.made:
             raise error(self.cell, "no phase returns the hidden state h", self.forward[-1])
         others = [name for name in self.made if name in asked and name != "h"]
@@ -268,7 +270,9 @@ class _Reader:
         if found is not None:
             if found.kind in ("x", "h"):
                 if phase.source is None:
-                    words = f"{name!r} is asked for, but the phase has no product (source=None); ask for 'a_{found.name}'"
+                    words = (
+                        f"{name!r} is asked for, but the phase has no product (source=None); ask for 'a_{found.name}'"
+                    )
                     raise error(self.cell, words, equation, equation.places(name))
                 if f"a_{found.name}" in equation.arguments:
                     words = f"ask for 'a_{found.name}' or for its parts 'x_{found.name}' and 'h_{found.name}', not both"
@@ -338,7 +342,9 @@ class _Reader:
         for gate in self.gates:
             both, parts = found.count(f"da_{gate}"), (found.count(f"dx_{gate}"), found.count(f"dh_{gate}"))
             if (both, parts) not in ((1, (0, 0)), (0, (1, 1))):
-                words = f"gate {gate!r} has no gradient" if not both and not any(parts) else f"gate {gate!r} has not one"
+                words = (
+                    f"gate {gate!r} has no gradient" if not both and not any(parts) else f"gate {gate!r} has not one"
+                )
                 words += f"; backward must return 'da_{gate}', or 'dx_{gate}' and 'dh_{gate}'"
                 raise error(self.cell, words, self.backward[self._phase_of(gate)])
             if parts != (0, 0) and gate not in self.separate:
@@ -347,7 +353,8 @@ class _Reader:
         for name in self.own:
             if found.count(f"d{name}") != 1:
                 equation = next(e for e in (*self.forward, *self.backward) if name in e.arguments)
-                words = f"weight {name!r} needs one gradient 'd{name}' among backward's results, got {found.count('d' + name)}"
+                count = found.count(f"d{name}")
+                words = f"weight {name!r} needs one gradient 'd{name}' among backward's results, got {count}"
                 raise error(self.cell, words, equation, equation.places(name))
 
     def _phase_of(self, gate: str) -> int:
@@ -367,7 +374,9 @@ class _Reader:
             return Place("prev", source[:-5])
         makers = [j for j in self.made.get(source, ()) if j < k]
         if not makers:
-            words = f"{who} has the source {source!r}, which no phase before it returns; expected 'h_prev', a value of a"
+            words = (
+                f"{who} has the source {source!r}, which no phase before it returns; expected 'h_prev', a value of a"
+            )
             raise error(self.cell, f"{words} phase before, or None")
         return self._array(source, makers[-1])
 

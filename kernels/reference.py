@@ -52,7 +52,9 @@ class ReferenceKernels(LayerOfSteps):
         """Run one layer and direction over all T steps; see `kernels.layer.StepKernels.forward`."""
         events.launched()
         xp, T, G = self.xp, pre.shape[0], len(cell.gates)
-        pre = pre.reshape(*pre.shape[:-1], G, pre.shape[-1] // G)  # (T, B, G, H); with an axis of copies (T, K, B, G, H)
+        pre = pre.reshape(
+            *pre.shape[:-1], G, pre.shape[-1] // G
+        )  # (T, B, G, H); with an axis of copies (T, K, B, G, H)
         steps = self._steps(cell, weights, factors, pre.dtype)
         rows = pre.shape[1:-2]
         slots = tuple(xp.empty((T + 1, *rows, state.shape[-1]), dtype=pre.dtype) for state in states)

@@ -6,21 +6,16 @@ from typing import Any
 
 import numpy as np
 
-import engine
+from engine.layers.rnn import layer_of
 
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru_after", "gru_before")
+KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 KERNELS = ("reference", "numba")
 
 
 def build(kind: str, D: int, H: int, layers: int = 1, **options: Any) -> Any:
     """A recurrent layer of that kind with random weights that move every gate and saturate none."""
     options = {"dtype": "float64", "backend": "numpy:reference", **options}
-    if kind == "lstm":
-        layer: Any = engine.LSTM(D, H, layers, **options)
-    elif kind.startswith("gru"):
-        layer = engine.GRU(D, H, layers, reset_after=kind == "gru_after", **options)
-    else:
-        layer = engine.RNN(D, H, layers, nonlinearity=kind.removeprefix("rnn_"), **options)
+    layer: Any = layer_of(kind, D, H, layers, **options)
     rng = np.random.default_rng(sum(map(ord, kind)) + D + 10 * H + 100 * layers)
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
     return layer
@@ -35,12 +30,12 @@ def random_arguments(layer: Any, T: int, B: int, seed: int = 0) -> tuple[Any, An
     def draw(*shape: int) -> Any:
         return rng.normal(size=shape).astype(layer.dtype)
 
-    def pair() -> Any:
-        h = draw(slots, B, layer.hidden_size)
-        return (h, draw(slots, B, layer.hidden_size)) if layer.cell.has_c else h
+    def states() -> Any:
+        found = tuple(draw(slots, B, width) for width in layer.widths)
+        return found if len(found) > 1 else found[0]
 
-    x, state = draw(*lead, layer.input_size), pair()
-    return x, state, draw(*lead, layer.num_directions * layer.hidden_size), pair()
+    x, state = draw(*lead, layer.input_size), states()
+    return x, state, draw(*lead, layer.num_directions * layer.widths[0]), states()
 
 
 def leaves(value: Any) -> list[Any]:

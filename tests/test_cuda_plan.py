@@ -131,7 +131,7 @@ def test_a_large_batch_is_left_to_cublas() -> None:
     [(H100._replace(cooperative=False), "cooperative"), (H100._replace(compute_capability=(6, 1)), "7.0")],
 )
 def test_a_device_without_a_barrier_goes_step_by_step(device: Device, words: str) -> None:
-    for way in plan("gru_after", 4, 32, 5, "float32", device):
+    for way in plan("gru", 4, 32, 5, "float32", device):
         assert way.path == "stepwise"
         assert words in way.reason
 

@@ -53,7 +53,7 @@ def test_it_leaves_the_layer_alone_and_checks_zeros_where_no_state_is_given() ->
 
 
 def test_what_stands_in_a_pad_does_not_matter() -> None:
-    layer = build("gru_after", 2, 3)
+    layer = build("gru", 2, 3)
     x, state, _, _ = random_arguments(layer, 4, 2)
     x[2:, 1] = np.nan
     assert engine.gradcheck(layer, x, state, lengths=[4, 2]).passed
@@ -62,7 +62,7 @@ def test_what_stands_in_a_pad_does_not_matter() -> None:
 
 
 def test_float32_backward_is_checked_against_float64_differences() -> None:
-    layer = build("gru_after", 3, 4, dtype="float32", backend="numpy:numba")
+    layer = build("gru", 3, 4, dtype="float32", backend="numpy:numba")
     x, state, _, _ = random_arguments(layer, 5, 2)
     report = engine.gradcheck(layer, x, state, dtype="float32")
     assert report.passed, report

@@ -168,7 +168,7 @@ def model_of(spec: str, kind: str, ids: bool, dropout: float) -> Any:
     arguments: dict[str, Any] = {"dropout": dropout, "bidirectional": True, **options}
     cells = {
         "lstm": lambda: engine.LSTM(4, 3, 2, **arguments),
-        "gru_after": lambda: engine.GRU(4, 3, 2, **arguments),
+        "gru": lambda: engine.GRU(4, 3, 2, **arguments),
         "gru_before": lambda: engine.GRU(4, 3, 2, reset_after=False, **arguments),
         "rnn_tanh": lambda: engine.RNN(4, 3, 2, **arguments),
         "rnn_relu": lambda: engine.RNN(4, 3, 2, nonlinearity="relu", **arguments),
@@ -215,7 +215,7 @@ def test_no_copy_and_no_wait_in_a_step(kind: str, dropout: float, ids: bool, len
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_no_copy_and_no_wait_in_any_optimizer_and_loss(name: str, loss: str) -> None:
-    model = model_of("cupy:reference", "gru_after", False, 0.2)
+    model = model_of("cupy:reference", "gru", False, 0.2)
     step = step_of(model, loss, getattr(engine, name)(model, **OPTIMIZERS[name]), None, False)
     counts.reset()
     with engine.ledger() as book:

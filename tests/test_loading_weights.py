@@ -72,7 +72,7 @@ def test_an_optimiser_takes_no_nan() -> None:
 
 def test_a_copy_may_hold_anything() -> None:
     """Moving a layer is no loading: the gradient check says 'non-finite' of one that holds a NaN."""
-    layer = build("gru_after", D, H)
+    layer = build("gru", D, H)
     layer.params["weight_hh_l0"][2, 1] = np.nan
     for copy in (layer.to(dtype="float32"), engine.Sequential(layer.to()).to(dtype="float32").layers[0]):
         assert np.isnan(copy.params["weight_hh_l0"][2, 1])
@@ -123,7 +123,7 @@ def test_one_transposed_matrix_deep_in_a_model() -> None:
     ("kind", "sizes", "words"),
     [
         ("lstm", (D, 64), "an LSTM with input_size=3, hidden_size=64"),
-        ("gru_after", (D, H), "a GRU with input_size=3, hidden_size=4"),
+        ("gru", (D, H), "a GRU with input_size=3, hidden_size=4"),
         ("rnn_tanh", (5, 9), "an RNN with input_size=5, hidden_size=9"),
     ],
 )

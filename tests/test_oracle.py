@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.oracle
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru_after")
+KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 EXAMPLES = 60
 
 cases = st.fixed_dictionaries(
@@ -51,7 +51,7 @@ def torch_layer(torch: ModuleType, layer: Any) -> Any:
     sizes = layer.input_size, layer.hidden_size
     if layer.cell.name == "lstm":
         other = torch.nn.LSTM(*sizes, **options)
-    elif layer.cell.name == "gru_after":
+    elif layer.cell.name == "gru":
         other = torch.nn.GRU(*sizes, **options)
     else:
         other = torch.nn.RNN(*sizes, nonlinearity=layer.nonlinearity, **options)

@@ -255,7 +255,7 @@ def test_two_forwards_before_a_backward_and_scribbling_on_x_and_y(kind: str, ker
 
 def test_backward_after_a_change_of_the_parameters_is_an_error() -> None:
     for change in ("load", "in place", "swap", "step"):
-        layer = build("gru_after", 2, 3)
+        layer = build("gru", 2, 3)
         x, state, dy, dstate = random_arguments(layer, 3, 2)
         _, _, tape = layer.forward(x, state)
         if change == "load":
@@ -333,7 +333,7 @@ def test_dropout_is_inverted_between_layers_only_and_fresh_each_step_and_call() 
 
 
 def test_a_shard_of_rows_draws_the_masks_of_its_own_rows() -> None:
-    layer = build("gru_after", 3, 8, 2, dropout=0.5)
+    layer = build("gru", 3, 8, 2, dropout=0.5)
     x, state, _, _ = random_arguments(layer, 4, 6, 3)
     _, _, whole = layer.forward(x, state)
     shard = layer.to()

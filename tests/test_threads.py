@@ -644,7 +644,7 @@ def work(kind, T, B):
         found = passes(layer, *arguments)
         errors.extend(name for name in wanted if not (found[name] == wanted[name]).all())
 jobs = [threading.Thread(target=work, args=job) for job in
-        (("lstm", 8, 5), ("lstm", 9, 4), ("gru_after", 7, 5), ("gru_after", 12, 3))]
+        (("lstm", 8, 5), ("lstm", 9, 4), ("gru", 7, 5), ("gru", 12, 3))]
 for job in jobs: job.start()
 for job in jobs: job.join()
 print(errors)

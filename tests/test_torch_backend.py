@@ -181,7 +181,7 @@ OPTIMISERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_optimisers_and_clipping_are_those_of_numpy(torch: ModuleType, backend: Backend, name: str) -> None:
-    one = build("gru_after", D, H)
+    one = build("gru", D, H)
     other = one.to(backend=backend)
     optimisers = [OPTIMISERS[name](layer) for layer in (one, other)]
     rng = np.random.default_rng(2)

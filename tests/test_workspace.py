@@ -534,7 +534,7 @@ def test_a_step_after_the_first_ones_touches_no_new_pages() -> None:
 
 
 @needs_compiled
-@pytest.mark.parametrize("kind", ["lstm", "gru_after", "gru_before"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "gru_before"])
 def test_predict_keeps_no_history(kind: str) -> None:
     """Per time step it takes the output and no more; a tape takes the gates as well, twice the state and the input."""
     D, H, B = 3, 80, 6

@@ -77,7 +77,7 @@ def state_names(layer: Any, prefix: str = "") -> list[str]:
         return [name for k, part in enumerate(layer.layers) for name in state_names(part, f"{prefix}{k}.")]
     if not isinstance(layer, Recurrent):
         return []
-    return [prefix + "h0", prefix + "c0"] if layer.cell.has_c else [prefix + "h0"]
+    return [prefix + "h0", prefix + "c0"] if len(layer.cell.states) > 1 else [prefix + "h0"]
 
 
 def _like(structure: Any, parts: Any) -> Any:

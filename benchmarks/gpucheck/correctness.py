@@ -19,9 +19,10 @@ import engine
 from engine.backend import Backend
 from engine.comparing.differences import relative
 from engine.errors import InputError
+from engine.layers.rnn import layer_of
 from kernels.cuda.plan import Pass, Plan
 
-KINDS = ("lstm", "gru_after", "gru_before", "rnn_tanh", "rnn_relu")
+KINDS = ("lstm", "gru", "gru_before", "rnn_tanh", "rnn_relu")
 #: T, B, D, H: ones, primes, one beside a power of two, more units than a block has threads.
 SHAPES = (
     (1, 1, 1, 1),
@@ -72,12 +73,7 @@ def build(case: Case, backend: Backend | str, dtype: str) -> Any:
     """The layer of a case, with random weights that saturate no gate."""
     D, H = case.shape[2:]
     options: dict[str, Any] = {"bidirectional": case.bidirectional, "backend": backend, "dtype": dtype}
-    if case.kind == "lstm":
-        layer: Any = engine.LSTM(D, H, case.layers, **options)
-    elif case.kind.startswith("gru"):
-        layer = engine.GRU(D, H, case.layers, reset_after=case.kind == "gru_after", **options)
-    else:
-        layer = engine.RNN(D, H, case.layers, nonlinearity=case.kind.removeprefix("rnn_"), **options)
+    layer: Any = layer_of(case.kind, D, H, case.layers, **options)
     rng = np.random.default_rng(H + 10 * D)
     shapes = {name: tuple(param.shape) for name, param in layer.params.items()}
     weights = {name: rng.normal(scale=0.8 * shape[-1] ** -0.5, size=shape) for name, shape in shapes.items()}
@@ -98,7 +94,7 @@ def arguments(case: Case, layer: Any, lead: int = 0) -> tuple[Any, Any, Any, Any
 
     def pair() -> Any:
         h = draw(slots, B, H)
-        return (h, draw(slots, B, H)) if layer.cell.has_c else h
+        return (h, draw(slots, B, H)) if len(layer.cell.states) > 1 else h
 
     x, state = draw(T, B, D), pair()
     return x, state, draw(T, B, layer.num_directions * H), pair()

@@ -18,7 +18,7 @@ from engine.comparing.differences import relative
 #: Cells that PyTorch has, by its class and nonlinearity.
 CLASSES = {
     "lstm": ("LSTM", {}),
-    "gru_after": ("GRU", {}),
+    "gru": ("GRU", {}),
     "rnn_tanh": ("RNN", {}),
     "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
 }

@@ -20,7 +20,7 @@ from benchmarks.gpucheck.peers import PRECISIONS, kernel_names, layer_of, pinned
 from engine.backend import Backend
 
 BATCHES, SIZES, STEPS = (1, 16, 64, 128), (128, 256, 512, 1024, 2048), (50, 250, 1000)
-CELLS = {"LSTM": "lstm", "GRU": "gru_after", "RNN": "rnn_tanh"}
+CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 MODES = ("training", "forward")
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 #: Steps before the first that is timed, the fewest that are timed, and for how long a side goes on, in seconds.

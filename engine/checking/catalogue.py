@@ -95,7 +95,7 @@ def _recurrent(rng: np.random.Generator, family: str, title: str, options: str, 
     upload = layer.backend.asarray
     x = upload(rng.normal(size=shape), layer.dtype)
     state: Any = tuple(upload(rng.normal(size=(slots, BATCH, HIDDEN)), layer.dtype) for _ in range(2))
-    state = None if "no state" in also else state if layer.cell.has_c else state[0]
+    state = None if "no state" in also else state if len(layer.cell.states) > 1 else state[0]
     lengths = [STEPS, 0, STEPS - 2] if "lengths" in also else None
     truncation = (2, 3) if "truncation" in also else None
     return Case(family, title, options, layer, x, state, lengths, truncation, layer.dtype.name)

@@ -21,11 +21,12 @@ from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
+from engine.layers.walk import Direction, forward_walk
 from kernels.activations import matmul
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  One derived from them with a forward of its own is run copy by copy.
-KNOWN = (RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
+KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
 ALL_STEPS = slice(None)
 
 
@@ -62,40 +63,44 @@ def _recurrent(
 ) -> tuple[Any, Any]:
     xp, timeline = layer.backend.xp, tape.timeline
     kernels = ReferenceKernels(xp)
+    states = state if isinstance(state, tuple) else (state,)
     # inside: (T, K, B, ...)
-    layer_input = x.swapaxes(1, 2).swapaxes(0, 1) if layer.batch_first else x.swapaxes(0, 1)
-    layer_input = _clean(xp, timeline, layer_input)
-    states = state if layer.cell.has_c else (state,)
-    h0, c0 = (*states, None)[:2]
-    dtype = xp.result_type(layer_input, *states, *params.values())
-    h_last, c_last = [], []
-    for number in range(layer.num_layers):
-        if tape.masks[number] is not None:
-            layer_input = apply_mask(xp, layer_input, tape.masks[number][span][:, None])
-        outputs = []
-        for direction in range(layer.num_directions):
-            end = f"_l{number}" + "_reverse" * direction
-            slot = number * layer.num_directions + direction
-            entering = _flip(timeline, layer_input) if direction else layer_input
-            pre = _project(xp, entering, params["weight_ih" + end])
-            if layer.bias:
-                pre = pre + params["bias_ih" + end][:, None]
-            bias_hh = params["bias_hh" + end][:, None] if layer.bias else None
-            copies = max(pre.shape[1], *(len(value) for value in (*states, *params.values())))
-            pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
-            c0_d = None if c0 is None else c0[:, slot]
-            found = kernels.forward(
-                layer.cell, pre, params["weight_hh" + end], bias_hh, h0[:, slot], c0_d, timeline.lengths
-            )
-            y = _clean(xp, timeline, found.h[1:])
-            outputs.append(_flip(timeline, y) if direction else y)
-            h_last.append(found.h[-1])
-            if found.c is not None:
-                c_last.append(found.c[-1])
-        layer_input = xp.concatenate(outputs, axis=-1)
-    last = (xp.stack(h_last, axis=1), xp.stack(c_last, axis=1)) if layer.cell.has_c else xp.stack(h_last, axis=1)
-    y = layer_input.swapaxes(0, 1)
-    return (y.swapaxes(1, 2) if layer.batch_first else y), last
+    entering = x.swapaxes(1, 2).swapaxes(0, 1) if layer.batch_first else x.swapaxes(0, 1)
+    dtype = xp.result_type(entering, *states, *params.values())
+    last: list[Any] = []
+
+    def enter(number: int, values: Any) -> Any:
+        mask = tape.masks[number]
+        return values if mask is None else apply_mask(xp, values, mask[span][:, None])
+
+    def run_direction(direction: Direction, values: Any) -> Any:
+        record = tape.layers[direction.layer][direction.reverse]
+        weights = {name: _beside_rows(value) for name, value in layer._of(direction, params).items()}
+        if record.weight_mask is not None:
+            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
+        pre = _project(xp, values, weights["weight_ih"])
+        if "bias_ih" in weights:
+            pre = pre + weights["bias_ih"]
+        copies = max(pre.shape[1], *(len(value) for value in (*states, *params.values())))
+        pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
+        first = tuple(part[:, direction.slot] for part in states)
+        factors = {name: f[span] if len(f) > 1 else f for name, f in record.factors.items()}
+        found = kernels.forward(record.cell, pre, weights, first, timeline.lengths, factors)
+        last.append(tuple(slots[-1] for slots in found.states))
+        return _clean(xp, timeline, found.h[1:])
+
+    y = forward_walk(
+        layer.num_layers, layer.num_directions, _clean(xp, timeline, entering), enter, run_direction,
+        lambda values: _flip(timeline, values), lambda outputs: xp.concatenate(outputs, axis=-1),
+    )  # fmt: skip
+    after = tuple(xp.stack(part, axis=1) for part in zip(*last, strict=True))
+    y = y.swapaxes(0, 1)
+    return (y.swapaxes(1, 2) if layer.batch_first else y), after if len(after) > 1 else after[0]
+
+
+def _beside_rows(value: Any) -> Any:
+    """A vector (K, units) of each copy as (K, 1, units), beside the rows of a batch; a matrix as it is."""
+    return value[:, None] if value.ndim == 2 else value
 
 
 def _project(xp: Any, x: Any, weight: Any) -> Any:

@@ -1,6 +1,6 @@
 """Forward-mode derivatives of whole layers: the tangent of the output and of the final state, in one pass.
 
-The cells' part is `kernels.tangents`; here it is carried through stacking, directions, lengths, dropout masks and the
+The cells' part is `kernels.duals`; here it is carried through stacking, directions, lengths, dropout masks and the
 layers around it.  Nothing here is shared with the backward passes, which it testifies for or against.
 """
 
@@ -17,7 +17,8 @@ from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.timeline import clean
-from kernels.tangents import Tangents, run_tangent
+from engine.layers.walk import Direction, forward_walk
+from kernels.duals import Dual, run_tangent
 
 
 @functools.singledispatch
@@ -43,41 +44,40 @@ def jvp(layer: Any, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_
 def _recurrent(
     layer: Recurrent, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
 ) -> tuple[Any, Any]:
-    xp, timeline, H = layer.backend.xp, tape.timeline, layer.hidden_size
+    xp, timeline = layer.backend.xp, tape.timeline
     x_dot = timeline.clean(x_dot.swapaxes(0, 1) if layer.batch_first else x_dot)
-    h0_dot, c0_dot = state_dot if layer.cell.has_c and state_dot is not None else (state_dot, None)
-    zeros = xp.zeros((timeline.batch, H), dtype=x_dot.dtype)
-    h_last, c_last = [], []
-    for number in range(layer.num_layers):
-        if tape.masks[number] is not None:
-            x_dot = x_dot * tape.masks[number]  # layer_input = layer_input * mask
-        outputs = []
-        for direction in range(layer.num_directions):
-            end = f"_l{number}" + "_reverse" * direction
-            slot = number * layer.num_directions + direction
-            record = tape.layers[number][direction]
-            weight_ih, weight_hh = layer.params["weight_ih" + end], layer.params["weight_hh" + end]
-            moved = timeline.flip(x_dot) if direction else x_dot
-            # pre = x W_ih' + b_ih
-            pre_dot = moved @ weight_ih.T + record.x @ params_dot["weight_ih" + end].T
-            if layer.bias:
-                pre_dot = pre_dot + params_dot["bias_ih" + end]
-            tangents = Tangents(
-                pre_dot,
-                params_dot["weight_hh" + end],
-                params_dot.get("bias_hh" + end),
-                zeros if h0_dot is None else h0_dot[slot],
-                (zeros if c0_dot is None else c0_dot[slot]) if layer.cell.has_c else None,
-            )
-            h_dot, c_dot = run_tangent(xp, layer.cell, record.run, weight_hh, tangents, timeline.lengths)
-            y_dot = timeline.clean(h_dot[1:])
-            outputs.append(timeline.flip(y_dot) if direction else y_dot)
-            h_last.append(h_dot[-1])
-            c_last.append(c_dot)
-        x_dot = xp.concatenate(outputs, axis=2)
-    h_n = xp.stack(h_last)
-    last = (h_n, xp.stack(c_last)) if layer.cell.has_c else h_n
-    return (x_dot.swapaxes(0, 1) if layer.batch_first else x_dot), last
+    several = len(layer.cell.states) > 1
+    states_dot = (state_dot if several else (state_dot,)) if state_dot is not None else (None,) * len(layer.cell.states)
+    last: list[Any] = []
+
+    def enter(number: int, values_dot: Any) -> Any:
+        mask = tape.masks[number]
+        return values_dot if mask is None else values_dot * mask  # x = x * mask
+
+    def run(direction: Direction, values_dot: Any) -> Any:
+        record = tape.layers[direction.layer][direction.reverse]
+        dots = layer._of(direction, params_dot)
+        weights = {name: Dual(value, dots[name]) for name, value in layer._of(direction, layer.params).items()}
+        if record.weight_mask is not None:
+            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
+        states = tuple(
+            Dual(slots[0], xp.zeros_like(slots[0]) if part is None else part[direction.slot])
+            for slots, part in zip(record.run.states, states_dot, strict=True)
+        )
+        W = weights["weight_ih"]  # pre = x W_ih' + b_ih
+        pre = Dual(record.x @ W.value.T, values_dot @ W.value.T + record.x @ W.dot.T)
+        if "bias_ih" in weights:
+            pre = pre + weights["bias_ih"]
+        h_dot, after = run_tangent(xp, record.cell, pre, weights, states, timeline.lengths, record.factors)
+        last.append(after)
+        return timeline.clean(h_dot[1:])
+
+    y_dot = forward_walk(
+        layer.num_layers, layer.num_directions, x_dot, enter, run, timeline.flip,
+        lambda outputs: xp.concatenate(outputs, axis=2),
+    )  # fmt: skip
+    after = tuple(xp.stack(part) for part in zip(*last, strict=True))
+    return (y_dot.swapaxes(0, 1) if layer.batch_first else y_dot), after if several else after[0]
 
 
 @jvp.register

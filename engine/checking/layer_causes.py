@@ -33,13 +33,23 @@ def _later_h(subject: Any, chosen: Block) -> bool:
     record = subject.tape.layers[number][direction]
     da = _hidden_gradients(subject, chosen.group, number, direction)
     later = subject.backend.to_host(record.h)[1:]
-    if record.cell.resets_before and chosen.gate == "n":
-        later = later * subject.backend.to_host(record.gates["r"])
-    rows = da.reshape(da.shape[0] * da.shape[1], -1)
-    wanted = rows.T @ later.reshape(len(rows), -1)
-    if chosen.gate is not None:
-        wanted = np.array_split(wanted, len(record.cell.gates))[record.cell.gates.index(chosen.gate)]
-    return fits(chosen.claimed, wanted)
+    gates = record.cell.gates if chosen.gate is None else (chosen.gate,)
+    wanted = []
+    for gate in gates:
+        reset = _reset(subject, record, gate)
+        rows = da[:, :, record.cell.gates.index(gate)].reshape(da.shape[0] * da.shape[1], -1)
+        wanted.append(rows.T @ (later if reset is None else later * reset).reshape(len(rows), -1))
+    return fits(chosen.claimed, np.concatenate(wanted))
+
+
+def _reset(subject: Any, record: Any, gate: str) -> Any:
+    """(T, B, H) what h_prev was multiplied by before the product of a gate, r in a GRU with reset before; or None."""
+    place = next(stage.source for stage in record.cell.stages if gate in record.cell.gates[stage.first : stage.last])
+    if place is None or place.kind == "prev":
+        return None
+    before = subject.backend.to_host(record.h)[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(before == 0.0, 0.0, subject.backend.to_host(record.kept[place.name]) / before)
 
 
 def _transposed_use(subject: Any, chosen: Block) -> bool:
@@ -54,9 +64,10 @@ def _transposed_use(subject: Any, chosen: Block) -> bool:
         end = f"_l{number}" + "_reverse" * direction
         weights = np.split(subject.backend.to_host(layer.params["weight_hh" + end]), da.shape[1])
         changes = np.stack([da[:, k] @ (w.T - w) for k, w in enumerate(weights)])
-        if layer.cell.resets_before:
-            record = subject.tape.layers[number][direction]
-            changes[2] = changes[2] * subject.backend.to_host(record.gates["r"])[0]
+        record = subject.tape.layers[number][direction]
+        for k, gate in enumerate(record.cell.gates):
+            reset = _reset(subject, record, gate)
+            changes[k] = changes[k] if reset is None else changes[k] * reset[0]
         if any(fits(gap[slot], change) for change in (changes.sum(axis=0), *changes)):
             return True
     return False

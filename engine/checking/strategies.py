@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from engine.backend import Backend, check_dtype, get_backend
+from engine.cell import cells
 from engine.checks import describe, integer, number, one_of, switch
 from engine.errors import bad_input, bad_type
-from engine.layers import GRU, LSTM, RNN, Sequential
+from engine.layers import Sequential
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
-from kernels.cells import CELLS
+from engine.layers.rnn import layer_of
 
 try:
     from hypothesis import strategies as st
@@ -29,7 +30,7 @@ except ModuleNotFoundError as error:
 __all__ = ["KINDS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths", "problems", "sizes", "states"]
 
 #: The cells that `layers` draws from.
-KINDS = tuple(CELLS)
+KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 #: Standard deviation of the weights: every gate moves, and none saturates.
 WEIGHT = 0.4
 LARGEST = 100_000  # of any axis
@@ -215,8 +216,8 @@ def layers(
 
     Parameters
     ----------
-    kinds : one or more of `KINDS`: ``"rnn_tanh"``, ``"rnn_relu"``, ``"lstm"``, ``"gru_after"``, ``"gru_before"`` (the
-        GRU by the place of its reset gate).
+    kinds : one or more of `engine.cells()`, own cells too; those of RNN, LSTM and GRU (``"gru_before"`` has its reset
+        gate before the product) where it is not given.
     max_layers : most layers on top of one another.
     D, H : input features and hidden units: the smallest and the largest number, or the only one.
     dtype, backend : of the layer.
@@ -236,7 +237,7 @@ def layers(
     Examples
     --------
     >>> from hypothesis import given
-    >>> @given(layers(["lstm", "gru_after"], D=3, bidirectional=True))
+    >>> @given(layers(["lstm", "gru"], D=3, bidirectional=True))
     ... def test(layer):
     ...     assert layer.params["weight_ih_l0_reverse"].shape[1] == 3
     >>> test()
@@ -273,7 +274,7 @@ def problems(
     --------
     >>> import engine
     >>> from hypothesis import given
-    >>> @given(problems("gru_after", size=sizes(T=(3, 5), H=(2, 4))))
+    >>> @given(problems("gru", size=sizes(T=(3, 5), H=(2, 4))))
     ... def test(problem):
     ...     assert engine.gradcheck(*problem, method="adjoint").passed
     >>> test()
@@ -324,13 +325,7 @@ def _layers(
     arguments = draw(st.integers(*D)), draw(st.integers(*H))
     options |= {"seed": seed} | fixed
     dropout = options.pop("dropout", 0.0)  # set below: that it has no effect on a single layer is no news here
-    layer: Recurrent
-    if kind == "lstm":
-        layer = LSTM(*arguments, **options)
-    elif kind.startswith("gru"):
-        layer = GRU(*arguments, reset_after=kind == "gru_after", **options)
-    else:
-        layer = RNN(*arguments, nonlinearity=kind.removeprefix("rnn_"), **options)
+    layer = layer_of(kind, *arguments, **options)
     layer.dropout = dropout
     rng = np.random.default_rng(seed)
     layer.load_state_dict({name: rng.normal(scale=WEIGHT, size=param.shape) for name, param in layer.params.items()})
@@ -366,18 +361,18 @@ def _state(layer: Layer, batch: int, rng: np.random.Generator) -> Any:
         return tuple(_state(part, batch, rng) for part in layer.layers)
     if not isinstance(layer, Recurrent):
         return None
-    shape = (layer.num_layers * layer.num_directions, batch, layer.hidden_size)
-    h = _normal(layer, shape, rng)
-    return (h, _normal(layer, shape, rng)) if layer.cell.has_c else h
+    slots = layer.num_layers * layer.num_directions
+    found = tuple(_normal(layer, (slots, batch, width), rng) for width in layer.widths)
+    return found if len(found) > 1 else found[0]
 
 
 def _kinds(kinds: Any) -> tuple[str, ...]:
-    """One or more of `KINDS`."""
+    """One or more names of cells."""
     try:
         given = [kinds] if isinstance(kinds, str) else list(kinds)
     except Exception:  # nothing to go through, or an object that fails at it
-        raise bad_type("kinds", f"some of {', '.join(map(repr, KINDS))}", describe(kinds)) from None
-    found = tuple(one_of("kinds", kind, KINDS) for kind in given)
+        raise bad_type("kinds", f"some of {', '.join(map(repr, cells()))}", describe(kinds)) from None
+    found = tuple(one_of("kinds", kind, tuple(cells())) for kind in given)
     if not found:
         raise bad_input("kinds", "at least one", "none")
     return found

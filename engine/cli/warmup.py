@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
+from engine.cell import cells as known_cells
 from engine.cli.common import json_option, print_json
-from kernels.cells import CELLS
 
 DTYPES = ("float32", "float64")
 
 
 @click.command(short_help="Compile the kernels ahead of their first use.")
 @click.option(
-    "--cell", "cells", multiple=True, type=click.Choice(list(CELLS)), help="May be given more than once. [all]"
+    "--cell", "cells", multiple=True, type=click.Choice(list(known_cells())), help="May be given more than once. [all]"
 )
 @click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), help="May be given more than once. [both]")
 @json_option
@@ -33,7 +33,7 @@ def warmup(cells: tuple[str, ...], dtypes: tuple[str, ...], as_json: bool) -> No
     from kernels.cpu.warmup import warm
 
     records = []
-    for cell in cells or tuple(CELLS):
+    for cell in cells or tuple(known_cells()):
         for dtype in dtypes or DTYPES:
             warmed = warm(cell, dtype)
             records.append(warmed._asdict())

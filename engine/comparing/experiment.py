@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend
+from engine.cell import cells
 from engine.checks import describe, integer, one_of, require_room
-from engine.layers import GRU, LSTM, RNN
+from engine.layers.rnn import layer_of
 
-#: Cells by the names of the command line.
-CELLS: dict[str, Callable[..., Any]] = {
-    "lstm": LSTM,
-    "gru": GRU,
-    "gru-before": lambda D, H, **options: GRU(D, H, reset_after=False, **options),
-    "rnn": RNN,
-    "rnn-relu": lambda D, H, **options: RNN(D, H, nonlinearity="relu", **options),
-}
+#: Shorter names of the command line.
+SHORT = {"rnn": "rnn_tanh"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Experiment:
 
     Attributes
     ----------
-    cell : one of `CELLS`.
+    cell : one of `engine.cells()`, or ``"rnn"``.
     T, B, D, H : time steps, rows, input features, hidden units.
     lengths : valid steps of each row; None means T.
     dtype : ``"float64"`` or ``"float32"``.
@@ -45,7 +40,7 @@ class Experiment:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of("cell", self.cell, CELLS)
+        one_of("cell", SHORT.get(self.cell, self.cell), tuple(cells()))
         one_of("dtype", self.dtype, ("float64", "float32"))
         for name in ("T", "B", "D", "H"):
             object.__setattr__(self, name, integer(name, getattr(self, name), 1))
@@ -59,7 +54,9 @@ class Experiment:
 
     def layer(self, backend: Backend | str) -> Any:
         """The layer with its first weights: the same numbers on every backend."""
-        return CELLS[self.cell](self.D, self.H, backend=backend, dtype=self.dtype, seed=self.seed)
+        cell = SHORT.get(self.cell, self.cell)
+        projection = {"proj_size": max(1, self.H // 2)} if cells()[cell].projected else {}
+        return layer_of(cell, self.D, self.H, backend=backend, dtype=self.dtype, seed=self.seed, **projection)
 
     def arguments(self, layer: Any) -> dict[str, Any]:
         """x, state, dy and dstate on the layer's backend, random and none of them zero."""
@@ -68,12 +65,12 @@ class Experiment:
         def draw(*shape: int) -> Any:
             return layer.backend.asarray(rng.normal(size=shape).astype(self.dtype))
 
-        def pair() -> Any:
-            h = draw(1, self.B, self.H)
-            return (h, draw(1, self.B, self.H)) if layer.cell.has_c else h
+        def states() -> Any:
+            found = tuple(draw(1, self.B, width) for width in layer.widths)
+            return found if len(found) > 1 else found[0]
 
-        x, state = draw(self.T, self.B, self.D), pair()
-        return {"x": x, "state": state, "dy": draw(self.T, self.B, self.H), "dstate": pair()}
+        x, state = draw(self.T, self.B, self.D), states()
+        return {"x": x, "state": state, "dy": draw(self.T, self.B, layer.widths[0]), "dstate": states()}
 
 
 class Bench:
@@ -98,7 +95,7 @@ class Bench:
 
     def wait(self) -> None:
         """Come back when all that was started is done."""
-        self.backend.to_host(self.layer.grads["bias_hh_l0"][:1])
+        self.backend.to_host(self.layer.grads["weight_ih_l0"][:1])
 
     def values(self) -> dict[str, np.ndarray]:
         """Every output and gradient of a step by name, on the host."""
@@ -116,8 +113,8 @@ class Bench:
         _, _, tape = self.layer.forward(given["x"], given["state"], self.experiment.lengths)
         trace = self.layer.backward_trace(tape, given["dy"], given["dstate"])
         run, adjoints = tape.layers[0][0], trace.layers[0][0]
-        found = {"h": run.h[1:]} | ({} if run.c is None else {"c": run.c[1:]}) | {"dh": adjoints.dh[1:]}
-        found |= {} if run.c is None else {"dc": adjoints.dc[1:]}
+        found = {name: slots[1:] for name, slots in run.states.items()}
+        found |= {f"d{name}": slots[1:] for name, slots in adjoints.states.items()}
         found |= {f"da_{gate}": value for gate, value in adjoints.gates.items()} | {"dx": trace.dx}
         return {name: np.array(self.backend.to_host(array)) for name, array in found.items()}
 

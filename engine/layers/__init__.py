@@ -12,12 +12,25 @@ from engine.layers.base import Layer
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
+from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
 
-__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "Layer", "Linear", "Sequential", "from_config", "sketch"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Embedding",
+    "Layer",
+    "Linear",
+    "Recurrent",
+    "Sequential",
+    "from_config",
+    "sketch",
+]
 
-_TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (RNN, GRU, LSTM, Linear, Embedding, Dropout)}
+_TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout)}
 
 
 def from_config(

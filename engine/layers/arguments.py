@@ -10,7 +10,6 @@ from engine.errors import bad_input, bad_type
 from engine.layers.timeline import Timeline
 from kernels.cells import Cell
 
-
 Array = Any  # of the layer's backend
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine import philox
 from engine.backend import Backend
-from engine.cells import known_cell
+from engine.cell import known_cell
 from engine.checks import describe, integer, probability, switch
 from engine.errors import OptionWarning, bad_input, bad_type
 from engine.layers import arguments, empty
@@ -125,7 +125,9 @@ class Recurrent(Layer):
     def _checked_projection(self, proj_size: Any) -> int:
         size = integer("proj_size", proj_size, 0)
         if self.cell.projected is None and size:
-            raise bad_input("proj_size", "0 for a cell without a projection", describe(proj_size), f"cell {self.cell.name}")
+            raise bad_input(
+                "proj_size", "0 for a cell without a projection", describe(proj_size), f"cell {self.cell.name}"
+            )
         if self.cell.projected is not None and not 0 < size < self.hidden_size:
             raise bad_input("proj_size", f"the width of h, 1..{self.hidden_size - 1}", describe(proj_size))
         return size
@@ -300,14 +302,14 @@ class Recurrent(Layer):
         def run(direction: Direction, dy_d: Array) -> Array:
             record = tape.layers[direction.layer][direction.reverse]
             last = tuple(None if part is None else part[direction.slot] for part in dlast)
-            adjoints, dx_d = self._walk_direction(record, direction, dy_d, last, timeline, self._of(direction, grads), keep)
+            adjoints, dx_d = self._walk_direction(
+                record, direction, dy_d, last, timeline, self._of(direction, grads), keep
+            )
             dfirst[direction.slot] = adjoints.dstates
             traces[direction.slot] = DirectionTrace(record.cell, adjoints)
             return dx_d
 
-        dx = backward_walk(
-            self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0]
-        )
+        dx = backward_walk(self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0])
         layers = tuple(tuple(traces[n : n + self.num_directions]) for n in range(0, slots, self.num_directions))
         return RecurrentTrace(layers, self._laid_out(dx), self._stacked(dfirst), grads)
 

@@ -80,7 +80,7 @@ class LSTM(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
     ) -> None:
         self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
-        cell = gates.PROJECTED_LSTM if options.get("proj_size") else gates.LSTM
+        cell = gates.LSTM
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -92,3 +92,20 @@ class LSTM(Recurrent):
 
     def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "forget_bias": self.forget_bias}
+
+
+def layer_of(cell: str, *sizes: int, **options: Any) -> Recurrent:
+    """The layer that runs the cell of that name: an RNN, GRU or LSTM where these have it, else a `Recurrent`.
+
+    Parameters
+    ----------
+    cell : one of `engine.cells()`.
+    sizes, options : of the layer.
+    """
+    if cell in ("rnn_tanh", "rnn_relu"):
+        return RNN(*sizes, nonlinearity=cell.removeprefix("rnn_"), **options)
+    if cell in ("gru", "gru_before"):
+        return GRU(*sizes, reset_after=cell == "gru", **options)
+    if cell in ("lstm", "projected_lstm"):
+        return LSTM(*sizes, **options)
+    return Recurrent(cell, *sizes, **options)

@@ -6,14 +6,13 @@ processing order, so that step 0 is each row's last valid step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import bad_input
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run
-
 
 Array = Any  # of the layer's backend
 

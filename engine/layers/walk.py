@@ -30,9 +30,7 @@ class Direction(NamedTuple):
 
 def directions(layer: int, count: int) -> list[Direction]:
     """The directions of a layer, forward first; `count` is 1 or 2."""
-    return [
-        Direction(layer, d == 1, layer * count + d, f"_l{layer}" + "_reverse" * d) for d in range(count)
-    ]
+    return [Direction(layer, d == 1, layer * count + d, f"_l{layer}" + "_reverse" * d) for d in range(count)]
 
 
 def every_direction(layers: int, count: int) -> Iterator[Direction]:

@@ -110,8 +110,7 @@ def _in_tape(index: int, layer: Recurrent, tape: Any) -> Iterator[str]:
     for level, directions in enumerate(tape.layers):
         for record in directions:
             buffers = {f"gate {name!r}": gate for name, gate in record.gates.items()}
-            buffers |= {} if record.c is None else {"cell state c": record.c[1:]}
-            buffers |= {"hidden state h": record.h[1:]}
+            buffers |= {_title(name): slots[1:] for name, slots in reversed(record.states.items())}
             yield from _first(index, layer, level, buffers, last=False)
 
 
@@ -119,8 +118,7 @@ def _in_trace(index: int, layer: Recurrent, trace: Any) -> Iterator[str]:
     """The latest bad step among the adjoints of a backward pass, from the top layer down."""
     for level, directions in reversed(list(enumerate(trace.layers))):
         for record in directions:
-            buffers = {} if record.dh is None else {"gradient dh": record.dh[1:]}
-            buffers |= {} if record.dc is None else {"gradient dc": record.dc[1:]}
+            buffers = {f"gradient d{name}": slots[1:] for name, slots in record.states.items()}
             buffers |= {f"gradient of gate {name!r}": gate for name, gate in record.gates.items()}
             yield from _first(index, layer, level, buffers, last=True)
 
@@ -150,6 +148,10 @@ def _bad(name: str, host: np.ndarray, time_axis: int | None = None, last: bool =
     steps = np.flatnonzero(wrong.reshape(len(host), -1).any(axis=1))
     t = int(steps[-1] if last else steps[0])
     yield f"{_word(host[t][wrong[t]].reshape(-1)[0])} in {name} at time step {t}"
+
+
+def _title(state: str) -> str:
+    return {"h": "hidden state h", "c": "cell state c"}.get(state, f"state {state}")
 
 
 def _word(value: Any) -> str:

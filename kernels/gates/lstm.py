@@ -17,7 +17,9 @@ def forward(a_i: Array, a_f: Array, a_g: Array, a_o: Array, c_prev: Array, sigmo
     return i, f, g, o, c, h
 
 
-def backward(dh: Array, dc: Array, i: Array, f: Array, g: Array, o: Array, c_prev: Array, c: Array, tanh: Function, one: Array) -> Array:
+def backward(
+    dh: Array, dc: Array, i: Array, f: Array, g: Array, o: Array, c_prev: Array, c: Array, tanh: Function, one: Array
+) -> Array:
     """Reverse of `forward`.  `dh` and `dc` are what h and c receive from everything later than this step."""
     tanh_c = tanh(c)
     do = dh * tanh_c  # h = o * tanh(c)

@@ -9,7 +9,7 @@ class they show what a wrong gradient looks like.
         report = engine.gradcheck(case.layer, case.x, case.state, case.lengths)
 
 `bug` says what a bug is, `rewriting` how it is planted, `cases` where it shows.  The bugs themselves stand by family:
-`lstm`, `gru_after`, `gru_before` and `rnn` (the equations), `states`, `loop` (time), `lengths`, `stacking` (layers,
+`lstm`, `gru`, `gru_before` and `rnn` (the equations), `states`, `loop` (time), `lengths`, `stacking` (layers,
 directions, dropout between them), `weights` (products), `around` (the other layers), `truncated`, `protocol`.
 """
 
@@ -20,7 +20,7 @@ import difflib
 from engine.checking.diagnosis import CAUSES
 from engine.checking.zoo import (
     around,
-    gru_after,
+    gru,
     gru_before,
     lengths,
     loop,
@@ -38,7 +38,7 @@ from engine.errors import bad_input
 
 __all__ = ["BUGS", "CAUSES", "Bug", "Case", "find"]
 
-_FAMILIES = (lstm, gru_after, gru_before, rnn, states, loop, lengths, stacking, weights, around, truncated, protocol)
+_FAMILIES = (lstm, gru, gru_before, rnn, states, loop, lengths, stacking, weights, around, truncated, protocol)
 
 #: All bugs by name, in a fixed order.
 BUGS: dict[str, Bug] = {bug.name: bug for family in _FAMILIES for bug in family.BUGS}

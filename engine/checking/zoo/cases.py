@@ -17,7 +17,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
-from engine.layers.rnn import GRU, LSTM, RNN
+from engine.layers.rnn import layer_of
 from engine.layers.sequential import Sequential
 
 T, B, D, H, V = 6, 3, 2, 5, 7
@@ -40,16 +40,12 @@ def _fill(layer: Any, rng: np.random.Generator) -> None:
 
 
 def _cell(kind: str, inputs: int, layers: int, options: Options) -> Recurrent:
-    if kind == "lstm":
-        return LSTM(inputs, H, layers, **_PLAIN, **options)
-    if kind.startswith("gru"):
-        return GRU(inputs, H, layers, reset_after=kind == "gru_after", **_PLAIN, **options)
-    return RNN(inputs, H, layers, nonlinearity=kind.removeprefix("rnn_"), **_PLAIN, **options)
+    return layer_of(kind, inputs, H, layers, **_PLAIN, **options)
 
 
 def _state(layer: Recurrent, rng: np.random.Generator) -> Any:
     shape = (layer.num_layers * layer.num_directions, B, H)
-    return (rng.normal(size=shape), rng.normal(size=shape)) if layer.cell.has_c else rng.normal(size=shape)
+    return (rng.normal(size=shape), rng.normal(size=shape)) if len(layer.cell.states) > 1 else rng.normal(size=shape)
 
 
 def _recurrent(
@@ -116,7 +112,7 @@ def dropout(seed: int, lengths: tuple[int, ...] | None = None) -> Case:
 def model(seed: int) -> Case:
     """An LSTM under a GRU under a dense layer."""
     rng = np.random.default_rng([seed, 5])
-    lower, upper = _cell("lstm", D, 1, {}), _cell("gru_after", H, 1, {})
+    lower, upper = _cell("lstm", D, 1, {}), _cell("gru", H, 1, {})
     layer = Sequential(lower, upper, Linear(H, V, **_PLAIN))
     _fill(layer, rng)
     return Case(layer, rng.normal(size=(T, B, D)), (_state(lower, rng), _state(upper, rng), None))

@@ -21,7 +21,7 @@ from engine.checking.zoo.cases import (
 from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK
 
 _LSTM = recurrent("lstm", lengths=LENGTHS)
-_GRU = recurrent("gru_after", lengths=LENGTHS)
+_GRU = recurrent("gru", lengths=LENGTHS)
 _RNN = recurrent("rnn_tanh", lengths=LENGTHS)
 _FORGOTTEN = "mask forgotten"
 _CARRY_H, _CARRY_C = "dh = _select(xp, valid, dh_prev, dh)", "dc = _select(xp, valid, dc_prev, dc)"

@@ -16,7 +16,7 @@ from engine.checking.zoo.cases import (
 )
 from engine.checking.zoo.rewriting import RECURRENT_PRODUCTS, RNN_STEP, TIME_LOOP, Rewrite
 
-_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru_after"), recurrent("rnn_tanh")
+_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
 
 _OUTPUTS = (
     Bug(
@@ -147,7 +147,7 @@ _EARLY = (
     _early(
         "early-dh-carried-1.01",
         "In the first five of fifty steps, h carries back one hundredth too much.",
-        "gru_after",
+        "gru",
         TIME_LOOP.line(
             "dh = _select(xp, valid, dh_prev, dh)",
             "dh = _select(xp, valid, dh_prev * (1.01 if t < 5 else 1.0), dh)",
@@ -188,7 +188,7 @@ _EARLY = (
     _early(
         "early-weights-left-out",
         "The recurrent weights' gradient leaves out the first five of fifty steps.",
-        "gru_after",
+        "gru",
         RECURRENT_PRODUCTS.line(
             "dweight = matmul(rows.T, h_prev)", "dweight = matmul(rows[5 * batch :].T, h_prev[5 * batch :])"
         ),

@@ -10,7 +10,7 @@ from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
 from engine.checking.zoo.rewriting import ADD_GRADIENTS, EMBEDDING, LINEAR, LSTM_STEP, TIME_LOOP, Rewrite
 
-_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru_after"), recurrent("rnn_tanh")
+_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
 _ADD = "grads[name] += value"
 _SET = "grads[name][...] = value"
 

@@ -7,7 +7,7 @@ from engine.checking.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parame
 from engine.checking.zoo.rewriting import ENTER_DY, WALK
 
 _BOTH = recurrent("lstm", bidirectional=True)
-_BOTH_SHORT = recurrent("gru_after", lengths=LENGTHS, bidirectional=True)
+_BOTH_SHORT = recurrent("gru", lengths=LENGTHS, bidirectional=True)
 _TWO = recurrent("gru_before", 2)
 _DROPPING = recurrent("lstm", 2, dropout=0.5)
 _FORWARD, _REVERSE = parameters(), parameters("_l0_reverse")
@@ -133,7 +133,7 @@ _DIRECTIONS = (
     Bug(
         "final-states-direction-major",
         "The final states' gradients are read with the directions outside the layers, in place of inside.",
-        recurrent("gru_after", 2, bidirectional=True),
+        recurrent("gru", 2, bidirectional=True),
         WALK.line("dh_last[slot],", "dh_last[direction * self.num_layers + layer],"),
         parameters("_l0_reverse") | parameters("_l1") | {"h0"},
         NO_GATE,
@@ -213,7 +213,7 @@ _DROPOUT = (
     Bug(
         "variational-mask-of-another-row",
         "Each row of the batch gets the variational mask of its neighbour.",
-        recurrent("gru_after", 2, dropout=0.5, variational=True),
+        recurrent("gru", 2, dropout=0.5, variational=True),
         WALK.line(_MASKED, "apply_mask(xp, dx_layer, xp.roll(mask, 1, axis=1))"),
         CELL,
         NO_GATE,
@@ -234,7 +234,7 @@ _AXES = (
     Bug(
         "batch-first-dy-reshaped",
         "The output's gradient is reshaped to time-major order in place of having its axes swapped.",
-        recurrent("gru_after", batch_first=True),
+        recurrent("gru", batch_first=True),
         ENTER_DY.line("dy = dy.swapaxes(0, 1) if", "dy = dy.reshape(shape) if"),
         CELL,
         NO_GATE,

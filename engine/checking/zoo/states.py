@@ -6,7 +6,7 @@ from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
 from engine.checking.zoo.rewriting import TIME_LOOP, WALK
 
-_LSTM, _GRU = recurrent("lstm"), recurrent("gru_after")
+_LSTM, _GRU = recurrent("lstm"), recurrent("gru")
 _FINAL = "missing term from the final state"
 
 BUGS = (
@@ -56,7 +56,7 @@ BUGS = (
     Bug(
         "final-h-of-the-first-layer-for-all",
         "Every layer gets the final state's gradient that belongs to the first.",
-        recurrent("gru_after", 2),
+        recurrent("gru", 2),
         WALK.line("dh_last[slot],", "dh_last[0],"),
         parameters("_l1") | {"h0"},
         NO_GATE,

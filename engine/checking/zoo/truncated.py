@@ -12,7 +12,7 @@ from engine.checking.zoo.rewriting import ADD_GRADIENTS, DIRECTION_WINDOW, LAYER
 
 _STEPS, _K = 7, (2, 4)
 _LSTM = recurrent("lstm", steps=_STEPS, truncation=_K)
-_GRU = recurrent("gru_after", steps=_STEPS, truncation=_K)
+_GRU = recurrent("gru", steps=_STEPS, truncation=_K)
 _RNN = recurrent("rnn_tanh", steps=_STEPS, truncation=_K)
 _START = "start = max(0, chunk_stop - k2)"
 _NEW_LOSSES = (
@@ -139,7 +139,7 @@ BUGS = (
     Bug(
         "truncation-masks-of-the-first-window",
         "Every window takes the dropout masks from the sequence's start.",
-        recurrent("gru_after", 2, steps=_STEPS, truncation=_K, dropout=0.5),
+        recurrent("gru", 2, steps=_STEPS, truncation=_K, dropout=0.5),
         LAYER_WINDOW.line("mask[start:stop]", "mask[: stop - start]"),
         parameters(),
         NO_GATE,

@@ -9,7 +9,7 @@ from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import LAST, NO_GATE, Make, blocks, only, recurrent
 from engine.checking.zoo.rewriting import INPUT_PRODUCTS, RECURRENT_PRODUCTS, WALK, Rewrite
 
-_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru_after"), recurrent("rnn_tanh")
+_LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
 _DX = "dx = matmul(rows, weight_ih).reshape(steps, batch, features)"
 _DWEIGHT = "dweight = matmul(rows.T, x.reshape(steps * batch, features))"
 _DBIAS = "dbias = rows.sum(axis=0)"

@@ -393,7 +393,7 @@ def _layers(place: Place) -> Call:
 
     return call(
         lambda **given: strategies.layers(**given) is not None,
-        kinds=(["lstm", "gru_after"], plain),
+        kinds=(["lstm", "gru"], plain),
         max_layers=(2, whole(1)),
         D=((1, 3), _range),
         H=((2, 3), _range),

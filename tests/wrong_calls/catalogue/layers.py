@@ -180,7 +180,7 @@ def _shapes(layer: Any) -> tuple[Any, Any, Any, Any]:
     lead = (B, T) if layer.batch_first else (T, B)
     one = floats("float32", slots, B, H)
     value = draw(slots, B, H)
-    pair = layer.cell.has_c
+    pair = len(layer.cell.states) > 1
     return (*lead, D), (*lead, width), sequence(one, one) if pair else one, (value, value + 1) if pair else value
 
 
@@ -246,7 +246,7 @@ def _passes(kind: str) -> None:
             tape = layer.forward(draw(*x), state, [T, 0, 2])[2]
             slots = layer.num_layers * layer.num_directions
             one = floats("float32", slots, B, H)
-            domain = sequence(optional(one), optional(one)) if layer.cell.has_c else one
+            domain = sequence(optional(one), optional(one)) if len(layer.cell.states) > 1 else one
 
             def run(**given: Any) -> Any:
                 result = getattr(layer, method)(**given)

@@ -6,7 +6,7 @@ from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
 from engine.checking.zoo.rewriting import GRU_AFTER_GATES, GRU_AFTER_STEP, RECURRENT_PRODUCTS, Rewrite
 
-_CASE = recurrent("gru_after")
+_CASE = recurrent("gru")
 _line = GRU_AFTER_GATES.line
 
 

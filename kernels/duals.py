@@ -1,0 +1,185 @@
+"""Forward mode: how a small change of everything moves every state, from the forward gate functions alone.
+
+A dual number is a value with its tangent.  The step of `kernels.steps` runs on dual numbers as it runs on arrays, so
+the derivative follows from the forward functions by the rules below and never looks at a backward function: the two
+testify for or against each other, <J v, u> = <v, J' u> for every v and u (Griewank and Walther 2008, section 3.3).
+Where backward walks time from the end and needs one pass for each output direction, forward mode walks with the time
+and needs one pass for each input direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kernels.activations import library, matmul
+from kernels.cells import Cell
+from kernels.phases import Place
+from kernels.steps import Steps
+
+Array = Any  # of any array library
+
+
+class Dual:
+    """A value and its tangent, of one shape."""
+
+    __array_ufunc__ = None  # NumPy leaves array * Dual to the methods below
+
+    def __init__(self, value: Array, dot: Array) -> None:
+        self.value, self.dot = value, dot
+
+    def __add__(self, other: Any) -> Dual:
+        other = dual(other)
+        return Dual(self.value + other.value, self.dot + other.dot)
+
+    def __sub__(self, other: Any) -> Dual:
+        other = dual(other)
+        return Dual(self.value - other.value, self.dot - other.dot)
+
+    def __mul__(self, other: Any) -> Dual:
+        other = dual(other)
+        return Dual(self.value * other.value, self.dot * other.value + self.value * other.dot)
+
+    def __truediv__(self, other: Any) -> Dual:
+        other = dual(other)
+        quotient = self.value / other.value
+        return Dual(quotient, (self.dot - quotient * other.dot) / other.value)
+
+    def __radd__(self, other: Any) -> Dual:
+        return dual(other) + self
+
+    def __rsub__(self, other: Any) -> Dual:
+        return dual(other) - self
+
+    def __rmul__(self, other: Any) -> Dual:
+        return dual(other) * self
+
+    def __rtruediv__(self, other: Any) -> Dual:
+        return dual(other) / self
+
+    def __neg__(self) -> Dual:
+        return Dual(-self.value, -self.dot)
+
+    def __pos__(self) -> Dual:
+        return self
+
+    def __gt__(self, other: Any) -> Array:
+        return self.value > dual(other).value  # a step: its slope is 0
+
+    def __ge__(self, other: Any) -> Array:
+        return self.value >= dual(other).value
+
+    def __lt__(self, other: Any) -> Array:
+        return self.value < dual(other).value
+
+    def __le__(self, other: Any) -> Array:
+        return self.value <= dual(other).value
+
+    def __getitem__(self, index: Any) -> Dual:
+        return Dual(self.value[index], self.dot[index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return tuple(self.value.shape)
+
+    @property
+    def real(self) -> Array:
+        """The value's real part: what a comparison looks at."""
+        return self.value.real
+
+    def reshape(self, *shape: Any) -> Dual:
+        """Both in another shape."""
+        return Dual(self.value.reshape(*shape), self.dot.reshape(*shape))
+
+    def swapaxes(self, first: int, second: int) -> Dual:
+        """Both with two axes swapped."""
+        return Dual(self.value.swapaxes(first, second), self.dot.swapaxes(first, second))
+
+    def mean(self, axis: int, keepdims: bool) -> Dual:
+        """Mean along an axis."""
+        return Dual(self.value.mean(axis=axis, keepdims=keepdims), self.dot.mean(axis=axis, keepdims=keepdims))
+
+    def __pow__(self, power: float) -> Dual:
+        return Dual(self.value**power, power * self.value ** (power - 1) * self.dot)
+
+
+def dual(value: Any) -> Dual:
+    """The value as a dual number; what is none has the tangent 0."""
+    return value if isinstance(value, Dual) else Dual(value, 0 * value)
+
+
+def _multiply(xp: Any) -> Callable[[Any, Any], Dual]:
+    def multiply(a: Any, b: Any) -> Dual:
+        a, b = dual(a), dual(b)
+        return Dual(matmul(xp, a.value, b.value), matmul(xp, a.dot, b.value) + matmul(xp, a.value, b.dot))
+
+    return multiply
+
+
+def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
+    """The library of gate functions on dual numbers: each function with its own slope."""
+    plain = library(xp, act, one)
+    slopes: dict[str, Callable[[Array, Array], Array]] = {  # of (value, function of the value)
+        "sigmoid": lambda x, y: y * (1 - y),
+        "tanh": lambda x, y: 1 - y * y,
+        "relu": lambda x, y: 1.0 * (y.real > 0),
+        "exp": lambda x, y: y,
+        "log": lambda x, y: 1 / x,
+    }
+
+    def lifted(name: str) -> Callable[[Any], Dual]:
+        def function(x: Any) -> Dual:
+            x = dual(x)
+            y = plain[name](x.value)
+            return Dual(y, slopes[name](x.value, y) * x.dot)
+
+        return function
+
+    def maximum(a: Any, b: Any) -> Dual:
+        a, b = dual(a), dual(b)
+        first = xp.real(a.value) >= xp.real(b.value)
+        return Dual(xp.where(first, a.value, b.value), xp.where(first, a.dot, b.dot))
+
+    functions: dict[str, Any] = {name: lifted(name) for name in slopes}
+    return plain | functions | {"maximum": maximum, "act": functions[act]}
+
+
+def run_tangent(
+    xp: Any,
+    cell: Cell,
+    pre: Dual,
+    weights: Mapping[str, Dual],
+    states: tuple[Dual, ...],
+    lengths: Array = None,
+    factors: Mapping[str, Array] | None = None,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Tangents of a layer and direction.
+
+    Parameters
+    ----------
+    pre : (T, B, G*H) the input projection and its tangent.
+    weights : the recurrent weights by name, as in `kernels.Kernels.forward_layer`.
+    states : the initial states, each (B, H).
+    lengths, factors : as in the forward pass.
+
+    Returns
+    -------
+    h_dot (T+1, B, H), and the tangent of each state after the last step.
+    """
+    G, one = len(cell.gates), xp.dtype(pre.value.dtype).type(1)
+    pre = pre.reshape(*pre.shape[:-1], G, pre.shape[-1] // G)
+    steps = Steps(xp, cell, weights, factors or {}, one, _multiply(xp), _functions(xp, cell.act, one))
+    h_dot = [states[0].dot]
+    for t in range(pre.shape[0]):
+        at = steps.forward(pre[t], states, t)  # type: ignore[arg-type]
+        after = [dual(at[Place("new", name)]) for name in cell.states]
+        if lengths is not None:  # S[t+1] = where(valid, S_new, S[t])
+            valid = (lengths > t)[:, None]
+            after = [
+                Dual(xp.where(valid, new.value, old.value), xp.where(valid, new.dot, old.dot))
+                for new, old in zip(after, states, strict=True)
+            ]
+        states = tuple(after)
+        h_dot.append(states[0].dot)
+    return xp.stack(h_dot), tuple(state.dot for state in states)
