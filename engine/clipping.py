@@ -24,7 +24,8 @@ def clip_grad_norm(model: Any, max_norm: float) -> Any:
 
     Parameters
     ----------
-    model : anything with params and grads, or a list of these.
+    model : anything with params and grads, a list of these, or the optimiser that trains them, whose list of
+        parameters is then used as it is.
     max_norm : a number > 0; infinity only measures.
 
     Returns
@@ -54,7 +55,8 @@ def clip_grad_value(model: Any, limit: float) -> None:
 
     Parameters
     ----------
-    model : anything with params and grads, or a list of these.
+    model : anything with params and grads, a list of these, or the optimiser that trains them, whose list of
+        parameters is then used as it is.
     limit : a number > 0.
     """
     limit = _limit("limit", limit)

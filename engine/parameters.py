@@ -36,6 +36,8 @@ class Parameter(NamedTuple):
 def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
     """The backend and the parameters of a model, or of a list of models (names then start with the place in the list).
 
+    An optimiser stands for the parameters that it updates: its list was checked when it was made.
+
     Raises
     ------
     InputError
@@ -43,6 +45,9 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
     InputTypeError
         if something has no params and grads, or they are not float32 or float64 arrays of a backend.
     """
+    known = getattr(model, "parameters", None)
+    if isinstance(known, list) and known and all(isinstance(parameter, Parameter) for parameter in known):
+        return model.backend, known
     models = list(model) if isinstance(model, list | tuple) else [model]
     found: list[Parameter] = []
     seen: dict[int, str] = {}

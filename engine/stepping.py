@@ -59,7 +59,7 @@ class Optimizer:
     @mended()
     def __init__(self, model: Any, lr: float, l1: float, l2: float) -> None:
         self.lr, self.l1, self.l2 = lr, l1, l2
-        self.backend, self._parameters = parameters_of(model)
+        self.backend, self.parameters = parameters_of(model)
         xp = self.backend.xp
         self.steps = xp.zeros((), dtype=np.int64)
         self.nonfinite = xp.zeros((), dtype=bool)
@@ -89,7 +89,7 @@ class Optimizer:
         guard : a value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
         """
         xp = self.backend.xp
-        pairs = [parameter.arrays(self.backend) for parameter in self._parameters]
+        pairs = [parameter.arrays(self.backend) for parameter in self.parameters]
         ok = self._ok
 
         def keep(dst: Any, new: Any) -> None:
@@ -105,7 +105,7 @@ class Optimizer:
             factors = {dtype: tuple(xp.asarray(f, dtype=dtype) for f in exact) for dtype in {w.dtype for w, _ in pairs}}
             for room, (w, grad) in zip(self._rooms, pairs, strict=True):
                 self._update(keep, w, self._coupled(room, w, grad), room, factors[w.dtype])
-        for touch in {id(p.owner): getattr(p.owner, "touch", None) for p in self._parameters}.values():
+        for touch in {id(p.owner): getattr(p.owner, "touch", None) for p in self.parameters}.values():
             if touch is not None:
                 touch()
 
@@ -153,7 +153,7 @@ class Optimizer:
     def _lay_out(self) -> None:
         """Make the buffers, and scratch as large as the largest parameter, which all parameters share."""
         xp = self.backend.xp
-        weights = [parameter.arrays(self.backend)[0] for parameter in self._parameters]
+        weights = [parameter.arrays(self.backend)[0] for parameter in self.parameters]
         largest: dict[Any, int] = {}
         for w in weights:
             largest[w.dtype] = max(largest.get(w.dtype, 0), math.prod(w.shape))
@@ -217,7 +217,7 @@ class Optimizer:
         return self.backend.asarray(host.reshape(array.shape), dtype=array.dtype)
 
     def _arrays(self) -> dict[str, Any]:
-        rooms = zip(self._parameters, self._rooms, strict=True)
+        rooms = zip(self.parameters, self._rooms, strict=True)
         slots = {f"{slot}.{p.name}": array for p, room in rooms for slot, array in room.slots.items()}
         return {"steps": self.steps, "nonfinite": self.nonfinite, **slots}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,6 +70,7 @@ class Layer:
         self._lock = threading.RLock()
         self._serial = next(_serial_numbers)
         self._owner: weakref.ref[Any] | None = None
+        self._checked: set[int] = set()
         self._follows_layout = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -280,6 +282,15 @@ class Layer:
         checksum = self.backend.fingerprint(self._params.own.values())
         return self._serial, self._params.version if checksum is None else checksum
 
+    @contextlib.contextmanager
+    def already_checked(self, tape: Any) -> Iterator[None]:
+        """Take the tape as checked: the weights are read once in a backward pass, not once more for every layer."""
+        self._checked.add(id(tape))
+        try:
+            yield
+        finally:
+            self._checked.discard(id(tape))
+
     def check_kind(self, tape: Any) -> None:
         """Raise unless the tape is one that a layer of this class makes."""
         if not isinstance(tape, self.tape_type):
@@ -287,6 +298,8 @@ class Layer:
 
     def check_tape(self, tape: Any) -> None:
         """Raise unless the tape is this layer's own and the parameters are still those of its forward pass."""
+        if id(tape) in self._checked:  # a Sequential around this layer has checked it, and reading weights takes time
+            return
         self.check_kind(tape)
         stamp = self._stamp()
         if tape.stamp[0] != stamp[0]:

@@ -106,6 +106,8 @@ class Sequential(Layer):
 
     def check_tape(self, tape: Any) -> None:
         """Raise unless every layer's tape is good, before any of them is walked."""
+        if id(tape) in self._checked:
+            return
         super().check_tape(tape)
         for layer, part in zip(self.layers, tape.tapes, strict=True):
             layer.check_tape(part)
@@ -143,7 +145,8 @@ class Sequential(Layer):
         dstates: list[Any] = []
         pairs = list(zip(self.layers, tape.tapes, self._split("dstate", dstate), strict=True))
         for layer, layer_tape, layer_dstate in reversed(pairs):
-            dy, layer_dstate = layer.backward(layer_tape, dy, layer_dstate)
+            with layer.already_checked(layer_tape):
+                dy, layer_dstate = layer.backward(layer_tape, dy, layer_dstate)
             dstates.append(layer_dstate)
         return dy, tuple(reversed(dstates))
 

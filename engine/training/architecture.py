@@ -14,6 +14,8 @@ from engine.errors import bad_input
 from engine.layers import Sequential, from_config, sketch
 from engine.training.config import LANGUAGE, TrainConfig
 
+#: Cells with a layer class of their own; all others are a `Recurrent`.
+_CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 #: Arrays of a parameter's size that each optimiser keeps.
 _BUFFERS = {"adam": 2, "adamw": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}
 
@@ -32,7 +34,8 @@ def describe_model(config: TrainConfig, inputs: int, outputs: int) -> dict[str, 
     # With one layer there is no "between layers"; the dropout before the output layer is what is left.
     between = config.dropout if config.layers > 1 else 0.0
     sizes = {"input_size": inputs, "hidden_size": config.hidden, "num_layers": config.layers}
-    parts.append((config.cell.upper(), {**sizes, "dropout": between}))
+    kind: dict[str, Any] = {} if config.cell in _CLASSES else {"cell": config.cell}
+    parts.append((_CLASSES.get(config.cell, "Recurrent"), {**kind, **sizes, "dropout": between}))
     if config.dropout:
         parts.append(("Dropout", {"p": config.dropout}))
     parts.append(("Linear", {"in_features": config.hidden, "out_features": outputs}))

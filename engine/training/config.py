@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from engine.cell import cells
 from engine.checks import one_of
 from engine.errors import bad_input
 from engine.training.rules import Rule, choice, listed, real, shown, switch, text, whole
@@ -209,7 +210,9 @@ def _columns(given: Any) -> Any:
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
 SCHEDULES = ("cosine", "step", "constant")
-CELLS = ("lstm", "gru", "rnn")
+_ALIASES = ("lstm", "gru", "rnn_tanh")
+#: ``rnn`` is the one with tanh.  A projected cell has a second width, for which a run has no option.
+CELLS = ("lstm", "gru", "rnn", *(name for name, cell in cells().items() if not cell.projected and name not in _ALIASES))
 SCALINGS = ("zscore", "minmax", "none")
 
 #: More layers than this are a slip of the keys, and would take minutes to build.

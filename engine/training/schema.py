@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.cell import cells
 from engine.data import Vocabulary
 from engine.data.scaling import scaler_from_json
 from engine.errors import EngineError
@@ -210,12 +211,13 @@ def _check_arrays(
 
 
 def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
-    """Names and shapes of the carried state, which is one entry a layer: none, an array, or the two of an LSTM."""
+    """Names and shapes of the carried state, which is one entry a layer: none, an array, or those of a cell with several."""
     if nest is None:
         return {}
     at = 1 if config.task == LANGUAGE else 0  # the recurrent layers' place, behind the embedding
     parts = 2 + at + bool(config.dropout)
-    names = [f"carried/{at}/0", f"carried/{at}/1"] if config.cell == "lstm" else f"carried/{at}"
+    count = len(cells()["rnn_tanh" if config.cell == "rnn" else config.cell].states)
+    names = [f"carried/{at}/{number}" for number in range(count)] if count > 1 else f"carried/{at}"
     if nest != [names if index == at else None for index in range(parts)]:
         expected = f"the states of {config.layers} layers of {config.cell} as metadata 'carried'"
         raise problem(path, expected, "others", RESTORE)

@@ -145,8 +145,8 @@ class Trainer:
             task.model.zero_grad()
             task.model.backward(out.tape, out.dy)
             if config.clip_value:
-                clip_grad_value(task.model, config.clip_value)
-            norm = clip_grad_norm(task.model, config.clip or math.inf)
+                clip_grad_value(optimizer, config.clip_value)
+            norm = clip_grad_norm(optimizer, config.clip or math.inf)
             optimizer.lr = self.schedule(state.step)
             # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
             optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
