@@ -25,10 +25,10 @@ from typing import Any
 from benchmarks.peers import LIBRARIES, PEERS
 from benchmarks.store import Store, heading
 from benchmarks.tables import milliseconds, name_of, notes, table
-from engine.benchmarking import figures
-from engine.benchmarking.cases import CELLS, Case
-from engine.benchmarking.machine import cores
-from engine.benchmarking.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure, measure_memory
+from engine.measuring import figures
+from engine.measuring.cases import CELLS, Case
+from engine.measuring.machine import cores
+from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure, measure_memory
 
 MODULE = "benchmarks.peers"
 MODES = ("training", "inference", "memory", "packed")

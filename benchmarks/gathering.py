@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import Row, key_of
-from engine.benchmarking.cases import CELLS
+from engine.measuring.cases import CELLS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 #: From here on a sequence is long, and its rows are compared with the same run's shorter ones, not with the grid's.

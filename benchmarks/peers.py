@@ -1,6 +1,6 @@
 """The libraries that the engine is timed beside, each with its step of a `Case`.
 
-The engine and PyTorch come from `engine.benchmarking.steps`; here are ``torch.compile``, JAX and ONNX Runtime.  Each
+The engine and PyTorch come from `engine.measuring.steps`; here are ``torch.compile``, JAX and ONNX Runtime.  Each
 gets the case's own input, cotangent and parameters, and is written for speed, as its users would write it: in JAX the
 product with the input stands before the ``lax.scan``, and everything is under one ``jit``; ONNX Runtime runs its own
 LSTM, GRU and RNN operators with all graph optimisations.
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking import steps
-from engine.benchmarking.cases import Case
-from engine.benchmarking.steps import Library, NotApplicableError, Step
+from engine.measuring import steps
+from engine.measuring.cases import Case
+from engine.measuring.steps import Library, NotApplicableError, Step
 
 # -- torch.compile -----------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.gathering import Document, by_machine, rows_of, training, values
 from benchmarks.tables import Row, timed
-from engine.benchmarking import figures
-from engine.benchmarking.cases import CELLS
+from engine.measuring import figures
+from engine.measuring.cases import CELLS
 
 PICTURE = "performance.svg"
 ALT = (

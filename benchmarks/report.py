@@ -15,7 +15,7 @@ from benchmarks.gathering import LONG, Document, by_machine, groups, load, plain
 from benchmarks.peers import LIBRARIES, PEERS
 from benchmarks.picture import ALT, PICTURE, has_picture
 from benchmarks.tables import Row, agrees, digits, memory_of, milliseconds, name_of, summary, timed
-from engine.benchmarking import figures
+from engine.measuring import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import key_of
-from engine.benchmarking.machine import machine
+from engine.measuring.machine import machine
 
 
 class Store:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers import LIBRARIES
-from engine.benchmarking import figures
-from engine.benchmarking.rounds import TOLERANCE
+from engine.measuring import figures
+from engine.measuring.rounds import TOLERANCE
 
 Row = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking.cases import Case
-from engine.benchmarking.machine import THREAD_VARIABLES
-from engine.benchmarking.steps import Library, NotApplicableError, Step
+from engine.measuring.cases import Case
+from engine.measuring.machine import THREAD_VARIABLES
+from engine.measuring.steps import Library, NotApplicableError, Step
 
 #: A file to which every step adds its library's name.
 LOG = "BPTT_TEST_LOG"

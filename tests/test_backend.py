@@ -16,8 +16,8 @@ from commands import refused, tiny, write_text
 from fake_cupy import use_backend
 
 import engine
-from engine import backend as backend_module
-from engine.device_errors import explain
+from engine.backend import backend as backend_module
+from engine.backend.device_errors import explain
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from commands import bptt, refused
 
 import engine
 from benchmarks import compare, gathering, picture, report, store, tables
-from engine.benchmarking import figures, machine, rounds, serve
-from engine.benchmarking.cases import CELLS, Case
-from engine.benchmarking.rounds import Worker, WorkerError, Workers, difference, measure, measure_memory
+from engine.measuring import figures, machine, rounds, serve
+from engine.measuring.cases import CELLS, Case
+from engine.measuring.rounds import Worker, WorkerError, Workers, difference, measure, measure_memory
 
 FAKES = "fake_libraries"
 SMALL = Case("LSTM", 4, 2, 3, 3)

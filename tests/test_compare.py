@@ -12,13 +12,13 @@ import pytest
 from commands import bptt, refused
 
 import engine
-from engine import backend as backend_module
 from engine.backend import Backend
-from engine.comparing import memory
-from engine.comparing.differences import TOLERANCE, compare, relative
-from engine.comparing.experiment import CELLS, Bench, Experiment
-from engine.comparing.measuring import FEWEST_ROUNDS, measure
-from engine.comparing.picture import draw
+from engine.backend import backend as backend_module
+from engine.measuring import memory
+from engine.measuring.comparing import FEWEST_ROUNDS, measure
+from engine.measuring.experiment import CELLS, Bench, Experiment
+from engine.measuring.picture import draw
+from engine.measuring.side_by_side import TOLERANCE, compare, relative
 from kernels.reference import ReferenceKernels
 
 SMALL = Experiment("lstm", T=6, B=4, D=3, H=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import engine
-from engine import philox
+from engine.backend import philox
 
 ONES = 0xFFFFFFFF
 # known answers of the generator's authors (Random123, file kat_vectors, philox4x32 with 10 rounds)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from refusals import refused
 
 import engine
-from engine import schedules
 from engine.errors import InputError, InputTypeError
-from engine.schedules import Constant, Cosine, Scaled, Schedule, StepDecay, Warmup, make_schedule
+from engine.optimizers import schedules
+from engine.optimizers.schedules import Constant, Cosine, Scaled, Schedule, StepDecay, Warmup, make_schedule
 
 RECORDED = Path(__file__).parent / "recorded" / "optimizers.npz"
 STEP: dict[str, Any] = {"step_size": 4, "gamma": 0.6}

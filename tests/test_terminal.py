@@ -138,7 +138,10 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(
     ("args", "drawing"),
     [
         ("gradcheck --inject rnn-sign --plot {}", "engine.checking.picture.new_figure"),
-        ("compare --backends numpy:reference --no-memory --seconds 0 --out {}", "engine.comparing.picture.new_figure"),
+        (
+            "compare --backends numpy:reference --no-memory --seconds 0 --out {}",
+            "engine.measuring.picture.new_figure",
+        ),
     ],
 )
 def test_other_pictures_that_cannot_be_drawn(

@@ -17,9 +17,9 @@ import numpy as np
 
 import engine
 from engine.backend import Backend
-from engine.comparing.differences import relative
 from engine.errors import InputError
 from engine.layers.rnn import layer_of
+from engine.measuring.side_by_side import relative
 from kernels.cuda.plan import Pass, Plan
 
 KINDS = ("lstm", "gru", "gru_before", "rnn_tanh", "rnn_relu")

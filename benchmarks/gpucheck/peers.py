@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpucheck.correctness import LIMITS, Case, arguments, backend_for, build, first_line, passes, wanted
-from engine.comparing.differences import relative
+from engine.measuring.side_by_side import relative
 
 #: Cells that PyTorch has, by its class and nonlinearity.
 CLASSES = {

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import os
 
-from engine.benchmarking.machine import THREAD_VARIABLES
+from engine.measuring.machine import THREAD_VARIABLES
 
 os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))

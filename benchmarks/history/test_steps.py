@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.benchmarking.cases import CELLS, Case
-from engine.benchmarking.serve import pin
-from engine.benchmarking.steps import engine_step
+from engine.measuring.cases import CELLS, Case
+from engine.measuring.serve import pin
+from engine.measuring.steps import engine_step
 
 #: (T, B, H): small layers, where a step is made of gates and calls, and one that is made of products.
 SIZES = ((50, 1, 64), (50, 32, 64), (50, 32, 256))

@@ -46,11 +46,11 @@ def bench(
     ours, with a 95 % interval; "of sgemm" is the share of what a large matrix product reaches on these cores. For
     repeatable figures nothing else should run on the machine.
     """
-    from engine.benchmarking.cases import Case
-    from engine.benchmarking.machine import cores, machine
-    from engine.benchmarking.rounds import TOLERANCE, Workers, measure
     from engine.checks import integer
     from engine.errors import bad_input
+    from engine.measuring.cases import Case
+    from engine.measuring.machine import cores, machine
+    from engine.measuring.rounds import TOLERANCE, Workers, measure
 
     batches, lengths, sizes = batches or (1, 32), lengths or (50,), sizes or (64, 256)
     for option, values in (("--batch", batches), ("--steps", lengths), ("--size", sizes), ("--threads", (threads,))):
@@ -101,7 +101,7 @@ def _say_what(workers: Any, where: dict[str, Any]) -> None:
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:
     """What a row's times come to."""
-    from engine.benchmarking import figures
+    from engine.measuring import figures
 
     found: dict[str, Any] = {
         "median": {library: figures.median(row, library) for library in row["seconds"]},

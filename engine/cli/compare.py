@@ -11,8 +11,8 @@ import click
 from engine.cli.common import draw_into, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from engine.comparing.experiment import Experiment
-    from engine.comparing.measuring import Row
+    from engine.measuring.comparing import Row
+    from engine.measuring.experiment import Experiment
 
 DEFAULT = "numpy:reference,numpy:numba,cupy:cuda,torch:reference"
 #: Columns of the table: tensors that stand together.
@@ -71,9 +71,9 @@ def compare(
     none could be run; a backend that is missing is a row with the reason.
     """
     from engine.checks import integer
-    from engine.comparing.experiment import Experiment
-    from engine.comparing.measuring import measure
     from engine.errors import bad_input
+    from engine.measuring.comparing import measure
+    from engine.measuring.experiment import Experiment
 
     specs = [spec.strip() for spec in backends.split(",") if spec.strip()]
     if not specs or len(set(specs)) < len(specs):
@@ -94,7 +94,7 @@ def compare(
     else:
         _print(experiment, rows)
     if out is not None and ran:
-        from engine.comparing.picture import draw
+        from engine.measuring.picture import draw
 
         draw_into(out, lambda: draw(Path(out), experiment, rows))
         if not as_json:
@@ -122,7 +122,7 @@ def _lengths(text: str | None, T: int, B: int, seed: int) -> tuple[int, ...] | N
 
 
 def _print(experiment: Experiment, rows: list[Row]) -> None:
-    from engine.comparing.differences import TOLERANCE
+    from engine.measuring.side_by_side import TOLERANCE
 
     sizes = ", ".join(f"{letter} = {getattr(experiment, letter)}" for letter in "TBDH")
     title = f"{experiment.cell.upper()}, {experiment.dtype}, {sizes}" + ", mixed lengths" * bool(experiment.lengths)

@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine import philox
-from engine.backend import Backend, check_dtype, get_backend
+from engine.backend import Backend, check_dtype, get_backend, philox
+from engine.backend.device_errors import mended
 from engine.checks import describe, integer, require_room, switch
-from engine.device_errors import mended
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading
 from engine.layers.arrays import JoinedArrays, NamedArrays

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import philox
-from engine.backend import Backend
+from engine.backend import Backend, philox
 from engine.checks import integer, switch
 from engine.errors import bad_input
 from engine.layers.base import Layer, check_no_state

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.backend.device_errors import first_line
 from engine.checks import describe
-from engine.device_errors import first_line
 from engine.errors import EngineError, bad_input, bad_type
 from engine.layers import loading_hints
 from engine.plain_arrays import first_place, host_view, is_half, is_tensor, refuse_own_rules, refuse_unreadable

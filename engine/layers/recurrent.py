@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import philox
-from engine.backend import Backend
+from engine.backend import Backend, philox
 from engine.cell import known_cell
 from engine.checks import describe, integer, probability, switch
 from engine.errors import OptionWarning, bad_input, bad_type

@@ -37,7 +37,7 @@ BEST = "best.safetensors"
 #: Bytes that may be read of any file, whatever it says it is.
 SMALL = 32_000_000
 
-#: Squares that overflowed leave these infinite, and their weights where they are (`engine.stepping`).
+#: Squares that overflowed leave these infinite, and their weights where they are (`engine.optimizers.base`).
 _MAY_BE_INFINITE = ("optimizer/exp_avg_sq.", "optimizer/square_avg.", "optimizer/sum.", "trainer/norm_sum")
 
 

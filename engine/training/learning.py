@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from engine import optimizers, schedules
-from engine.schedules import Schedule
-from engine.stepping import Optimizer
+from engine.optimizers import rules as optimizers
+from engine.optimizers import schedules
+from engine.optimizers.base import Optimizer
+from engine.optimizers.schedules import Schedule
 from engine.training.config import TrainConfig
 
 #: Before the first report a budget in minutes has no step count yet; the rate then starts as if it were this.

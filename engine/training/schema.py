@@ -211,7 +211,7 @@ def _check_arrays(
 
 
 def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
-    """Names and shapes of the carried state, which is one entry a layer: none, an array, or those of a cell with several."""
+    """Names and shapes of the carried state, which is one entry a layer: none, an array, or several."""
     if nest is None:
         return {}
     at = 1 if config.task == LANGUAGE else 0  # the recurrent layers' place, behind the embedding

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.layers import Sequential
-from engine.stepping import Optimizer
+from engine.optimizers.base import Optimizer
 from engine.training.checkpoint import Checkpoint, field, problem
 from engine.training.container import RESTORE
 

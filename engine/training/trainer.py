@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.checks import describe, instance
-from engine.clipping import clip_grad_norm, clip_grad_value
 from engine.errors import CheckpointError, InputError, NonFiniteError, bad_type
+from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, write_checkpoint
 from engine.training.config import TrainConfig
 from engine.training.learning import course_changed, make_optimizer, make_schedule, total_steps

@@ -13,8 +13,8 @@ import numpy as np
 
 from engine.errors import BackendUnavailableError, EngineError
 from engine.layers.base import Layer
-from engine.schedules import Schedule
-from engine.stepping import Optimizer
+from engine.optimizers.base import Optimizer
+from engine.optimizers.schedules import Schedule
 from wrong_calls import pool
 from wrong_calls.calls import CATALOGUE, Call, Place
 from wrong_calls.domains import Illegal

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking.cases import CELLS as TIMED
-from engine.benchmarking.cases import Case
-from engine.comparing.differences import relative
-from engine.comparing.experiment import CELLS, Bench, Experiment
-from engine.comparing.measuring import measure
 from engine.errors import InputError
+from engine.measuring.cases import CELLS as TIMED
+from engine.measuring.cases import Case
+from engine.measuring.comparing import measure
+from engine.measuring.experiment import CELLS, Bench, Experiment
+from engine.measuring.side_by_side import relative
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import draw
 from wrong_calls.domains import array, choice, flag, integers, many, optional, real, whole

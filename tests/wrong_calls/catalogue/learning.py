@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine import schedules
+from engine.optimizers import schedules
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import D, H, draw
 from wrong_calls.domains import (

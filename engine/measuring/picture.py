@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.comparing.differences import TOLERANCE
-from engine.comparing.experiment import Experiment
-from engine.comparing.measuring import Row
 from engine.drawing import load_matplotlib, new_figure
+from engine.measuring.comparing import Row
+from engine.measuring.experiment import Experiment
+from engine.measuring.side_by_side import TOLERANCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking.cases import Case
+from engine.measuring.cases import Case
 
 
 class NotApplicableError(Exception):

@@ -1,6 +1,6 @@
 """A process of its own that takes a few steps on one backend and says how much memory they took at most.
 
-    python -m engine.comparing.memory SPEC EXPERIMENT
+    python -m engine.measuring.memory SPEC EXPERIMENT
 
 EXPERIMENT is JSON; the answer is ``{"bytes": ...}`` on standard output.  On a CPU that is the process's peak beyond
 what it had after a tiny step, which loads the library and compiled code; on a GPU, the most that the library's own pool
@@ -15,8 +15,8 @@ import sys
 from dataclasses import replace
 
 from engine.backend import Backend
-from engine.benchmarking.serve import forget_peak, peak, resident
-from engine.comparing.experiment import Bench, Experiment
+from engine.measuring.experiment import Bench, Experiment
+from engine.measuring.serve import forget_peak, peak, resident
 
 STEPS = 3
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking.cases import Case
-from engine.benchmarking.steps import Library, NotApplicableError, Step
+from engine.measuring.cases import Case
+from engine.measuring.steps import Library, NotApplicableError, Step
 
 #: How many entries of each result are sent for comparison.
 SAMPLE = 64

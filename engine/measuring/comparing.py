@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.checks import describe, number
-from engine.comparing.differences import Differences, compare
-from engine.comparing.experiment import Bench, Experiment
 from engine.counting import ledger
 from engine.errors import BackendUnavailableError, bad_type
+from engine.measuring.experiment import Bench, Experiment
+from engine.measuring.side_by_side import Differences, compare
 
 #: Steps of each backend before the first that is timed: the first loads or compiles code, the next find their memory.
 WARM_STEPS = 3
@@ -136,7 +136,7 @@ def _time(benches: Sequence[tuple[Row, Bench]], seconds: float) -> None:
 
 def _measure_memory(row: Row, experiment: Experiment) -> None:
     """The most memory of a few steps, in a process that does nothing else."""
-    command = [sys.executable, "-m", "engine.comparing.memory", row.spec, json.dumps(experiment.as_dict())]
+    command = [sys.executable, "-m", "engine.measuring.memory", row.spec, json.dumps(experiment.as_dict())]
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
     try:

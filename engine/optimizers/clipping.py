@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.backend.device_errors import mended
 from engine.checks import number
-from engine.device_errors import mended
 from engine.errors import bad_input
-from engine.parameters import parameters_of
+from engine.optimizers.parameters import parameters_of
 
 
 @mended()

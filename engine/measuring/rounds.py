@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarking.cases import Case
-from engine.benchmarking.machine import THREAD_VARIABLES
 from engine.errors import EngineError
+from engine.measuring.cases import Case
+from engine.measuring.machine import THREAD_VARIABLES
 
-STEPS = "engine.benchmarking.steps"
+STEPS = "engine.measuring.steps"
 #: Seconds of one library's turn, and the fewest and most rounds of a case.
 TURN, FEWEST, MOST = 0.02, 3, 201
 #: A library is asked for its results, too: this far from the engine's, it computes something else.
@@ -55,7 +55,7 @@ class Worker:
         described = importlib.import_module(module).LIBRARIES[library]
         # The child finds its modules where this process finds them, whatever folder it was started in.
         path = [entry or os.getcwd() for entry in sys.path]
-        code = f"import sys; sys.path[:] = {path!r}; from engine.benchmarking.serve import main; main()"
+        code = f"import sys; sys.path[:] = {path!r}; from engine.measuring.serve import main; main()"
         environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, module, library, str(threads)],
@@ -85,7 +85,7 @@ class Worker:
         self._answers.put("")
 
     def ask(self, what: str, patience: float | None = None, **words: Any) -> dict[str, Any]:
-        """The answer to a request of `engine.benchmarking.serve`.
+        """The answer to a request of `engine.measuring.serve`.
 
         Raises
         ------

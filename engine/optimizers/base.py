@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from engine.backend import backend_of
+from engine.backend.device_errors import mended
 from engine.checks import describe
-from engine.device_errors import mended
 from engine.errors import bad_input, bad_type
-from engine.parameters import Number, parameters_of
+from engine.optimizers.parameters import Number, parameters_of
 from engine.plain_arrays import first_place
 
 #: Arrays of a state that count, or add up squares.

@@ -1,4 +1,4 @@
-"""Optimisers: an equation each, in PyTorch's form, order and default values.  `engine.stepping` holds what they share.
+"""Optimisers: an equation each, in PyTorch's form, order and default values.  `base` holds what they share.
 
 In the equations w is a parameter, g its gradient with the coupled penalties added, t the number of the step (1 at the
 first).  An assignment ``x <- new`` is ``keep(x, new)``: it happens only where the whole step is finite.
@@ -10,8 +10,8 @@ from typing import Any
 
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
-from engine.parameters import Number, Switch
-from engine.stepping import Keep, Optimizer, Room
+from engine.optimizers.base import Keep, Optimizer, Room
+from engine.optimizers.parameters import Number, Switch
 
 
 class SGD(Optimizer):

@@ -1,0 +1,103 @@
+"""Cross-entropy of logits against token ids, with its gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.backend import Backend, backend_of
+from engine.backend.device_errors import mended
+from engine.checks import describe
+from engine.errors import bad_input, bad_type
+from engine.plain_arrays import dtype_in_words, first_place, host_view
+
+
+@mended()
+def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
+    """Softmax cross-entropy in nats, the mean over valid positions, and its gradient with respect to the logits.
+
+    Parameters
+    ----------
+    logits : float array (..., V), any real numbers; (T, B, V) in this engine.
+    targets : integer array (...), class indices in 0..V-1.  A host array (NumPy's, or a tensor on the CPU) is checked
+        and uploaded.  An array that is already on a GPU is not checked, since that would wait for it: there an index
+        out of range at a valid position makes the loss and that position's gradient NaN, which the optimiser's step
+        refuses.
+    mask : None (all are valid), a boolean array, or weights >= 0 of the logits' dtype; of the targets' shape, on the
+        host or on the backend.  Beside host targets that hold indices out of range (padding such as -100), keep the
+        mask on the host too: otherwise it has to be downloaded to tell padding from mistakes.
+    normalizer : what to divide by instead of the number (weight) of valid positions: a number >= 0 or a 0-d array of
+        the backend.  Zero is right only where everything is masked; elsewhere the loss is then infinite.
+
+    Returns
+    -------
+    loss : 0-d array, dtype of the logits.  All masked: 0.
+    dlogits : array (..., V), exactly 0 at masked positions.
+
+    Raises
+    ------
+    InputError
+        for a wrong shape, or a host target at a valid position out of range, with its index and value.
+    InputTypeError
+        for a wrong dtype or another library's array.
+    """
+    backend = backend_of(logits, "logits")
+    xp, dtype = backend.xp, float_dtype(backend, "logits", logits)
+    if logits.ndim < 1 or logits.shape[-1] < 1:
+        raise bad_input("logits", "shape (..., V) with V >= 1 classes", f"shape {tuple(logits.shape)}")
+    shape, V = tuple(logits.shape[:-1]), int(logits.shape[-1])
+    P = math.prod(shape)  # positions
+    _require_mask(backend, mask, dtype, shape, exact=True)
+    ids, stray = _class_indices(backend, targets, mask, shape, V)
+    # NumPy's warnings would say in passing what the non-finite loss says for good; CuPy has none.
+    with np.errstate(all="ignore"):
+        valid, scale = positions(backend, mask, normalizer, shape, dtype)
+        z = logits.reshape(P, V)
+        if valid is not None:
+            z = xp.where(valid[:, None], z, 0)
+        if stray is not None:
+            scale = xp.where(stray if valid is None else stray & valid, math.nan, scale)
+        rows = xp.arange(P)
+        # log p_k = s_k - log(sum_j exp(s_j))  with  s = z - max(z): no exponential overflows.
+        s = z - xp.max(z, axis=1, keepdims=True)
+        p = xp.exp(s)
+        total = p.sum(axis=1, keepdims=True)
+        # L = sum_i scale_i * (log(total_i) - s_i[target_i])
+        loss = total((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, dtype)
+        # L = scale*(log(total) - s[target])  ->  dz_k = scale*(exp(s_k)/total - [k == target])
+        p /= total
+        p[rows, ids] -= 1  # one entry a row: no index twice
+        p *= scale[:, None]
+    return loss, p.reshape(logits.shape)
+
+
+@mended()
+def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, ...], V: int) -> tuple[Any, Any]:
+    """The targets as indices (P,) that are safe to use; of unchecked ones also a bool (P,): which were out of range."""
+    host = host_view("targets", targets)
+    if host is None:
+        if not backend.is_array(targets):
+            expected = f"an integer array on the host or on {backend.name}"
+            raise bad_type("targets", expected, describe(targets), "pass a NumPy array")
+        backend.require("targets", targets)
+    found = backend.dtype_of(targets) if host is None else host.dtype
+    if found.kind not in "iu":
+        raise bad_type("targets", "an integer dtype", dtype_in_words(targets.dtype), "targets are class indices")
+    if tuple(targets.shape) != shape:
+        expected = f"shape {shape}, that of the logits without their last axis"
+        raise bad_input("targets", expected, f"shape {tuple(targets.shape)}")
+    if host is None:
+        xp = backend.xp
+        stray = (targets < 0) | (targets >= V)
+        return xp.asarray(xp.where(stray, 0, targets), dtype=np.int64).reshape(-1), stray.reshape(-1)
+    stray = (host < 0) | (host >= V)
+    if stray.any():
+        wrong = stray if mask is None else stray & (on_host(backend, mask) != 0)
+        if wrong.any():
+            index = first_place(wrong)
+            mend = "mask it if it is padding" if mask is None else "padding has mask 0"
+            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", mend)
+        host = np.where(stray, 0, host)
+    return backend.asarray(host.reshape(-1), dtype=np.int64), None

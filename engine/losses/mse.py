@@ -1,0 +1,67 @@
+"""Mean squared error, with its gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.backend import backend_of
+from engine.backend.device_errors import mended
+from engine.errors import bad_input
+
+
+@mended()
+def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
+    """Squared error, the mean over all elements of valid positions, and its gradient with respect to the prediction.
+
+    Parameters
+    ----------
+    prediction : float array, at least 1-d; (T, B, D) in this engine.
+    target : array of the same shape, dtype and library.
+    mask : None, a boolean array, or weights >= 0 of the prediction's dtype, on the host or on the backend.  Its shape
+        is a leading part of the target's, as (T, B) for (T, B, D): a position is an entry of the mask.  Without a mask
+        it is an entry of the target's shape without the last axis (of a 1-d target: each element).
+    normalizer : what to divide by instead of the number (weight) of valid *positions*: a number >= 0 or a 0-d array of
+        the backend.  The D elements of a position are divided by on top, so the number of valid positions gives the
+        default.
+
+    Returns
+    -------
+    loss : 0-d array, dtype of the prediction.  All masked: 0.
+    dprediction : array of the prediction's shape, exactly 0 at masked positions.
+
+    Raises
+    ------
+    InputError
+        for a wrong shape.
+    InputTypeError
+        for a wrong dtype or another library's array.
+    """
+    backend = backend_of(prediction, "prediction")
+    xp, dtype = backend.xp, float_dtype(backend, "prediction", prediction)
+    shape = tuple(prediction.shape)
+    if not shape:
+        raise bad_input("prediction", "at least one axis", "shape ()")
+    backend.require("target", target, dtype=dtype)
+    if tuple(target.shape) != shape:
+        # Nothing is broadcast: (T, B, 1) against (T, B) would silently compare every row with every other.
+        raise bad_input(
+            "target", f"the prediction's shape {shape}", f"shape {tuple(target.shape)}", "nothing is broadcast"
+        )
+    _require_mask(backend, mask, dtype, shape, exact=False)
+    leading = shape[: max(1, len(shape) - 1)] if mask is None else tuple(mask.shape)
+    P, D = math.prod(leading), math.prod(shape[len(leading) :])
+    with np.errstate(all="ignore"):
+        valid, scale = positions(backend, mask, normalizer, leading, dtype)
+        y, t = prediction.reshape(P, D), target.reshape(P, D)
+        if valid is not None:
+            y, t = xp.where(valid[:, None], y, 0), xp.where(valid[:, None], t, 0)
+        scale = scale / max(D, 1)
+        # L = sum_i scale_i * sum_k (y_ik - t_ik)^2
+        error = y - t
+        loss = total(xp.square(error).sum(axis=1) * scale, xp, dtype)
+        # L = scale*(y - t)^2  ->  dy = 2*scale*(y - t)
+        error *= (2 * scale)[:, None]
+    return loss, error.reshape(shape)

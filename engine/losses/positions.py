@@ -1,0 +1,102 @@
+"""Losses with their gradients: means over the valid positions of the whole batch, of which this may be a shard.
+
+A *position* is one (time step, row) pair.  Each has a weight w (1, or the mask's value) and the losses are
+
+    L = sum over valid positions of scale * loss(position),   scale = w / n,   n = sum of w, or the `normalizer`
+
+so shards and accumulation steps that are given the same `normalizer` add up to the loss of the whole batch.  What
+stands at a masked position (NaN, infinity, an id out of range) is selected away before any arithmetic: it cannot leak.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from engine.backend import FLOATS, Backend
+from engine.backend.device_errors import mended
+from engine.checks import describe
+from engine.errors import bad_input, bad_type
+from engine.plain_arrays import dtype_in_words, first_place, host_view
+
+
+@mended()
+def positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
+    """Which of the P positions are valid (bool (P,), None for all of them) and the factor of each (P,), 0 if masked."""
+    xp = backend.xp
+    n = None if normalizer is None else _number(backend, normalizer, dtype)
+    if mask is None:
+        return None, xp.ones(math.prod(shape), dtype=dtype) / (math.prod(shape) if n is None else n)
+    home = getattr(xp, "home", None)  # torch has several devices
+    here = backend.is_array(mask) and (home is None or mask.device == home)
+    weight = (mask if here else backend.asarray(host_view("mask", mask))).reshape(-1)
+    valid = weight != 0
+    if n is None:
+        n = xp.asarray(xp.sum(weight, dtype=np.float64), dtype=dtype)
+    return valid, xp.where(valid, xp.asarray(weight, dtype=dtype) / n, 0)  # all masked: 0/0 is never selected
+
+
+def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
+    """The normalizer as a Python float or a 0-d array of this dtype: neither changes the dtype of what it divides."""
+    expected = "a number >= 0 or a 0-d array of the backend"
+    given = normalizer
+    host = normalizer if isinstance(normalizer, np.generic) else host_view("normalizer", normalizer)
+    if host is not None and host.ndim == 0:
+        normalizer = host.item()  # nothing to wait for
+    if isinstance(normalizer, int | float) and not isinstance(normalizer, bool):
+        if not 0 <= normalizer <= sys.float_info.max:
+            raise bad_input("normalizer", expected, describe(normalizer))
+        return float(normalizer)
+    if backend.is_array(normalizer) and normalizer.ndim == 0 and backend.dtype_of(normalizer).kind in "iuf":
+        return backend.xp.asarray(normalizer, dtype=dtype)
+    shape = f" of shape {tuple(given.shape)}" if host is not None or backend.is_array(given) else ""
+    raise bad_type("normalizer", expected, f"a {type(given).__name__}{shape}", "sum the weights first")
+
+
+def total(losses: Any, xp: Any, dtype: Any) -> Any:
+    """The sum as a 0-d array, added up in float64."""
+    return xp.asarray(xp.sum(losses, dtype=np.float64), dtype=dtype)
+
+
+def float_dtype(backend: Backend, argument: str, array: Any) -> np.dtype:
+    """The array's dtype, which must be float32 or float64."""
+    dtype = backend.dtype_of(array)
+    if dtype not in FLOATS:
+        got = dtype_in_words(array.dtype)
+        raise bad_type(
+            argument, "dtype float32 or float64", got, "convert it to float32, which holds every half exactly"
+        )
+    return dtype
+
+
+def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...], exact: bool) -> None:
+    """Raise unless the mask has the `shape` (`exact` off: a leading part of it) and a dtype that is meant here."""
+    if mask is None:
+        return
+    host = host_view("mask", mask)
+    if host is None:
+        if not backend.is_array(mask):
+            raise bad_type("mask", f"None or a {backend.name} or NumPy array", describe(mask))
+        backend.require("mask", mask)
+    found = backend.dtype_of(mask) if host is None else host.dtype
+    if found not in (np.dtype(bool), dtype):
+        mend = "use mask.astype(bool) for valid or not"
+        raise bad_type("mask", f"dtype bool or {dtype}", dtype_in_words(mask.dtype), mend)
+    got = tuple(mask.shape)
+    if exact and got != shape:
+        raise bad_input("mask", f"the targets' shape {shape}", f"shape {got}")
+    if not exact and (not got or got != shape[: len(got)]):
+        raise bad_input("mask", f"a leading part of the target's shape {shape}", f"shape {got}")
+    if host is not None and host.dtype != bool:
+        wrong = ~((host >= 0) & (host < math.inf))
+        if wrong.any():
+            index = first_place(wrong)
+            raise bad_input("mask", "finite weights >= 0", f"{host[index]} at index {index}")
+
+
+def on_host(backend: Backend, mask: Any) -> np.ndarray:
+    host = host_view("mask", mask)
+    return backend.to_host(mask) if host is None else host
