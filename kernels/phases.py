@@ -192,7 +192,7 @@ class _Reader:
 
     def _states(self) -> tuple[str, ...]:
         """The states: h, then every other S with an argument S_prev, in the order in which forward returns them."""
-        asked = {}
+        asked: dict[str, Equation] = {}
         for equation in self.forward:
             asked |= {name[:-5]: equation for name in equation.arguments if name.endswith("_prev")}
         for state, equation in asked.items():

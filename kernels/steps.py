@@ -102,8 +102,9 @@ class Steps:
         functions: Mapping[str, Any] | None = None,
     ) -> None:
         self.xp, self.cell, self.factors, self.multiply = xp, cell, factors, multiply
-        self.weight_hh, self.bias_hh = weights.get("weight_hh"), weights.get("bias_hh")
-        self.weight_hr = weights.get("weight_hr")
+        self.weight_hh: Array = weights.get("weight_hh")
+        self.bias_hh: Array = weights.get("bias_hh")
+        self.weight_hr: Array = weights.get("weight_hr")
         self.constants: Values = {Place("own", name): weights[name] for name in cell.own}
         self.constants |= {Place("library", n): f for n, f in (functions or library(xp, cell.act, one)).items()}
 
@@ -131,8 +132,8 @@ class Steps:
             if work.gates:
                 self._gates_forward(at, work, pre)
             elif work.between:
-                rows = at[self._normalised(work)]
-                at[Place("between", f"between_{work.source.name}")] = work.between.forward(rows)  # type: ignore[union-attr]
+                place = self._normalised(work)
+                at[Place("between", f"between_{place.name}")] = work.between.forward(at[place])
             found = work.forward.function(*(at[place] for place in work.inputs))
             values = found if len(work.labels) > 1 else (found,)
             for label, places, value in zip(work.labels, work.outputs, values, strict=True):
@@ -158,7 +159,7 @@ class Steps:
                 at[Place("a", gate)] = x_gate if h is None else x_gate + h[..., block, :]
             for kind in ("a", "x", "h"):
                 if f"{kind}_{gate}" in self.cell.kept:
-                    at[Place("kept", f"{kind}_{gate}")] = at[Place(kind, gate)]  # type: ignore[arg-type]
+                    at[Place("kept", f"{kind}_{gate}")] = at[Place(kind, gate)]
 
     def _recur(self, operand: Array, work: Work) -> Array:
         """U operand + b of a phase."""

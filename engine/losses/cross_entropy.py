@@ -11,6 +11,7 @@ from engine.backend import Backend, backend_of
 from engine.backend.device_errors import mended
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
+from engine.losses.positions import float_dtype, on_host, positions, require_mask
 from engine.plain_arrays import dtype_in_words, first_place, host_view
 
 
@@ -49,7 +50,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
         raise bad_input("logits", "shape (..., V) with V >= 1 classes", f"shape {tuple(logits.shape)}")
     shape, V = tuple(logits.shape[:-1]), int(logits.shape[-1])
     P = math.prod(shape)  # positions
-    _require_mask(backend, mask, dtype, shape, exact=True)
+    require_mask(backend, mask, dtype, shape, exact=True)
     ids, stray = _class_indices(backend, targets, mask, shape, V)
     # NumPy's warnings would say in passing what the non-finite loss says for good; CuPy has none.
     with np.errstate(all="ignore"):

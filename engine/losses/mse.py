@@ -10,6 +10,7 @@ import numpy as np
 from engine.backend import backend_of
 from engine.backend.device_errors import mended
 from engine.errors import bad_input
+from engine.losses.positions import float_dtype, positions, require_mask, total
 
 
 @mended()
@@ -50,7 +51,7 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
         raise bad_input(
             "target", f"the prediction's shape {shape}", f"shape {tuple(target.shape)}", "nothing is broadcast"
         )
-    _require_mask(backend, mask, dtype, shape, exact=False)
+    require_mask(backend, mask, dtype, shape, exact=False)
     leading = shape[: max(1, len(shape) - 1)] if mask is None else tuple(mask.shape)
     P, D = math.prod(leading), math.prod(shape[len(leading) :])
     with np.errstate(all="ignore"):

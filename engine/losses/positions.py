@@ -72,7 +72,7 @@ def float_dtype(backend: Backend, argument: str, array: Any) -> np.dtype:
     return dtype
 
 
-def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...], exact: bool) -> None:
+def require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...], exact: bool) -> None:
     """Raise unless the mask has the `shape` (`exact` off: a leading part of it) and a dtype that is meant here."""
     if mask is None:
         return
@@ -98,5 +98,6 @@ def _require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...
 
 
 def on_host(backend: Backend, mask: Any) -> np.ndarray:
+    """The mask in host memory, where it may be already."""
     host = host_view("mask", mask)
     return backend.to_host(mask) if host is None else host
