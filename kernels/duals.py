@@ -172,7 +172,7 @@ def run_tangent(
     steps = Steps(xp, cell, weights, factors or {}, one, _multiply(xp), _functions(xp, cell.act, one))
     h_dot = [states[0].dot]
     for t in range(pre.shape[0]):
-        at = steps.forward(pre[t], states, t)  # type: ignore[arg-type]
+        at = steps.forward(pre[t], states, t)
         after = [dual(at[Place("new", name)]) for name in cell.states]
         if lengths is not None:  # S[t+1] = where(valid, S_new, S[t])
             valid = (lengths > t)[:, None]

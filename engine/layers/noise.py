@@ -38,6 +38,7 @@ class Noise:
 
     def keep(self, purpose: str, p: float, steps: int, rows: range, units: int) -> Array:
         """Inverted-dropout mask (steps, rows, units)."""
+        assert self.call is not None, "nothing is drawn in this pass"
         seed, path = self.key
         return self.backend.dropout_mask(seed, path, purpose, self.call, range(steps), rows, units, p, self.dtype)
 

@@ -156,7 +156,7 @@ class Recurrent(Layer):
         return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
-        shaping = {
+        shaping: dict[str, Any] = {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
             "num_layers": self.num_layers,
@@ -166,7 +166,7 @@ class Recurrent(Layer):
             "variational": self.variational,
             "bidirectional": self.bidirectional,
         }
-        options = {
+        options: dict[str, Any] = {
             "zoneout": list(self.zoneout) if self._zoneout else 0.0,
             "recurrent_dropout": self.recurrent_dropout,
             "weight_dropout": self.weight_dropout,

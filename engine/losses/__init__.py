@@ -1,6 +1,6 @@
 """Losses with their gradients, a file each; `positions` holds what they share: masks and means."""
 
-from engine.losses.cross_entropy import cross_entropy
-from engine.losses.mse import mse
+from engine.losses.softmax import cross_entropy
+from engine.losses.squared_error import mse
 
 __all__ = ["cross_entropy", "mse"]
