@@ -20,9 +20,33 @@ own dtype.  A backward line quotes the forward line that it reverses.
 from __future__ import annotations
 
 from kernels.cells import cells, find
+from kernels.gates.coupled_lstm import COUPLED_LSTM
 from kernels.gates.gru import GRU
 from kernels.gates.gru_before import GRU_BEFORE
+from kernels.gates.indrnn import INDRNN
+from kernels.gates.layernorm_gru import LAYERNORM_GRU
+from kernels.gates.layernorm_lstm import LAYERNORM_LSTM
 from kernels.gates.lstm import LSTM
+from kernels.gates.mgu import MGU
+from kernels.gates.peephole_lstm import PEEPHOLE_LSTM
+from kernels.gates.projected_lstm import PROJECTED_LSTM
 from kernels.gates.rnn import RNN_RELU, RNN_TANH
+from kernels.gates.slstm import SLSTM
 
-__all__ = ["GRU", "GRU_BEFORE", "LSTM", "RNN_RELU", "RNN_TANH", "cells", "find"]
+__all__ = [
+    "COUPLED_LSTM",
+    "GRU",
+    "GRU_BEFORE",
+    "INDRNN",
+    "LAYERNORM_GRU",
+    "LAYERNORM_LSTM",
+    "LSTM",
+    "MGU",
+    "PEEPHOLE_LSTM",
+    "PROJECTED_LSTM",
+    "RNN_RELU",
+    "RNN_TANH",
+    "SLSTM",
+    "cells",
+    "find",
+]
