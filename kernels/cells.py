@@ -18,7 +18,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kernels.equations import CellError, error
-from kernels.phases import Phase, Projection, read_phases
+from kernels.names import read_phases
+from kernels.phases import Phase, Projection
 
 __all__ = ["Adjoints", "Cell", "CellError", "Phase", "Projection", "Run", "cells", "find"]
 
@@ -73,7 +74,7 @@ class Cell:
     Parameters
     ----------
     name : how the registry, checkpoints and the command line call it.
-    phases : one `Phase` or several, in order; a `Projection` may come last.
+    phases : one `Phase` or several, in order; a `Projection` may come last.  Kept as an attribute, as is `initial`.
     act : ``"tanh"`` or ``"relu"``, what gate functions get as ``act`` and ``act_slope``.
     initial : first values of weights ``p_X``, by name; the others start as all weights do (rule 4).
     title : how the cell is called in messages; its name where None.
@@ -89,6 +90,7 @@ class Cell:
     splits : gates whose two parts have gradients of their own.
     biased : whether the products have biases.
     projected : what the projection multiplies to make the hidden state (of width P); None without one.
+    projected_at : how many of the works stand before the projection.
     works, stages : the phases as they were read, and the passes over the units that they make.
 
     Raises
@@ -105,18 +107,44 @@ class Cell:
         initial: dict[str, float] | None = None,
         title: str | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise CellError(f"cell: expected a name of letters, digits and _, got {name!r}")
+        if not isinstance(name, str) or not name.isidentifier() or "__" in name:
+            raise CellError(f"cell: expected a name of letters, digits and single _, got {name!r}")
+        self._read(name, phases, act, initial or {}, title or name)
+        if self.given:
+            words = f"{self.given[0]!r} is asked for, but names k_X belong to the options that the layer supplies"
+            raise error(name, words, self.works[0].forward)
+        self._origin: tuple[Any, ...] = (find, (name,))
+        _register(self)
+
+    def changed(self, ending: str, phases: tuple[Phase | Projection, ...], origin: tuple[Any, ...]) -> Cell:
+        """A cell made from this one, for a layer's own use: it is in no registry.
+
+        Parameters
+        ----------
+        ending : what is added to the name, after ``__``, which no public name has.
+        phases : its phases.
+        origin : (function, arguments) that make it again, for copies and other processes.
+        """
+        found = Cell.__new__(Cell)
+        found._read(f"{self.name}__{ending}", phases, self.act, self.initial, f"{self.title} ({ending})")
+        found._origin = origin
+        return found
+
+    def _read(
+        self, name: str, phases: tuple[Phase | Projection, ...], act: str, initial: dict[str, float], title: str
+    ) -> None:
+        """Set every attribute from what the phases say."""
         if act not in ("tanh", "relu"):
             raise error(name, f"act: expected 'tanh' or 'relu', got {act!r}")
-        self.name, self.act, self.title = name, act, title or name
+        self.name, self.phases, self.act, self.title = name, phases, act, title
         layout = read_phases(name, phases)
         self.gates, self.recurrent, self.states, self.kept = layout.gates, layout.recurrent, layout.states, layout.kept
         self.own, self.given = layout.own, layout.given
         self.separate, self.splits, self.biased = layout.separate, layout.splits, layout.biased
-        self.projected, self.works, self.stages = layout.projected, layout.works, layout.stages
-        self.initial = self._first_values(initial or {})
-        _register(self)
+        self.projected, self.projected_at = layout.projected, layout.projected_at
+        self.works, self.stages = layout.works, layout.stages
+        self.initial = self._first_values(initial)
+        self.variants: dict[str, Cell] = {}  # this cell with options (`kernels.gates.options`), made once
 
     def _first_values(self, initial: dict[str, float]) -> dict[str, float]:
         for name in initial:
@@ -133,7 +161,7 @@ class Cell:
         return f"Cell({self.name!r}, gates={self.gates}, states={self.states})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find, (self.name,)  # a cell is its name: its functions are never taken from a file
+        return self._origin  # a cell is its name: its functions are never taken from a file
 
 
 _CELLS: dict[str, Cell] = {}
@@ -144,7 +172,8 @@ def _register(cell: Cell) -> None:
     """Enter the cell under its name; a function that was written anew in place of the old one replaces its cell."""
     there = _CELLS.get(cell.name)
     if there is not None and not _rewritten(there, cell):
-        raise error(cell.name, f"the name is taken; choose another (engine.cells()[{cell.name!r}] is that cell)")
+        words = f"the name is taken; choose another (engine.cells()[{cell.name!r}] is that cell)"
+        raise error(cell.name, words, cell.works[0].forward)
     _CELLS[cell.name] = cell
 
 

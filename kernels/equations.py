@@ -52,6 +52,11 @@ class Equation(NamedTuple):
         """The text of the arithmetic alone: two functions with one text are the same function."""
         return ast.unparse(self.tree)
 
+    @property
+    def last_line(self) -> int:
+        """The line of the ``return``."""
+        return self.tree.body[-1].lineno
+
     def places(self, name: str) -> int:
         """The line in which a name is first given a value or stands among the arguments."""
         for node in ast.walk(self.tree):
@@ -68,32 +73,57 @@ def error(cell: str, words: str, equation: Equation | None = None, line: int | N
     return CellError(f"cell {cell!r}, function {equation.name!r} ({equation.file}, line {at}): {words}")
 
 
-def read(cell: str, function: Any) -> Equation:
+def read(cell: str, function: Any, state: str = "S") -> Equation:
     """Read a gate function of the cell of that name.
+
+    Parameters
+    ----------
+    state : what the word S stands for in its names.
 
     Raises
     ------
     CellError
         where it is not a function whose source can be read, or not plain arithmetic.
     """
-    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
-        raise error(cell, f"a gate function is written with `def`, got {_described(function)}")
+    if not inspect.isfunction(function):
+        raise error(cell, f"a gate function is written with `def`, got a {type(function).__name__}")
+    code = function.__code__
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
         words = f"the source of {function.__name__!r} cannot be read; write it in a file or a notebook"
         raise error(cell, words) from None
-    tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    file = code.co_filename.replace("\\", "/").rsplit("/", 1)[-1]
+    tree = _definition(lines)
+    if tree is None:
+        what = "a lambda" if code.co_name == "<lambda>" else "something else"
+        words = f"a gate function is written with `def`, got {what}"
+        raise CellError(f"cell {cell!r}, function {function.__name__!r} ({file}, line {first}): {words}")
     ast.increment_lineno(tree, first - 1)
-    file = (inspect.getsourcefile(function) or "?").replace("\\", "/").rsplit("/", 1)[-1]
+    if state != "S":
+        _rename(tree, state)
     names = tuple(argument.arg for argument in tree.args.args)
     bare = Equation(function, function.__name__, names, (), tree, file)
     return bare._replace(results=_check(cell, bare))
 
 
-def _described(function: Any) -> str:
-    return "a lambda" if inspect.isfunction(function) else f"a {type(function).__name__}"
+def _definition(lines: list[str]) -> ast.FunctionDef | None:
+    """The ``def`` that these lines are; None where they are anything else."""
+    try:
+        tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    except SyntaxError:  # a lambda in the middle of a call
+        return None
+    return tree if isinstance(tree, ast.FunctionDef) else None
+
+
+def _rename(tree: ast.FunctionDef, state: str) -> None:
+    """Let S in every name stand for `state`: dS_prev -> dc_prev."""
+    words = {"S": state, "dS": f"d{state}"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = "_".join(words.get(part, part) for part in node.id.split("_"))
+        elif isinstance(node, ast.arg):
+            node.arg = "_".join(words.get(part, part) for part in node.arg.split("_"))
 
 
 def body(tree: ast.FunctionDef) -> list[ast.stmt]:
@@ -111,16 +141,18 @@ def _check(cell: str, equation: Equation) -> tuple[str, ...]:
         return error(cell, words, equation, getattr(node, "lineno", tree.lineno))
 
     extra = tree.args
-    if extra.vararg or extra.kwarg or extra.kwonlyargs or extra.defaults or tree.decorator_list:
-        raise refuse(tree, "expected plain arguments by name, without *, defaults or decorators")
+    if extra.vararg or extra.kwarg or extra.kwonlyargs or extra.defaults or extra.posonlyargs or tree.decorator_list:
+        raise refuse(tree, "expected plain arguments by name, without *, /, defaults or decorators")
     if not body(tree):
         raise refuse(tree, "the function is empty; its last line must return names")
     *lines, last = body(tree)
     for line in lines:
         if isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name):
             check_expression(line.value, known, refuse)
+            if line.targets[0].id in LIBRARY:
+                raise refuse(line, f"{line.targets[0].id!r} is a name of the library; choose another for this value")
             known.add(line.targets[0].id)
-        elif isinstance(line, ast.AugAssign) or (isinstance(line, ast.Assign) and not _all_names(line.targets)):
+        elif isinstance(line, ast.AugAssign) or (isinstance(line, ast.Assign) and _into_arrays(line.targets)):
             raise refuse(line, f"`{ast.unparse(line)}` writes in place; write `name = expression` instead")
         else:
             shown = ast.unparse(line).splitlines()[0]
@@ -138,8 +170,8 @@ def _check(cell: str, equation: Equation) -> tuple[str, ...]:
     return names
 
 
-def _all_names(targets: Iterable[ast.expr]) -> bool:
-    return all(isinstance(target, ast.Name) for target in targets)
+def _into_arrays(targets: Iterable[ast.expr]) -> bool:
+    return any(isinstance(target, (ast.Subscript, ast.Attribute)) for target in targets)
 
 
 def check_expression(node: ast.expr, known: set[str], refuse: Callable[[ast.AST, str], CellError]) -> None:

@@ -110,7 +110,7 @@ class ReferenceKernels(LayerOfSteps):
             for name, value in found.own.items():
                 own[name] += _select(xp, valid, value, 0).sum(axis=0)
             if dprojected is not None:
-                dprojected[t] = _select(xp, valid, dstates[0], 0)
+                dprojected[t] = _select(xp, valid, found.projected, 0)
             for name, slots, dstate in zip(cell.states, traces or (), dstates, strict=False):
                 slots[t + 1] = _select(xp, valid, found.totals[name], dstate)
             dstates = tuple(  # S[t+1] = where(valid, S_new, S[t])

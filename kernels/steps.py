@@ -30,6 +30,7 @@ class Gradients:
     input, hidden : gradient of each gate's pre-activation, of its input part and of its hidden part.
     own : gradient of each weight of a unit, row by row, (B, H).
     totals : of each state, all that it receives within the step, where a backward function says so.
+    projected : gradient of the product that makes the hidden state, in a cell with a projection.
     """
 
     def __init__(self, states: tuple[str, ...], dstates: tuple[Array, ...]) -> None:
@@ -39,6 +40,7 @@ class Gradients:
         self.input: dict[str, Array] = {}
         self.hidden: dict[str, Array] = {}
         self.own: dict[str, Array] = {}
+        self.projected: Array = None
 
     def of(self, name: str) -> Array:
         """The gradient of a value, as far as it is known."""
@@ -68,12 +70,23 @@ class Gradients:
                 self.add_place(Place("prev", name[1:-5]), value)
             elif name[1:] in cell.own:
                 self.own[name[1:]] = value
-            elif name[1:] in cell.states:
+            elif name[1:] in work.replaces:
                 self.values[name[1:]] = value
-                if name[1:] not in (place.name for place in work.inputs if place.kind == "local"):
-                    self.totals[name[1:]] = value  # else it is what the phase was given, which is not the state yet
+                if _makes(work, name[1:]):
+                    self.totals[name[1:]] = value
             else:
                 self.add(name[1:], value)
+
+
+def _between(work: Work) -> str:
+    """What gate functions call the source of the phase after its row functions."""
+    assert work.source is not None
+    return "between_" + work.source.name.partition("__")[0]
+
+
+def _makes(work: Work, state: str) -> bool:
+    """Whether the phase makes the state after the step, out of other values: its gradient is then the whole state's."""
+    return any(Place("new", state) in places for places in work.outputs) and state not in work.forward.arguments
 
 
 class Steps:
@@ -128,19 +141,24 @@ class Steps:
         states : before the step, each (B, H).
         """
         at = self._fixed(t) | {Place("prev", name): value for name, value in zip(self.cell.states, states, strict=True)}
-        for work in self.cell.works:
+        for number, work in enumerate(self.cell.works):
+            if number == self.cell.projected_at:
+                self._project(at)
             if work.gates:
                 self._gates_forward(at, work, pre)
             elif work.between:
-                place = self._normalised(work)
-                at[Place("between", f"between_{place.name}")] = work.between.forward(at[place])
+                self._between_forward_of_value(at, work)
             found = work.forward.function(*(at[place] for place in work.inputs))
             values = found if len(work.labels) > 1 else (found,)
             for label, places, value in zip(work.labels, work.outputs, values, strict=True):
                 at |= dict.fromkeys((Place("local", label), *places), value)
+        if self.cell.projected_at == len(self.cell.works):
+            self._project(at)
+        return at
+
+    def _project(self, at: Values) -> None:
         if self.cell.projected is not None:  # h = W_hr m
             at[Place("new", "h")] = self.multiply(at[self.cell.projected], self.weight_hr.swapaxes(-1, -2))
-        return at
 
     def _gates_forward(self, at: Values, work: Work, pre: Array) -> None:
         """Pre-activations of a phase: a = x + U source + b."""
@@ -178,10 +196,11 @@ class Steps:
         x_out = work.between.forward(x.reshape(wide)).reshape(x.shape)  # type: ignore[union-attr]
         return x_out, None if h is None else work.between.forward(h.reshape(wide)).reshape(h.shape)  # type: ignore[union-attr]
 
-    @staticmethod
-    def _normalised(work: Work) -> Place:
-        assert work.source is not None
-        return work.source
+    def _between_forward_of_value(self, at: Values, work: Work) -> None:
+        """The row functions on a value; on the tape too where backward asks for what they make."""
+        name = _between(work)
+        value = work.between.forward(at[work.source])  # type: ignore[union-attr, index]
+        at |= dict.fromkeys([Place("between", name), *([Place("kept", name)] if name in self.cell.kept else [])], value)
 
     # -- backward -----------------------------------------------------------------------------------------------------
 
@@ -202,9 +221,9 @@ class Steps:
         dstates : gradient of each state after the step, each (B, H).
         """
         found = Gradients(self.cell.states, dstates)
-        if self.cell.projected is not None:
-            found.add_place(self.cell.projected, self.multiply(dstates[0], self.weight_hr))  # h = W_hr m
-        for work in reversed(self.cell.works):
+        if self.cell.projected_at == len(self.cell.works):
+            self._project_backward(found)
+        for number, work in reversed(list(enumerate(self.cell.works))):
             values = (found.of(place.name) if place.kind == "grad" else at[place] for place in work.reads)
             result = work.backward.function(*values)
             found.take(self.cell, work, result if len(work.backward.results) > 1 else (result,))
@@ -216,7 +235,14 @@ class Steps:
                 side = self.xp.concatenate([found.hidden[gate] for gate in work.gates], axis=-1)
                 dsource = self.multiply(side, self.weight_hh[..., self._rows(work), :])  # a = x + U source + b
                 found.add_place(work.source, dsource)
+            if number == self.cell.projected_at:
+                self._project_backward(found)
         return found
+
+    def _project_backward(self, found: Gradients) -> None:
+        if self.cell.projected is not None:
+            found.projected = found.of("h")
+            found.add_place(self.cell.projected, self.multiply(found.projected, self.weight_hr))  # h = W_hr m
 
     def _between_backward(self, at: Values, work: Work, found: Gradients) -> None:
         apart, G = work.gates[0] in self.cell.separate, len(work.gates)
@@ -231,7 +257,8 @@ class Steps:
             side |= {gate: drows[..., block * H : (block + 1) * H] for block, gate in enumerate(work.gates)}
 
     def _between_backward_of_value(self, at: Values, work: Work, found: Gradients) -> None:
-        place = self._normalised(work)
-        rows, dout = at[place], found.values.pop(f"between_{place.name}")
+        place = work.source
+        assert place is not None
+        rows, dout = at[place], found.values.pop(_between(work))
         drows = work.between.backward(dout, rows, work.between.forward(rows))  # type: ignore[union-attr]
         found.add_place(place, drows)

@@ -1,6 +1,6 @@
 """Layer-normalised LSTM (Ba, Kiros and Hinton 2016, equations 20 to 22).
 
-a = p_xgain * N(W_ih x) + p_hgain * N(W_hh h_prev) + p_bias,  N over all 4H numbers of a row (`kernels.gates.normalising`)
+a = p_xgain * N(W_ih x) + p_hgain * N(W_hh h_prev) + p_bias,  N (`kernels.gates.normalising`) over all 4H numbers,
 i = sigmoid(a_i),  f = sigmoid(a_f),  g = tanh(a_g),  o = sigmoid(a_o),  c = f * c_prev + i * g,
 h = o * tanh(p_cgain * N(c) + p_cbias),  N over the H numbers of c.
 

@@ -41,7 +41,7 @@ def _mean(values: Array) -> Array:
     """Mean of the last axis, (..., 1); real and imaginary part apart."""
     if _is_complex(values):
         return _mean(values.real) + 1j * _mean(values.imag)
-    return values.mean(axis=-1)[..., None]
+    return values.mean(axis=-1, keepdims=True)
 
 
 def _inverse_root(variance: Array) -> Array:
@@ -53,4 +53,4 @@ def _inverse_root(variance: Array) -> Array:
 
 
 def _is_complex(values: Array) -> bool:
-    return "complex" in str(values.dtype)
+    return "complex" in str(getattr(values, "dtype", ""))  # a dual number (`kernels.duals`) has none
