@@ -24,7 +24,7 @@ import pytest
 from fake_cuda import counts, machine
 
 from engine.backend import Backend, get_backend
-from engine.backend import backend as backend_module
+from engine.backend import choosing as backend_module
 
 #: Functions that answer on the host, without a launch.
 HOST = frozenset("result_type can_cast promote_types isscalar iscomplexobj isrealobj ndim shape size".split())

@@ -16,7 +16,7 @@ from commands import refused, tiny, write_text
 from fake_cupy import use_backend
 
 import engine
-from engine.backend import backend as backend_module
+from engine.backend import choosing as backend_module
 from engine.backend.device_errors import explain
 
 

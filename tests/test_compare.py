@@ -13,7 +13,7 @@ from commands import bptt, refused
 
 import engine
 from engine.backend import Backend
-from engine.backend import backend as backend_module
+from engine.backend import choosing as backend_module
 from engine.measuring import memory
 from engine.measuring.comparing import FEWEST_ROUNDS, measure
 from engine.measuring.experiment import CELLS, Bench, Experiment

@@ -462,7 +462,7 @@ def test_a_device_that_is_not_there_is_one_clear_error(
 
 
 def test_without_pytorch_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.backend import backend as module
+    from engine.backend import choosing as module
 
     for absent in ("torch", "array_api_compat"):
         module._reason.cache_clear()

@@ -56,7 +56,7 @@ def _number(backend: Backend, normalizer: Any, dtype: Any) -> Any:
     raise bad_type("normalizer", expected, f"a {type(given).__name__}{shape}", "sum the weights first")
 
 
-def total(losses: Any, xp: Any, dtype: Any) -> Any:
+def summed(losses: Any, xp: Any, dtype: Any) -> Any:
     """The sum as a 0-d array, added up in float64."""
     return xp.asarray(xp.sum(losses, dtype=np.float64), dtype=dtype)
 

@@ -11,7 +11,7 @@ from engine.backend import Backend, backend_of
 from engine.backend.device_errors import mended
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
-from engine.losses.positions import float_dtype, on_host, positions, require_mask
+from engine.losses.positions import float_dtype, on_host, positions, require_mask, summed
 from engine.plain_arrays import dtype_in_words, first_place, host_view
 
 
@@ -66,7 +66,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
         p = xp.exp(s)
         total = p.sum(axis=1, keepdims=True)
         # L = sum_i scale_i * (log(total_i) - s_i[target_i])
-        loss = total((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, dtype)
+        loss = summed((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, dtype)
         # L = scale*(log(total) - s[target])  ->  dz_k = scale*(exp(s_k)/total - [k == target])
         p /= total
         p[rows, ids] -= 1  # one entry a row: no index twice

@@ -10,7 +10,7 @@ import numpy as np
 from engine.backend import backend_of
 from engine.backend.device_errors import mended
 from engine.errors import bad_input
-from engine.losses.positions import float_dtype, positions, require_mask, total
+from engine.losses.positions import float_dtype, positions, require_mask, summed
 
 
 @mended()
@@ -62,7 +62,7 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
         scale = scale / max(D, 1)
         # L = sum_i scale_i * sum_k (y_ik - t_ik)^2
         error = y - t
-        loss = total(xp.square(error).sum(axis=1) * scale, xp, dtype)
+        loss = summed(xp.square(error).sum(axis=1) * scale, xp, dtype)
         # L = scale*(y - t)^2  ->  dy = 2*scale*(y - t)
         error *= (2 * scale)[:, None]
     return loss, error.reshape(shape)
