@@ -61,12 +61,13 @@ class FunctionSubject(Subject):
         self._leading = LeadingAxis(self._on_host)
         found = self.forward(*self.inputs.given({}))
         self.convention = shape.convention or convention_of(backward, found)
-        self._read_outputs(self.convention.split(found)[0])
-        self._read_parts()
+        out, cache = self.convention.split(found)
+        self._read_outputs(out)
+        self._read_parts(cache)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         self._weigh()
-        self._watch()
-        self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
+        everything = self._watch()
+        self.claim([everything, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
         self._look_again()
 
     # -- what is there -------------------------------------------------------------------------------------------------
@@ -85,8 +86,8 @@ class FunctionSubject(Subject):
             raise bad_type("forward", "float arrays as out", dtype_in_words(array.dtype))
         return copied(array) if kind(array) == "f" else None
 
-    def _read_parts(self) -> None:
-        """The inputs to check, without numbers of which backward says nothing."""
+    def _read_parts(self, cache: Any) -> None:
+        """The inputs to check, without numbers of which backward says nothing on the cache of the latest forward."""
         free = free_entries(self.shape.fixed, self.inputs)
         named = [(name, array) for name, array in self.inputs.leaves() if name in self.checked]
         gates, axes = gates_by_name(dict(named), self.shape.gates, self.shape.gate_axis)
@@ -95,7 +96,6 @@ class FunctionSubject(Subject):
             own = (gates.get(name, ()), time_axis)
             self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=free.get(name)))
         ones = [self.backend.xp.ones_like(out) for out in self.outputs]
-        _, cache = self._call(self.inputs.given({}))
         gradients = self._returned(ones, cache)
         without = [part.name for part in self.parts if self._says_nothing(part.name, gradients)]
         self.parts = [part for part in self.parts if part.name not in without]
@@ -222,7 +222,7 @@ class FunctionSubject(Subject):
         _, cache = self._call(self.inputs.given({}))
         if next(float_arrays(cache), None) is None:
             moved = {part.name: copied(part.array) for part in self.parts}
-            self._jitter_all(list(moved.values()), generator)
+            self.jitter(moved.values(), generator)
             cache = self._call(self.inputs.given(moved))[1]
         else:
             try:
@@ -230,17 +230,13 @@ class FunctionSubject(Subject):
             except Exception:
                 cache = self._call(self.inputs.given({}))[1]
             else:
-                self._jitter_all(list(float_arrays(cache)), generator)
+                self.jitter(float_arrays(cache), generator)
         cotangents = self.cotangents(group)
-        self._jitter_all(cotangents, generator)
+        self.jitter(cotangents, generator)
         return self._gradients(cotangents, cache)
 
-    def _jitter_all(self, arrays: list[Any], generator: np.random.Generator) -> None:
-        for array in arrays:
-            self.jitter(array, float(np.finfo(dtype_of(array) or np.float64).eps), generator)
-
-    def _watch(self) -> None:
-        """Whether forward or backward writes into what it is given."""
+    def _watch(self) -> dict[str, Any]:
+        """The gradients of all outputs together; notes whether forward or backward writes into what it is given."""
         host = self.backend.to_host
         given = self.inputs.given({})
         own = [array for array in leaves(given) if kind(array) and self.backend.is_array(array)]
@@ -248,11 +244,12 @@ class FunctionSubject(Subject):
         _, cache = self._call(given)
         cotangents = self.cotangents()
         untouched = [host(array).copy() for array in cotangents]
-        self._gradients(cotangents, cache)
+        gradients = self._gradients(cotangents, cache)
         if not all(same(old, host(new)) for old, new in zip(before, own, strict=True)):
             self.mutated = "a function writes into its inputs"
         elif not all(same(old, host(new)) for old, new in zip(untouched, cotangents, strict=True)):
             self.mutated = "backward writes into the gradient it is given"
+        return gradients
 
     def _look_again(self) -> None:
         """A second look, after another forward pass; a backward without a cache cannot but read the latest one."""

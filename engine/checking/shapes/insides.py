@@ -16,12 +16,12 @@ _NO_STATE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionTy
 
 def members(value: Any) -> dict[str, Any]:
     """What a container or an object holds, by the words that lead there: ``[0]``, ``.W``, ``['W']``."""
-    if isinstance(value, Mapping):
-        return {f"[{key!r}]": part for key, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {f".{name}": getattr(value, name) for name in value._fields}
     if isinstance(value, (tuple, list)):
         return {f"[{k}]": part for k, part in enumerate(value)}
+    if isinstance(value, Mapping):
+        return {f"[{key!r}]": part for key, part in value.items()}
     if isinstance(value, _NO_STATE):
         return {}
     if dataclasses.is_dataclass(value):
@@ -55,8 +55,9 @@ def _walk(value: Any, name: str, kinds: str, seen: set[int]) -> Iterator[tuple[s
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)) or id(value) in seen:
         return
     seen.add(id(value))
-    if kind(value):
-        if kind(value) in kinds:
+    found = kind(value)
+    if found:
+        if found in kinds:
             yield name, value
         return
     for step, part in members(value).items():
