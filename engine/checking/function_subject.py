@@ -14,8 +14,9 @@ from engine.checking.agreement import same
 from engine.checking.leading_axis import LeadingAxis
 from engine.checking.nests import copied, dtype_of, kind, leaves, named_leaves, refill, transform
 from engine.checking.patterns import shape_in_words
-from engine.checking.shapes import returned
+from engine.checking.shapes import remarks, returned
 from engine.checking.shapes.arguments import Convention, convention_of
+from engine.checking.shapes.calling import called
 from engine.checking.shapes.gate_blocks import gates_by_name
 from engine.checking.shapes.inputs import Inputs, chosen_names, free_entries
 from engine.checking.shapes.insides import float_arrays, named_arrays
@@ -59,7 +60,9 @@ class FunctionSubject(Subject):
         self.inputs.check_precision(self.checked)
         self.is_loss = False
         self._leading = LeadingAxis(self._on_host)
-        found = self.forward(*self.inputs.given({}))
+        given = self.inputs.given({})
+        with called("forward", self.inputs.names, given):
+            found = self.forward(*given)
         self.convention = shape.convention or convention_of(backward, found)
         out, cache = self.convention.split(found)
         self._read_outputs(out)
@@ -96,7 +99,13 @@ class FunctionSubject(Subject):
             own = (gates.get(name, ()), time_axis)
             self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=free.get(name)))
         ones = [self.backend.xp.ones_like(out) for out in self.outputs]
-        gradients = self._returned(ones, cache)
+        douts = [name for name, _ in named_leaves(self.out, "dout")]
+        with called(
+            "backward", [*douts, "cache"], [*ones, cache], dict(zip(self.shape.names, self.inputs.values, strict=True))
+        ):
+            gradients = self._returned(ones, cache)
+        if self.shape.check is None:
+            self.notes += remarks.on_whole_numbers(self.inputs, gradients)
         without = [part.name for part in self.parts if self._says_nothing(part.name, gradients)]
         self.parts = [part for part in self.parts if part.name not in without]
         if without:
@@ -108,6 +117,7 @@ class FunctionSubject(Subject):
             self.notes.append(f"not looked into: {', '.join(closed)}; arrays in a dict or a dataclass would be checked")
         if not self.parts:
             raise bad_input("backward", "a gradient for at least one input", "none")
+        self.warnings += remarks.on_lost_inputs(self.inputs, self.parts)
         self._find_float32(cache, gradients)
         if len(self.outputs) == 1 and self.outputs[0].size == 1 and "dout" in self.convention.order:
             self._look_for_a_loss(ones)
@@ -144,7 +154,14 @@ class FunctionSubject(Subject):
     def _weigh(self) -> None:
         axes = [_time_axis(array, self.shape.time_axis) for array in self.outputs]
         names = [name for name, _ in named_leaves(self.out, "out")]
-        self.groups, self.weights = split_weights(draw_weights(self.seed, self.outputs), self.outputs, axes, names)
+        weights = draw_weights(self.seed, self.outputs)
+        if self._gives_a_loss():
+            weights[:] = 1.0
+        self.groups, self.weights = split_weights(weights, self.outputs, axes, names)
+
+    def _gives_a_loss(self) -> bool:
+        """Whether the output is a loss, whose dout is 1 for backward."""
+        return self.is_loss or "dout" not in self.convention.order
 
     # -- forward -------------------------------------------------------------------------------------------------------
 
@@ -274,8 +291,8 @@ class FunctionSubject(Subject):
     def _gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
         """Copies of the gradients of all parts: the arrays may be buffers that are used again."""
         found = self._returned(cotangents, cache)
-        gradients = {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
-        if self.is_loss or "dout" not in self.convention.order:
+        gradients = {part.name: self._as_gradient(part, found.get(part.name), found) for part in self.parts}
+        if self._gives_a_loss():
             gradients = {name: self._array(one * cotangents[0]) for name, one in gradients.items()}
         return gradients
 
@@ -295,7 +312,7 @@ class FunctionSubject(Subject):
             parts |= returned.by_leaf(given, gradient, name)
         return parts
 
-    def _as_gradient(self, part: Part, value: Any) -> Any:
+    def _as_gradient(self, part: Part, value: Any, others: dict[str, Any] | None = None) -> Any:
         """The gradient as an array in the part's shape: zeros for None, NaN for a wrong shape."""
         xp = self.backend.xp
         if value is None or isinstance(value, returned.NotGiven):
@@ -305,7 +322,10 @@ class FunctionSubject(Subject):
             got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
             raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
         if tuple(array.shape) != part.shape:
-            self.causes[part.name] = shape_in_words(tuple(array.shape), part.shape)
+            words = shape_in_words(tuple(array.shape), part.shape)
+            self.causes[part.name] = (
+                words if others is None else words + remarks.on_the_order(self.parts, array.shape, others)
+            )
             return xp.full(part.shape, np.nan)
         return copied(array) if part.free is None else xp.where(xp.asarray(part.free), array, xp.zeros_like(array))
 

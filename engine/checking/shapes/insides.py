@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.checking.nests import kind, writable
+from engine.checking.shapes.loss_methods import LossMethod
 
 #: Objects of these packages are looked at from outside alone: their insides belong to them.
 CLOSED = {"builtins", "engine", "kernels", "numpy", "torch", "cupy", "jax", "random", "threading", "logging", "io"}
@@ -33,7 +34,8 @@ def members(value: Any) -> dict[str, Any]:
 
 def attributes(value: Any) -> dict[str, Any]:
     """The attributes of an object of someone's own class, those in ``__slots__`` included."""
-    if isinstance(value, _NO_STATE) or type(value).__module__.partition(".")[0] in CLOSED:
+    closed = type(value).__module__.partition(".")[0] in CLOSED and not isinstance(value, LossMethod)
+    if closed or isinstance(value, _NO_STATE):
         return {}
     slots = [slot for base in reversed(type(value).__mro__) for slot in _slots(base)]
     found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
