@@ -14,7 +14,6 @@ import pytest
 from bptt_engine import ours
 
 if TYPE_CHECKING:
-    from engine.checking.assertions import LayerLike
     from engine.checking.report import Report
 
 
@@ -24,24 +23,18 @@ class GradientChecks:
     def __init__(self, seed: int, method: str | None) -> None:
         self._seed, self._method = seed, method
 
-    def __call__(
-        self,
-        layer: LayerLike,
-        x: Any,
-        state: Any = None,
-        lengths: Any = None,
-        *,
-        allow: Collection[str] = (),
-        **options: Any,
-    ) -> Report:
-        """Fail the test unless every gradient of a layer is right; arguments as for `engine.assert_gradients`."""
+    def __call__(self, subject: Any, /, *arguments: Any, allow: Collection[str] = (), **options: Any) -> Report:
+        """Fail the test unless every gradient is right; arguments as for `engine.assert_gradients`."""
         __tracebackhide__ = True
+        if callable(subject) and arguments and callable(arguments[0]):
+            return self.functions(subject, *arguments, allow=allow, **options)
         with ours.at_hand():
-            from engine.checking import assertions, check
+            from engine.checking import assertions
             from engine.layers.base import Layer
 
-            options = self._defaults(forward_mode=isinstance(layer, Layer)) | options
-            return assertions.assert_passes(check.gradcheck, (layer, x, state, lengths), allow, options)
+            chosen = assertions.check_for(subject, arguments)
+            options = self._defaults(forward_mode=isinstance(subject, Layer)) | options
+            return assertions.assert_passes(chosen, (subject, *arguments), allow, options)
 
     def functions(
         self,

@@ -78,6 +78,24 @@ def test_a_pair_of_evaluations_settles_an_entry() -> None:
     assert forward.calls < 2.3 * sum(array.size for array in GATES) + 60
 
 
+def test_the_same_place_is_evaluated_for_a_reason() -> None:
+    """Fresh caches for backward's probes, and whether forward repeats itself; none is thrown away unread."""
+    inputs = [np.random.default_rng(3).normal(size=shape) for shape in ((5, 3), (4, 3))]
+    unmoved = 0
+
+    def forward(x: np.ndarray, w: np.ndarray) -> Any:
+        nonlocal unmoved
+        unmoved += np.array_equal(x, inputs[0]) and np.array_equal(w, inputs[1])
+        return gates_forward(x, w)
+
+    backward = Counted(gates_backward)
+    assert engine.check_gradients(forward, backward, inputs, "directional").passed
+    # real or complex; the first outputs; gradients of two weightings, and after another pass; the same outputs again,
+    # at the start and at the end; three probes of rounding, two of linearity; a cache that is used twice
+    assert unmoved <= 13
+    assert backward.calls <= 11
+
+
 @pytest.mark.parametrize("factor", [1.01, 1.0 + 1e-4, 1.0 + 3e-6, 1.0 - 3e-6])
 def test_small_errors_are_found_all_the_same(factor: float) -> None:
     report = engine.check_gradients(gates_forward, off_in_row(17, factor), GATES)

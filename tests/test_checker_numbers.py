@@ -11,7 +11,7 @@ import pytest
 import engine
 from benchmarks.checker import hard_cases, planted, saturated_nets
 from benchmarks.checker.hard.case import METHODS
-from engine.checking import precision
+from engine.checking import jittering, precision
 from engine.checking.function_subject import FunctionSubject, Shape
 
 CASES = hard_cases.cases()
@@ -178,3 +178,28 @@ def test_an_error_at_small_numbers_is_not_weighed_away(method: str) -> None:
 
     report = engine.check_gradients(lambda x: (np.sin(x), x), backward, [x], method)
     assert report.verdict == "wrong"
+
+
+# -- roundings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [1, 7, 1 << 16])
+def test_each_number_moves_by_one_rounding_however_many_are_drawn_at_once(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    shapes_and_types: list[tuple[Any, Any]] = [((3, 4), "f8"), ((), "f8"), ((5,), "f4"), ((2, 0), "f8"), ((2, 3), "f8")]
+    before = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in shapes_and_types]
+    whole, after, alone = np.arange(4), [one.copy() for one in before], [one.copy() for one in before]
+    backend = engine.get_backend("numpy:reference")
+    monkeypatch.setattr(jittering, "TOGETHER", together)
+    jittering.jitter(backend, [*after[:2], whole, *after[2:]], np.random.default_rng(6))
+    signs = np.random.default_rng(6)
+    for old, new, one in zip(before, after, alone, strict=True):
+        jittering.jitter(backend, [one], signs)
+        assert new.dtype == old.dtype
+        assert np.array_equal(new, one), "drawn together or one by one is the same"
+        eps = np.finfo(old.dtype).eps
+        assert (new != old).all()
+        assert (np.abs(new / old - 1.0) <= 2 * eps).all()
+    assert np.array_equal(whole, np.arange(4))

@@ -480,6 +480,9 @@ def test_gradcheck_plants_a_bug_and_finds_it(capsys: pytest.CaptureFixture[str],
     assert bptt("gradcheck", "--bugs") == 0
     assert "lstm-o-sign" in capsys.readouterr().out
     assert bptt("gradcheck", "--plot", tmp_path / "nowhere" / "x.png") == 2
+    capsys.readouterr()
+    assert bptt("gradcheck", "--plot", tmp_path / "x.xyz") == 2  # before anything is checked
+    assert "--plot: expected a file name that ends in" in capsys.readouterr().err
 
 
 def test_backends(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def calls_of_the_library() -> list[tuple[str, str, ast.Call]]:
     """(where, function, call) of every ``xp.function(...)`` in the engine and in the kernels for array libraries."""
     root = RECORDED.parent.parent
     files = [path for path in sorted(root.glob("engine/**/*.py")) if "torch" not in path.name]
-    files += sorted(path for path in root.glob("kernels/*.py") if not path.name.startswith("numba"))
+    files += sorted(path for path in root.glob("kernels/**/*.py") if "cpu" not in path.parts)
     found = []
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -136,7 +136,7 @@ def test_a_bug_is_found_by_name_and_near_ones_are_named() -> None:
     assert find("lstm-final-c-dropped").name == "lstm-final-c-dropped"
     with pytest.raises(engine.InputError, match=r"inject: expected .*, got 'lstm-final-c'; near it: lstm-final-c-"):
         find("lstm-final-c")
-    with pytest.raises(engine.InputError, match="the first ones are lstm-"):
+    with pytest.raises(engine.InputError, match="bptt gradcheck --bugs lists them"):
         find("#")
 
 

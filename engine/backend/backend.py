@@ -94,7 +94,8 @@ class Backend:
 
     def is_array(self, obj: Any) -> bool:
         """Whether `obj` is an array of this backend's library; a subclass with rules of its own is not."""
-        return isinstance(obj, self.xp.ndarray) and not plain_arrays.has_own_rules(obj)
+        plain = self.xp.ndarray
+        return type(obj) is plain or (isinstance(obj, plain) and not plain_arrays.has_own_rules(obj))
 
     def dtype_of(self, array: Any) -> np.dtype:
         """The array's dtype in NumPy's words, whatever its library calls it."""

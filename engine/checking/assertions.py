@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, overload
 
 from engine.checking import check
+from engine.checking.objects import check_object
 from engine.checking.report import Report
+from engine.checking.shapes.loss_methods import LOSSES
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 
@@ -27,9 +29,21 @@ class LayerLike(Protocol):
         """``backward(tape, dy, dstate) -> (dx, dstate)``."""
 
 
+class LossLike(Protocol):
+    """A model whose method works out loss and gradients, which `engine.check_object` reads; so is the method itself."""
+
+    @property
+    def loss(self) -> Callable[..., Any]:
+        """``loss(x, y) -> (loss, gradients)``, or the loss alone."""
+
+
 @overload
 def assert_gradients(
     layer: LayerLike, x: Any, state: Any = None, lengths: Any = None, /, *, allow: Collection[str] = (), **options: Any
+) -> Report: ...
+@overload
+def assert_gradients(
+    model: LossLike | Callable[..., Any], x: Any, /, *, allow: Collection[str] = (), **options: Any
 ) -> Report: ...
 @overload
 def assert_gradients(
@@ -42,14 +56,15 @@ def assert_gradients(
     **options: Any,
 ) -> Report: ...
 def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = (), **options: Any) -> Report:
-    """Assert that every gradient of a layer, or of a hand-written pair of functions, is right.
+    """Assert that every gradient of a layer, of an object of your own, or of a pair of functions, is right.
 
-    It is called in one of two ways: ``assert_gradients(layer, x, state=None, lengths=None, **options)`` or
-    ``assert_gradients(forward, backward, inputs, **options)``.
+    It is called in one of three ways: ``assert_gradients(layer, x, state=None, lengths=None, **options)``,
+    ``assert_gradients(object, x, **options)`` or ``assert_gradients(forward, backward, inputs, **options)``.
 
     Parameters
     ----------
     layer, x, state, lengths : as for `engine.gradcheck`.
+    object, x : as for `engine.check_object`: ``forward(x)`` and ``backward(dout)``, or a loss with its gradients.
     forward, backward, inputs : as for `engine.check_gradients`.
     allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  None does by default, since a
         gradient that was not checked is not right.  For functions, ``"mutation"`` as well: they may write into their
@@ -84,11 +99,32 @@ def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = 
     'ok'
     """
     __tracebackhide__ = True
+    return assert_passes(check_for(subject, arguments), (subject, *arguments), allow, options)
+
+
+def check_for(subject: Any, arguments: Sequence[Any]) -> Callable[..., Report]:
+    """The function that checks a subject: a layer, an object that keeps its cache, or a pair of functions."""
+    if isinstance(subject, type) and hasattr(subject, "forward"):
+        raise bad_type("layer", "an object", f"the class {subject.__name__}", f"make one: {subject.__name__}(...)")
     if hasattr(subject, "forward") and hasattr(subject, "backward"):
-        return assert_passes(check.gradcheck, (subject, *arguments), allow, options)
-    if not callable(subject):
+        return check.gradcheck if _is_layer(subject) else check_object
+    if inspect.ismethod(subject) and len(arguments) == 1:  # model.loss, (x, y)
+        return check_object
+    if not callable(subject) and not any(hasattr(subject, name) for name in LOSSES):
         raise bad_type("layer", "a layer, or a function forward(*inputs)", describe(subject))
-    return assert_passes(check.check_gradients, (subject, *arguments), allow, options)
+    return check.check_gradients if callable(subject) else check_object
+
+
+def _is_layer(subject: Any) -> bool:
+    """Whether it takes what layers of the engine do: ``forward(x, state)``, ``backward(tape, dy, dstate)``."""
+    try:
+        inspect.signature(subject.forward).bind("x", "state")
+        inspect.signature(subject.backward).bind("tape", "dy", "dstate")
+    except TypeError:
+        return False
+    except ValueError:  # without a signature
+        return True
+    return True
 
 
 def assert_passes(

@@ -69,7 +69,9 @@ def diagnose(subject: Subject, findings: list[Finding]) -> Diagnosis:
         chosen = _final_state_block(subject, blocks, group)
     else:
         cause = _cause(subject, findings, blocks, chosen) or subject.causes.get(chosen.name, "")
-    return Diagnosis(chosen.name, _gate(blocks, chosen), step, cause, subject.groups[group].name)
+    gate = _gate(blocks, chosen)
+    beside = _beside(blocks, chosen) if gate else ()
+    return Diagnosis(chosen.name, gate, step, cause, subject.groups[group].name, beside=beside)
 
 
 def blocks_of(finding: Finding, group: int) -> list[Block]:
@@ -188,6 +190,13 @@ def _gate(blocks: list[Block], chosen: Block) -> str | None:
         others = max((block.error for block in own if block.gate != chosen.gate), default=0.0)
         return chosen.gate if chosen.error > 10.0 * others else None
     return chosen.gate
+
+
+def _beside(blocks: list[Block], chosen: Block) -> tuple[str, ...]:
+    """The other gates of the tensor that depart about as far, without those that the chosen one's error reaches."""
+    reached = DOWNSTREAM.get(chosen.gate or "", ())
+    own = [block for block in blocks if block.name == chosen.name and block.gate not in (chosen.gate, *reached)]
+    return tuple(block.gate for block in own if block.gate and 10.0 * block.error >= chosen.error)
 
 
 def _rank(name: str) -> int:

@@ -14,8 +14,9 @@ from engine.checking.agreement import same
 from engine.checking.leading_axis import LeadingAxis
 from engine.checking.nests import copied, dtype_of, kind, leaves, named_leaves, refill, transform
 from engine.checking.patterns import shape_in_words
-from engine.checking.shapes import returned
+from engine.checking.shapes import remarks, returned
 from engine.checking.shapes.arguments import Convention, convention_of
+from engine.checking.shapes.calling import called
 from engine.checking.shapes.gate_blocks import gates_by_name
 from engine.checking.shapes.inputs import Inputs, chosen_names, free_entries
 from engine.checking.shapes.insides import float_arrays, named_arrays
@@ -59,14 +60,17 @@ class FunctionSubject(Subject):
         self.inputs.check_precision(self.checked)
         self.is_loss = False
         self._leading = LeadingAxis(self._on_host)
-        found = self.forward(*self.inputs.given({}))
+        given = self.inputs.given({})
+        with called("forward", self.inputs.names, given):
+            found = self.forward(*given)
         self.convention = shape.convention or convention_of(backward, found)
-        self._read_outputs(self.convention.split(found)[0])
-        self._read_parts()
+        out, cache = self.convention.split(found)
+        self._read_outputs(out)
+        self._read_parts(cache)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         self._weigh()
-        self._watch()
-        self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
+        everything = self._watch()
+        self.claim([everything, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
         self._look_again()
 
     # -- what is there -------------------------------------------------------------------------------------------------
@@ -85,8 +89,8 @@ class FunctionSubject(Subject):
             raise bad_type("forward", "float arrays as out", dtype_in_words(array.dtype))
         return copied(array) if kind(array) == "f" else None
 
-    def _read_parts(self) -> None:
-        """The inputs to check, without numbers of which backward says nothing."""
+    def _read_parts(self, cache: Any) -> None:
+        """The inputs to check, without numbers of which backward says nothing on the cache of the latest forward."""
         free = free_entries(self.shape.fixed, self.inputs)
         named = [(name, array) for name, array in self.inputs.leaves() if name in self.checked]
         gates, axes = gates_by_name(dict(named), self.shape.gates, self.shape.gate_axis)
@@ -95,8 +99,13 @@ class FunctionSubject(Subject):
             own = (gates.get(name, ()), time_axis)
             self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=free.get(name)))
         ones = [self.backend.xp.ones_like(out) for out in self.outputs]
-        _, cache = self._call(self.inputs.given({}))
-        gradients = self._returned(ones, cache)
+        douts = [name for name, _ in named_leaves(self.out, "dout")]
+        with called(
+            "backward", [*douts, "cache"], [*ones, cache], dict(zip(self.shape.names, self.inputs.values, strict=True))
+        ):
+            gradients = self._returned(ones, cache)
+        if self.shape.check is None:
+            self.notes += remarks.on_whole_numbers(self.inputs, gradients)
         without = [part.name for part in self.parts if self._says_nothing(part.name, gradients)]
         self.parts = [part for part in self.parts if part.name not in without]
         if without:
@@ -108,6 +117,7 @@ class FunctionSubject(Subject):
             self.notes.append(f"not looked into: {', '.join(closed)}; arrays in a dict or a dataclass would be checked")
         if not self.parts:
             raise bad_input("backward", "a gradient for at least one input", "none")
+        self.warnings += remarks.on_lost_inputs(self.inputs, self.parts)
         self._find_float32(cache, gradients)
         if len(self.outputs) == 1 and self.outputs[0].size == 1 and "dout" in self.convention.order:
             self._look_for_a_loss(ones)
@@ -144,7 +154,14 @@ class FunctionSubject(Subject):
     def _weigh(self) -> None:
         axes = [_time_axis(array, self.shape.time_axis) for array in self.outputs]
         names = [name for name, _ in named_leaves(self.out, "out")]
-        self.groups, self.weights = split_weights(draw_weights(self.seed, self.outputs), self.outputs, axes, names)
+        weights = draw_weights(self.seed, self.outputs)
+        if self._gives_a_loss():
+            weights[:] = 1.0
+        self.groups, self.weights = split_weights(weights, self.outputs, axes, names)
+
+    def _gives_a_loss(self) -> bool:
+        """Whether the output is a loss, whose dout is 1 for backward."""
+        return self.is_loss or "dout" not in self.convention.order
 
     # -- forward -------------------------------------------------------------------------------------------------------
 
@@ -222,7 +239,7 @@ class FunctionSubject(Subject):
         _, cache = self._call(self.inputs.given({}))
         if next(float_arrays(cache), None) is None:
             moved = {part.name: copied(part.array) for part in self.parts}
-            self._jitter_all(list(moved.values()), generator)
+            self.jitter(moved.values(), generator)
             cache = self._call(self.inputs.given(moved))[1]
         else:
             try:
@@ -230,17 +247,13 @@ class FunctionSubject(Subject):
             except Exception:
                 cache = self._call(self.inputs.given({}))[1]
             else:
-                self._jitter_all(list(float_arrays(cache)), generator)
+                self.jitter(float_arrays(cache), generator)
         cotangents = self.cotangents(group)
-        self._jitter_all(cotangents, generator)
+        self.jitter(cotangents, generator)
         return self._gradients(cotangents, cache)
 
-    def _jitter_all(self, arrays: list[Any], generator: np.random.Generator) -> None:
-        for array in arrays:
-            self.jitter(array, float(np.finfo(dtype_of(array) or np.float64).eps), generator)
-
-    def _watch(self) -> None:
-        """Whether forward or backward writes into what it is given."""
+    def _watch(self) -> dict[str, Any]:
+        """The gradients of all outputs together; notes whether forward or backward writes into what it is given."""
         host = self.backend.to_host
         given = self.inputs.given({})
         own = [array for array in leaves(given) if kind(array) and self.backend.is_array(array)]
@@ -248,11 +261,12 @@ class FunctionSubject(Subject):
         _, cache = self._call(given)
         cotangents = self.cotangents()
         untouched = [host(array).copy() for array in cotangents]
-        self._gradients(cotangents, cache)
+        gradients = self._gradients(cotangents, cache)
         if not all(same(old, host(new)) for old, new in zip(before, own, strict=True)):
             self.mutated = "a function writes into its inputs"
         elif not all(same(old, host(new)) for old, new in zip(untouched, cotangents, strict=True)):
             self.mutated = "backward writes into the gradient it is given"
+        return gradients
 
     def _look_again(self) -> None:
         """A second look, after another forward pass; a backward without a cache cannot but read the latest one."""
@@ -277,8 +291,8 @@ class FunctionSubject(Subject):
     def _gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
         """Copies of the gradients of all parts: the arrays may be buffers that are used again."""
         found = self._returned(cotangents, cache)
-        gradients = {part.name: self._as_gradient(part, found.get(part.name)) for part in self.parts}
-        if self.is_loss or "dout" not in self.convention.order:
+        gradients = {part.name: self._as_gradient(part, found.get(part.name), found) for part in self.parts}
+        if self._gives_a_loss():
             gradients = {name: self._array(one * cotangents[0]) for name, one in gradients.items()}
         return gradients
 
@@ -298,7 +312,7 @@ class FunctionSubject(Subject):
             parts |= returned.by_leaf(given, gradient, name)
         return parts
 
-    def _as_gradient(self, part: Part, value: Any) -> Any:
+    def _as_gradient(self, part: Part, value: Any, others: dict[str, Any] | None = None) -> Any:
         """The gradient as an array in the part's shape: zeros for None, NaN for a wrong shape."""
         xp = self.backend.xp
         if value is None or isinstance(value, returned.NotGiven):
@@ -308,7 +322,10 @@ class FunctionSubject(Subject):
             got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
             raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
         if tuple(array.shape) != part.shape:
-            self.causes[part.name] = shape_in_words(tuple(array.shape), part.shape)
+            words = shape_in_words(tuple(array.shape), part.shape)
+            self.causes[part.name] = (
+                words if others is None else words + remarks.on_the_order(self.parts, array.shape, others)
+            )
             return xp.full(part.shape, np.nan)
         return copied(array) if part.free is None else xp.where(xp.asarray(part.free), array, xp.zeros_like(array))
 

@@ -104,7 +104,8 @@ class LayerSubject(Subject):
         if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, leaves(given[:2]), strict=True)):
             self.trouble, self.causes[""] = "input mutated", "forward writes into its arguments"
         if not isinstance(found, tuple) or len(found) != 3:
-            raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found))
+            mend = "an object with forward(x) and backward(dout) is checked by check_object"
+            raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found), mend)
         return found
 
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
@@ -156,7 +157,7 @@ class LayerSubject(Subject):
             return True
         # other kernels round otherwise: in a chaotic network that shows, as it does if the input is off by a rounding
         x = self._cast(self.x, "float64")
-        self.jitter(x, float(np.finfo(np.float64).eps), np.random.default_rng(0))
+        self.jitter([x], np.random.default_rng(0))
         blurred = self.flat(self.evaluate({"x": x}))
         return float(np.max(np.abs(blurred - own))) > 0.1 * float(np.max(np.abs(found - own)))
 
@@ -282,17 +283,14 @@ class LayerSubject(Subject):
         model = twins(self.original, self.dtype)[1]
         x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
         if self.dtype != "float64":
-            for array in (*model.params.values(), *leaves(x), *leaves(state)):
-                self.jitter(array, eps, generator)
+            self.jitter((*model.params.values(), *leaves(x), *leaves(state)), generator, eps)
             if isinstance(model, Layer):
                 model.touch()
         tape = self._tape(model, x, state)
-        for array in float_arrays(tape):
-            if not any(array is param for param in model.params.values()):
-                self.jitter(array, eps, generator)
+        params = {id(param) for param in model.params.values()}
+        self.jitter([array for array in float_arrays(tape) if id(array) not in params], generator, eps)
         cotangents = self._cast(self.cotangents(group), self.dtype)
-        for array in cotangents:
-            self.jitter(array, eps, generator)
+        self.jitter(cotangents, generator, eps)
         zero_grads(model)
         return self.backward(model, tape, cotangents)
 

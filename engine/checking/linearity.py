@@ -16,6 +16,9 @@ from engine.checking.subject import Subject
 FACTORS = (-1.0 / 7.0, 1000.0)
 #: How closely the results must follow, relative to the largest value of a tensor, beside measured noise.
 CLOSE, CLOSE_NARROW = 1e-6, 1e-4
+#: How closely what is added must be a multiple of the tensor.
+FITS = 1e-4
+DECAY = "weight decay? Check the loss that has the term, or set it to 0"
 NOT_LINEAR = "backward is not linear in dout: clipping, a threshold, or something added?"
 UNUSED = "backward gives the same for any dout: is its result multiplied by dout?"
 SPOILS = "a second backward on the same cache gives something else: backward spoils its cache"
@@ -33,7 +36,18 @@ def check_linearity(subject: Subject, noise: dict[str, np.ndarray]) -> None:
         for part in subject.parts:
             found, first = _host(subject, pulled[part.name]), subject.claimed[part.name][0]
             if not _close(subject, first, found / factor, noise[part.name]):
-                subject.causes.setdefault(part.name, UNUSED if np.array_equal(first, found) else NOT_LINEAR)
+                cause = UNUSED if np.array_equal(first, found) else _decay(subject.host(part), first, found, factor)
+                subject.causes.setdefault(part.name, cause or NOT_LINEAR)
+
+
+def _decay(values: np.ndarray, first: np.ndarray, found: np.ndarray, factor: float) -> str:
+    """Words for a multiple of the tensor itself that is added whatever dout is; nothing where that is not so."""
+    added = (factor * first - found) / (factor - 1.0)
+    square = float((values * values).sum())
+    times = float((added * values).sum()) / square if square > 0.0 and np.isfinite(added).all() else 0.0
+    if not times or np.abs(added - times * values).max() > FITS * np.abs(added).max():
+        return ""
+    return f"backward adds {times:.4g} times the tensor itself, whatever dout is: {DECAY}"
 
 
 def spoils_cache(subject: Subject, noise: dict[str, np.ndarray]) -> bool:

@@ -112,11 +112,15 @@ class _Walk:
     def taste(self, numbers: Sequence[int]) -> None:
         """A few entries of every part, of each gate block and time step, so that none goes without."""
         for number in numbers:
+            if self.clock.left <= 0.0:
+                return
             few, wanted = choose(self.subject.parts[number], FIRST_FEW, self.seed), self._wanted(number)
             self._look(number, wanted if few is None else np.intersect1d(few, wanted))
 
     def finish(self, number: int) -> None:
         """The rest of a part's entries, those along which a direction departed first."""
+        if self.clock.left <= 0.0:
+            return
         rest = np.setdiff1d(self._wanted(number), self.looked[number])
         if self.clock.seconds is None:
             self._look(number, rest)

@@ -18,24 +18,32 @@ def leaves(nest: Any) -> list[Any]:
 
 def named_leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The arrays of a nest with their places: ``name.key`` in a dict or named tuple, ``name[k]`` in a tuple or list."""
-    if isinstance(nest, Mapping):
-        for key, part in nest.items():
-            yield from named_leaves(part, f"{name}.{key}" if name else str(key))
-    elif is_record(nest):
-        for key, part in vars(nest).items():
-            yield from named_leaves(part, f"{name}.{key}")
+    if type(nest) is np.ndarray:  # asked first: nests are walked at every evaluation
+        yield name, nest
     elif isinstance(nest, tuple) and hasattr(nest, "_fields"):
         for key, part in zip(nest._fields, nest, strict=True):
             yield from named_leaves(part, f"{name}.{key}")
     elif isinstance(nest, (tuple, list)):
         for k, part in enumerate(nest):
             yield from named_leaves(part, f"{name}[{k}]")
+    elif isinstance(nest, Mapping):
+        for key, part in nest.items():
+            yield from named_leaves(part, f"{name}.{key}" if name else str(key))
+    elif is_record(nest):
+        for key, part in vars(nest).items():
+            yield from named_leaves(part, f"{name}.{key}")
     elif nest is not None:
         yield name, nest
 
 
 def transform(function: Callable[[Any], Any], nest: Any) -> Any:
     """The nest with `function` applied to every array; None stays None."""
+    if type(nest) is np.ndarray:
+        return function(nest)
+    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        return type(nest)(*(transform(function, part) for part in nest))
+    if isinstance(nest, (tuple, list)):
+        return (list if isinstance(nest, list) else tuple)([transform(function, part) for part in nest])
     if isinstance(nest, Mapping):
         return {key: transform(function, part) for key, part in nest.items()}
     if is_record(nest):
@@ -43,10 +51,6 @@ def transform(function: Callable[[Any], Any], nest: Any) -> Any:
         for key, part in vars(nest).items():
             object.__setattr__(changed, key, transform(function, part))  # it may be frozen
         return changed
-    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
-        return type(nest)(*(transform(function, part) for part in nest))
-    if isinstance(nest, (tuple, list)):
-        return (list if isinstance(nest, list) else tuple)(transform(function, part) for part in nest)
     return None if nest is None else function(nest)
 
 
@@ -71,6 +75,8 @@ def writable(array: Any) -> bool:
 
 def kind(value: Any) -> str:
     """The kind of an array's dtype (``f i u c b``), or nothing for what is no array."""
+    if type(value) is np.ndarray:
+        return value.dtype.kind
     found = dtype_of(value) if getattr(value, "ndim", None) is not None else None
     return "" if found is None else found.kind
 

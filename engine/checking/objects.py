@@ -12,6 +12,7 @@ from engine.checking.check import FORWARD_MODE, TOLERANCE, judge, time_axis_of, 
 from engine.checking.function_subject import FunctionSubject, Shape
 from engine.checking.report import Report
 from engine.checking.shapes.arguments import Convention
+from engine.checking.shapes.loss_methods import MODEL, LossMethod
 from engine.checking.shapes.object_search import read_object
 from engine.checking.shapes.objects import STEP, Reading
 from engine.checking.shapes.options import allowed, gate_names, input_names
@@ -48,7 +49,9 @@ def check_object(
 
     Parameters
     ----------
-    layer : an object with ``forward`` (or ``__call__``, ``fwd``, ...) and ``backward`` (or ``backprop``, ...).
+    layer : an object with ``forward`` (or ``__call__``, ``fwd``, ...) and ``backward`` (or ``backprop``, ...).  Or a
+        model that works out loss and gradients in one method ``loss(x, y)``, which returns ``(loss, gradients)``, or
+        the loss where it leaves the gradients in itself; or that method: ``check_object(model.loss, (x, y))``.
     x : the argument of forward; several in a tuple.
     params : ``"auto"`` finds parameters that have a gradient: in dicts or lists (``params`` and ``grads``, ...), as
         attributes (``W`` and ``dW``, ``weight`` and ``grad_weight``), as objects with ``data`` and ``grad``, in layers
@@ -104,10 +107,13 @@ def _in_words(reading: Reading) -> str:
     for one in reading.parameters:
         where = reading.returned.get(one.name)
         if where is None:
-            pairs.append(f"{one.name} <- {'none' if one.grad is None else in_words(one.grad)}")
+            pairs.append(f"{one.name} <- {'none' if one.grad is None else in_words(one.grad, frozenset({MODEL}))}")
         elif where == STEP:
             pairs.append(f"{one.name} <- the step that {reading.backward} takes")
         else:
             pairs.append(f"{one.name} <- returned{f'[{where}]' if isinstance(where, int) else f' {where}'}")
     call = f"{type(reading.layer).__name__}.{reading.forward}, .{reading.backward}"
+    if isinstance(reading.layer, LossMethod):
+        method = reading.layer.method
+        call = f"{type(method.__self__).__name__}.{method.__name__} for the loss and its gradients"  # type: ignore[attr-defined]
     return f"took {call}; gradients {', '.join(pairs)}" if pairs else f"took {call}; no parameters were found"

@@ -26,6 +26,7 @@ class Around:
     squares : square matrices, by name.
     repeated : by name of an integer input, for each entry of axis 0 whether its index occurs twice or more there.
     time_axis : the axis that counts time steps.
+    dout : the gradient of the output where that is one number; both gradients are multiples of it.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Around:
     squares: Mapping[str, np.ndarray] = field(default_factory=dict)
     repeated: Mapping[str, np.ndarray] = field(default_factory=dict)
     time_axis: int | None = None
+    dout: float = 1.0
 
 
 @dataclass(frozen=True)

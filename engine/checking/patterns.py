@@ -115,7 +115,7 @@ def _clipped(pair: Pair) -> str:
 
 def _added(pair: Pair) -> str:
     """A term that is too many or too few: a constant, or a multiple of the tensor itself."""
-    gap = pair.gap[pair.departs]
+    gap = pair.gap[pair.departs] / pair.around.dout
     mean = float(gap.mean())
     if np.ptp(gap) <= LEFT * abs(mean):
         return f"off by the same {mean:+.4g} {pair.place}: a term too many or too few?"

@@ -41,7 +41,7 @@ def draw(report: Any, path: Any = None) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    _require_a_picture(path)
+    require_a_picture(path)
     timed = [row for row in report.rows if row.by_step]
     maps = picture_maps.chosen(report)
     bars = 1.2 + BAR * sum(max(1, len(row.by_gate)) for row in report.rows)
@@ -66,13 +66,13 @@ def draw(report: Any, path: Any = None) -> Any:
     return figure
 
 
-def _require_a_picture(path: Any) -> None:
+def require_a_picture(path: Any, argument: str = "path") -> None:
     """Raise unless the path is None, or the name of a file of a kind that can be drawn."""
     if path is not None and not isinstance(path, str | os.PathLike):
-        raise bad_type("path", "a file name, or None", describe(path))
+        raise bad_type(argument, "a file name, or None", describe(path))
     kinds = sorted(new_figure().canvas.get_supported_filetypes())
     if path is not None and pathlib.PurePath(path).suffix.lower().removeprefix(".") not in kinds:
-        raise bad_input("path", f"a file name that ends in {', '.join(kinds)}", describe(os.fspath(path)))
+        raise bad_input(argument, f"a file name that ends in {', '.join(kinds)}", describe(os.fspath(path)))
 
 
 def _over_time(panel: Any, row: Any, report: Any) -> None:
@@ -89,7 +89,7 @@ def _over_time(panel: Any, row: Any, report: Any) -> None:
         panel.scatter(steps[here], errors[here], s=24, zorder=3, **style)
     panel.axhline(report.tol, color="black", linestyle="--", linewidth=0.8, label=f"tolerance {report.tol:.0e}")
     panel.legend(**ABOVE)
-    label = f"relative error of d{row.name}\n(of the step's largest value)"
+    label = f"largest error of d{row.name} /\nlargest value at that step"
     panel.set(yscale="log", ylim=(SMALLEST, 10), xlabel="time step t", ylabel=label)
     panel.xaxis.get_major_locator().set_params(integer=True)
 
@@ -110,13 +110,13 @@ def _over_tensors(panel: Any, report: Any) -> None:
         panel.barh([np.nan], [1.0], color=picture_maps.PALE[verdict], label=NOUNS[verdict])
     if report.diagnosis is not None and report.diagnosis.seen_in != ALL.name and np.isfinite(seen).any():
         dots = ["tab:red" if error > report.tol else "black" for error in seen]
-        label = f"from {report.diagnosis.seen_in} alone"
+        label = f"from {report.diagnosis.seen_in} alone (black: right)"
         panel.scatter(_drawable(seen), places, c=dots, s=18, zorder=3, label=label)
     panel.axvline(report.tol, color="black", linestyle="--", linewidth=0.8, label=f"tolerance {report.tol:.0e}")
     panel.legend(**ABOVE)
     slope = report.method == "taylor"
-    label = "order missing to 2, as a part of 1" if slope else "largest relative error (of its slice's largest value)"
-    panel.set(xscale="log", xlim=(SMALLEST, 10), xlabel=label, ylabel="tensor, gate block")
+    label = "order missing to 2, as a part of 1" if slope else "largest error / largest value of its slice"
+    panel.set(xscale="log", xlim=(SMALLEST / 10.0, 10), xlabel=label, ylabel="tensor, gate block")
     panel.set_yticks(places, labels, fontsize=7)
     panel.invert_yaxis()
 

@@ -56,7 +56,7 @@ def draw_map(panel: Any, row: Any, tol: float) -> None:
         drawn, norm=norm, cmap="Blues", aspect="auto", interpolation="nearest",
         extent=(-0.5, right - 0.5, down - 0.5, -0.5),
     )  # fmt: skip
-    panel.figure.colorbar(image, ax=panel, label="relative error (of its slice)")
+    panel.figure.colorbar(image, ax=panel, label="error / largest value of its slice")
     steps = [size / cells for size, cells in zip(errors.shape, drawn.shape, strict=True)]
     places = np.argwhere(_largest(marked.astype(float)) > 0)
     size = float(np.clip(2000.0 / max(drawn.shape) ** 1.5, 4.0, 60.0))

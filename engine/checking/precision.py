@@ -42,11 +42,8 @@ def output_noise(subject: Subject) -> np.ndarray:
     noise = np.maximum(np.concatenate(digits) * np.abs(here), _inside(subject, here))
     generator = np.random.default_rng(6)
     for _ in range(JITTERS):
-        moved = {}
-        for part in subject.parts:
-            values = copied(part.array)
-            subject.jitter(values, float(np.finfo(part.dtype).eps), generator)
-            moved[part.name] = values
+        moved = {part.name: copied(part.array) for part in subject.parts}
+        subject.jitter(moved.values(), generator)
         noise = np.fmax(noise, np.abs(subject.flat(subject.evaluate(moved)) - here))
     return noise
 
@@ -77,13 +74,15 @@ def _differences(
 ) -> np.ndarray:
     """(N,) root mean square of the fourth differences, in units of the noise that they come from."""
     rows = []
+    places = [(part, subject.host(part)) for part in subject.parts]
     for k in range(-reach, reach + 1):
+        if k == 0:
+            rows.append(here)
+            continue
         moved = {
-            part.name: subject.backend.asarray(
-                subject.host(part) + k * spacing * directions[part.name], part.array.dtype
-            )
-            for part in subject.parts
+            part.name: subject.backend.asarray(values + k * spacing * directions[part.name], part.array.dtype)
+            for part, values in places
         }
-        rows.append(here if k == 0 else subject.flat(subject.evaluate(moved)).astype(np.float64))
+        rows.append(subject.flat(subject.evaluate(moved)).astype(np.float64))
     fourth = np.diff(np.stack(rows), n=4, axis=0)
     return np.nan_to_num(np.sqrt((fourth**2).mean(axis=0) / 70.0), nan=0.0, posinf=0.0)  # 70 = 1 + 16 + 36 + 16 + 1

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.checking.subject import ALL
+
 #: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
 SERIOUS = ("non-deterministic", "non-finite", "wrong", "input mutated", "kink", "cannot tell")
 
@@ -91,6 +93,7 @@ class Diagnosis:
     cause : what fits the numbers, such as ``"sign"`` or ``"transposed"``; or nothing.
     seen_in : the outputs whose gradient shows it most simply.
     pattern : how the gradient departs there, in words, where that has a pattern; see `Row.pattern`.
+    beside : gate blocks of that tensor that depart as well, where one error may have reached them all.
     """
 
     name: str
@@ -99,12 +102,16 @@ class Diagnosis:
     cause: str
     seen_in: str
     pattern: str = ""
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.name}" + (f", gate {self.gate}" if self.gate else "")
+        if self.gate and self.beside:
+            where += f" (and {', '.join(self.beside)})"
         when = "" if self.time_step is None else f", first met by backward at time step {self.time_step}"
         cause = f"; likely cause: {self.cause}" if self.cause else f"; {self.pattern}" if self.pattern else ""
-        return f"{where}{when}{cause} (seen most simply from {self.seen_in})"
+        seen = "" if self.seen_in == ALL.name else f" (seen most simply from {self.seen_in})"
+        return f"{where}{when}{cause}{seen}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ NEXT = {
     "cannot tell": "take inputs and weights of moderate size (nothing saturated), or fewer time steps",
     "kink": 'no bug if the kink is meant (relu, max, abs); move the inputs off it, or allow=("kink",) in a test',
     "non-deterministic": "draw random numbers once and hand them in, or seed the generator inside forward",
-    "input mutated": "work on copies (x = x.copy(); dh = dh + dy[t] in place of dh += dy[t])",
+    "input mutated": "work on copies (x = x.copy(); dh = dh + dy[t] in place of dh += dy[t]); set gradients to 0 first",
     "non-finite": "look for a log, a square root or a division at 0, or exp of a large number",
 }
 OTHER_METHOD = {

@@ -20,7 +20,8 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checking import precision
-from engine.checking.nests import dtype_of, kind
+from engine.checking.jittering import jitter
+from engine.checking.nests import dtype_of
 
 #: Names our own stream of random numbers.
 STREAM = 0x6B70747467726164
@@ -221,13 +222,14 @@ class Subject(abc.ABC):
 
     def run(self, part: Part, stack: np.ndarray) -> np.ndarray:
         """Output values (K, N) for K values (K, ...) of one part, in place of its own."""
-        together = self.copies(part.name, self.backend.asarray(stack))
+        moved = self.backend.asarray(stack)
+        together = self.copies(part.name, moved)
         if together is not None:
             self.on_rows(len(stack))
             return self._flat(together, (len(stack),))
         rows = []
-        for values in stack:
-            rows.append(self.flat(self.evaluate({part.name: self.backend.asarray(values)})))
+        for k in range(len(stack)):
+            rows.append(self.flat(self.evaluate({part.name: moved[k, ...]})))  # an array, without axes too
             self.on_rows(1)
         return np.stack(rows) if rows else np.zeros((0, self.weights.shape[1]))
 
@@ -248,19 +250,21 @@ class Subject(abc.ABC):
         return self._flat(outputs, ())
 
     def _flat(self, outputs: Sequence[Any], lead: tuple[int, ...]) -> np.ndarray:
-        return np.concatenate([np.reshape(self.backend.to_host(out), (*lead, -1)) for out in outputs], axis=-1)
+        return np.concatenate([self.backend.to_host(out).reshape(*lead, -1) for out in outputs], axis=-1)
 
     def cotangents(self, group: int = 0) -> list[Any]:
         """The cotangents of a group, in the outputs' shapes."""
-        split = np.split(self.weights[group], np.cumsum([math.prod(out.shape) for out in self.outputs])[:-1])
-        pairs = zip(split, self.outputs, strict=True)
-        return [self.backend.asarray(row.reshape(tuple(out.shape)).astype(dtype_of(out))) for row, out in pairs]
+        found, start = [], 0
+        for out in self.outputs:
+            stop = start + math.prod(out.shape)
+            row = self.weights[group, start:stop].reshape(tuple(out.shape))
+            found.append(self.backend.asarray(row, dtype_of(out)))
+            start = stop
+        return found
 
-    def jitter(self, array: Any, eps: float, generator: np.random.Generator) -> None:
-        """Move every number of a float array up or down by one rounding, in place; zeros stay."""
-        if kind(array) == "f":
-            factors = 1.0 + eps * generator.choice((-1.0, 1.0), size=tuple(array.shape))
-            array *= self.backend.asarray(factors, array.dtype)
+    def jitter(self, arrays: Iterable[Any], generator: np.random.Generator, eps: float | None = None) -> None:
+        """Move every number of the float arrays up or down by one rounding, `eps`, in place; zeros stay."""
+        jitter(self.backend, arrays, generator, eps)
 
     def claim(self, pulled: Sequence[dict[str, Any]]) -> None:
         """Keep the gradients that backward gave for each group, in order."""

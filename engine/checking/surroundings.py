@@ -13,8 +13,9 @@ from engine.checking.subject import Part, Subject
 LARGEST = 64
 
 
-def around(subject: Subject, part: Part) -> Around:
-    """What `engine.checking.patterns` may hold a gradient's numbers against."""
+def around(subject: Subject, part: Part, group: int = 0) -> Around:
+    """What `engine.checking.patterns` may hold a gradient's numbers against, for a group of the outputs."""
+    weights = subject.weights[group]
     integers = {name: values for name, values in subject.beside().items() if values.dtype.kind in "iu"}
     scalars = {name: float(v) for name, v in subject.beside().items() if v.dtype.kind == "f" and v.size == 1}
     return Around(
@@ -27,6 +28,7 @@ def around(subject: Subject, part: Part) -> Around:
         squares={other.name: subject.host(other) for other in subject.parts if _is_square(other)},
         repeated={name: _repeated(values, part.shape[0]) for name, values in integers.items() if part.shape},
         time_axis=part.time_axis,
+        dout=float(weights[0]) if weights.size == 1 else 1.0,
     )
 
 
@@ -44,6 +46,9 @@ def sizes(subject: Subject) -> dict[str, int]:
         found[f"axis {axis} of {first.name}"] = length
     for axis, length in enumerate(subject.outputs[0].shape if subject.outputs else ()):
         found[f"axis {axis} of the output"] = length
+    for name, values in subject.beside().items():  # labels, of which there are as many as rows
+        for axis, length in enumerate(values.shape):
+            found[f"axis {axis} of {name}"] = length
     found["the size of the output"] = sum(int(np.prod(out.shape)) for out in subject.outputs)
     first_of: dict[int, str] = {}
     for name, length in found.items():

@@ -102,8 +102,7 @@ class TruncatedSubject(LayerSubject):
     def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
         """Backward with moved cotangents; its tape is out of reach."""
         cotangents = self._cast(self.cotangents(group), self.dtype)
-        for array in cotangents:
-            self.jitter(array, 8 * float(np.finfo(self.dtype).eps), generator)
+        self.jitter(cotangents, generator, 8 * float(np.finfo(self.dtype).eps))
         return self.pull(cotangents)
 
     def explain(self, block: Any) -> Iterable[str]:

@@ -98,5 +98,5 @@ def check_protocol(layer: Any) -> None:
             "layer",
             "a layer of engine, or an object with forward, backward, params and grads",
             describe(layer),
-            "for functions of your own, use check_gradients",
+            "for an object with forward(x) and backward(dout) use check_object, for functions check_gradients",
         )

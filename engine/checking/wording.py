@@ -9,6 +9,7 @@ import numpy as np
 from engine.checking.extent import extent
 from engine.checking.finding import Finding
 from engine.checking.judging import HIDDEN
+from engine.checking.linearity import DECAY
 from engine.checking.pairs import Around
 from engine.checking.patterns import pattern
 from engine.checking.report import Diagnosis, Row
@@ -38,9 +39,9 @@ def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone:
     pair = (entrywise.claimed[group], entrywise.numeric[group])
     how = cause
     if row.verdict == "wrong":
-        known = around(subject, entrywise.part)
+        known = around(subject, entrywise.part, group)
         own = _pattern(entrywise, *pair, known if alone else replace(known, repeated={}), group)
-        how = "; ".join(filter(None, (own, cause)))
+        how = cause if cause.endswith(DECAY) else "; ".join(filter(None, (own, cause)))
     errors = entrywise.errors()[group]
     where = _extent(entrywise, marked, *pair, batch_axis(subject, entrywise.part))
     why, axis = _why(entrywise, subject.causes.get("", "")), entrywise.part.time_axis
@@ -55,7 +56,7 @@ def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject
         return diagnosis
     group, part = names.index(diagnosis.seen_in), finding.part
     claimed, numeric, departs = finding.claimed[group], finding.numeric[group], finding.departs[group]
-    known = replace(around(subject, part), repeated={})
+    known = replace(around(subject, part, group), repeated={})
     if diagnosis.gate is None:
         words = _pattern(finding, claimed, numeric, known, group)
     else:

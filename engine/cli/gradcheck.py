@@ -67,6 +67,10 @@ def gradcheck(
         raise bad_input("--seed", "an integer >= 0", seed)
     if plot is not None and not Path(plot).resolve().parent.is_dir():
         raise bad_input("--plot", "a file in a folder that exists", plot)
+    if plot is not None:
+        from engine.checking.picture import require_a_picture
+
+        require_a_picture(plot, "--plot")
     if bugs:
         _list_bugs(as_json)
         return

@@ -40,6 +40,11 @@ class Inputs:
             self.values = tuple(self._own(given, name) for given, name in zip(inputs, self.names, strict=True))
         except TypeError:  # deepcopy has no way with it
             raise bad_type("inputs", "arrays, and what can be copied", "an object that cannot") from None
+        # most inputs are arrays, and need no walk at every evaluation
+        self._plain = [
+            self.backend.is_array(one) and name not in self.scalars
+            for one, name in zip(self.values, self.names, strict=True)
+        ]
         for name, array in self.leaves():
             if kind(array) == "f" and not self.backend.is_array(array):
                 raise bad_type(
@@ -53,12 +58,14 @@ class Inputs:
 
     def given(self, replaced: Mapping[str, Any]) -> tuple[Any, ...]:
         """Fresh copies to call forward with, some replaced; a float is a float again."""
+        return tuple(
+            copied(replaced.get(name, given)) if plain else self._filled(given, name, replaced)
+            for given, name, plain in zip(self.values, self.names, self._plain, strict=True)
+        )
 
-        def fill(nest: Any, name: str) -> Any:
-            named = named_leaves(nest, name)
-            return refill(nest, iter([self._outward(own, replaced.get(own, array)) for own, array in named]))
-
-        return tuple(fill(given, name) for given, name in zip(self.values, self.names, strict=True))
+    def _filled(self, nest: Any, name: str, replaced: Mapping[str, Any]) -> Any:
+        named = named_leaves(nest, name)
+        return refill(nest, iter([self._outward(own, replaced.get(own, array)) for own, array in named]))
 
     def check_precision(self, names: Sequence[str]) -> None:
         """Raise unless the arrays of these names are in one of the two precisions."""

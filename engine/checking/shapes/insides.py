@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.checking.nests import kind, writable
+from engine.checking.shapes.loss_methods import LossMethod
 
 #: Objects of these packages are looked at from outside alone: their insides belong to them.
 CLOSED = {"builtins", "engine", "kernels", "numpy", "torch", "cupy", "jax", "random", "threading", "logging", "io"}
@@ -16,12 +17,12 @@ _NO_STATE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionTy
 
 def members(value: Any) -> dict[str, Any]:
     """What a container or an object holds, by the words that lead there: ``[0]``, ``.W``, ``['W']``."""
-    if isinstance(value, Mapping):
-        return {f"[{key!r}]": part for key, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {f".{name}": getattr(value, name) for name in value._fields}
     if isinstance(value, (tuple, list)):
         return {f"[{k}]": part for k, part in enumerate(value)}
+    if isinstance(value, Mapping):
+        return {f"[{key!r}]": part for key, part in value.items()}
     if isinstance(value, _NO_STATE):
         return {}
     if dataclasses.is_dataclass(value):
@@ -33,7 +34,8 @@ def members(value: Any) -> dict[str, Any]:
 
 def attributes(value: Any) -> dict[str, Any]:
     """The attributes of an object of someone's own class, those in ``__slots__`` included."""
-    if isinstance(value, _NO_STATE) or type(value).__module__.partition(".")[0] in CLOSED:
+    closed = type(value).__module__.partition(".")[0] in CLOSED and not isinstance(value, LossMethod)
+    if closed or isinstance(value, _NO_STATE):
         return {}
     slots = [slot for base in reversed(type(value).__mro__) for slot in _slots(base)]
     found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
@@ -55,8 +57,9 @@ def _walk(value: Any, name: str, kinds: str, seen: set[int]) -> Iterator[tuple[s
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)) or id(value) in seen:
         return
     seen.add(id(value))
-    if kind(value):
-        if kind(value) in kinds:
+    found = kind(value)
+    if found:
+        if found in kinds:
             yield name, value
         return
     for step, part in members(value).items():

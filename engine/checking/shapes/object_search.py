@@ -11,6 +11,8 @@ import numpy as np
 
 from engine.checking.nests import kind, leaves
 from engine.checking.shapes.arguments import argument_names, is_cache, is_gradient, is_number_alone, parameters_of
+from engine.checking.shapes.calling import called
+from engine.checking.shapes.loss_methods import LossMethod, with_loss
 from engine.checking.shapes.objects import STEP, Reading, Returned
 from engine.checking.shapes.parameters import Parameter, aliases, find, stable_places, unmatched
 from engine.checking.shapes.places import Place, get, in_words, numbers, put
@@ -29,13 +31,16 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     """Find forward, backward, parameters and gradients of an object, on copies of it; see `engine.check_object`."""
     if isinstance(params, str) and params == "auto" and not (isinstance(grads, str) and grads == "auto"):
         raise bad_input("grads", '"auto" where params is "auto"', describe(grads), "name both")
-    forward, backward = _method(layer, FORWARDS, "forward"), _method(layer, BACKWARDS, "backward")
     given = x if isinstance(x, tuple) and not hasattr(x, "_fields") else (x,)
+    layer = with_loss(layer, given, hasattr(layer, "forward"), _has(layer, BACKWARDS) is not None)
+    forward, backward = _method(layer, FORWARDS, "forward"), _method(layer, BACKWARDS, "backward")
     _require_copies(given)
-    _require_arguments(getattr(layer, forward), given)
-    reading = Reading(_copy(layer), forward, backward, argument_names(getattr(layer, forward), len(given)), given)
+    method = layer.method if isinstance(layer, LossMethod) else getattr(layer, forward)
+    _require_arguments(method, given)
+    reading = Reading(_copy(layer), forward, backward, argument_names(method, len(given)), given)
     trial = _copy(layer)
-    found = getattr(trial, forward)(*copy.deepcopy(given))
+    with called(_name_of(method), reading.names, given):
+        found = getattr(trial, forward)(*copy.deepcopy(given))
     once = dict(numbers(trial))
     getattr(trial, forward)(*copy.deepcopy(given))
     stable = stable_places(once, trial)
@@ -47,12 +52,16 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     _read_calls(reading, getattr(layer, backward), found)
     out, held = reading.pass_forward(trial, copy.deepcopy(given))
     before = {place: copy.deepcopy(value) for place, value in numbers(trial) if place in stable}
-    returned = Returned.of(reading.pass_backward(held, _cotangent(out)))
-    known = find(trial, stable)
-    reading.parameters = list(known)
+    dout = _cotangent(out)
+    with called(backward, ["dout"], [dout], dict(zip(reading.names, given, strict=True))):
+        returned = Returned.of(reading.pass_backward(held, dout))
+    reading.parameters = find(trial, stable)
     if "rate" in reading.handed or _set_rates(reading, trial, before):
         _take_steps(reading, trial, before)
+    without = [one for one in reading.parameters if one.grad is None and one.name not in reading.returned]
+    reading.parameters = [one for one in reading.parameters if one not in without]
     _read_returned(reading, returned, unmatched(trial, stable, reading.parameters))
+    reading.parameters += [one for one in without if one.name not in reading.returned]
     if not isinstance(params, str) or params != "auto":
         known, reading.parameters = list(reading.parameters), []
         _take_named(reading, trial, [] if params is None else params, grads, known)
@@ -87,7 +96,7 @@ def _require_arguments(forward: Callable[..., Any], given: tuple[Any, ...]) -> N
     except TypeError:
         names = ", ".join(one.name for one in parameters_of(forward) or [])
         mend = "a tuple holds one value for each argument"
-        raise bad_input("x", f"the arguments of forward({names})", f"{len(given)} of them", mend) from None
+        raise bad_input("x", f"the arguments of {_name_of(forward)}({names})", f"{len(given)} of them", mend) from None
     except ValueError:  # a function without a signature
         return
 
@@ -95,11 +104,19 @@ def _require_arguments(forward: Callable[..., Any], given: tuple[Any, ...]) -> N
 def _method(layer: Any, names: Sequence[str], what: str) -> str:
     if isinstance(layer, type):
         raise bad_type("layer", "an object", f"the class {layer.__name__}", f"make one: {layer.__name__}(...)")
-    found = next((name for name in names if callable(getattr(layer, name, None))), None)
+    found = _has(layer, names)
     if found is None:
         mend = "for functions of your own, use check_gradients"
         raise bad_type("layer", f"an object with a method {what}", describe(layer), mend)
     return found
+
+
+def _name_of(method: Callable[..., Any]) -> str:
+    return getattr(method, "__name__", "forward")
+
+
+def _has(layer: Any, names: Sequence[str]) -> str | None:
+    return next((name for name in names if callable(getattr(layer, name, None))), None)
 
 
 def _read_calls(reading: Reading, backward: Callable[..., Any], found: Any) -> None:

@@ -171,7 +171,7 @@ def _input_attribute(name: str, given: Any, own: Mapping[str, Any], first: bool)
     """The attribute in which an object leaves the gradient of its input."""
     fitting = [key for key, one in own.items() if tuple(one.shape) == tuple(np.shape(given))] if kind(given) else []
     for known in (name, "inputs", "input", "x", "X") if first else (name,):
-        key = key_for(known, [one for one in fitting if one != known])
+        key = key_for(known, [one for one in fitting if one.lower() != known.lower()])  # x is not the gradient of X
         if key is not None:
             return str(key)
     return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.checking.nests import kind
 from engine.checking.shapes.insides import attributes
+from engine.checking.shapes.loss_methods import MODEL
 from engine.checking.shapes.places import Place, get, holders, in_words, is_number, numbers
 from engine.checking.shapes.returned import key_for
 
@@ -21,7 +22,7 @@ GRADS = ("grads", "gradients", "_grads", "_gradients", "dparams", "d_params", "g
 VALUES = ("data", "value", "val", "values", "array", "weight", "w", "p", "x")
 GRADIENTS = ("grad", "gradient", "g", "diff", "dvalue", "ddata", "dw", "grads", "d")
 #: Collections that are followed, but not named: a report says ``W``, not ``params.W``.
-UNNAMED = frozenset((*PARAMS, *VALUES[:5]))
+UNNAMED = frozenset((*PARAMS, *VALUES[:5], MODEL))
 #: What keeps a running average is no parameter, though it may lie beside them.
 KEPT = ("running", "moving", "mean", "var", "momentum", "velocity", "cache")
 
