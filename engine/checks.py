@@ -36,40 +36,40 @@ def describe(obj: Any) -> str:
     )
 
 
-def integer(argument: str, value: Any, minimum: int, mend: str = "") -> int:
+def integer(argument: str, value: Any, minimum: int, hint: str = "") -> int:
     """The value as an int of at least `minimum`; a bool or a float is a wrong type, not a number of things."""
     expected = f"an integer >= {minimum}"
     if isinstance(value, bool | np.bool_):
-        raise bad_type(argument, expected, describe(value), mend)
+        raise bad_type(argument, expected, describe(value), hint)
     try:
         found = operator.index(value)
     except Exception:  # an object of someone's own may raise anything
-        raise bad_type(argument, expected, describe(value), mend) from None
+        raise bad_type(argument, expected, describe(value), hint) from None
     if found < minimum:
-        raise bad_input(argument, expected, describe(found), mend)
+        raise bad_input(argument, expected, describe(found), hint)
     return found
 
 
-def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf, mend: str = "") -> float:
+def number(argument: str, value: Any, *, low: float = 0.0, below: float = math.inf, hint: str = "") -> float:
     """The value as a Python float with ``low <= value < below``; anything else, NaN too, is an error."""
     expected = f"a number >= {low:g}" if low > -math.inf else "a finite number"
     expected += f" and < {below:g}" if below < math.inf else ""
     if not _is_real(value):
-        raise bad_type(argument, expected, describe(value), mend)
+        raise bad_type(argument, expected, describe(value), hint)
     try:
         found = float(value)
     except OverflowError:  # an int beyond the floats
         found = math.inf
     if not low <= found < below or math.isinf(found):
-        raise bad_input(argument, expected, describe(value), mend)
+        raise bad_input(argument, expected, describe(value), hint)
     return found
 
 
-def one_of(argument: str, value: Any, names: Iterable[str], mend: str = "") -> str:
+def one_of(argument: str, value: Any, names: Iterable[str], hint: str = "") -> str:
     """The value, which must be one of these names."""
     known = tuple(names)
     if not isinstance(value, str) or value not in known:
-        raise bad_input(argument, f"one of {', '.join(map(repr, known))}", describe(value), mend)
+        raise bad_input(argument, f"one of {', '.join(map(repr, known))}", describe(value), hint)
     return value
 
 
@@ -99,10 +99,10 @@ def switch(argument: str, value: Any) -> bool:
     return bool(value)
 
 
-def instance(argument: str, value: Any, kind: type | tuple[type, ...], expected: str, mend: str = "") -> Any:
+def instance(argument: str, value: Any, kind: type | tuple[type, ...], expected: str, hint: str = "") -> Any:
     """The value, which must be an object of this class."""
     if not isinstance(value, kind):
-        raise bad_type(argument, expected, describe(value), mend)
+        raise bad_type(argument, expected, describe(value), hint)
     return value
 
 

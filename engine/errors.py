@@ -1,4 +1,4 @@
-"""The errors a user can meet.  Each message names the argument, what was expected, what came, and the likely mend."""
+"""The errors a user can meet.  Each message names the argument, what was expected, what came, and a likely hint."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ class NonFiniteError(EngineError, ArithmeticError):
     """A loss or a gradient became NaN or infinite."""
 
 
-def bad_input(argument: str, expected: str, got: object, mend: str = "") -> InputError:
+def bad_input(argument: str, expected: str, got: object, hint: str = "") -> InputError:
     """Build an `InputError` in the one form that all messages share."""
-    return InputError(sentence(argument, expected, got, mend))
+    return InputError(sentence(argument, expected, got, hint))
 
 
-def bad_type(argument: str, expected: str, got: object, mend: str = "") -> InputTypeError:
+def bad_type(argument: str, expected: str, got: object, hint: str = "") -> InputTypeError:
     """Build an `InputTypeError` in the one form that all messages share."""
-    return InputTypeError(sentence(argument, expected, got, mend))
+    return InputTypeError(sentence(argument, expected, got, hint))
 
 
-def sentence(argument: str, expected: str, got: object, mend: str = "") -> str:
+def sentence(argument: str, expected: str, got: object, hint: str = "") -> str:
     """The one form of all messages: one line, which no value makes long."""
     return f"{one_line(argument)}: expected {one_line(expected)}, got {one_line(got)}" + (
-        f"; {one_line(mend)}" if mend else ""
+        f"; {one_line(hint)}" if hint else ""
     )
 
 

@@ -46,10 +46,10 @@ def refuse_own_rules(argument: str, obj: Any, expected: str = "a plain array") -
     """Raise if `obj` is an array with rules of its own: a masked array, a matrix, or another subclass."""
     if not has_own_rules(obj):
         return
-    mend = f"pass np.asarray({argument})" if isinstance(obj, np.ndarray) else "pass a plain torch.Tensor"
+    hint = f"pass np.asarray({argument})" if isinstance(obj, np.ndarray) else "pass a plain torch.Tensor"
     if isinstance(obj, np.ma.MaskedArray):
-        mend = f"its mask would be lost: pass {argument}.filled(...), and say what counts with mask= or lengths="
-    raise bad_type(argument, expected, describe(obj), mend)
+        hint = f"its mask would be lost: pass {argument}.filled(...), and say what counts with mask= or lengths="
+    raise bad_type(argument, expected, describe(obj), hint)
 
 
 def refuse_unreadable(argument: str, obj: Any) -> None:
@@ -57,8 +57,8 @@ def refuse_unreadable(argument: str, obj: Any) -> None:
     if not is_tensor(obj):
         return
     if obj.is_meta:
-        mend = "load or make it on a device that holds numbers, such as device='cpu'"
-        raise bad_type(argument, "a tensor with numbers in it", "a meta tensor, which has a shape alone", mend)
+        hint = "load or make it on a device that holds numbers, such as device='cpu'"
+        raise bad_type(argument, "a tensor with numbers in it", "a meta tensor, which has a shape alone", hint)
     if obj.is_quantized:
         raise bad_type(argument, "a tensor of plain numbers", "a quantised one", f"use {argument}.dequantize()")
     if str(obj.layout) != "torch.strided":
@@ -100,26 +100,26 @@ def numbers(argument: str, value: Any) -> np.ndarray:
     return _made(argument, value, "numbers on the host", "give rows of one length") if found is None else found
 
 
-def host_integers(argument: str, value: Any, expected: str, mend: str, hosted: str = "") -> np.ndarray:
+def host_integers(argument: str, value: Any, expected: str, hint: str, hosted: str = "") -> np.ndarray:
     """Integers on the host: a NumPy array or a tensor on the CPU as it lies there, a list made an array.
 
     Parameters
     ----------
-    expected, mend : of the error, such as ``"integer token ids"``.
+    expected, hint : of the error, such as ``"integer token ids"``.
     hosted : what is expected in place of an array on a device, where that takes other words.
     """
     found = host_view(argument, value, expected)
     if found is None:
-        found = _made(argument, value, expected, mend, hosted)
+        found = _made(argument, value, expected, hint, hosted)
         if found.size == 0 and isinstance(value, list | tuple | range):
             found = found.astype(np.int64)
     if found.dtype.kind not in "iu":
         what = "" if hasattr(value, "dtype") else f"{type(value).__name__} of "
-        raise bad_type(argument, expected, what + dtype_in_words(found.dtype), mend)
+        raise bad_type(argument, expected, what + dtype_in_words(found.dtype), hint)
     return found
 
 
-def _made(argument: str, value: Any, expected: str, mend: str, hosted: str = "") -> np.ndarray:
+def _made(argument: str, value: Any, expected: str, hint: str, hosted: str = "") -> np.ndarray:
     """The array that NumPy makes of a value."""
     _look_into(argument, value, expected)
     try:
@@ -127,7 +127,7 @@ def _made(argument: str, value: Any, expected: str, mend: str, hosted: str = "")
     except Exception:  # an object of someone's own may raise anything
         if hasattr(value, "device"):
             raise bad_type(argument, hosted or expected, "a device array", "copy it to the host first") from None
-        raise bad_type(argument, expected, f"{describe(value)} of no one shape", mend) from None
+        raise bad_type(argument, expected, f"{describe(value)} of no one shape", hint) from None
 
 
 def _look_into(argument: str, value: Any, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Text: files, the built-in manual, the vocabulary, the split. Every refusal names what, expected, got and the mend."""
+"""Text: files, the built-in manual, the vocabulary, the split. Every refusal names what, expected, got and the hint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_several_files_are_joined_in_order_with_a_newline_only_where_one_is_miss
 
 
 @pytest.mark.parametrize(
-    ("content", "got", "mend"),
+    ("content", "got", "hint"),
     [
         (b"", "an empty file", "written completely"),
         (b"\xef\xbb\xbf", "an empty file (a byte-order mark alone)", "written completely"),
@@ -55,12 +55,12 @@ def test_several_files_are_joined_in_order_with_a_newline_only_where_one_is_miss
         (b"\x1f\x8b\x07zip" * 3, "a damaged gzip file (Unknown compression method)", "fetch or write it again"),
     ],
 )
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes, got: str, mend: str) -> None:
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes, got: str, hint: str) -> None:
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     good = tmp_path / "good.txt"
     good.write_text("fine")
-    with refused(DataError, f"{path}: expected a UTF-8 text file, got {got}; ", mend):
+    with refused(DataError, f"{path}: expected a UTF-8 text file, got {got}; ", hint):
         load_text([good, path])
 
 
@@ -250,7 +250,7 @@ def test_shared_checks_take_numpy_numbers_and_refuse_the_rest() -> None:
     for wrong in (True, np.True_, 2.0, "2", None):
         with refused(InputTypeError, "n: expected an integer >= 1, got "):
             integer("n", wrong, 1)
-    with refused(InputError, "n: expected an integer >= 1, got 0; mend"):
-        integer("n", 0, 1, "mend")
+    with refused(InputError, "n: expected an integer >= 1, got 0; hint"):
+        integer("n", 0, 1, "hint")
     with refused(InputError, "f: expected a fraction > 0 and < 1, got 0.0"):
         fraction("f", 0.0, zero_allowed=False)

@@ -328,7 +328,7 @@ SHORT = [*SHORTER, "--epochs", "1"]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_rows_out_of_order_are_refused_and_mended_where_that_is_asked_for(
+def test_rows_out_of_order_are_refused_and_repaired_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--data", ORDER / "order_newest_first.csv", "--column", "value"]

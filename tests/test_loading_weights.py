@@ -1,4 +1,4 @@
-"""Weights that do not fit: the message says what they are and how to mend it, and nothing has been changed."""
+"""Weights that do not fit: the message says what they are and how to hint it, and nothing has been changed."""
 
 from __future__ import annotations
 
@@ -149,14 +149,14 @@ def test_axes_of_length_one() -> None:
 
 @pytest.mark.parametrize("prefix", ["lstm.", "module.", "_orig_mod.", "model.encoder.0.", "net/", "rnn_"])
 @pytest.mark.parametrize("others", [{}, {"fc.weight": np.ones((V, H)), "fc.bias": np.ones(V)}], ids=["alone", "among"])
-def test_a_prefix_is_named_and_the_mend_works(prefix: str, others: dict[str, Any]) -> None:
+def test_a_prefix_is_named_and_the_hint_works(prefix: str, others: dict[str, Any]) -> None:
     layer = engine.LSTM(D, H, 2)
     mapping = weights(layer)
     state = OrderedDict({prefix + name: value for name, value in mapping.items()} | others)
     text = message(layer, state)
     assert f"the names have the prefix {prefix!r}: pass {{" in text
-    mend = text.partition("pass ")[2]
-    layer.load_state_dict(eval(mend, {"state": state}))
+    hint = text.partition("pass ")[2]
+    layer.load_state_dict(eval(hint, {"state": state}))
     assert all(np.allclose(layer.params[name], value) for name, value in mapping.items())
 
 

@@ -115,7 +115,7 @@ def test_a_nonsense_number_of_ours_is_one_clear_error(environment: pytest.Monkey
     layer = build("lstm", 2, 3, backend="numpy:numba")
     with pytest.raises(ValueError, match="BPTT_NUM_THREADS"):  # a pass says the same
         layer.forward(np.ones((2, 1, 2)))
-    engine.set_num_threads(2)  # who chooses in the program is not asked to mend the environment
+    engine.set_num_threads(2)  # who chooses in the program is not asked to hint the environment
     assert engine.get_num_threads() == 2
     layer.forward(np.ones((2, 1, 2)))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine import plain_arrays
 from engine.backend import philox
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from kernels import events
@@ -58,7 +58,7 @@ class Backend:
         if found.kind not in plain_arrays.NUMBERS or (found.kind == "c" and wanted is not None and wanted.kind != "c"):
             expected = "numbers" if wanted is None else f"numbers that fit into {wanted}"
             raise bad_type("host", expected, plain_arrays.dtype_in_words(source.dtype))
-        with mended():
+        with explained():
             array = self.xp.array(source, dtype=wanted)
         if self.device == "CPU" or not self.is_array(host):
             events.uploaded(array.nbytes)
@@ -78,7 +78,7 @@ class Backend:
         plain_arrays.refuse_own_rules("array", array)
         if not isinstance(array, (np.ndarray, self.xp.ndarray)):
             raise bad_type("array", f"a {self.name} or NumPy array", describe(array))
-        with mended():
+        with explained():
             host: np.ndarray = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
         if host.dtype.kind not in plain_arrays.NUMBERS:
             raise bad_type("array", "an array of numbers", f"dtype {host.dtype}")
@@ -131,7 +131,7 @@ class Backend:
             obj.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, obj.shape, strict=True))
         ):
             wanted = f"shape ({', '.join('any' if s is None else str(s) for s in shape)}{',' * (len(shape) == 1)})"
-            raise bad_input(argument, f"{wanted} {axes}".rstrip(), f"shape {tuple(obj.shape)}", _shape_mend(obj, shape))
+            raise bad_input(argument, f"{wanted} {axes}".rstrip(), f"shape {tuple(obj.shape)}", _shape_hint(obj, shape))
 
     def _conversion(self, obj: Any) -> str:
         """How an array of another library gets here: by the host, in words."""
@@ -165,13 +165,13 @@ def check_dtype(dtype: Any) -> np.dtype:
     if wanted is None or wanted not in FLOATS:
         got = repr(dtype) if isinstance(dtype, type) else describe(dtype)
         if plain_arrays.is_half(dtype):
-            mend = "build it in float32: load_state_dict takes half-precision weights as they are"
-            raise bad_type("dtype", "'float32' or 'float64'", f"{got}, half precision", mend)
+            hint = "build it in float32: load_state_dict takes half-precision weights as they are"
+            raise bad_type("dtype", "'float32' or 'float64'", f"{got}, half precision", hint)
         raise bad_type("dtype", "'float32' or 'float64'", got)
     return wanted
 
 
-def _shape_mend(obj: Any, shape: tuple[int | None, ...]) -> str:
+def _shape_hint(obj: Any, shape: tuple[int | None, ...]) -> str:
     if obj.ndim == len(shape) - 1:
         return "an axis is missing: a batch of one still needs its batch axis"
     return ""

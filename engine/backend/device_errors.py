@@ -1,4 +1,4 @@
-"""What a GPU's libraries say when something is missing, turned into one sentence with the mend.
+"""What a GPU's libraries say when something is missing, turned into one sentence with a hint.
 
 CuPy is not imported here: an error is known by the name of its class and by what it says.
 """
@@ -37,11 +37,11 @@ def explain(error: BaseException) -> EngineError | None:
         expected = f"room for {wanted[1]} bytes more" if wanted else "room for one array more"
         held = re.search(r"so far: ([\d,]+) bytes", text)
         got = f"none ({held[1]} bytes are in use)" if held else "none"
-        mend = "take a smaller batch, shorter sequences or float32, or free what other programs hold"
-        return DeviceMemoryError(f"memory of the GPU: expected {expected}, got {got}; {mend}")
+        hint = "take a smaller batch, shorter sequences or float32, or free what other programs hold"
+        return DeviceMemoryError(f"memory of the GPU: expected {expected}, got {got}; {hint}")
     if name == "CompileException" and ours:
-        mend = "choose kernels='reference' until then, and report it with the versions of `bptt backends`"
-        return BackendUnavailableError(f"CUDA kernels: expected to be compiled, got {first_line(error)!r}; {mend}")
+        hint = "choose kernels='reference' until then, and report it with the versions of `bptt backends`"
+        return BackendUnavailableError(f"CUDA kernels: expected to be compiled, got {first_line(error)!r}; {hint}")
     if isinstance(error, ImportError | OSError | RuntimeError) and _is_a_failed_load(text):
         for word, part in _PARTS.items():
             if word in text.lower():

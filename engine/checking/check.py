@@ -174,8 +174,8 @@ def check_gradients(
     """
     clock = Clock(seconds, progress)
     if not isinstance(method, str):
-        mend = "all arguments of forward stand in one list: [x, w, b]"
-        raise bad_type("method", "a name, such as 'central'", describe(method), mend)
+        hint = "all arguments of forward stand in one list: [x, w, b]"
+        raise bad_type("method", "a name, such as 'central'", describe(method), hint)
     one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
     seed = integer("seed", seed, 0)
     entries = None if entries is None else integer("entries", entries, 1)

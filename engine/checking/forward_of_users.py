@@ -111,8 +111,8 @@ class _Columns:
         count = sum(np.size(one) for one in self._floats())
         size = sum(np.size(one) for one in leaves(out) if _is_float(one))
         if count * size > LARGEST:
-            mend = "take fewer, or smaller ones"
-            raise bad_input("inputs", f"at most {LARGEST // max(1, size):,} entries", f"{count:,}", mend)
+            hint = "take fewer, or smaller ones"
+            raise bad_input("inputs", f"at most {LARGEST // max(1, size):,} entries", f"{count:,}", hint)
         generator = np.random.default_rng(5)
         found = np.zeros((size, count))
         for entry, length in enumerate(generator.choice((-1.0, 1.0), size=count) * generator.uniform(0.5, 2.0, count)):

@@ -302,8 +302,8 @@ class FunctionSubject(Subject):
         found = self.convention.call(self.backward, refill(self.out, iter(handed)), cache)
         names, values = self.inputs.names, self.inputs.values
         if found is None:
-            mend = "does it return what it computes?"
-            raise bad_type("backward", f"a gradient for {self.checked[0]}", "None", mend)
+            hint = "does it return what it computes?"
+            raise bad_type("backward", f"a gradient for {self.checked[0]}", "None", hint)
         wanted = [any(own in self.checked for own, _ in named_leaves(v, n)) for n, v in zip(names, values, strict=True)]
         needed = [one and name not in self.inputs.scalars for one, name in zip(wanted, names, strict=True)]
         arranged = returned.by_argument(found, names, values, needed)

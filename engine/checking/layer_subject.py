@@ -104,8 +104,8 @@ class LayerSubject(Subject):
         if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, leaves(given[:2]), strict=True)):
             self.trouble, self.causes[""] = "input mutated", "forward writes into its arguments"
         if not isinstance(found, tuple) or len(found) != 3:
-            mend = "an object with forward(x) and backward(dout) is checked by check_object"
-            raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found), mend)
+            hint = "an object with forward(x) and backward(dout) is checked by check_object"
+            raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found), hint)
         return found
 
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:

@@ -83,8 +83,8 @@ def _language(
     source = ", ".join(files) or "the validation part"
     if not files:
         if fingerprint(text) != checkpoint.meta["data"]:
-            mend = "name the files to measure on"
-            raise bad_data(name_of(config.files), f"the text that {checkpoint.path} was trained on", "another", mend)
+            hint = "name the files to measure on"
+            raise bad_data(name_of(config.files), f"the text that {checkpoint.path} was trained on", "another", hint)
         text = split(text, config.validation)[1]
     if len(text) < 2:
         raise bad_data(source, "at least 2 characters", len(text), "give more text")
@@ -92,9 +92,9 @@ def _language(
     loss = mean_loss(load_model(checkpoint, backend_for(checkpoint, backend)), ids)
     bpc, perplexity = loss / math.log(2), math.exp(min(loss, 700.0))
     if not math.isfinite(bpc):
-        mend = "use an earlier checkpoint, or train anew with a lower --lr"
+        hint = "use an earlier checkpoint, or train anew with a lower --lr"
         raise NonFiniteError(
-            f"{checkpoint.path}: expected a finite loss, got {loss}: the weights are too large; {mend}"
+            f"{checkpoint.path}: expected a finite loss, got {loss}: the weights are too large; {hint}"
         )
     return {
         "text": source,

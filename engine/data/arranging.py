@@ -36,7 +36,7 @@ class Arranged(NamedTuple):
 def arrange(
     table: Table, columns: Sequence[str], empty: NDArray[np.bool_], time: str | None, *, sort: bool, regular: bool
 ) -> Arranged:
-    """Check the order of a table's rows, and mend it where that is asked for.
+    """Check the order of a table's rows, and repair it where that is asked for.
 
     Where rows have times, a row that is blank from end to end is no time step and is left out.
 
@@ -51,7 +51,7 @@ def arrange(
     Raises
     ------
     DataError
-        The rows are out of order and not to be sorted, a time stands twice, or there are no times to mend by.
+        The rows are out of order and not to be sorted, a time stands twice, or there are no times to sort by.
     """
     whole, rows = table, np.arange(len(table), dtype=np.int64)
     blank = table.blank_rows() if empty.any() else empty
@@ -84,8 +84,8 @@ def arrange(
 def _filled_up(table: Table, rows: NDArray[np.int64], times: Times, notes: list[str]) -> Arranged:
     """The rows with those that are missing inserted."""
     if times.step is None or not times.step.even:
-        mend = "leave --regular out, or give the series at a regular step"
-        raise bad_data(table.source, f"times in column {times.name!r} that keep to a step", "others", mend)
+        hint = "leave --regular out, or give the series at a regular step"
+        raise bad_data(table.source, f"times in column {times.name!r} that keep to a step", "others", hint)
     lacking = times.missing_before()
     count = int(lacking.sum())
     if count > _MOST_INSERTED * len(rows):

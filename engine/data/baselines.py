@@ -78,8 +78,8 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
     period = integer("season", season, 1)
     earliest = int(source.origins.min()) if len(source) else period
     if earliest < period:
-        mend = "lower season, or score on a later part"
-        raise bad_data("season", f"at most the {earliest} rows before the first window", describe(period), mend)
+        hint = "lower season, or score on a later part"
+        raise bad_data("season", f"at most the {earliest} rows before the first window", describe(period), hint)
     ahead = np.arange(source.horizon)
     # ahead // season + 1 seasons back is the smallest whole number of them that lands before the origin.
     rows = source.origins[:, np.newaxis] + ahead - (ahead // period + 1) * period
@@ -137,8 +137,8 @@ class LinearAutoregression:
         """
         require_windows("source", source)
         if self._center is None:
-            mend = "call fit with the windows of the training part first"
-            raise bad_input("LinearAutoregression", "a fitted model", "one that is not fitted", mend)
+            hint = "call fit with the windows of the training part first"
+            raise bad_input("LinearAutoregression", "a fitted model", "one that is not fitted", hint)
         shape = (*source.x.shape[1:], source.horizon)
         if shape != self._shape:
             expected = "steps, columns and horizon {}, {} and {} as fitted".format(*self._shape)

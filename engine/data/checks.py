@@ -12,9 +12,9 @@ from engine.errors import DataError, bad_input, bad_type
 from engine.plain_arrays import host_integers
 
 
-def bad_data(source: object, expected: str, got: object, mend: str = "") -> DataError:
+def bad_data(source: object, expected: str, got: object, hint: str = "") -> DataError:
     """Build a `DataError` in the one form that all messages share; `source` names the file or the series."""
-    return DataError(str(bad_input(str(source), expected, got, mend)))
+    return DataError(str(bad_input(str(source), expected, got, hint)))
 
 
 def require_ids(argument: str, ids: Any) -> NDArray[np.integer[Any]]:

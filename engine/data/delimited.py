@@ -83,16 +83,16 @@ class Records:
                 elif self.blank_is_row:
                     yield begin, [""]
         except csv.Error as error:
-            mend = "check the quotation marks, or write the file again"
+            hint = "check the quotation marks, or write the file again"
             got = f"an error from line {begin} on ({error})"
-            raise bad_data(self.source, "well-formed CSV", got, mend) from None
+            raise bad_data(self.source, "well-formed CSV", got, hint) from None
 
 
 class TextTable(Table):
     """The columns of a text table; a column is cut out of the text each time that it is asked for."""
 
     unit = "line"
-    mend = "choose one of these; if the header line is another one, say so with --skip or --delimiter"
+    hint = "choose one of these; if the header line is another one, say so with --skip or --delimiter"
 
     def __init__(
         self,
@@ -238,17 +238,17 @@ def _shape(
 
 def _uneven(records: Records, expected: int, count: int, line: int, sample: Sequence[tuple[int, str]]) -> DataError:
     """Build the error for a row with another number of cells than the header line."""
-    mend = "give every row the same number of cells"
+    hint = "give every row the same number of cells"
     above = lines_above(records.delimiter, sample)
     if above:
-        mend = f"leave out what stands above the header line with --skip {above} (skip={above})"
+        hint = f"leave out what stands above the header line with --skip {above} (skip={above})"
     elif count > expected:
         if records.delimiter == ",":
-            mend += ", and quotation marks around cells with a comma; if commas are decimal signs, say --decimal ,"
-            mend += ' (decimal=",")'
-        mend += f"; if {records.delimiter!r} does not stand between cells, say what does with --delimiter"
+            hint += ", and quotation marks around cells with a comma; if commas are decimal signs, say --decimal ,"
+            hint += ' (decimal=",")'
+        hint += f"; if {records.delimiter!r} does not stand between cells, say what does with --delimiter"
     wanted = f"{expected} cells a row as in the header line"
-    return bad_data(records.source, wanted, f"{count} in line {line}", mend)
+    return bad_data(records.source, wanted, f"{count} in line {line}", hint)
 
 
 def _commented_header(records: Records, line: int, numbers: Sequence[str]) -> list[str]:
@@ -258,7 +258,7 @@ def _commented_header(records: Records, line: int, numbers: Sequence[str]) -> li
     ]
     names = cut_line(comments[-1].strip().lstrip("#"), records.delimiter) if comments else []
     if len(names) != len(numbers):
-        mend = "put a line with the column names first"
+        hint = "put a line with the column names first"
         got = f"the numbers {listed(numbers)}"
-        raise bad_data(records.source, "a header line with column names", got, mend)
+        raise bad_data(records.source, "a header line with column names", got, hint)
     return names

@@ -55,11 +55,11 @@ def decode_text(raw: bytes, path: str | os.PathLike[str], expected: str, encodin
     except UnicodeError as error:  # a codec for something else than whole texts
         raise bad_data(name, f"text in {codec}", f"bytes that are none ({error})", "name another encoding") from None
     if not text:
-        mend = "check that it was written completely"
-        raise bad_data(name, expected, "an empty file (a byte-order mark alone)", mend)
+        hint = "check that it was written completely"
+        raise bad_data(name, expected, "an empty file (a byte-order mark alone)", hint)
     if "\0" in text:
-        mend = "name another encoding, or another file"
-        raise bad_data(name, f"text in {codec}", f"a zero at character {text.index(chr(0))}", mend)
+        hint = "name another encoding, or another file"
+        raise bad_data(name, f"text in {codec}", f"a zero at character {text.index(chr(0))}", hint)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -92,8 +92,8 @@ def _refuse_binary(raw: bytes, name: str, expected: str) -> None:
     found = wide(raw)
     if found:
         raise bad_data(name, expected, f"what is likely {found} without a byte-order mark", _name_it(found))
-    mend = "unpack an archive, or export a document as plain text, and name that file"
-    raise bad_data(name, expected, f"a binary file (a zero byte at offset {zero})", mend)
+    hint = "unpack an archive, or export a document as plain text, and name that file"
+    raise bad_data(name, expected, f"a binary file (a zero byte at offset {zero})", hint)
 
 
 def _undecodable(raw: bytes, error: UnicodeDecodeError, name: str, expected: str, codec: str | None) -> DataError:
@@ -103,19 +103,19 @@ def _undecodable(raw: bytes, error: UnicodeDecodeError, name: str, expected: str
     got = f"the byte 0x{raw[offset]:02x} at offset {offset} (line {line}), "
     utf8 = codec in (None, "utf-8", "utf-8-sig")
     if utf8 and cut_short(raw, error):
-        mend = f"get the whole file, or cut off what is left of it, the last {len(raw) - offset} of {len(raw):,} bytes"
-        return bad_data(name, expected, f"{got}where a UTF-8 character is cut short by the end of the file", mend)
+        hint = f"get the whole file, or cut off what is left of it, the last {len(raw) - offset} of {len(raw):,} bytes"
+        return bad_data(name, expected, f"{got}where a UTF-8 character is cut short by the end of the file", hint)
     if utf8 and mostly_utf8(raw, offset):
-        mend = "correct it there, or get the file again"
-        return bad_data(name, expected, f"{got}which is damaged: the rest of the text is UTF-8", mend)
+        hint = "correct it there, or get the file again"
+        return bad_data(name, expected, f"{got}which is damaged: the rest of the text is UTF-8", hint)
     found = likely(raw, offset)
     got += f"which is no character in {codec}" if codec else "which is not UTF-8"
     if found is None:
-        mend = "if it is text, name its encoding with --encoding (encoding=...), else name another file"
+        hint = "if it is text, name its encoding with --encoding (encoding=...), else name another file"
     else:
         got += f", but likely {found.name} ({found.sample!r})"
-        mend = _name_it(found.name)
-    return bad_data(name, f"text in {codec}" if codec else expected, got, mend)
+        hint = _name_it(found.name)
+    return bad_data(name, f"text in {codec}" if codec else expected, got, hint)
 
 
 def _name_it(encoding: str) -> str:

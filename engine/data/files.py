@@ -55,9 +55,9 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
     try:
         found = os.stat(path)
         # Looked at before it is opened: opening a pipe waits for its other end, and some devices never end.
-        for is_kind, got, mend in _NO_FILES:
+        for is_kind, got, hint in _NO_FILES:
             if is_kind(found.st_mode):
-                raise bad_data(name, expected, got, mend)
+                raise bad_data(name, expected, got, hint)
         if found.st_size > largest():
             raise _too_large(name, f"{found.st_size:,}")
         with open(path, "rb") as file:

@@ -56,8 +56,8 @@ class FrameTable(Table):
         return values
 
     def _no_numbers(self, name: str, got: str) -> DataError:
-        mend = "choose another column, or convert this one first"
-        return bad_data(self.source, f"numbers in column {name!r}", got, mend)
+        hint = "choose another column, or convert this one first"
+        return bad_data(self.source, f"numbers in column {name!r}", got, hint)
 
 
 def frame_table(argument: str, obj: Any) -> FrameTable | None:

@@ -53,6 +53,6 @@ def require_finite(argument: str, values: NDArray[np.float64], first_row: int = 
     good = np.isfinite(values)
     if not good.all():
         row, column = (int(k) for k in np.argwhere(~good)[0])
-        mend = 'fill the gaps first, for example with load_series(..., missing="interpolate")'
+        hint = 'fill the gaps first, for example with load_series(..., missing="interpolate")'
         where = f"{values[row, column]} at row {row + first_row}, column {column}"
-        raise bad_data(argument, "finite numbers", where, mend)
+        raise bad_data(argument, "finite numbers", where, hint)

@@ -151,19 +151,19 @@ def _no_number(column: Column, row: int) -> DataError:
     """Build the error for a cell that is no number in the style of its column."""
     cell = column.cells[row]
     got = f"{cell[:40]!r} in {column.where(row)}"
-    mend = "write plain finite numbers with a decimal point, or leave the cell empty if it is unknown"
+    hint = "write plain finite numbers with a decimal point, or leave the cell empty if it is unknown"
     if "%" in cell or "\N{PER MILLE SIGN}" in cell:
-        mend = "take the percent signs out of the column"
+        hint = "take the percent signs out of the column"
     elif any(unicodedata.category(character) == "Sc" for character in cell):
-        mend = "take the currency signs out of the column"
+        hint = "take the currency signs out of the column"
     elif re.fullmatch(r"[1-9][0-9]{0,2}( [0-9]{3})+([.,][0-9]*)?", cell) and not column.blank_marks:
-        mend = "if the blank is a thousands mark, say that it does not stand between cells, with --delimiter ';'"
-        mend += ' (delimiter=";")'
+        hint = "if the blank is a thousands mark, say that it does not stand between cells, with --delimiter ';'"
+        hint += ' (delimiter=";")'
     elif "." in cell or "," in cell:
         if column.decimal:
             got += f", which has no place beside the {_SIGNS[column.decimal]} that was named"
-            mend = "name the other sign, or write all numbers of the column in one way"
+            hint = "name the other sign, or write all numbers of the column in one way"
         elif any(Style(sign, mark).pattern().fullmatch(cell) for sign in ".," for mark in ".," if sign != mark):
             got += ", which is not written like the numbers before it"
-            mend = "write all numbers of the column in one way"
-    return bad_data(column.source, "numbers", got, mend)
+            hint = "write all numbers of the column in one way"
+    return bad_data(column.source, "numbers", got, hint)

@@ -65,8 +65,8 @@ def read_table(
     if not isinstance(source, str | os.PathLike):
         table = frame_table("path", source)
         if table is None:
-            mend = "give the name of a file"
-            raise bad_type("path", "a file name (str or Path) or a data frame", describe(source), mend)
+            hint = "give the name of a file"
+            raise bad_type("path", "a file name (str or Path) or a data frame", describe(source), hint)
         return table
     raw = read_bytes(source, TABLE_FILE)
     name = os.fspath(source)
@@ -98,11 +98,11 @@ def _read_npy(raw: bytes, source: str) -> ArrayTable:
     except Exception as error:  # a damaged header raises anything, from SyntaxError to MemoryError
         reason = " ".join(str(error).split())
         got = "an array of Python objects" if "Object arrays" in reason else f"a damaged file ({reason})"
-        mend = "write it again with numpy.save(file, array.astype(float))"
-        raise bad_data(source, _NPY_FILE, got, mend) from None
+        hint = "write it again with numpy.save(file, array.astype(float))"
+        raise bad_data(source, _NPY_FILE, got, hint) from None
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        mend = "write it again with numpy.save(file, array.astype(float))"
-        raise bad_data(source, "numbers (N,) or (N, C) of at most 64 bits", f"dtype {array.dtype}", mend)
+        hint = "write it again with numpy.save(file, array.astype(float))"
+        raise bad_data(source, "numbers (N,) or (N, C) of at most 64 bits", f"dtype {array.dtype}", hint)
     if array.ndim not in (1, 2) or array.shape[1:] == (0,):
         raise bad_data(source, "numbers (N,) or (N, C)", f"shape {array.shape}", "give rows (time) by columns")
     return ArrayTable(array if array.ndim == 2 else array[:, np.newaxis], source)

@@ -49,8 +49,8 @@ class Scaler:
             `values` has no rows, a NaN or an infinity.
         """
         if self.offset is not None:
-            mend = "make a new scaler: refitting would change the meaning of what was scaled before"
-            raise bad_input("fit", "a scaler that is not fitted yet", "one that is", mend)
+            hint = "make a new scaler: refitting would change the meaning of what was scaled before"
+            raise bad_input("fit", "a scaler that is not fitted yet", "one that is", hint)
         table = require_matrix("values", values)
         if table.size == 0:
             expected = "at least one row and one column"
@@ -112,8 +112,8 @@ class Scaler:
 
     def _fitted(self) -> tuple[_Floats, _Floats]:
         if self.offset is None or self.scale is None:
-            mend = "call fit with the training part first"
-            raise bad_input(type(self).__name__, "a fitted scaler", "one that is not fitted", mend)
+            hint = "call fit with the training part first"
+            raise bad_input(type(self).__name__, "a fitted scaler", "one that is not fitted", hint)
         return self.offset, self.scale
 
     @staticmethod

@@ -122,8 +122,8 @@ def series_from(
     """Return the `columns` of a table as a series; None, and what follows, as in `load_series`."""
     if columns is None:
         if len(table.names) > 1 and not isinstance(table, ArrayTable):
-            mend = "say which column is wanted, for example with --column NAME"
-            raise bad_data(table.source, f"a column named among {listed(table.names)}", "none", mend)
+            hint = "say which column is wanted, for example with --column NAME"
+            raise bad_data(table.source, f"a column named among {listed(table.names)}", "none", hint)
         columns = table.names
     values = np.stack([table.numbers(name) for name in columns], axis=1)
     if len(values) < _LEAST_ROWS:
@@ -132,9 +132,9 @@ def series_from(
     rows, times, notes = arrange(table, columns, empty, time, sort=sort, regular=regular)
     inserted = rows < 0
     if inserted.any() and not interpolate:
-        mend = "add --missing interpolate, or leave --regular out"
+        hint = "add --missing interpolate, or leave --regular out"
         got = f"{int(inserted.sum())} rows that are missing"
-        raise bad_data(table.source, "a row at every step for --regular without --missing interpolate", got, mend)
+        raise bad_data(table.source, "a row at every step for --regular without --missing interpolate", got, hint)
     values = np.where(inserted[:, np.newaxis], np.nan, values[rows])
     gaps = np.isnan(values)
     if gaps.any():
@@ -176,8 +176,8 @@ def _fill(
         count = int(gaps.sum())
         row, place = (int(k) for k in np.argwhere(gaps)[0])
         got = f"{count} missing cell{'s' if count > 1 else ''}, the first in {table.where(rows[row], names[place])}"
-        mend = 'fill them linearly with --missing interpolate (missing="interpolate"), or correct the data'
-        raise bad_data(table.source, "a number in every cell", got, mend)
+        hint = 'fill them linearly with --missing interpolate (missing="interpolate"), or correct the data'
+        raise bad_data(table.source, "a number in every cell", got, hint)
     at = np.arange(len(values))
     for place, name in enumerate(names):
         gap = gaps[:, place]

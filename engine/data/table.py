@@ -33,7 +33,7 @@ class Table:
 
     unit = "row"
     labels: tuple[str, ...] = ()
-    mend = "choose one of these"  # where there is no such column
+    hint = "choose one of these"  # where there is no such column
 
     def __init__(self, names: Sequence[str], lines: NDArray[np.int64], source: str) -> None:
         self.names = tuple(names)
@@ -85,8 +85,8 @@ class Table:
         count = self.names.count(name)
         if count != 1:
             got = f"{name!r}" if count == 0 else f"{name!r}, which {count} columns are called"
-            mend = self.mend if count == 0 else "give them different names in the header line"
-            raise bad_data(self.source, f"a column among {listed(self.names)}", got, mend)
+            hint = self.hint if count == 0 else "give them different names in the header line"
+            raise bad_data(self.source, f"a column among {listed(self.names)}", got, hint)
         return self.names.index(name)
 
     def sound(self, name: str, values: NDArray[np.float64], *, integers: bool) -> NDArray[np.float64]:
@@ -94,8 +94,8 @@ class Table:
         wrong = np.isinf(values)
         if wrong.any():
             row = int(np.argmax(wrong))
-            mend = "correct it, or write NaN if it is unknown"
-            raise bad_data(self.source, "finite numbers", f"{values[row]} in {self.where(row, name)}", mend)
+            hint = "correct it, or write NaN if it is unknown"
+            raise bad_data(self.source, "finite numbers", f"{values[row]} in {self.where(row, name)}", hint)
         wrong = np.abs(values) > 2.0**53
         if integers and wrong.any():
             row = int(np.argmax(wrong))

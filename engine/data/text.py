@@ -74,8 +74,8 @@ def builtin_text() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        mend = "name a text file instead, or install the complete standard library"
-        raise bad_data("builtin_text", "pydoc_data.topics of the standard library", "none", mend) from None
+        hint = "name a text file instead, or install the complete standard library"
+        raise bad_data("builtin_text", "pydoc_data.topics of the standard library", "none", hint) from None
     seen: set[str] = set()
     kept: list[str] = []
     for name in sorted(topics):
@@ -202,8 +202,8 @@ class Vocabulary:
         if outside.any():
             index = int(np.argmax(outside))
             expected = f"integers in 0..{len(self) - 1}"
-            mend = "use the vocabulary that the ids were made with"
-            raise bad_input("ids", expected, f"{array[index]} at index {index}", mend)
+            hint = "use the vocabulary that the ids were made with"
+            raise bad_input("ids", expected, f"{array[index]} at index {index}", hint)
         codes = np.append(self._codes, np.uint32(ord(_UNKNOWN_SIGN)))[array]
         return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 

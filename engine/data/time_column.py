@@ -154,8 +154,8 @@ def _not_understood(table: Table, name: str, first: str) -> str:
 def _unread(read: Unread, name: str, cells: Sequence[str], table: Table) -> Exception:
     form = f", written as {read.form} like {cells[0]!r} in {table.unit} {table.lines[0]}" if read.form else ""
     got = f"{cells[read.row][:40]!r} in {table.unit} {table.lines[read.row]}"
-    mend = "write all times in one way, such as 2020-12-31 23:59, or look at none with --time none"
-    return bad_data(table.source, f"a time in every cell of column {name!r}{form}", got, mend)
+    hint = "write all times in one way, such as 2020-12-31 23:59, or look at none with --time none"
+    return bad_data(table.source, f"a time in every cell of column {name!r}{form}", got, hint)
 
 
 # --- times in several columns -------------------------------------------------------------------------------------

@@ -135,8 +135,8 @@ def order(times: Times, where: Where, source: str, *, sort: bool) -> _Ints | Non
     place = _places(times, where, first, first + 1)
     newest = len(back) == len(steps)
     got = f"the newest first ({place})" if newest else f"{counted(len(back), 'step')} back, the first from {place}"
-    mend = f"sort the rows with --sort (sort=True), or --time none if {times.name!r} is not the time of the rows"
-    raise bad_data(source, f"rows from the oldest to the newest by column {times.name!r}", got, mend)
+    hint = f"sort the rows with --sort (sort=True), or --time none if {times.name!r} is not the time of the rows"
+    raise bad_data(source, f"rows from the oldest to the newest by column {times.name!r}", got, hint)
 
 
 def gap_note(times: Times, where: Where) -> str:
@@ -175,11 +175,11 @@ def _require_distinct(times: Times, where: Where, source: str) -> None:
     first, second = int(rows[place]), int(by_time[same[place] + 1])
     more = f", and {counted(len(same) - 1, 'more row')} with the time of another" if len(same) > 1 else ""
     got = f"{times.cells[first]!r} in {where(first)} and {where(second)}{more}"
-    mend = (
+    hint = (
         "keep one row of each time, split the file if it holds several series, or --time none if "
         f"{times.name!r} is not the time of the rows"
     )
-    raise bad_data(source, f"each time once in column {times.name!r}", got, mend)
+    raise bad_data(source, f"each time once in column {times.name!r}", got, hint)
 
 
 def _places(times: Times, where: Where, one: int, other: int, between: str = " to ") -> str:

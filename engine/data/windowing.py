@@ -200,8 +200,8 @@ def next_window(
     """
     table = frozen(require_matrix("values", values))
     if len(table) < steps:
-        mend = "give a longer series"
-        raise bad_data("values", f"at least the {steps} rows of a window", len(table), mend)
+        hint = "give a longer series"
+        raise bad_data("values", f"at least the {steps} rows of a window", len(table), hint)
     require_finite("values", table)
     origins = np.array([len(table)], dtype=np.int64)
     x, last = as_known(table[np.newaxis, -steps:], table, filled_cells(filled, table), origins)

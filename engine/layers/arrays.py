@@ -55,8 +55,8 @@ class NamedArrays(MutableMapping[str, Any]):
         own = self.own[name]
         argument = f"{self._title}[{name!r}]"
         if value is None:  # PyTorch's way to clear a gradient
-            mend = "gradients are cleared by zero_grad()" if self._title == "grads" else ""
-            raise bad_type(argument, f"a {self._backend.name} array of shape {tuple(own.shape)}", "None", mend)
+            hint = "gradients are cleared by zero_grad()" if self._title == "grads" else ""
+            raise bad_type(argument, f"a {self._backend.name} array of shape {tuple(own.shape)}", "None", hint)
         self._backend.require(argument, value, dtype=own.dtype, shape=tuple(own.shape))
         if value is not array:  # `arrays[name] *= 2` has written already, and assigns the array itself
             own[...] = value
@@ -139,8 +139,8 @@ def _own(array: Any) -> Any:
 
 
 def _no_removal(title: str, name: str) -> InputError:
-    mend = "assign zeros, or call zero_grad()" if title == "grads" else "a layer needs all of them"
-    return bad_input(f"{title}[{name!r}]", "an entry that stays", "its deletion", mend)
+    hint = "assign zeros, or call zero_grad()" if title == "grads" else "a layer needs all of them"
+    return bad_input(f"{title}[{name!r}]", "an entry that stays", "its deletion", hint)
 
 
 def _unknown_name(title: str, name: object, known: MutableMapping[str, Any]) -> InputError:

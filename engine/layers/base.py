@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.backend import Backend, check_dtype, get_backend, philox
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import describe, integer, require_room, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading
@@ -77,12 +77,12 @@ class Layer:
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
-                setattr(cls, name, _quiet(mended()(vars(cls)[name])))
+                setattr(cls, name, _quiet(explained()(vars(cls)[name])))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):
-            mend = f"assign its entries: {name}[...] = ..." if name in ("params", "grads") else "build another layer"
-            raise bad_input(name, "no change after construction", describe(value), mend)
+            hint = f"assign its entries: {name}[...] = ..." if name in ("params", "grads") else "build another layer"
+            raise bad_input(name, "no change after construction", describe(value), hint)
         check = self.settings.get(name)
         super().__setattr__(name, value if check is None else check(name, value))
 
@@ -152,7 +152,7 @@ class Layer:
         """The gradients by name; backward adds to them."""
         return self._grads
 
-    @mended()
+    @explained()
     def _allocate(self) -> None:
         """Make the parameters with their first values, and their gradients with zeros."""
         self._require_room()

@@ -132,8 +132,8 @@ class Embedding(Layer):
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray | None, Timeline | None]:
         """The ids, pads 0, and which are valid, on the host; the timeline where lengths were given."""
-        mend = "encode the text with a vocabulary first"
-        ids = host_integers("x", x, "integer token ids", mend, hosted="integer ids on the host")
+        hint = "encode the text with a vocabulary first"
+        ids = host_integers("x", x, "integer token ids", hint, hosted="integer ids on the host")
         valid, timeline = None, None
         if lengths is not None:
             timeline = timeline_of(self.backend, "x", ids.shape, 2, self.batch_first, lengths)

@@ -44,8 +44,8 @@ def checked(params: Mapping[str, Any], dtype: np.dtype, mapping: Any, finite: bo
     hosts = {name: _numbers(name, mapping[name], finite) for name in shapes}
     for name, host in hosts.items():
         if host.shape != shapes[name]:
-            mend = loading_hints.of_shape(name, host.shape, shapes, hosts)
-            raise bad_input(name, f"shape {shapes[name]}", f"shape {host.shape}", mend)
+            hint = loading_hints.of_shape(name, host.shape, shapes, hosts)
+            raise bad_input(name, f"shape {shapes[name]}", f"shape {host.shape}", hint)
     own = [view for name, param in params.items() if (view := host_view(name, param)) is not None]
     return {name: _in_dtype(name, hosts.pop(name), dtype, own) for name in shapes}
 
@@ -82,8 +82,8 @@ def _numbers(name: str, value: Any, finite: bool) -> np.ndarray:
         got = f"dtype {array.dtype}, which may be the bits of half precision"
         raise bad_type(name, "an array of real numbers", got, f"read them with value{_FROM_BITS}")
     if array.dtype.itemsize == 1 and array.dtype.kind in "iu":
-        mend = "multiply the scale in first: (value.astype('float32') - zero_point) * scale"
-        raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}, as of quantised weights", mend)
+        hint = "multiply the scale in first: (value.astype('float32') - zero_point) * scale"
+        raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}, as of quantised weights", hint)
     if array.dtype.kind not in "fiu":
         raise bad_type(name, "an array of real numbers", f"dtype {array.dtype}")
     if finite and array.dtype.kind == "f":
@@ -91,8 +91,8 @@ def _numbers(name: str, value: Any, finite: bool) -> np.ndarray:
         if not good.all():
             place = first_place(~good)
             where = f"{array[place]} at index {place}" if place else str(array[place])
-            mend = "the run that wrote it had gone wrong: load weights from before that"
-            raise bad_input(name, "finite numbers", where, mend)
+            hint = "the run that wrote it had gone wrong: load weights from before that"
+            raise bad_input(name, "finite numbers", where, hint)
     return array
 
 

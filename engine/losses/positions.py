@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, Backend
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, first_place, host_view
 
 
-@mended()
+@explained()
 def positions(backend: Backend, mask: Any, normalizer: Any, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
     """Which of the P positions are valid (bool (P,), None for all of them) and the factor of each (P,), 0 if masked."""
     xp = backend.xp
@@ -83,8 +83,8 @@ def require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...]
         backend.require("mask", mask)
     found = backend.dtype_of(mask) if host is None else host.dtype
     if found not in (np.dtype(bool), dtype):
-        mend = "use mask.astype(bool) for valid or not"
-        raise bad_type("mask", f"dtype bool or {dtype}", dtype_in_words(mask.dtype), mend)
+        hint = "use mask.astype(bool) for valid or not"
+        raise bad_type("mask", f"dtype bool or {dtype}", dtype_in_words(mask.dtype), hint)
     got = tuple(mask.shape)
     if exact and got != shape:
         raise bad_input("mask", f"the targets' shape {shape}", f"shape {got}")

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from engine.backend import Backend, backend_of
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.losses.positions import float_dtype, on_host, positions, require_mask, summed
 from engine.plain_arrays import dtype_in_words, first_place, host_view
 
 
-@mended()
+@explained()
 def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
     """Softmax cross-entropy in nats, the mean over valid positions, and its gradient with respect to the logits.
 
@@ -74,7 +74,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     return loss, p.reshape(logits.shape)
 
 
-@mended()
+@explained()
 def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, ...], V: int) -> tuple[Any, Any]:
     """The targets as indices (P,) that are safe to use; of unchecked ones also a bool (P,): which were out of range."""
     host = host_view("targets", targets)
@@ -98,7 +98,7 @@ def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, 
         wrong = stray if mask is None else stray & (on_host(backend, mask) != 0)
         if wrong.any():
             index = first_place(wrong)
-            mend = "mask it if it is padding" if mask is None else "padding has mask 0"
-            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", mend)
+            hint = "mask it if it is padding" if mask is None else "padding has mask 0"
+            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", hint)
         host = np.where(stray, 0, host)
     return backend.asarray(host.reshape(-1), dtype=np.int64), None

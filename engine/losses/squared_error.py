@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from engine.backend import backend_of
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.errors import bad_input
 from engine.losses.positions import float_dtype, positions, require_mask, summed
 
 
-@mended()
+@explained()
 def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
     """Squared error, the mean over all elements of valid positions, and its gradient with respect to the prediction.
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.backend import backend_of
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.optimizers.parameters import Number, parameters_of
@@ -56,7 +56,7 @@ class Optimizer:
 
     lr, l1, l2 = Number(settable=True), Number(), Number()
 
-    @mended()
+    @explained()
     def __init__(self, model: Any, lr: float, l1: float, l2: float) -> None:
         self.lr, self.l1, self.l2 = lr, l1, l2
         self.backend, self.parameters = parameters_of(model)
@@ -80,7 +80,7 @@ class Optimizer:
 
     # -- the step -----------------------------------------------------------------------------------------------------
 
-    @mended()
+    @explained()
     def step(self, guard: Any = None) -> None:
         """Update all parameters in place, or none of them if a gradient or the guard is not finite.
 
@@ -197,8 +197,8 @@ class Optimizer:
         missing, unknown = sorted(wanted - mapping.keys()), sorted(map(str, mapping.keys() - wanted))
         if missing or unknown:
             parts = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
-            mend = "the model and the options that add buffers have to be those it was saved with"
-            raise bad_input("state_dict", f"the names {sorted(wanted)}", " and ".join(parts), mend)
+            hint = "the model and the options that add buffers have to be those it was saved with"
+            raise bad_input("state_dict", f"the names {sorted(wanted)}", " and ".join(parts), hint)
         scalars = {name: hyper.checked(mapping[name]) for name, hyper in numbers.items()}
         values = {name: self._incoming(name, mapping[name], array) for name, array in arrays.items()}
         self.__dict__.update(scalars)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend.device_errors import mended
+from engine.backend.device_errors import explained
 from engine.checks import number
 from engine.errors import bad_input
 from engine.optimizers.parameters import parameters_of
 
 
-@mended()
+@explained()
 def clip_grad_norm(model: Any, max_norm: float) -> Any:
     """Scale all gradients together so that their common 2-norm is at most `max_norm`; return the norm they had.
 
@@ -47,7 +47,7 @@ def clip_grad_norm(model: Any, max_norm: float) -> Any:
         return xp.asarray(norm, dtype=np.result_type(*map(backend.dtype_of, grads)))
 
 
-@mended()
+@explained()
 def clip_grad_value(model: Any, limit: float) -> None:
     """Clip every element of every gradient to -limit..limit.
 

@@ -181,8 +181,8 @@ def make_schedule(
         if option not in given:
             raise bad_input(option, f"a number with the schedule {name!r}", "none")
     for option in sorted(given.keys() - {*needed, *optional, "total_steps"}):
-        mend = " or ".join(f"use {other!r}" for other, (_, must, may) in NAMES.items() if option in must + may)
-        raise bad_input(option, f"none with the schedule {name!r}", describe(given[option]), mend)
+        hint = " or ".join(f"use {other!r}" for other, (_, must, may) in NAMES.items() if option in must + may)
+        raise bad_input(option, f"none with the schedule {name!r}", describe(given[option]), hint)
     warmup_steps = integer("warmup_steps", warmup_steps, 0)
     if start_factor is not None and not warmup_steps:
         raise bad_input("start_factor", "none without a warm-up", describe(start_factor), "give warmup_steps too")

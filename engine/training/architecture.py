@@ -81,5 +81,5 @@ def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], 
     have = machine_memory()
     if need > have:
         got = f"{parameters:,} parameters, which need at least {need / 1e9:,.0f} GB to train"
-        mend = "lower --hidden, --layers, --embed, --batch or the steps that are read at a time"
-        raise bad_input("hidden", f"enough memory for the model (this machine has {have / 1e9:,.1f} GB)", got, mend)
+        hint = "lower --hidden, --layers, --embed, --batch or the steps that are read at a time"
+        raise bad_input("hidden", f"enough memory for the model (this machine has {have / 1e9:,.1f} GB)", got, hint)

@@ -56,11 +56,11 @@ def temporary_for(path: Path) -> Path:
 def storage_error(path: Path, wanted: str, error: OSError) -> StorageError:
     """The one sentence that a failed write gives."""
     reason = error.strerror or str(error) or type(error).__name__
-    mend = "free some space or choose another --out"
+    hint = "free some space or choose another --out"
     if isinstance(error, PermissionError):
-        mend = "make the directory writable or choose another --out"
-    mend += " (what was saved before is untouched)"
-    return StorageError(sentence(str(path), wanted, f"'{reason}'", mend))
+        hint = "make the directory writable or choose another --out"
+    hint += " (what was saved before is untouched)"
+    return StorageError(sentence(str(path), wanted, f"'{reason}'", hint))
 
 
 def sync_directory(directory: Path) -> None:
@@ -114,8 +114,8 @@ def locked(directory: Path) -> Iterator[None]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                mend = "wait for it to end or choose another --out"
-                raise bad_input("out", f"no other run at work in {directory}", "one", mend) from error
+                hint = "wait for it to end or choose another --out"
+                raise bad_input("out", f"no other run at work in {directory}", "one", hint) from error
         try:
             yield
         finally:

@@ -83,8 +83,8 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     data = save(plain, metadata={KEY: text})
     length = int.from_bytes(data[:8], "little")
     if length > MOST_BYTES:  # what cannot be read again is not written
-        mend = "train on fewer files or on text with fewer different characters"
-        raise bad_input("checkpoint", f"a description of at most {MOST_BYTES:,} bytes", f"{length:,}", mend)
+        hint = "train on fewer files or on text with fewer different characters"
+        raise bad_input("checkpoint", f"a description of at most {MOST_BYTES:,} bytes", f"{length:,}", hint)
     write_atomic(path, data)
 
 
@@ -94,7 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        naming the file, what was expected, what came and the likely mend: if it is missing, no plain file, empty, cut
+        naming the file, what was expected, what came and the likely hint: if it is missing, no plain file, empty, cut
         short, damaged, not a safetensors file, without this engine's metadata, of another format version, or if its
         parts do not go together.
     """
@@ -108,8 +108,8 @@ def read_file(
 
     `check` is asked before the arrays of a large file are read; of a small one it is first seen whether it is damaged.
     """
-    mend = "train one first (bptt train), or name a run or a .safetensors file"
-    with opened(path, "a checkpoint file", mend) as (file, size):
+    hint = "train one first (bptt train), or name a run or a .safetensors file"
+    with opened(path, "a checkpoint file", hint) as (file, size):
         metadata, entries = read_header(path, file, size)
         meta = _metadata(path, metadata)
         stated = meta.pop("crc32", None)
@@ -160,8 +160,8 @@ def _metadata(path: Path, entries: Any) -> dict[str, Any]:
     """The engine's own part of the header, of a version that is known here."""
     text = entries.get(KEY) if isinstance(entries, dict) else None
     if text is None:
-        mend = "it was not saved by 'bptt train'; bare weights go through load_state_dict"
-        raise problem(path, f"metadata {KEY!r} in the safetensors header", "none", mend)
+        hint = "it was not saved by 'bptt train'; bare weights go through load_state_dict"
+        raise problem(path, f"metadata {KEY!r} in the safetensors header", "none", hint)
     try:
         meta = parse_json(text)
         version = meta["format_version"]
@@ -169,9 +169,9 @@ def _metadata(path: Path, entries: Any) -> dict[str, Any]:
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise problem(path, f"metadata {KEY!r} as JSON with 'format_version'", "something else", RESTORE) from error
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= FORMAT_VERSION:
-        mend = "load it with the release of bptt-engine that wrote it"
+        hint = "load it with the release of bptt-engine that wrote it"
         got = f"version {version}" if isinstance(version, int) else "something else"
-        raise problem(path, f"checkpoint format version 1 to {FORMAT_VERSION}", got[:60], mend)
+        raise problem(path, f"checkpoint format version 1 to {FORMAT_VERSION}", got[:60], hint)
     return dict(meta)
 
 

@@ -158,12 +158,12 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
         got = ", ".join(label(name) for name in other)
         raise bad_input(got, f"no such option for the task {task!r}", "one", f"leave it out or change {label('task')}")
     if task == LANGUAGE and "encoding" in given and not given.get("files"):
-        mend = f"name {label('files')}, or leave {label('encoding')} out"
-        raise bad_input(label("encoding"), "files that are written in it", "the built-in text", mend)
+        hint = f"name {label('files')}, or leave {label('encoding')} out"
+        raise bad_input(label("encoding"), "files that are written in it", "the built-in text", hint)
     for name, users in _OPTIMIZERS_WITH.items():
         if name in given and given.get("optimizer", "adam") not in users:
-            mend = f"add {label('optimizer')} {users[0]} or leave it out"
-            raise bad_input(label(name), f"an optimiser that has one ({', '.join(users)})", "another", mend)
+            hint = f"add {label('optimizer')} {users[0]} or leave it out"
+            raise bad_input(label(name), f"an optimiser that has one ({', '.join(users)})", "another", hint)
     values = {**_DEFAULTS[task], **given}
     if any(name in given for name in BUDGETS):
         values = {name: value for name, value in values.items() if name not in BUDGETS or name in given}

@@ -98,8 +98,8 @@ def _entry(path: Path, name: str, record: Any) -> Entry:
     if fault is not None:
         place = f"{name!r}{'.' * bool(fault[0])}{fault[0]}"
         if isinstance(record, dict) and record.get("dtype") in ("F16", "BF16"):
-            mend = "bare weights in it go through load_state_dict, which takes them as they are"
-            raise problem(path, f"{name!r} in float32 or float64", f"{record['dtype']} (half precision)", mend)
+            hint = "bare weights in it go through load_state_dict, which takes them as they are"
+            raise problem(path, f"{name!r} in float32 or float64", f"{record['dtype']} (half precision)", hint)
         raise problem(path, f"{fault[1]} as {place} in the safetensors header", fault[2], RESTORE)
     dtype, shape, offsets = DTYPES[record["dtype"]], tuple(record["shape"]), record["data_offsets"]
     if len(shape) > _MOST_AXES or len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:

@@ -52,14 +52,14 @@ class Forecaster:
         _require_rows(config, parts)
         largest = float(np.abs(series.values).max())
         if largest > 1e150:  # errors and variances square the values
-            mend = "give the series in larger units"
-            raise bad_data(str(config.data), "numbers whose squares are finite, up to 1e150", f"{largest:g}", mend)
+            hint = "give the series in larger units"
+            raise bad_data(str(config.data), "numbers whose squares are finite, up to 1e150", f"{largest:g}", hint)
         self.parts = split_windows(series.values, parts, config.window, config.horizon, filled=series.filled)
         _require_measured(config, self.parts)
         earliest = int(self.parts.test.origins[0])
         if config.season > earliest:
-            mend = "leave it out, or give a longer series"
-            raise bad_input("--season", f"at most the {earliest} rows before the held-out part", config.season, mend)
+            hint = "leave it out, or give a longer series"
+            raise bad_input("--season", f"at most the {earliest} rows before the held-out part", config.season, hint)
         self.unit = f"RMSE in units of {series.names[0]!r}"
         train = self.parts.train.measured()
         self.scaling = Scaling.fit(config.scaling, train)
@@ -140,8 +140,8 @@ def _require_rows(config: TrainConfig, parts: Parts) -> None:
         rows = len(getattr(parts, name))
         if rows < need:
             sizes = f"--window + --horizon = {need}" if name == "train" else f"--horizon = {need}"
-            mend = "give a longer series, or lower --window or --horizon"
-            raise bad_data(str(config.data), f"at least {sizes} rows in the {_PARTS[name]} part", rows, mend)
+            hint = "give a longer series, or lower --window or --horizon"
+            raise bad_data(str(config.data), f"at least {sizes} rows in the {_PARTS[name]} part", rows, hint)
 
 
 def _require_measured(config: TrainConfig, parts: PartWindows) -> None:
@@ -149,5 +149,5 @@ def _require_measured(config: TrainConfig, parts: PartWindows) -> None:
     for name, windows in parts._asdict().items():
         if not windows.known.any():
             expected = f"at least one measured value to forecast in the {_PARTS[name]} part"
-            mend = "give a series with more measured values, or another --test or --validation"
-            raise bad_data(str(config.data), expected, "filled cells alone", mend)
+            hint = "give a series with more measured values, or another --test or --validation"
+            raise bad_data(str(config.data), expected, "filled cells alone", hint)

@@ -19,13 +19,13 @@ MOST_BYTES = 4_000_000
 MOST_VALUES = 250_000
 
 
-def problem(path: Path, expected: str, got: str, mend: str) -> CheckpointError:
+def problem(path: Path, expected: str, got: str, hint: str) -> CheckpointError:
     """A `CheckpointError` in the one form that all messages share."""
-    return CheckpointError(sentence(str(path), expected, got, mend))
+    return CheckpointError(sentence(str(path), expected, got, hint))
 
 
 @contextmanager
-def opened(path: Path, expected: str, mend: str) -> Iterator[tuple[BufferedReader, int]]:
+def opened(path: Path, expected: str, hint: str) -> Iterator[tuple[BufferedReader, int]]:
     """The plain file at `path` and its size.  A pipe or a device is not even opened: it could keep us for ever.
 
     Raises
@@ -34,29 +34,29 @@ def opened(path: Path, expected: str, mend: str) -> Iterator[tuple[BufferedReade
         if there is none, or it cannot be read, now or later.
     """
     if "\0" in str(path):
-        raise problem(path, expected, "a name that no file can have", mend)
+        raise problem(path, expected, "a name that no file can have", hint)
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            raise problem(path, expected, "'Is a directory'", mend)
+            raise problem(path, expected, "'Is a directory'", hint)
         if not stat.S_ISREG(found.st_mode):
-            raise problem(path, expected, "a device or a pipe", mend)
+            raise problem(path, expected, "a device or a pipe", hint)
         with open(path, "rb") as file:
             yield file, found.st_size
     except OSError as error:
-        raise problem(path, expected, f"'{error.strerror or type(error).__name__}'", mend) from error
+        raise problem(path, expected, f"'{error.strerror or type(error).__name__}'", hint) from error
 
 
-def read_json(path: Path, expected: str, mend: str) -> Any:
+def read_json(path: Path, expected: str, hint: str) -> Any:
     """The value in a file of JSON that is small by nature."""
-    with opened(path, expected, mend) as (file, size):
+    with opened(path, expected, hint) as (file, size):
         if size > MOST_BYTES:
-            raise problem(path, expected, f"a file of {size:,} bytes", mend)
+            raise problem(path, expected, f"a file of {size:,} bytes", hint)
         data = file.read(MOST_BYTES)
     try:
         return parse_json(data)
     except ValueError as error:
-        raise problem(path, expected, f"'{error}'", mend) from error
+        raise problem(path, expected, f"'{error}'", hint) from error
 
 
 def parse_json(data: str | bytes) -> Any:

@@ -23,7 +23,7 @@ class Recorded:
     counters: dict[str, int]
 
 
-def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
+def diagnose(task: Task, recorded: Recorded, hint: str) -> NonFiniteError:
     """Run the step again, with the weights as they are (a refused update has not changed them), and name the culprit.
 
     Returns
@@ -32,7 +32,7 @@ def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
         names the first tensor, in the order of computation, that is NaN or infinite, and its first bad time step: in
         the forward pass the earliest one; in the backward pass the latest, which that pass meets first.
     """
-    overflowed = overflow(task, recorded.step, mend)
+    overflowed = overflow(task, recorded.step, hint)
     if overflowed is not None:  # an update before this step was made, and was too large
         return overflowed
     task.model.load_call_counters(recorded.counters)
@@ -41,7 +41,7 @@ def diagnose(task: Task, recorded: Recorded, mend: str) -> NonFiniteError:
     epoch, batch = divmod(recorded.step, task.batches)
     where = f"step {recorded.step + 1} (epoch {epoch + 1}, batch {batch + 1} of {task.batches})"
     got = found or "a loss or gradient that was not finite and could not be reproduced"
-    return NonFiniteError(f"{where}: expected finite numbers, got {got}; the update was not made: {mend}")
+    return NonFiniteError(f"{where}: expected finite numbers, got {got}; the update was not made: {hint}")
 
 
 def finite_weights(task: Task) -> bool:
@@ -53,7 +53,7 @@ def finite_weights(task: Task) -> bool:
     return bool(task.model.backend.to_host(ok))
 
 
-def overflow(task: Task, step: int, mend: str) -> NonFiniteError | None:
+def overflow(task: Task, step: int, hint: str) -> NonFiniteError | None:
     """What to say of weights that became non-finite in an update whose loss and gradients were finite; else None.
 
     Parameters
@@ -68,7 +68,7 @@ def overflow(task: Task, step: int, mend: str) -> NonFiniteError | None:
             got = f"{_word(host[tuple(at)])} in parameter {name!r} at index {at}"
             return NonFiniteError(
                 f"step {step}: expected finite weights, got {got}; loss and gradient were finite, the update itself "
-                f"overflowed: {mend}"
+                f"overflowed: {hint}"
             )
     return None
 

@@ -56,8 +56,8 @@ class Run:
         """Raise unless the data is what the run was started on."""
         if self.fingerprint not in (None, fingerprint):
             name = "files" if self.config.task == LANGUAGE else "data"
-            mend = "give the data that it was started on, or train anew with another --out"
-            raise bad_input(name, f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, mend)
+            hint = "give the data that it was started on, or train anew with another --out"
+            raise bad_input(name, f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, hint)
 
     def write_options(self, fingerprint: str) -> None:
         """Write ``run.json``: from here on the directory holds a run."""
@@ -105,14 +105,14 @@ def open_run(
         raise bad_input(label("out"), "a directory", f"the file {directory}", f"choose another {label('out')}")
     present = [name for name in FILES if os.path.exists(directory / name)]
     if present and not resume:
-        mend = f"continue it with {label('resume')}, or choose another {label('out')}"
+        hint = f"continue it with {label('resume')}, or choose another {label('out')}"
         raise bad_input(
-            label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", mend
+            label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", hint
         )
     if resume and not present and not any(given.get(name) for name in SOURCES):
         # A name that is mistyped would train the built-in text.  Who names the data may mean: begin, or go on.
-        mend = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
-        raise bad_input(label("resume"), f"a run in {directory}", "none", mend)
+        hint = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
+        raise bad_input(label("resume"), f"a run in {directory}", "none", hint)
     if not present:  # before the directory is made: bad options leave nothing behind
         warning = f"{directory} holds no run yet: starting afresh" if resume else ""
         fresh = Run(
@@ -146,8 +146,8 @@ def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
     for name in names:
         if (path / name).exists():
             return path / name
-    mend = "train it first (bptt train), or name another directory or a .safetensors file"
-    raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", mend)
+    hint = "train it first (bptt train), or name another directory or a .safetensors file"
+    raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", hint)
 
 
 def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> Run:
@@ -165,23 +165,23 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
             names = changed(stored, {name: value for name, value in begun.__dict__.items() if name != "task"})
             if names or begun.task != stored.task or begun_data != data:
                 what = ", ".join(names) or "the task" * (begun.task != stored.task) or "the data"
-                mend = f"it is another run's checkpoint: put back the one of this run, or choose another {label('out')}"
+                hint = f"it is another run's checkpoint: put back the one of this run, or choose another {label('out')}"
                 raise problem(
-                    last, f"the state of the run that {OPTIONS} describes", f"one that differs in {what}", mend
+                    last, f"the state of the run that {OPTIONS} describes", f"one that differs in {what}", hint
                 )
         return Run(directory, config, checkpoint, data, f"resuming {directory} at step {step:,}")
     if not (directory / OPTIONS).exists():
         found = ", ".join(name for name in FILES if (directory / name).exists())
-        mend = f"choose another {label('out')}"
-        raise bad_input(label("out"), f"a run with {LAST} or {OPTIONS}", f"{directory} with {found} alone", mend)
+        hint = f"choose another {label('out')}"
+        raise bad_input(label("out"), f"a run with {LAST} or {OPTIONS}", f"{directory} with {found} alone", hint)
     stored, data = _options(directory, label)
     config = _resumed(directory, stored, task, given, label)
     best = directory / BEST
     if best.exists():
         reached = read_checkpoint(best).meta["trainer"]["step"]
         if reached > config.checkpoint_every:  # then a first checkpoint had been written
-            mend = f"put {LAST} back from a copy, or choose another {label('out')}"
-            raise problem(directory / LAST, f"the last state of a run that reached step {reached:,}", "no file", mend)
+            hint = f"put {LAST} back from a copy, or choose another {label('out')}"
+            raise problem(directory / LAST, f"the last state of a run that reached step {reached:,}", "no file", hint)
     note = f"{directory} holds no checkpoint yet: starting afresh, with the options in {OPTIONS}"
     return Run(directory, config, None, data, note)
 
@@ -189,11 +189,11 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
 def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, str]:
     """What ``run.json`` says: the options, and the fingerprint of the data."""
     path, expected = directory / OPTIONS, "the options of a run in JSON"
-    mend = f"choose another {label('out')}"
-    said = read_json(path, expected, mend)
+    hint = f"choose another {label('out')}"
+    said = read_json(path, expected, hint)
     fault = record_fault({"config": record(), "data": text()}, said)
     if fault is not None:
-        raise problem(path, expected, f"{fault[2]} in place of {fault[0] or 'them'!r}", mend)
+        raise problem(path, expected, f"{fault[2]} in place of {fault[0] or 'them'!r}", hint)
     return stored_options(path, said["config"]), said["data"]
 
 
@@ -207,8 +207,8 @@ def _resumed(
         given = {**given, "task": task}
     if names:
         got = ", ".join(f"{label(name)} {given[name]} (was {getattr(stored, name)})" for name in names)
-        mend = f"leave {'it' if len(names) == 1 else 'them'} out, or start a new run with another {label('out')}"
-        raise bad_input(label("resume"), f"the options of the run in {directory}", got, mend)
+        hint = f"leave {'it' if len(names) == 1 else 'them'} out, or start a new run with another {label('out')}"
+        raise bad_input(label("resume"), f"the options of the run in {directory}", got, hint)
     return with_budget(stored, given, label)
 
 

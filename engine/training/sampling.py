@@ -47,7 +47,7 @@ def sample(
     length, top_k, seed = integer("length", length, 1), integer("top_k", top_k, 0), integer("seed", seed, 0)
     if length > MOST:
         raise bad_input("length", f"at most {MOST:,}", describe(length))
-    temperature = number("temperature", temperature, mend="0 takes the likeliest character")
+    temperature = number("temperature", temperature, hint="0 takes the likeliest character")
     start = prompt or ("\n" if "\n" in vocabulary.characters else vocabulary.characters[0])
     ids = vocabulary.encode(start, "prompt")
     return _draws(model, vocabulary, ids, length, temperature, top_k, np.random.PCG64(seed))
@@ -68,11 +68,11 @@ def _draws(
             logits, state = model.predict(ids[:, None], state)
         last = model.backend.to_host(logits)[-1, 0].astype(np.float64)
         if len(last) != len(vocabulary):
-            mend = "take the vocabulary of the model's checkpoint"
-            raise bad_input("vocabulary", f"{len(last)} ids, as many as the model has", len(vocabulary), mend)
+            hint = "take the vocabulary of the model's checkpoint"
+            raise bad_input("vocabulary", f"{len(last)} ids, as many as the model has", len(vocabulary), hint)
         if not np.isfinite(last).all():
-            mend = "its weights are too large: use an earlier checkpoint, or train anew with a lower --lr"
-            raise NonFiniteError(f"model: expected a finite output, got {last[~np.isfinite(last)][0]}; {mend}")
+            hint = "its weights are too large: use an earlier checkpoint, or train anew with a lower --lr"
+            raise NonFiniteError(f"model: expected a finite output, got {last[~np.isfinite(last)][0]}; {hint}")
         ids = np.array([_choose(last, temperature, top_k, source)])
         yield vocabulary.decode(ids)
 

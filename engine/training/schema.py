@@ -92,8 +92,8 @@ def stored_options(path: Path, said: Any) -> TrainConfig:
     try:
         return TrainConfig.from_json(said)
     except EngineError as error:
-        mend = "resume with the release that wrote it, or train anew with another --out"
-        raise problem(path, "the options of a run", f"'{error}'", mend) from error
+        hint = "resume with the release that wrote it, or train anew with another --out"
+        raise problem(path, "the options of a run", f"'{error}'", hint) from error
 
 
 def match_shapes(path: Path, found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:

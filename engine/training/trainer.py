@@ -252,8 +252,8 @@ class Trainer:
         except CheckpointError:
             raise
         except InputError as error:
-            mend = "resume with the options and the release that wrote it"
-            raise problem(checkpoint.path, "the state of this run", f"'{error}'", mend) from error
+            hint = "resume with the options and the release that wrote it"
+            raise problem(checkpoint.path, "the state of this run", f"'{error}'", hint) from error
 
     def _require_finite(self, weights: bool = False) -> None:
         """Rule 16: if an update was refused since the last look, replay its batch and say what was wrong.

@@ -73,8 +73,8 @@ def _ours() -> int | None:
     """What ``BPTT_NUM_THREADS`` says, if anything."""
     ours = os.environ.get("BPTT_NUM_THREADS", "").strip()
     if ours and not _COUNT.fullmatch(ours):
-        mend = "unset it, or set it to a number such as 2"
-        raise ValueError(f"BPTT_NUM_THREADS: expected an integer >= 1, got {ours[:60]!r}; {mend}")
+        hint = "unset it, or set it to a number such as 2"
+        raise ValueError(f"BPTT_NUM_THREADS: expected an integer >= 1, got {ours[:60]!r}; {hint}")
     return int(ours) if ours else None
 
 

@@ -50,8 +50,8 @@ def as_arguments(
         raise bad_input("inputs", "a list of the arguments of forward", "one that holds itself") from None
     if not isinstance(inputs, Mapping):
         if not isinstance(inputs, (tuple, list)):
-            mend = "write [x] for a single one"
-            raise bad_type("inputs", "a list of the arguments of forward", describe(inputs), mend)
+            hint = "write [x] for a single one"
+            raise bad_type("inputs", "a list of the arguments of forward", describe(inputs), hint)
         return forward, inputs, None
     keys = list(inputs)
     try:
@@ -165,8 +165,8 @@ def _without_dout(convention: Convention, found: Any) -> Convention:
     """The convention, if the output is one number, a loss: the gradient that backward is not handed is 1 then."""
     out, _ = convention.split(found)
     if not is_number_alone(out):
-        mend = "only where out is one number, a loss, does backward know dout: it is 1"
-        raise bad_input("backward", "a function backward(dout, cache)", "one that takes no dout", mend)
+        hint = "only where out is one number, a loss, does backward know dout: it is 1"
+        raise bad_input("backward", "a function backward(dout, cache)", "one that takes no dout", hint)
     return convention
 
 

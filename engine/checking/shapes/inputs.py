@@ -71,8 +71,8 @@ class Inputs:
         """Raise unless the arrays of these names are in one of the two precisions."""
         for name, array in self.leaves():
             if name in names and dtype_of(array) not in (np.float32, np.float64):
-                mend = "convert it: np.asarray(x, dtype=np.float64)"
-                raise bad_type("inputs", "arrays of float32 or float64", dtype_in_words(array.dtype), mend)
+                hint = "convert it: np.asarray(x, dtype=np.float64)"
+                raise bad_type("inputs", "arrays of float32 or float64", dtype_in_words(array.dtype), hint)
 
     def _own(self, given: Any, name: str) -> Any:
         for own, leaf in named_leaves(given, name):

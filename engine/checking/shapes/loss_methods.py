@@ -41,8 +41,8 @@ class LossMethod:
         loss = found[0] if isinstance(found, tuple) and len(found) > 1 else found
         if not is_number_alone(loss):
             expected = f"a method {self.name} that returns the loss, one number, or (loss, gradients)"
-            mend = "labels belong to its arguments: check_object(model, (x, y))"
-            raise bad_type("layer", expected, f"one that returns {describe(found)}", mend)
+            hint = "labels belong to its arguments: check_object(model, (x, y))"
+            raise bad_type("layer", expected, f"one that returns {describe(found)}", hint)
         return loss
 
     def backward(self) -> Any:

@@ -95,8 +95,8 @@ def _require_arguments(forward: Callable[..., Any], given: tuple[Any, ...]) -> N
         inspect.signature(forward).bind(*given)
     except TypeError:
         names = ", ".join(one.name for one in parameters_of(forward) or [])
-        mend = "a tuple holds one value for each argument"
-        raise bad_input("x", f"the arguments of {_name_of(forward)}({names})", f"{len(given)} of them", mend) from None
+        hint = "a tuple holds one value for each argument"
+        raise bad_input("x", f"the arguments of {_name_of(forward)}({names})", f"{len(given)} of them", hint) from None
     except ValueError:  # a function without a signature
         return
 
@@ -106,8 +106,8 @@ def _method(layer: Any, names: Sequence[str], what: str) -> str:
         raise bad_type("layer", "an object", f"the class {layer.__name__}", f"make one: {layer.__name__}(...)")
     found = _has(layer, names)
     if found is None:
-        mend = "for functions of your own, use check_gradients"
-        raise bad_type("layer", f"an object with a method {what}", describe(layer), mend)
+        hint = "for functions of your own, use check_gradients"
+        raise bad_type("layer", f"an object with a method {what}", describe(layer), hint)
     return found
 
 
@@ -150,8 +150,8 @@ def _read_calls(reading: Reading, backward: Callable[..., Any], found: Any) -> N
             got = f"one that takes {', '.join(needed)}"
             raise bad_type("layer", "a backward that takes the gradient of the output", got, "use check_gradients")
     if not {"dout", "douts"} & set(handed) and not is_number_alone(found):
-        mend = "only where out is one number, a loss, does backward know dout: it is 1"
-        raise bad_input("layer", "a backward(dout)", "one that takes no dout", mend)
+        hint = "only where out is one number, a loss, does backward know dout: it is 1"
+        raise bad_input("layer", "a backward(dout)", "one that takes no dout", hint)
     reading.handed = tuple(handed)
 
 
@@ -244,8 +244,8 @@ def _take_named(reading: Reading, trial: Any, params: Any, grads: Any, known: Se
             reading.parameters.append(Parameter(name, place, None))
             continue
         else:
-            mend = "name it in grads=[...], in the order of params"
-            raise bad_input("grads", f"a gradient of {name} in the object", "none by a common name", mend)
+            hint = "name it in grads=[...], in the order of params"
+            raise bad_input("grads", f"a gradient of {name} in the object", "none by a common name", hint)
         reading.parameters.append(Parameter(name, place, grad))
 
 

@@ -36,10 +36,10 @@ def gate_names(gates: Any) -> tuple[str, ...] | None:
 
 def allowed(allow: Any) -> tuple[str, ...]:
     """What may pass beside right gradients."""
-    mend = 'write allow=("mutation",)'
+    hint = 'write allow=("mutation",)'
     if not isinstance(allow, (tuple, list, set, frozenset, dict)):
-        raise bad_type("allow", 'a tuple that may hold "mutation"', describe(allow), mend)
+        raise bad_type("allow", 'a tuple that may hold "mutation"', describe(allow), hint)
     for one in allow:
         if not isinstance(one, str) or one not in ALLOWED:
-            raise bad_input("allow", 'a tuple that may hold "mutation"', describe(one), mend)
+            raise bad_input("allow", 'a tuple that may hold "mutation"', describe(one), hint)
     return tuple(allow)

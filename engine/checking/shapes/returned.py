@@ -128,8 +128,8 @@ def _by_name(
             arranged.append(NOT_GIVEN)
             if wanted:
                 known = ", ".join(map(str, fields))
-                mend = f"name it d{name}, or leave it out with check=[...]"
-                raise bad_input("backward", f"a gradient for {name}", f"gradients named {known}"[:200], mend)
+                hint = f"name it d{name}, or leave it out with check=[...]"
+                raise bad_input("backward", f"a gradient for {name}", f"gradients named {known}"[:200], hint)
     return arranged
 
 
@@ -147,8 +147,8 @@ def _mixed(found: Sequence[Any], names: Sequence[str], inputs: Sequence[Any], ch
         if len(inputs) == 1:
             expected = "1 gradient, for the one input"
         got = f"{len(found)}" if len(found) != 1 else f"{describe(found[0])} alone"
-        mend = "say which are meant with check=[names]" if len(found) < len(inputs) else ""
-        raise bad_input("backward", expected, got, mend)
+        hint = "say which are meant with check=[names]" if len(found) < len(inputs) else ""
+        raise bad_input("backward", expected, got, hint)
     own = iter(ordered)
     return [fields[key] if key is not None else next(own) if k in rest else NOT_GIVEN for k, key in enumerate(by_name)]
 

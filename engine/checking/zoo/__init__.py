@@ -55,5 +55,5 @@ def find(name: str) -> Bug:
     if name in BUGS:
         return BUGS[name]
     near = difflib.get_close_matches(str(name), BUGS, n=5, cutoff=0.4)
-    mend = f"near it: {', '.join(near)}" if near else "bptt gradcheck --bugs lists them"
-    raise bad_input("inject", f"the name of one of the {len(BUGS)} bugs", describe(name), mend)
+    hint = f"near it: {', '.join(near)}" if near else "bptt gradcheck --bugs lists them"
+    raise bad_input("inject", f"the name of one of the {len(BUGS)} bugs", describe(name), hint)
