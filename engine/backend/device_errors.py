@@ -65,7 +65,7 @@ def _is_a_failed_load(text: str) -> bool:
     return bool(re.search(r"failure finding|failed to load|cannot open shared object|no such file", text.lower()))
 
 
-class mended:  # noqa: N801  (it reads as a word, as contextlib's do)
+class explained:  # noqa: N801  (it reads as a word, as contextlib's do)
     """A ``with`` block, or a decorated function, out of which CuPy's errors come as the engine's."""
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""What is likely wrong with weights that do not fit, and how to repair it: prefixes, other options, transposed matrices.
+"""What is likely wrong with weights that do not fit, and how to repair it: prefixes, options, transposed matrices.
 
 Nothing here decides what is accepted.  Each function returns the end of an error message, or nothing.
 """
