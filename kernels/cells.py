@@ -144,7 +144,7 @@ class Cell:
         self.projected, self.projected_at = layout.projected, layout.projected_at
         self.works, self.stages = layout.works, layout.stages
         self.initial = self._first_values(initial)
-        self.variants: dict[str, Cell] = {}  # this cell with options (`kernels.gates.options`), made once
+        self.variants: dict[str, Cell] = {}  # this cell with options (`kernels.options`), made once
 
     def _first_values(self, initial: dict[str, float]) -> dict[str, float]:
         for name in initial:

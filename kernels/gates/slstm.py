@@ -13,8 +13,8 @@ out there): ``max`` passes it to the larger side.  c and n both carry the factor
 what arrives through h at m is zero but for round-off.  What arrives at the final c, n and m is not.
 
 A first step.  The states start at zero, and m = 0 is then a value like any other: c / n does not depend on it.  The
-authors' code takes m = a_i where all of n is 0, which gives the same h.  Only where a_i is so far below log_f that i
-underflows to 0 (by 100 in float32, 700 in float64) are c and n both 0: h is 0 then, where theirs is o * z.
+authors' code takes m = a_i where all of n is 0, which gives the same h.  Only where n has next to no digits left, its
+square being 0 (a_i below log_f by 50 in float32, 370 in float64), h = o * c: it is 0 then, where theirs is o * z.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def forward(
     o = sigmoid(a_o)
     c = f * c_prev + i * z
     n = f * n_prev + i
-    divisor = n + one * (n.real <= zero)  # 1 where n has underflowed to 0
+    divisor = n + one * (n.real * n.real <= zero)  # about 1 where n has underflowed
     h = o * c / divisor
     return i, f, z, o, h, c, n, m
 
@@ -73,12 +73,11 @@ def backward(
     zero: Array,
 ) -> Array:
     """Reverse of `forward`.  i = exp(a_i - m) is 1 where a_i is the larger side of the maximum, below 1 elsewhere."""
-    alive = one * (n.real > zero)  # divisor = n + one * (n.real <= zero)
-    divisor = n + one - alive
+    divisor = n + one * (n.real * n.real <= zero)
     ratio = c / divisor
     do = dh * ratio  # h = o * c / divisor
     dc = dc + dh * o / divisor  # h = o * c / divisor
-    dn = dn - dh * o * ratio / divisor * alive  # h = o * c / divisor
+    dn = dn - dh * o * ratio / divisor  # h = o * c / divisor,  divisor = n + ...
     di = dc * z + dn  # c = f * c_prev + i * z,  n = f * n_prev + i
     df = dc * c_prev + dn * n_prev  # c = f * c_prev + i * z,  n = f * n_prev + i
     dz = dc * i  # c = f * c_prev + i * z
