@@ -17,11 +17,13 @@ from engine import truncation
 from engine.checking import zoo
 from engine.checking.zoo import BUGS, CAUSES, Bug, Case, find
 from engine.checking.zoo.cases import parameters
-from engine.layers import arguments
+from engine.layers import arguments, recurrent
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape
-from kernels import gates, products, reference
+from kernels import products, steps
+from kernels.layer import LayerOfSteps
+from kernels.reference import ReferenceKernels
 
 #: A difference that is no round-off; the right code gives the same bits each time.
 DEPARTS = 1e-10
@@ -226,10 +228,10 @@ def test_no_bug_leaves_a_trace_in_the_engine() -> None:
 
 def snapshot() -> list[dict[str, int]]:
     """Which objects stand under which names, wherever a bug can be planted."""
-    owners: list[Any] = [engine, truncation, gates, products, reference, arguments, reference.ReferenceKernels]
-    owners += [Recurrent, DirectionTape, engine.Linear, engine.Embedding, engine.Dropout, Sequential]
-    names = [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
-    return [*names, {cell: hash(pair) for cell, pair in reference._STEPS.items()}]
+    owners: list[Any] = [engine, truncation, products, arguments, recurrent, ReferenceKernels, LayerOfSteps]
+    owners += [steps.Steps, steps.Gradients, Recurrent, DirectionTape, *engine.cells().values()]
+    owners += [engine.Linear, engine.Embedding, engine.Dropout, Sequential]
+    return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
 
 
 def _cases() -> dict[str, Bug]:

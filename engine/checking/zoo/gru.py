@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
-from engine.checking.zoo.rewriting import GRU_AFTER_GATES, GRU_AFTER_STEP, RECURRENT_PRODUCTS, Rewrite
+from engine.checking.zoo.rewriting import (
+    GRU_GATES,
+    NOTHING_SENT_BACK,
+    RECURRENT_PRODUCTS,
+    TRANSPOSED,
+    Rewrite,
+    sent_back,
+)
 
 _CASE = recurrent("gru")
-_line = GRU_AFTER_GATES.line
+_line = GRU_GATES.line
 
 
 def _gate(name: str, story: str, plant: Rewrite, *gates: str, cause: str | None = None) -> Bug:
@@ -44,7 +51,7 @@ BUGS = (
         "gru-z-and-one-minus-z-exchanged",
         "The candidate takes the share z and the old state the share 1 - z: just the other way round.",
         _CASE,
-        GRU_AFTER_GATES.lines(("dn = dh * (one - z)", "dn = dh * z"), ("dh_prev = dh * z", "dh_prev = dh * (one - z)")),
+        GRU_GATES.lines(("dn = dh * (one - z)", "dn = dh * z"), ("dh_prev = dh * z", "dh_prev = dh * (one - z)")),
         CELL | _H0,
         blocks("r", "n"),
         LAST,
@@ -78,33 +85,33 @@ BUGS = (
     _gate(
         "gru-n-slope-forgotten",
         "The slope of the candidate's tanh is forgotten.",
-        _line("da_n = dn * (one - n * n)", "da_n = dn"),
+        _line("dx_n = dn * (one - n * n)", "dx_n = dn"),
         "r",
         "n",
     ),
     _gate(
         "gru-reset-path-missing",
         "The reset gate gets no gradient at all.",
-        _line("dr = da_n * h_n", "dr = da_n * 0"),
+        _line("dr = dx_n * h_n", "dr = dx_n * 0"),
         "r",
     ),
     _gate(
         "gru-reset-without-n-slope",
         "The reset gate's gradient passes by the tanh of the candidate.",
-        _line("dr = da_n * h_n", "dr = dn * h_n"),
+        _line("dr = dx_n * h_n", "dr = dn * h_n"),
         "r",
     ),
     _gate(
         "gru-after-reset-inside",
         "The reset gate's gradient takes h_prev, as if the gate acted before the product; here it acts after it.",
-        _line("dr = da_n * h_n", "dr = da_n * h_prev"),
+        _line("dr = dx_n * h_n", "dr = dx_n * h_prev"),
         "r",
     ),
     Bug(
         "gru-after-hidden-side-merged",
         "The candidate's hidden side gets the gradient of its input side: r is forgotten.",
         _CASE,
-        _line("dh_n = da_n * r  #", "dh_n = da_n  #"),
+        _line("dh_n = dx_n * r  #", "dh_n = dx_n  #"),
         RECURRENT | {"bias_hh_l0"},
         blocks("n") | NO_GATE,
         BEFORE_LAST,
@@ -114,7 +121,7 @@ BUGS = (
         "gru-after-input-side-times-r",
         "The candidate's input side gets the gradient of its hidden side, which has r in it.",
         _CASE,
-        _line("return da_r, da_z, da_n, dh_n", "return da_r, da_z, dh_n, dh_n"),
+        _line("return da_r, da_z, dx_n, dh_n", "return da_r, da_z, dh_n, dh_n"),
         only("weight_ih_l0", "bias_ih_l0"),
         blocks("n"),
         LAST,
@@ -123,9 +130,7 @@ BUGS = (
         "gru-after-bias-merged",
         "bias_hh gets the gradient of bias_ih, as if both stood outside r.",
         _CASE,
-        RECURRENT_PRODUCTS.line(
-            "return dweight, rows.sum(axis=0)", "return dweight, adjoints.da.reshape(rows.shape).sum(axis=0)"
-        ),
+        RECURRENT_PRODUCTS.line("sums.append(rows.sum(axis=0))", "sums.append(_rows(adjoints.da).sum(axis=0))"),
         only("bias_hh_l0"),
         blocks("n"),
         None,
@@ -135,7 +140,7 @@ BUGS = (
         "gru-after-products-merged",
         "weight_hh and bias_hh are computed from the input side's gradients, which lack r in the candidate.",
         _CASE,
-        RECURRENT_PRODUCTS.line("da = adjoints.da_hidden", "da = adjoints.da"),
+        RECURRENT_PRODUCTS.line("da, found = adjoints.da_hidden,", "da, found = adjoints.da,"),
         only("weight_hh_l0", "bias_hh_l0"),
         blocks("n"),
         None,
@@ -144,7 +149,7 @@ BUGS = (
     _dh_prev(
         "gru-after-recurrent-path-without-r",
         "On the way back through the recurrent weights the candidate's gradient lacks r.",
-        GRU_AFTER_STEP.line("(da_r, da_z, dh_n)", "(da_r, da_z, da_n)"),
+        sent_back("found.input[gate] for gate in work.gates"),
         gate="n",
     ),
     # -- slopes, factors, order ----------------------------------------------------------------------------------------
@@ -169,7 +174,7 @@ BUGS = (
     _gate(
         "gru-r-z-exchanged",
         "The gradients stand in the order z, r, n of other libraries.",
-        GRU_AFTER_STEP.line("da_r, da_z, da_n, dh_n, dh_prev =", "da_z, da_r, da_n, dh_n, dh_prev ="),
+        _line("return da_r, da_z,", "return da_z, da_r,"),
         "r",
         "z",
         cause="gates exchanged",
@@ -178,14 +183,12 @@ BUGS = (
     _dh_prev(
         "gru-after-recurrent-weight-transposed",
         "Each block of the recurrent weights is transposed on the way back to the step before.",
-        GRU_AFTER_STEP.line(
-            "@ step.weight", "@ step.weight.reshape(3, *h_prev.shape[1:] * 2).swapaxes(1, 2).reshape(step.weight.shape)"
-        ),
+        TRANSPOSED,
         cause="transposed",
     ),
     _dh_prev(
         "gru-recurrent-path-missing",
         "Only the direct way back is there: nothing goes through the recurrent weights.",
-        GRU_AFTER_STEP.line("@ step.weight", "@ step.weight * 0"),
+        NOTHING_SENT_BACK,
     ),
 )

@@ -7,8 +7,8 @@ from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURREN
 from engine.checking.zoo.rewriting import (
     GRU_BEFORE_GATES,
     GRU_BEFORE_OUTPUT,
-    GRU_BEFORE_STEP,
-    RECURRENT_PRODUCTS,
+    OPERAND,
+    STEP,
     Rewrite,
 )
 
@@ -73,25 +73,24 @@ BUGS = (
     _dh_prev(
         "gru-before-reset-path-missing",
         "The way back through r h_prev is missing.",
-        GRU_BEFORE_STEP.line("dh_prev + dh_reset + dh_gates", "dh_prev + dh_gates"),
+        GRU_BEFORE_GATES.line("dh_prev = dreset_h * r", "dh_prev = dreset_h * 0"),
         _H0,
         "n",
     ),
     _dh_prev(
         "gru-before-gates-path-missing",
         "The way back through the products of r and z is missing.",
-        GRU_BEFORE_STEP.line("dh_prev + dh_reset + dh_gates", "dh_prev + dh_reset"),
+        STEP.line("dsource = ", "dsource = (work.gates == ('n',)) * "),
     ),
     Bug(
         "gru-before-reset-outside",
         "The candidate is sent back as if r multiplied the product U_n h; here r multiplies h itself.",
         _CASE,
-        GRU_BEFORE_STEP.lines(
-            (
-                "da_r, dh_reset = gates.gru_before_gates_backward(dreset_h, r, h_prev, step.one)",
-                "da_r = da_n * (h_prev @ step.weight[2 * H :].T) * r * (1 - r)",
-            ),
-            ("dh_prev + dh_reset + dh_gates", "dh_prev + (da_n * r) @ step.weight[2 * H :] + dh_gates"),
+        STEP.line(
+            "result = work.backward.function(*values)",
+            "da_n, r, U_n = found.input.get('n'), at[Place('gate', 'r')], self.weight_hh[2 * dstates[0].shape[1] :]; "
+            "result = work.backward.function(*values) if da_n is None else "
+            "(da_n * (at[Place('prev', 'h')] @ U_n.T) * r * (1 - r), (da_n * r) @ U_n)",
         ),
         CELL | _H0,
         blocks("r"),
@@ -101,7 +100,7 @@ BUGS = (
         "gru-before-weight-without-r",
         "The candidate's recurrent weights get the product with h_prev, where forward multiplied with r h_prev.",
         _CASE,
-        RECURRENT_PRODUCTS.line("matmul(rows[:, 2 * hidden :].T, reset_h)", "matmul(rows[:, 2 * hidden :].T, h_prev)"),
+        OPERAND.line("run.kept[place.name]", "run.h[:-1]"),
         only("weight_hh_l0"),
         blocks("n"),
         None,
@@ -111,7 +110,10 @@ BUGS = (
         "gru-before-n-block-transposed",
         "The candidate's recurrent weights are transposed on the way back to r h_prev.",
         _CASE,
-        GRU_BEFORE_STEP.line("da_n @ step.weight[2 * H :]", "da_n @ step.weight[2 * H :].T"),
+        STEP.line(
+            "self.weight_hh[..., self._rows(work), :]",
+            "(self.weight_hh[self._rows(work)].T if work.gates == ('n',) else self.weight_hh[self._rows(work)])",
+        ),
         CELL | _H0,
         blocks("r", "n"),
         LAST,
@@ -120,15 +122,21 @@ BUGS = (
     _dh_prev(
         "gru-before-r-z-blocks-transposed",
         "The recurrent weights of r and z are transposed, block by block, on the way back.",
-        GRU_BEFORE_STEP.line(
-            "@ step.weight[: 2 * H]", "@ step.weight[: 2 * H].reshape(2, H, H).swapaxes(1, 2).reshape(2 * H, H)"
+        STEP.line(
+            "self.weight_hh[..., self._rows(work), :]",
+            "(self.weight_hh[self._rows(work)] if work.gates == ('n',) else self.xp.concatenate("
+            "[block.T for block in self.xp.split(self.weight_hh[self._rows(work)], 2)]))",
         ),
         cause="transposed",
     ),
     _gate(
         "gru-before-r-z-exchanged",
         "The gradients of the reset and the update gate change places.",
-        GRU_BEFORE_STEP.line("return (da_r, da_z, da_n)", "return (da_z, da_r, da_n)"),
+        STEP.line(
+            "return found",
+            "found.input |= dict(r=found.input['z'], z=found.input['r']); "
+            "found.hidden.update(found.input); return found",
+        ),
         "r",
         "z",
         cause="gates exchanged",

@@ -18,13 +18,12 @@ from engine.checking.zoo.cases import (
     only,
     recurrent,
 )
-from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK
+from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK_DIRECTION, carried
 
 _LSTM = recurrent("lstm", lengths=LENGTHS)
 _GRU = recurrent("gru", lengths=LENGTHS)
 _RNN = recurrent("rnn_tanh", lengths=LENGTHS)
 _FORGOTTEN = "mask forgotten"
-_CARRY_H, _CARRY_C = "dh = _select(xp, valid, dh_prev, dh)", "dc = _select(xp, valid, dc_prev, dc)"
 _CLEAN = "dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)"
 
 BUGS = (
@@ -32,7 +31,7 @@ BUGS = (
         "mask-forgotten",
         "Backward walks through the pads as if they were steps.",
         _GRU,
-        WALK.line("timeline.lengths,", "None,"),
+        WALK_DIRECTION.line("timeline.lengths,", "None,"),
         CELL | {"h0"},
         blocks("n") | NO_GATE,
         LAST,
@@ -42,7 +41,7 @@ BUGS = (
         "lstm-mask-forgotten",
         "Backward walks through the pads of an LSTM, whose gates stand at 0 there: the final state's gradient is lost.",
         _LSTM,
-        WALK.line("timeline.lengths,", "None,"),
+        WALK_DIRECTION.line("timeline.lengths,", "None,"),
         CELL | {"h0", "c0"},
         NO_GATE,
         SHORT_LAST,
@@ -53,7 +52,7 @@ BUGS = (
         "mask-not-on-the-gates",
         "The gates' gradients at pads are not set to 0: pads count for the weights and for dx.",
         _RNN,
-        TIME_LOOP.line("= _select(xp, valid, value, 0)", "= value"),
+        TIME_LOOP.line("= _select(xp, valid, found.input[gate], 0)", "= found.input[gate]"),
         CELL - {"weight_ih_l0"},
         NO_GATE,
         LAST,
@@ -63,7 +62,7 @@ BUGS = (
         "mask-not-on-dh",
         "At a pad h goes back through the cell, where forward had carried it over unchanged.",
         _GRU,
-        TIME_LOOP.line(_CARRY_H, "dh = dh_prev"),
+        carried("h", "previous", "previous"),
         CELL | {"h0"},
         NO_GATE,
         SHORT_LAST,
@@ -73,7 +72,7 @@ BUGS = (
         "mask-not-on-dc",
         "At a pad c goes back through the forget gate, where forward had carried it over unchanged.",
         _LSTM,
-        TIME_LOOP.line(_CARRY_C, "dc = dc_prev"),
+        carried("c", "previous", "previous"),
         CELL | {"c0"},
         blocks("i", "f", "g"),
         SHORT_LAST,
@@ -83,7 +82,7 @@ BUGS = (
         "mask-multiplied-into-dh",
         "The state's gradient is multiplied with the mask: at a pad it is lost, where it should be carried.",
         _RNN,
-        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh_prev, 0)"),
+        carried("h", "previous", "0"),
         CELL | {"h0"},
         NO_GATE,
         SHORT_LAST,
@@ -92,7 +91,7 @@ BUGS = (
         "mask-on-the-wrong-tensor",
         "The branches of the mask are exchanged: valid steps carry dh over, pads send it through the cell.",
         _GRU,
-        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh, dh_prev)"),
+        carried("h", "dstate", "previous"),
         CELL | {"h0"},
         NO_GATE,
         LAST - 1,
@@ -101,7 +100,7 @@ BUGS = (
         "mask-of-c-on-h",
         "What is carried over at a pad is the gradient of c, for h as well.",
         _LSTM,
-        TIME_LOOP.line(_CARRY_H, "dh = _select(xp, valid, dh_prev, dh if dc is None else dc)"),
+        carried("h", "previous", "dstates[1]"),
         CELL | {"h0"},
         NO_GATE,
         SHORT_LAST,

@@ -14,7 +14,14 @@ from engine.checking.zoo.cases import (
     only,
     recurrent,
 )
-from engine.checking.zoo.rewriting import RECURRENT_PRODUCTS, RNN_STEP, TIME_LOOP, Rewrite
+from engine.checking.zoo.rewriting import STEP, TIME_LOOP, Rewrite, carried, recurrent_weight
+
+
+def _gates(change: str) -> Rewrite:
+    """The step is right, but what it found of its gates, `value` of a `gate`, is changed before it is stored."""
+    line = "da[t, :, block] = _select(xp, valid, found.input[gate], 0)"
+    return TIME_LOOP.line(line, f"value = found.input[gate]; {change}; {line}")
+
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
 
@@ -23,7 +30,7 @@ _OUTPUTS = (
         "dy-one-step-late",
         "The output of the step before gets its gradient one step too early: y[t] is h[t+1], not h[t+2].",
         _LSTM,
-        TIME_LOOP.line("dh = dh + dy[t]", "dh = dh + dy[max(t - 1, 0)]"),
+        TIME_LOOP.line("dstates[0] + dy[t]", "dstates[0] + dy[max(t - 1, 0)]"),
         CELL,
         NO_GATE,
         LAST,
@@ -32,7 +39,7 @@ _OUTPUTS = (
         "dy-of-the-last-step-missing",
         "The loop forgets the gradient of the last output.",
         _GRU,
-        TIME_LOOP.line("if dy is not None:", "if dy is not None and t < T - 1:"),
+        TIME_LOOP.line("if dy is not None:", "if dy is not None and t < len(gates) - 1:"),
         CELL,
         NO_GATE,
         LAST,
@@ -50,7 +57,7 @@ _OUTPUTS = (
         "dy-overwrites-dh",
         "Each output's gradient overwrites what came back from later steps, in place of being added to it.",
         _LSTM,
-        TIME_LOOP.line("dh = dh + dy[t]", "dh = dy[t]"),
+        TIME_LOOP.line("dstates[0] + dy[t]", "dy[t]"),
         CELL | {"h0"},
         NO_GATE,
         LAST,
@@ -60,7 +67,7 @@ _OUTPUTS = (
         "dy-twice",
         "Each output's gradient is added twice.",
         _RNN,
-        TIME_LOOP.line("dh = dh + dy[t]", "dh = dh + 2 * dy[t]"),
+        TIME_LOOP.line("dstates[0] + dy[t]", "dstates[0] + 2 * dy[t]"),
         CELL,
         NO_GATE,
         LAST,
@@ -70,7 +77,7 @@ _OUTPUTS = (
         "dh-cut-in-the-middle",
         "Nothing goes back past the middle of the sequence: truncation that nobody asked for.",
         _LSTM,
-        TIME_LOOP.line("dh = _select(xp, valid, dh_prev, dh)", "dh = _select(xp, valid, dh_prev * (t != 3), dh)"),
+        carried("h", "previous * (t != 3)"),
         CELL | {"h0"},
         NO_GATE,
         2,
@@ -79,7 +86,7 @@ _OUTPUTS = (
         "dh-carried-with-1.001",
         "What goes back to the step before grows by one part in a thousand each time.",
         _GRU,
-        TIME_LOOP.line("dh = _select(xp, valid, dh_prev, dh)", "dh = _select(xp, valid, 1.001 * dh_prev, dh)"),
+        carried("h", "1.001 * previous"),
         only("h0"),
         NO_GATE,
         BEFORE_LAST,
@@ -88,7 +95,7 @@ _OUTPUTS = (
         "dh-carried-with-1.00001",
         "What goes back to the step before grows by one part in a hundred thousand each time.",
         _RNN,
-        RNN_STEP.line("da @ step.weight", "da @ step.weight * (1 + 1e-5)"),
+        STEP.line("dsource = ", "dsource = (1 + 1e-5) * "),
         RECURRENT,
         NO_GATE,
         BEFORE_LAST,
@@ -97,7 +104,7 @@ _OUTPUTS = (
         "first-step-without-weights",
         "The loop leaves the gates' gradients of the first step at zero; the initial state's is right.",
         _LSTM,
-        TIME_LOOP.line("in enumerate(da_t):", "in enumerate(da_t if t else [0 * value for value in da_t]):"),
+        _gates("value[...] *= t > 0"),
         CELL,
         NO_GATE,
         0,
@@ -106,7 +113,7 @@ _OUTPUTS = (
         "last-step-gate",
         "The update gate's gradient of the last step, and of no other, has the wrong sign.",
         _GRU,
-        TIME_LOOP.line("in enumerate(da_t):", "in enumerate(da_t if t < T - 1 else (da_t[0], -da_t[1], da_t[2])):"),
+        _gates("value[...] *= 1 - 2 * (gate == 'z' and t == len(gates) - 1)"),
         CELL,
         blocks("z"),
         LAST,
@@ -127,7 +134,7 @@ _EARLY = (
         "early-dc-1.01",
         "In the first five of fifty steps, c receives one hundredth too much.",
         "lstm",
-        TIME_LOOP.line("step_backward(step, dh, dc,", "step_backward(step, dh, dc * (1.01 if t < 5 else 1.0),"),
+        TIME_LOOP.line("(run, t), dstates)", "(run, t), (dstates[0], dstates[1] * (1.01 if t < 5 else 1.0)))"),
         CELL | {"c0"},
         blocks("i", "f", "g"),
         4,
@@ -136,10 +143,7 @@ _EARLY = (
         "early-dc-carried-1.01",
         "In the first five of fifty steps, c carries back one hundredth too much.",
         "lstm",
-        TIME_LOOP.line(
-            "dc = _select(xp, valid, dc_prev, dc)",
-            "dc = _select(xp, valid, dc_prev * (1.01 if t < 5 else 1.0), dc)",
-        ),
+        carried("c", "previous * (1.01 if t < 5 else 1.0)"),
         only("c0"),
         NO_GATE,
         3,
@@ -148,10 +152,7 @@ _EARLY = (
         "early-dh-carried-1.01",
         "In the first five of fifty steps, h carries back one hundredth too much.",
         "gru",
-        TIME_LOOP.line(
-            "dh = _select(xp, valid, dh_prev, dh)",
-            "dh = _select(xp, valid, dh_prev * (1.01 if t < 5 else 1.0), dh)",
-        ),
+        carried("h", "previous * (1.01 if t < 5 else 1.0)"),
         only("h0"),
         NO_GATE,
         3,
@@ -160,9 +161,7 @@ _EARLY = (
         "early-forget-gate",
         "In the first five of fifty steps, the forget gate's gradient is one hundredth too large.",
         "lstm",
-        TIME_LOOP.line(
-            "in enumerate(da_t):", "in enumerate(da_t if t >= 5 else (da_t[0], 1.01 * da_t[1], *da_t[2:])):"
-        ),
+        _gates("value[...] *= 1.01 if gate == 'f' and t < 5 else 1.0"),
         CELL,
         blocks("f"),
         4,
@@ -171,7 +170,7 @@ _EARLY = (
         "early-reset-gate-sign",
         "In the first five of fifty steps, the reset gate's gradient has the wrong sign.",
         "gru_before",
-        TIME_LOOP.line("in enumerate(da_t):", "in enumerate(da_t if t >= 5 else (-da_t[0], *da_t[1:])):"),
+        _gates("value[...] *= 1 - 2 * (gate == 'r' and t < 5)"),
         CELL,
         blocks("r"),
         4,
@@ -180,7 +179,7 @@ _EARLY = (
         "early-steps-cut",
         "Nothing goes back into the first five of fifty steps.",
         "rnn_tanh",
-        TIME_LOOP.line("dh = _select(xp, valid, dh_prev, dh)", "dh = _select(xp, valid, dh_prev * (t != 5), dh)"),
+        carried("h", "previous * (t != 5)"),
         CELL | {"h0"},
         NO_GATE,
         4,
@@ -189,9 +188,7 @@ _EARLY = (
         "early-weights-left-out",
         "The recurrent weights' gradient leaves out the first five of fifty steps.",
         "gru",
-        RECURRENT_PRODUCTS.line(
-            "dweight = matmul(rows.T, h_prev)", "dweight = matmul(rows[5 * batch :].T, h_prev[5 * batch :])"
-        ),
+        recurrent_weight("matmul(_rows(da[5:]).T, _rows(source[5:]))"),
         only("weight_hh_l0"),
         NO_GATE,
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
-from engine.checking.zoo.rewriting import LSTM_GATES, LSTM_STEP, Rewrite
+from engine.checking.zoo.rewriting import LSTM_GATES, NOTHING_SENT_BACK, STEP, TRANSPOSED, Rewrite, sent_back
 
 _CASE = recurrent("lstm")
 _line = LSTM_GATES.line
@@ -198,13 +198,13 @@ BUGS = (
     _gate(
         "lstm-one-unit",
         "One of the hidden units gets half as much again for its candidate; all others are right.",
-        LSTM_STEP.line("dh_prev = step", "da[2][:, 1] *= 1.5; dh_prev = step"),
+        _line("da_g = dg * (one - g * g)", "da_g = dg * (one - g * g); da_g[:, 1] *= 1.5"),
         "g",
     ),
     _gate(
         "lstm-one-row",
         "One row of the batch gets nothing for its forget gate; all others are right.",
-        LSTM_STEP.line("dh_prev = step", "da[1][1] = 0; dh_prev = step"),
+        _line("da_f = df * f * (one - f)", "da_f = df * f * (one - f); da_f[1] = 0"),
         "f",
     ),
     # -- to the step before --------------------------------------------------------------------------------------------
@@ -224,17 +224,16 @@ BUGS = (
     _dh_prev(
         "lstm-recurrent-weight-transposed",
         "Each block of the recurrent weights is transposed on the way back to the step before.",
-        LSTM_STEP.line(
-            "@ step.weight", "@ step.weight.reshape(4, *h_prev.shape[1:] * 2).swapaxes(1, 2).reshape(step.weight.shape)"
-        ),
+        TRANSPOSED,
         cause="transposed",
     ),
     _dh_prev(
         "lstm-o-block-transposed",
         "The recurrent weights of the output gate alone are transposed on the way back.",
-        LSTM_STEP.line(
-            "@ step.weight",
-            "@ step.xp.concatenate((step.weight[: -h_prev.shape[1]], step.weight[-h_prev.shape[1] :].T))",
+        STEP.line(
+            "self.weight_hh[..., self._rows(work), :]",
+            "self.xp.concatenate([block.T if gate == 'o' else block"
+            " for gate, block in zip(work.gates, self.xp.split(self.weight_hh, 4))])",
         ),
         "o",
         "transposed",
@@ -242,19 +241,19 @@ BUGS = (
     _dh_prev(
         "lstm-recurrent-path-missing",
         "Nothing goes back through the recurrent weights.",
-        LSTM_STEP.line("@ step.weight", "@ step.weight * 0"),
+        NOTHING_SENT_BACK,
     ),
     _dh_prev(
         "lstm-recurrent-path-without-i",
         "The input gate sends nothing back through the recurrent weights.",
-        LSTM_STEP.line("concatenate(da,", "concatenate((0 * da[0], *da[1:]),"),
+        sent_back('found.hidden[gate] * (gate != "i") for gate in work.gates'),
         "i",
     ),
     Bug(
         "lstm-recurrent-blocks-exchanged",
         "On the way back, the gradients of f and g meet each other's recurrent weights.",
         _CASE,
-        LSTM_STEP.line("concatenate(da,", "concatenate((da[0], da[2], da[1], da[3]),"),
+        sent_back('found.hidden[gate] for gate in "igfo"'),
         RECURRENT,
         blocks("f", "g"),
         BEFORE_LAST,

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
-from engine.checking.zoo.rewriting import ADD_GRADIENTS, EMBEDDING, LINEAR, LSTM_STEP, TIME_LOOP, Rewrite
+from engine.checking.zoo.rewriting import (
+    BACKWARD,
+    EMBEDDING,
+    LAYER,
+    LINEAR,
+    LSTM_GATES,
+    TIME_LOOP,
+    WALK_DIRECTION,
+    Rewrite,
+)
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
-_ADD = "grads[name] += value"
+_ADD = "grads[name][...] += value"
 _SET = "grads[name][...] = value"
 
 
@@ -29,21 +38,23 @@ BUGS = (
         "gradients-overwritten",
         "Backward overwrites the gradients, in place of adding to what stands there.",
         _LSTM,
-        ADD_GRADIENTS.line(_ADD, _SET),
+        LAYER.line(_ADD, _SET),
         CELL,
     ),
     _overwritten(
         "one-gradient-overwritten",
         "Backward overwrites the gradient of one parameter; the others are added.",
         _GRU,
-        ADD_GRADIENTS.line(_ADD, 'grads[name] *= name != "bias_hh_l0"; grads[name] += value'),
+        LAYER.line(_ADD, 'grads[name][...] *= name != "bias_hh"; grads[name][...] += value'),
         only("bias_hh_l0"),
     ),
     _overwritten(
         "gradients-of-a-direction-overwritten",
         "Backward adds the forward direction's gradients and overwrites those of the reverse direction.",
         recurrent("gru_before", bidirectional=True),
-        ADD_GRADIENTS.line(_ADD, 'grads[name] *= not name.endswith("_reverse"); grads[name] += value'),
+        WALK_DIRECTION.line(
+            "targets = grads\n", "targets = grads; [grad.fill(0) for grad in grads.values() if direction.reverse]\n"
+        ),
         parameters("_l0_reverse"),
     ),
     _overwritten(
@@ -64,7 +75,10 @@ BUGS = (
         "gradients-in-new-arrays",
         "Backward puts new arrays in place of the old ones: whoever holds the old ones, as a chain does, sees nothing.",
         model,
-        ADD_GRADIENTS.line(_ADD, "grads[name] = grads[name] + value"),
+        BACKWARD.line(
+            "trace = self._walk",
+            "self._grads.own.update({name: grad.copy() for name, grad in self._grads.own.items()}); trace = self._walk",
+        ),
         parameters(prefix="0.") | parameters(prefix="1."),
         NO_GATE,
         None,
@@ -73,28 +87,28 @@ BUGS = (
         "tape-gates-overwritten",
         "The gates' gradients are written over the gates on the tape, to save memory.",
         _LSTM,
-        TIME_LOOP.line("da = xp.empty((T, B, G, H), dtype=gate.dtype)", "da = gate"),
+        TIME_LOOP.line("da = xp.empty_like(gates)\n", "da = gates\n"),
         CELL,
     ),
     _mutated(
         "tape-c-overwritten",
         "tanh(c) is written over c on the tape, to save memory.",
         _LSTM,
-        LSTM_STEP.line("return tuple(da)", "c_now[...] = step.act.tanh(c_now); return tuple(da)"),
+        LSTM_GATES.line("tanh_c = tanh(c)", "c[...] = tanh(c); tanh_c = c.copy()"),
         CELL | {"c0"},
     ),
     _mutated(
         "dy-overwritten",
         "What comes back from later steps is added into the caller's dy.",
         _LSTM,
-        TIME_LOOP.line("dh = dh + dy[t]", "dy[t] += dh; dh = dy[t]"),
+        TIME_LOOP.line("dstates = (dstates[0] + dy[t],", "dy[t] += dstates[0]; dstates = (dy[t],"),
         CELL,
     ),
     _mutated(
         "final-state-overwritten",
         "The last output's gradient is added into the caller's gradient of the final state.",
         _RNN,
-        TIME_LOOP.line("dh = dh + dy[t]", "dh += dy[t]"),
+        TIME_LOOP.line("dstates = (dstates[0] + dy[t],", "dstates[0][...] += dy[t]; dstates = (dstates[0],"),
         CELL | {"h0"},
     ),
 )

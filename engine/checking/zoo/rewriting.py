@@ -11,20 +11,23 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from engine import truncation
-from engine.layers import arguments
+from engine.layers import arguments, recurrent
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape
-from kernels import products, reference
+from kernels import gates, products, reference
+from kernels.cells import Cell
+from kernels.layer import LayerOfSteps
+from kernels.phases import Work
+from kernels.steps import Gradients, Steps
 
 Function = Callable[..., Any]
 
@@ -101,32 +104,28 @@ def attribute(owner: Any, name: str) -> Site:
     return Site(f"{owner.__name__}.{name}", lambda: vars(owner)[name], lambda wrong: _exchanged(owner, name, wrong))
 
 
-def equation(name: str) -> Site:
-    """A function of `kernels.gates`, as the plain kernels see it.
+def equation(name: str, *cells: Cell) -> Site:
+    """The backward function of that name in a cell's page, as the plain kernels see it.
 
-    They are shown a copy of the module.  The module itself stays as it is: the compiled kernels read it on first use
-    and keep on disk what they made of it.
+    What the cell calls is exchanged, not what it says: the compiled kernels read the text of the page, which stays as
+    it is.  A function that several cells share is exchanged in all of them.
     """
-
-    def put(wrong: Function) -> AbstractContextManager[None]:
-        return _exchanged(reference, "gates", SimpleNamespace(**{**vars(reference.gates), name: wrong}))
-
-    return Site(f"kernels.gates.{name}", lambda: getattr(reference.gates, name), put)
-
-
-def step(cell: str) -> Site:
-    """The backward step of a cell in the plain kernels."""
 
     @contextmanager
     def put(wrong: Function) -> Iterator[None]:
-        before = reference._STEPS[cell]
-        reference._STEPS[cell] = (before[0], wrong)
-        try:
+        with ExitStack() as stack:
+            for cell in cells:
+                stack.enter_context(_exchanged(cell, "works", tuple(_calling(wrong, work) for work in cell.works)))
             yield
-        finally:
-            reference._STEPS[cell] = before
 
-    return Site(f"kernels.reference._{cell}_backward", lambda: reference._STEPS[cell][1], put)
+    def _calling(wrong: Function, work: Work) -> Work:
+        ours = work.backward.name == name
+        return work._replace(backward=work.backward._replace(function=wrong)) if ours else work
+
+    def read() -> Function:
+        return next(work.backward.function for work in cells[0].works if work.backward.name == name)
+
+    return Site(f"{read().__module__}.{name}", read, put)
 
 
 def _everywhere() -> Site:
@@ -148,18 +147,51 @@ def _everywhere() -> Site:
     return Site("engine.truncation.truncated_bptt", lambda: truncation.truncated_bptt, put)
 
 
-RNN_GATES, LSTM_GATES = equation("rnn_backward"), equation("lstm_backward")
-GRU_AFTER_GATES = equation("gru_after_backward")
-GRU_BEFORE_OUTPUT, GRU_BEFORE_GATES = equation("gru_before_output_backward"), equation("gru_before_gates_backward")
-RNN_STEP = attribute(reference, "_rnn_backward")
-RELU_STEP, LSTM_STEP = step("rnn_relu"), step("lstm")
-GRU_AFTER_STEP, GRU_BEFORE_STEP = step("gru"), step("gru_before")
+RNN_GATES = equation("backward", gates.RNN_TANH, gates.RNN_RELU)
+LSTM_GATES, GRU_GATES = equation("backward", gates.LSTM), equation("backward", gates.GRU)
+GRU_BEFORE_OUTPUT = equation("output_backward", gates.GRU_BEFORE)
+GRU_BEFORE_GATES = equation("gates_backward", gates.GRU_BEFORE)
+STEP, TAKE = attribute(Steps, "backward"), attribute(Gradients, "take")
 TIME_LOOP = attribute(reference.ReferenceKernels, "backward")
 INPUT_PRODUCTS = attribute(products, "project_backward")
-RECURRENT_PRODUCTS = attribute(products, "recurrent_weight_backward")
-WALK, ADD_GRADIENTS = attribute(Recurrent, "_walk"), attribute(Recurrent, "backward")
+RECURRENT_PRODUCTS, OPERAND = attribute(products, "recurrent_weight_backward"), attribute(products, "operand")
+LAYER = attribute(LayerOfSteps, "backward_layer")
+STACK = attribute(recurrent, "backward_walk")
+WALK, WALK_DIRECTION = attribute(Recurrent, "_walk"), attribute(Recurrent, "_walk_direction")
+BACKWARD = attribute(Recurrent, "backward")
 LAYER_WINDOW, DIRECTION_WINDOW = attribute(Recurrent, "window"), attribute(DirectionTape, "window")
 ENTER_DY = attribute(arguments, "enter_dy")
 LINEAR, EMBEDDING = attribute(Linear, "backward"), attribute(Embedding, "backward")
 DROPOUT, SEQUENTIAL = attribute(Dropout, "backward"), attribute(Sequential, "backward")
 TRUNCATION = _everywhere()
+
+#: Mistakes that several cells share: a = x + U source + b is reversed wrongly.
+TRANSPOSED = STEP.line(
+    "self.weight_hh[..., self._rows(work), :]",
+    "self.weight_hh[self._rows(work)].reshape(len(work.gates), *dstates[0].shape[1:] * 2).swapaxes(1, 2)"
+    ".reshape(side.shape[1], -1)",
+)
+NOTHING_SENT_BACK = STEP.line("dsource = ", "dsource = 0 * ")
+
+
+def sent_back(blocks: str) -> Rewrite:
+    """Other gradients go back through the recurrent weights."""
+    return STEP.line("found.hidden[gate] for gate in work.gates", blocks)
+
+
+def carried(state: str, becomes: str, otherwise: str = "dstate") -> Rewrite:
+    """What one of the states sends to the slot before is another, where the right one is `previous`.
+
+    Parameters
+    ----------
+    otherwise : what it sends at a pad.
+    """
+    right = "_select(xp, valid, dstate * 0 if found.previous[name] is None else found.previous[name], dstate)"
+    wrong = f"(lambda previous: _select(xp, valid, {becomes}, {otherwise}))(found.previous[name])"
+    return TIME_LOOP.line(right, f"({wrong} if name == {state!r} else {right})")
+
+
+def recurrent_weight(becomes: str) -> Rewrite:
+    """The gradient of weight_hh, where the right one is ``matmul(_rows(da).T, _rows(source))``."""
+    right = "matmul(rows.T, _rows(operand(cell, run, stage.source)))"
+    return RECURRENT_PRODUCTS.line(right, f"(lambda source: {becomes})(operand(cell, run, stage.source))")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, only, recurrent
-from engine.checking.zoo.rewriting import RELU_STEP, RNN_GATES, RNN_STEP, Rewrite
+from engine.checking.zoo.rewriting import NOTHING_SENT_BACK, RNN_GATES, STEP, TRANSPOSED, Rewrite
 
 _TANH, _RELU = recurrent("rnn_tanh"), recurrent("rnn_relu")
 _SLOPE = "dh * act_slope(h, one)"
@@ -53,7 +53,7 @@ BUGS = (
     _cell(
         "rnn-relu-slope-from-the-state-before",
         "relu's slope is read from the state that enters the step, in place of the one that leaves it.",
-        RELU_STEP.line("gates.relu_slope, dh, gate", "gates.relu_slope, dh, h_prev[:, None]"),
+        STEP.line("else at[place]", 'else at[Place("prev", "h") if place.name == "h" else place]'),
     ),
     _cell(
         "rnn-relu-slope-from-the-gradient",
@@ -63,23 +63,23 @@ BUGS = (
     _dh_prev(
         "rnn-recurrent-weight-transposed",
         "The recurrent weights are transposed on the way back to the step before.",
-        RNN_STEP.line("da @ step.weight", "da @ step.weight.T"),
+        TRANSPOSED,
         cause="transposed",
     ),
     _dh_prev(
         "rnn-recurrent-path-missing",
         "Nothing goes back to the step before: every step is treated as if it were the first.",
-        RNN_STEP.line("da @ step.weight", "da @ step.weight * 0"),
+        NOTHING_SENT_BACK,
     ),
     _dh_prev(
         "rnn-recurrent-path-without-slope",
         "The way back through the recurrent weights starts from dh in place of da.",
-        RNN_STEP.line("da @ step.weight", "dh @ step.weight"),
+        STEP.line("self.multiply(side,", "self.multiply(dstates[0],"),
     ),
     _dh_prev(
         "rnn-residual-path",
         "dh also goes straight to the step before, as in a residual network; this one has no such way.",
-        RNN_STEP.line("da @ step.weight", "da @ step.weight + dh"),
+        STEP.line("add_place(work.source, dsource)", "add_place(work.source, dsource + dstates[0])"),
         only("h0"),
     ),
 )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
-from engine.checking.zoo.rewriting import ENTER_DY, WALK
+from engine.checking.zoo.rewriting import ENTER_DY, STACK, WALK, WALK_DIRECTION
 
 _BOTH = recurrent("lstm", bidirectional=True)
 _BOTH_SHORT = recurrent("gru", lengths=LENGTHS, bidirectional=True)
 _TWO = recurrent("gru_before", 2)
 _DROPPING = recurrent("lstm", 2, dropout=0.5)
 _FORWARD, _REVERSE = parameters(), parameters("_l0_reverse")
-_HALF = "dlayer[:, :, direction * H : (direction + 1) * H]"
-_TO_DX, _TO_DY = "dx_d = timeline.flip(dx_d) if direction else dx_d", "dy_d = timeline.flip(dy_d)"
-_ADD = "dx_layer = dx_d if dx_layer is None else dx_layer + dx_d"
-_DOWN = "dlayer = dx_layer if mask is None else apply_mask(xp, dx_layer, mask)"
-_MASKED = "apply_mask(xp, dx_layer, mask)"
-_SUFFIX = '"weight_hh" + end]'
+_HALF = "dy[:, :, d * width : (d + 1) * width]"
+_TO_DX, _TO_DY = "dx_d = flip(dx_d) if direction.reverse else dx_d", "part = flip(part)"
+_ADD = "dx = dx_d if dx is None else dx + dx_d"
+_DOWN = "dy = leave(layer, dx)"
+_MASKED = "apply_mask(self.backend.xp, values, mask)"
+_LAST = "part[direction.slot]"
+_GRADS = "self._of(direction, grads)"
 
 # The reverse direction walks x's time axis the other way: what goes wrong in it alone is met first at t = 0, and what
 # that spoils lies at larger t.  No single time step says both, so none is given.
@@ -25,7 +26,7 @@ _DIRECTIONS = (
         "reverse-dx-off-by-one",
         "The reverse direction's share of dx is turned back into time order one step off.",
         _BOTH,
-        WALK.line(_TO_DX, "dx_d = xp.roll(timeline.flip(dx_d), 1, axis=0) if direction else dx_d"),
+        STACK.line(_TO_DX, "dx_d = flip(dx_d)[[-1, *range(len(dx_d) - 1)]] if direction.reverse else dx_d"),
         only("x"),
         NO_GATE,
         LAST,
@@ -34,7 +35,7 @@ _DIRECTIONS = (
         "reverse-dx-not-turned",
         "The reverse direction's share of dx is left in processing order.",
         _BOTH,
-        WALK.line(_TO_DX, "dx_d = dx_d"),
+        STACK.line(_TO_DX, "dx_d = dx_d"),
         only("x"),
         NO_GATE,
         LAST,
@@ -43,7 +44,7 @@ _DIRECTIONS = (
         "reverse-dx-over-the-full-length",
         "The reverse direction's share of dx is turned over all T steps in place of each row's own length.",
         _BOTH_SHORT,
-        WALK.line(_TO_DX, "dx_d = xp.flip(dx_d, axis=0) if direction else dx_d"),
+        STACK.line(_TO_DX, "dx_d = dx_d[::-1] if direction.reverse else dx_d"),
         only("x"),
         NO_GATE,
         LAST,
@@ -52,7 +53,7 @@ _DIRECTIONS = (
         "reverse-dy-off-by-one",
         "The reverse direction gets the output's gradient of the neighbouring step.",
         _BOTH,
-        WALK.line(_TO_DY, "dy_d = xp.roll(timeline.flip(dy_d), 1, axis=0)"),
+        STACK.line(_TO_DY, "part = flip(part)[[-1, *range(len(part) - 1)]]"),
         _REVERSE,
         NO_GATE,
         None,
@@ -61,7 +62,7 @@ _DIRECTIONS = (
         "reverse-dy-not-turned",
         "The reverse direction gets the output's gradient in time order, not in processing order.",
         _BOTH,
-        WALK.line(_TO_DY, "dy_d = dy_d"),
+        STACK.line(_TO_DY, "part = part"),
         _REVERSE,
         NO_GATE,
         None,
@@ -70,7 +71,7 @@ _DIRECTIONS = (
         "reverse-dy-over-the-full-length",
         "The output's gradient is turned over all T steps in place of each row's own length.",
         _BOTH_SHORT,
-        WALK.line(_TO_DY, "dy_d = xp.flip(dy_d, axis=0)"),
+        STACK.line(_TO_DY, "part = part[::-1]"),
         _REVERSE,
         NO_GATE,
         None,
@@ -79,7 +80,7 @@ _DIRECTIONS = (
         "directions-exchanged",
         "Each direction gets the half of the output's gradient that belongs to the other.",
         _BOTH,
-        WALK.line(_HALF, "dlayer[:, :, (1 - direction) * H : (2 - direction) * H]"),
+        STACK.line(_HALF, "dy[:, :, (1 - d) * width : (2 - d) * width]"),
         _FORWARD | _REVERSE,
         NO_GATE,
         LAST,
@@ -88,7 +89,7 @@ _DIRECTIONS = (
         "reverse-gets-the-forward-half",
         "Both directions get the first half of the output's gradient.",
         _BOTH,
-        WALK.line(_HALF, "dlayer[:, :, :H]"),
+        STACK.line(_HALF, "dy[:, :, :width]"),
         _REVERSE,
         NO_GATE,
         None,
@@ -97,7 +98,7 @@ _DIRECTIONS = (
         "dx-of-the-reverse-direction-only",
         "The reverse direction's share of dx overwrites that of the forward direction.",
         _BOTH,
-        WALK.line(_ADD, "dx_layer = dx_d"),
+        STACK.line(_ADD, "dx = dx_d"),
         only("x"),
         NO_GATE,
         LAST,
@@ -107,7 +108,7 @@ _DIRECTIONS = (
         "dx-of-the-forward-direction-only",
         "The reverse direction's share of dx is never added.",
         _BOTH,
-        WALK.line(_ADD, "dx_layer = dx_d if dx_layer is None else dx_layer"),
+        STACK.line(_ADD, "dx = dx_d if dx is None else dx"),
         only("x"),
         NO_GATE,
         LAST,
@@ -116,7 +117,9 @@ _DIRECTIONS = (
         "reverse-input-not-turned",
         "The reverse direction's input weights are paired with the input in time order.",
         _BOTH,
-        WALK.line("adjoints.da, record.x,", "adjoints.da, timeline.flip(record.x) if direction else record.x,"),
+        WALK_DIRECTION.line(
+            "record.run, record.x,", "record.run, timeline.flip(record.x) if direction.reverse else record.x,"
+        ),
         only("weight_ih_l0_reverse"),
         NO_GATE,
         None,
@@ -125,7 +128,7 @@ _DIRECTIONS = (
         "reverse-final-state-of-the-forward-direction",
         "The reverse direction gets the final state's gradient of the forward direction.",
         recurrent("rnn_tanh", bidirectional=True),
-        WALK.line("dh_last[slot],", "dh_last[layer * self.num_directions],"),
+        WALK.line(_LAST, "part[direction.layer * self.num_directions]"),
         _REVERSE | {"h0"},
         NO_GATE,
         None,
@@ -134,7 +137,7 @@ _DIRECTIONS = (
         "final-states-direction-major",
         "The final states' gradients are read with the directions outside the layers, in place of inside.",
         recurrent("gru", 2, bidirectional=True),
-        WALK.line("dh_last[slot],", "dh_last[direction * self.num_layers + layer],"),
+        WALK.line(_LAST, "part[direction.reverse * self.num_layers + direction.layer]"),
         parameters("_l0_reverse") | parameters("_l1") | {"h0"},
         NO_GATE,
         LAST,
@@ -146,7 +149,7 @@ _LAYERS = (
         "layers-exchanged",
         "The recurrent weights of the two layers get each other's gradient.",
         _TWO,
-        WALK.line(_SUFFIX, '"weight_hh" + _suffix(self.num_layers - 1 - layer, direction)]'),
+        WALK.line(_GRADS, _GRADS + ' | {"weight_hh": grads[f"weight_hh_l{self.num_layers - 1 - direction.layer}"]}'),
         only("weight_hh_l0", "weight_hh_l1"),
         NO_GATE,
         None,
@@ -155,7 +158,7 @@ _LAYERS = (
         "first-layer-gets-the-second-layers-dy",
         "The gradient of the top output is handed to every layer, not that of the layer's own output.",
         _TWO,
-        WALK.line(_DOWN, "dlayer = dx_layer if layer == 0 else dlayer"),
+        STACK.line(_DOWN, "dy = leave(layer, dx) if layer == 0 else dy"),
         CELL,
         NO_GATE,
         LAST,
@@ -164,7 +167,7 @@ _LAYERS = (
         "nothing-below-the-top-layer",
         "The gradient does not go down from the top layer: the first hears only of its final state.",
         _TWO,
-        WALK.line(_DOWN, "dlayer = dx_layer if layer == 0 else None"),
+        STACK.line(_DOWN, "dy = leave(layer, dx) if layer == 0 else None"),
         CELL,
         NO_GATE,
         LAST,
@@ -176,7 +179,7 @@ _DROPOUT = (
         "dropout-between-layers-forgotten",
         "The dropout mask between the layers is not applied on the way back.",
         _DROPPING,
-        WALK.line(_MASKED, "dx_layer"),
+        WALK.line(_MASKED, "values"),
         CELL,
         NO_GATE,
         LAST,
@@ -186,7 +189,7 @@ _DROPOUT = (
         "dropout-between-layers-without-scale",
         "On the way back the units that were dropped get 0, but the others are not scaled with 1/(1-p).",
         _DROPPING,
-        WALK.line(_MASKED, "apply_mask(xp, dx_layer, mask != 0)"),
+        WALK.line(_MASKED, "apply_mask(self.backend.xp, values, mask != 0)"),
         CELL,
         NO_GATE,
         LAST,
@@ -195,7 +198,10 @@ _DROPOUT = (
         "dropout-between-layers-redrawn",
         "Backward draws a dropout mask of its own.",
         _DROPPING,
-        WALK.line(_MASKED, "apply_mask(xp, dx_layer, self._mask(self._next_call(True), layer, timeline))"),
+        WALK.line(
+            "mask = tape.masks[layer]",
+            "mask = self._noise(self._next_call(True), timeline).between_layers(layer, 0.5, False, values.shape[2])",
+        ),
         CELL,
         NO_GATE,
         LAST,
@@ -205,7 +211,7 @@ _DROPOUT = (
         "dropout-taken-for-variational",
         "Backward uses the mask of the first step at all steps, where forward had drawn a fresh one at each.",
         _DROPPING,
-        WALK.line(_MASKED, "apply_mask(xp, dx_layer, mask[:1])"),
+        WALK.line(_MASKED, "apply_mask(self.backend.xp, values, mask[:1])"),
         CELL,
         NO_GATE,
         LAST,
@@ -214,7 +220,7 @@ _DROPOUT = (
         "variational-mask-of-another-row",
         "Each row of the batch gets the variational mask of its neighbour.",
         recurrent("gru", 2, dropout=0.5, variational=True),
-        WALK.line(_MASKED, "apply_mask(xp, dx_layer, xp.roll(mask, 1, axis=1))"),
+        WALK.line(_MASKED, "apply_mask(self.backend.xp, values, self.backend.xp.roll(mask, 1, axis=1))"),
         CELL,
         NO_GATE,
         LAST,
@@ -244,7 +250,7 @@ _AXES = (
         "batch-first-dx-reshaped",
         "dx is reshaped to batch-first order in place of having its axes swapped.",
         recurrent("lstm", batch_first=True),
-        WALK.line("xp.ascontiguousarray(dlayer.swapaxes(0, 1))", "dlayer.reshape(timeline.batch, timeline.steps, -1)"),
+        WALK.line("self._laid_out(dx)", "dx.reshape(timeline.batch, timeline.steps, -1)"),
         only("x"),
         NO_GATE,
         LAST,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
-from engine.checking.zoo.rewriting import TIME_LOOP, WALK
+from engine.checking.zoo.rewriting import TIME_LOOP, WALK, carried
 
 _LSTM, _GRU = recurrent("lstm"), recurrent("gru")
+_PART = "None if part is None else part[direction.slot] for part in dlast"
+_FIRST = "dfirst[direction.slot] = adjoints.dstates"
 _FINAL = "missing term from the final state"
 
 BUGS = (
@@ -15,7 +17,7 @@ BUGS = (
         "final-h-dropped",
         "The gradient of the final h is not looked at.",
         _GRU,
-        WALK.line("None if dh_last is None else dh_last[slot],", "None,"),
+        WALK.line(_PART, "None if part is dlast[0] else part[direction.slot] for part in dlast"),
         CELL | {"h0"},
         NO_GATE,
         LAST,
@@ -25,7 +27,7 @@ BUGS = (
         "lstm-final-h-dropped",
         "The gradient of the final h of an LSTM is not looked at; that of c is.",
         _LSTM,
-        WALK.line("None if dh_last is None else dh_last[slot],", "None,"),
+        WALK.line(_PART, "None if part is dlast[0] else part[direction.slot] for part in dlast"),
         CELL | {"h0"},
         NO_GATE,
         LAST,
@@ -35,7 +37,7 @@ BUGS = (
         "lstm-final-c-dropped",
         "The gradient of the final c is not looked at.",
         _LSTM,
-        WALK.line("None if dc_last is None else dc_last[slot],", "None,"),
+        WALK.line(_PART, "None if part is dlast[1] else part[direction.slot] for part in dlast"),
         CELL | {"c0"},
         blocks("i", "f", "g"),
         LAST,
@@ -45,10 +47,7 @@ BUGS = (
         "lstm-final-h-and-c-exchanged",
         "The gradients of the final h and the final c change places.",
         _LSTM,
-        WALK.lines(
-            ("None if dh_last is None else dh_last[slot]", "None if dh_last is None else dc_last[slot]"),
-            ("None if dc_last is None else dc_last[slot]", "None if dc_last is None else dh_last[slot]"),
-        ),
+        WALK.line(_PART, _PART + "[::-1]"),
         CELL | {"h0", "c0"},
         NO_GATE,
         LAST,
@@ -57,7 +56,7 @@ BUGS = (
         "final-h-of-the-first-layer-for-all",
         "Every layer gets the final state's gradient that belongs to the first.",
         recurrent("gru", 2),
-        WALK.line("dh_last[slot],", "dh_last[0],"),
+        WALK.line("part[direction.slot]", "part[0]"),
         parameters("_l1") | {"h0"},
         NO_GATE,
         LAST,
@@ -66,7 +65,10 @@ BUGS = (
         "lstm-final-c-twice",
         "The gradient of the final c is counted twice.",
         _LSTM,
-        TIME_LOOP.line("dc = xp.zeros((B, H), dtype=gate.dtype) if dc_last is None else dc_last", "dc = 2 * dc_last"),
+        TIME_LOOP.line(
+            "if part is None else part for slots, part",
+            "if part is None else part * (1 + (slots is not run.h)) for slots, part",
+        ),
         CELL | {"c0"},
         blocks("i", "f", "g"),
         LAST,
@@ -77,7 +79,7 @@ BUGS = (
         "h0-missing",
         "The gradient of the initial h is left at zero.",
         _GRU,
-        WALK.line("= adjoints.dh0, adjoints.dc0", "= 0 * adjoints.dh0, adjoints.dc0"),
+        WALK.line(_FIRST, "dfirst[direction.slot] = (0 * adjoints.dstates[0],)"),
         only("h0"),
         NO_GATE,
         None,
@@ -86,7 +88,7 @@ BUGS = (
         "lstm-c0-missing",
         "The gradient of the initial c is left at zero.",
         _LSTM,
-        WALK.line("= adjoints.dh0, adjoints.dc0", "= adjoints.dh0, 0 * adjoints.dc0"),
+        WALK.line(_FIRST, "dfirst[direction.slot] = (adjoints.dstates[0], 0 * adjoints.dstates[1])"),
         only("c0"),
         NO_GATE,
         None,
@@ -95,7 +97,7 @@ BUGS = (
         "lstm-h0-and-c0-exchanged",
         "The gradients of the initial h and the initial c change places.",
         _LSTM,
-        WALK.line("= adjoints.dh0, adjoints.dc0", "= adjoints.dc0, adjoints.dh0"),
+        WALK.line(_FIRST, _FIRST + "[::-1]"),
         only("h0", "c0"),
         NO_GATE,
         None,
@@ -104,7 +106,7 @@ BUGS = (
         "h0-layers-reversed",
         "The layers' initial states get their gradients in reverse order.",
         recurrent("rnn_tanh", 2),
-        WALK.line("dh_n = xp.stack(dh0)", "dh_n = xp.stack(dh0[::-1])"),
+        WALK.line("self._stacked(dfirst)", "self._stacked(dfirst[::-1])"),
         only("h0"),
         NO_GATE,
         None,
@@ -113,7 +115,7 @@ BUGS = (
         "h0-one-step-early",
         "The loop stops before the first step, so the gradient of h at t = 1 passes for that of the initial state.",
         _GRU,
-        TIME_LOOP.line("dh = _select(xp, valid, dh_prev, dh)", "dh = _select(xp, valid, dh_prev if t else dh, dh)"),
+        carried("h", "previous if t else dstate"),
         only("h0"),
         NO_GATE,
         None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import CELL, NO_GATE, only, parameters, recurrent
-from engine.checking.zoo.rewriting import ADD_GRADIENTS, DIRECTION_WINDOW, LAYER_WINDOW, TRUNCATION
+from engine.checking.zoo.rewriting import DIRECTION_WINDOW, LAYER, LAYER_WINDOW, TRUNCATION
 
 _STEPS, _K = 7, (2, 4)
 _LSTM = recurrent("lstm", steps=_STEPS, truncation=_K)
@@ -131,7 +131,9 @@ BUGS = (
         "truncation-cell-states-of-the-first-window",
         "Every window takes its cell states from the sequence's start.",
         _LSTM,
-        DIRECTION_WINDOW.line("self.run.c[start : stop + 1]", "self.run.c[: stop - start + 1]"),
+        DIRECTION_WINDOW.line(
+            "slots[start : stop + 1]", "slots[start : stop + 1] if slots is self.run.h else slots[: stop - start + 1]"
+        ),
         CELL,
         NO_GATE,
         6,
@@ -149,7 +151,7 @@ BUGS = (
         "truncation-gradients-overwritten",
         "Each window overwrites the gradients of the window before it, in place of adding to them.",
         _RNN,
-        ADD_GRADIENTS.line("grads[name] += value", "grads[name][...] = value"),
+        LAYER.line("grads[name][...] += value", "grads[name][...] = value"),
         CELL,
         NO_GATE,
         None,

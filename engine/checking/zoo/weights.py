@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from engine.checking.zoo.bug import Bug
 from engine.checking.zoo.cases import LAST, NO_GATE, Make, blocks, only, recurrent
-from engine.checking.zoo.rewriting import INPUT_PRODUCTS, RECURRENT_PRODUCTS, WALK, Rewrite
+from engine.checking.zoo.rewriting import INPUT_PRODUCTS, LAYER, OPERAND, RECURRENT_PRODUCTS, Rewrite, recurrent_weight
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
 _DX = "dx = matmul(rows, weight_ih).reshape(steps, batch, features)"
 _DWEIGHT = "dweight = matmul(rows.T, x.reshape(steps * batch, features))"
-_DBIAS = "dbias = rows.sum(axis=0)"
-_PREVIOUS = "h_prev = run.h[:-1]"
-_DRECURRENT = "dweight = matmul(rows.T, h_prev)"
-_DBIAS_HH = "return dweight, rows.sum(axis=0)"
+_DBIAS = "rows.sum(axis=0)}"
+_PREVIOUS = 'slots[:-1] if place.kind == "prev" else slots[1:]'
+_DBIAS_HH = "sums.append(rows.sum(axis=0))"
+_ADD = "grads[name][...] += value"
 
 
 def _one(
@@ -37,7 +37,7 @@ _RECURRENT = (
         "weight-hh-with-h-after-the-step",
         "The recurrent weights are paired with the state after the step, h[1:], in place of the one before, h[:-1].",
         _LSTM,
-        RECURRENT_PRODUCTS.line(_PREVIOUS, "h_prev = run.h[1:]"),
+        OPERAND.line(_PREVIOUS, "slots[1:]"),
         cause="h_t in place of h_{t-1}",
     ),
     _one(
@@ -45,7 +45,7 @@ _RECURRENT = (
         "gru-before-weight-hh-with-h-after-the-step",
         "The recurrent weights of the reset-before GRU are paired with the state after the step.",
         recurrent("gru_before"),
-        RECURRENT_PRODUCTS.line(_PREVIOUS, "h_prev = run.h[1:]"),
+        OPERAND.lines((_PREVIOUS, "slots[1:]"), ("run.kept[place.name]", "run.gates[:, :, 0] * run.h[1:]")),
         cause="h_t in place of h_{t-1}",
     ),
     _one(
@@ -53,30 +53,28 @@ _RECURRENT = (
         "weight-hh-without-h0",
         "The recurrent weights' gradient leaves out the first step, as if the initial state were zero.",
         _GRU,
-        RECURRENT_PRODUCTS.line(_DRECURRENT, "dweight = matmul(rows[batch:].T, h_prev[batch:])"),
+        recurrent_weight("matmul(_rows(da[1:]).T, _rows(source[1:]))"),
     ),
     _one(
         "weight_hh_l0",
         "weight-hh-without-the-last-step",
         "The recurrent weights' gradient leaves out the last step.",
         _RNN,
-        RECURRENT_PRODUCTS.line(_DRECURRENT, "dweight = matmul(rows[:-batch].T, h_prev[:-batch])"),
+        recurrent_weight("matmul(_rows(da[:-1]).T, _rows(source[:-1]))"),
     ),
     _one(
         "weight_hh_l0",
         "weight-hh-one-row-missing",
         "One row of the batch is left out of the recurrent weights' gradient.",
         _LSTM,
-        RECURRENT_PRODUCTS.line(
-            _DRECURRENT, "dweight = matmul(da[:, 1:].reshape(-1, rows.shape[1]).T, run.h[:-1, 1:].reshape(-1, hidden))"
-        ),
+        recurrent_weight("matmul(_rows(da[:, 1:]).T, _rows(source[:, 1:]))"),
     ),
     _one(
         "weight_hh_l0",
         "weight-hh-transposed",
         "The recurrent weights' gradient is transposed.",
         _RNN,
-        RECURRENT_PRODUCTS.line(_DRECURRENT, "dweight = matmul(h_prev.T, rows)"),
+        recurrent_weight("matmul(_rows(source).T, rows)"),
         cause="transposed",
     ),
     _one(
@@ -84,9 +82,8 @@ _RECURRENT = (
         "weight-hh-blocks-transposed",
         "The recurrent weights' gradient is transposed, gate block by gate block.",
         _LSTM,
-        RECURRENT_PRODUCTS.line(
-            _DRECURRENT,
-            "dweight = xp.concatenate([matmul(h_prev.T, block) for block in xp.split(rows, blocks, axis=1)])",
+        recurrent_weight(
+            "xp.concatenate([matmul(_rows(source).T, _rows(da[:, :, block])) for block in range(len(cell.gates))])"
         ),
         cause="transposed",
     ),
@@ -95,9 +92,9 @@ _RECURRENT = (
         "weight-hh-one-block-transposed",
         "The recurrent weights' gradient is transposed in the block of the reset gate alone.",
         _GRU,
-        RECURRENT_PRODUCTS.line(
-            _DRECURRENT,
-            "dweight = xp.concatenate([matmul(h_prev.T, rows[:, :hidden]), matmul(rows[:, hidden:].T, h_prev)])",
+        recurrent_weight(
+            "xp.concatenate([block if k else block.T for k, block in enumerate("
+            "xp.split(matmul(rows.T, _rows(source)), len(cell.gates)))])"
         ),
         blocks("r"),
         "transposed",
@@ -107,10 +104,7 @@ _RECURRENT = (
         "weight-hh-blocks-exchanged",
         "The gradients of the update gate's and the candidate's recurrent weights change places.",
         _GRU,
-        RECURRENT_PRODUCTS.line(
-            _DRECURRENT,
-            "dweight = matmul(da[:, :, [0, 2, 1]].reshape(rows.shape).T, h_prev)",
-        ),
+        recurrent_weight("matmul(_rows(da[:, :, [0, 2, 1]]).T, _rows(source))"),
         blocks("z", "n"),
         "gates exchanged",
     ),
@@ -119,28 +113,28 @@ _RECURRENT = (
         "weight-hh-mean-over-the-batch",
         "The recurrent weights' gradient is divided by the batch size, for which the loss has already accounted.",
         _GRU,
-        RECURRENT_PRODUCTS.line(_DRECURRENT, "dweight = matmul(rows.T, h_prev) / batch"),
+        recurrent_weight("matmul(rows.T, _rows(source)) / da.shape[1]"),
     ),
     _one(
         "weight_hh_l0",
         "weight-hh-in-half-precision",
         "The recurrent weights' gradient is gathered in half precision: about three digits of it are right.",
         _LSTM,
-        RECURRENT_PRODUCTS.line(_DRECURRENT, 'dweight = matmul(rows.T, h_prev).astype("float16").astype(rows.dtype)'),
+        recurrent_weight('matmul(rows.T, _rows(source)).astype("float16").astype(rows.dtype)'),
     ),
     _one(
         "bias_hh_l0",
         "bias-hh-missing",
         "The second bias gets no gradient.",
         _LSTM,
-        WALK.line('grads["bias_hh" + end] = dbias_ih, dbias_hh', 'grads["bias_hh" + end] = dbias_ih, 0 * dbias_hh'),
+        LAYER.line(_ADD, _ADD + ' * (name != "bias_hh")'),
     ),
     _one(
         "bias_hh_l0",
         "bias-hh-of-both",
         "The second bias gets the sum of both biases' gradients.",
         _RNN,
-        WALK.line("= dbias_ih, dbias_hh", "= dbias_ih, dbias_ih + dbias_hh"),
+        LAYER.line(_ADD, _ADD + ' + (found["bias_ih"] if name == "bias_hh" else 0)'),
         cause="factor 2",
     ),
     _one(
@@ -148,7 +142,7 @@ _RECURRENT = (
         "bias-hh-only-the-last-step",
         "The second bias hears of the last step alone.",
         _GRU,
-        RECURRENT_PRODUCTS.line(_DBIAS_HH, "return dweight, rows[-batch:].sum(axis=0)"),
+        RECURRENT_PRODUCTS.line(_DBIAS_HH, "sums.append(rows[-da.shape[1] :].sum(axis=0))"),
     ),
 )
 
@@ -187,35 +181,35 @@ _INPUT = (
         "bias-ih-only-the-last-step",
         "The first bias hears of the last step alone.",
         _LSTM,
-        INPUT_PRODUCTS.line(_DBIAS, "dbias = rows[-batch:].sum(axis=0)"),
+        INPUT_PRODUCTS.line(_DBIAS, "rows[-batch:].sum(axis=0)}"),
     ),
     _one(
         "bias_ih_l0",
         "bias-ih-mean",
         "The first bias gets the mean over all steps and rows, where it is their sum.",
         _GRU,
-        INPUT_PRODUCTS.line(_DBIAS, "dbias = rows.mean(axis=0)"),
+        INPUT_PRODUCTS.line(_DBIAS, "rows.mean(axis=0)}"),
     ),
     _one(
         "bias_ih_l0",
         "bias-ih-over-the-wrong-axis",
         "The first bias's gradient is summed over the hidden units too, and handed to each of them.",
         _GRU,
-        INPUT_PRODUCTS.line(_DBIAS, "dbias = da.sum(axis=(0, 1, 3)).repeat(da.shape[3])"),
+        INPUT_PRODUCTS.line(_DBIAS, "da.sum(axis=(0, 1, 3)).repeat(da.shape[3])}"),
     ),
     _one(
         "bias_ih_l0",
         "bias-ih-interleaved",
         "The first bias's gradient goes gate after gate for each unit, where the gates are contiguous blocks.",
         _LSTM,
-        INPUT_PRODUCTS.line(_DBIAS, "dbias = da.sum(axis=(0, 1)).T.reshape(-1)"),
+        INPUT_PRODUCTS.line(_DBIAS, "da.sum(axis=(0, 1)).T.reshape(-1)}"),
     ),
     _one(
         "bias_ih_l0",
         "bias-ih-one-row-missing",
         "One row of the batch is left out of the first bias's gradient.",
         _RNN,
-        INPUT_PRODUCTS.line(_DBIAS, "dbias = da[:, 1:].sum(axis=(0, 1)).reshape(-1)"),
+        INPUT_PRODUCTS.line(_DBIAS, "da[:, 1:].sum(axis=(0, 1)).reshape(-1)}"),
     ),
     _one(
         "x",
