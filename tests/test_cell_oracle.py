@@ -29,18 +29,14 @@ def parts(w: Weights, x: Tensor, h: Tensor) -> States:
     return (x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]).split(H, dim=-1)
 
 
-def lstm(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def lstm(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     i, f, g, o = parts(w, x, masked)
     c = f.sigmoid() * s[1] + i.sigmoid() * g.tanh()
     h = o.sigmoid() * c.tanh()
     return (h @ w["weight_hr"].T if "weight_hr" in w else h), c
 
 
-def gru(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def gru(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     (h,) = s
     x_r, x_z, x_n = (x @ w["weight_ih"].T + w["bias_ih"]).split(H, dim=-1)
     h_r, h_z, h_n = (masked @ w["weight_hh"].T + w["bias_hh"]).split(H, dim=-1)
@@ -48,25 +44,19 @@ def gru(
     return ((1 - z) * n + z * h,)
 
 
-def peephole(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def peephole(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     i, f, g, o = parts(w, x, masked)
     c = (f + w["p_f"] * s[1]).sigmoid() * s[1] + (i + w["p_i"] * s[1]).sigmoid() * g.tanh()
     return (o + w["p_o"] * c).sigmoid() * c.tanh(), c
 
 
-def coupled(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def coupled(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     f, g, o = parts(w, x, masked)
     c = f.sigmoid() * s[1] + (1 - f.sigmoid()) * g.tanh()
     return o.sigmoid() * c.tanh(), c
 
 
-def mgu(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def mgu(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     (h,) = s
     x_f, x_n = (x @ w["weight_ih"].T + w["bias_ih"]).split(H, dim=-1)
     f = (x_f + masked @ w["weight_hh"][:H].T + w["bias_hh"][:H]).sigmoid()
@@ -74,15 +64,11 @@ def mgu(
     return ((1 - f) * h + f * n,)
 
 
-def indrnn(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def indrnn(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     return ((x @ w["weight_ih"].T + w["bias_ih"] + w["p_u"] * s[0]).relu(),)
 
 
-def slstm(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def slstm(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     i, f, z, o = parts(w, x, masked)
     _, c, n, m = s
     carried = m + torch.nn.functional.logsigmoid(f)
@@ -100,9 +86,7 @@ def _blocks(torch: ModuleType, w: Weights, part: str, gates: str) -> Tensor:
     return torch.cat([w[f"p_{part}_{gate}"] for gate in gates])
 
 
-def layernorm_lstm(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def layernorm_lstm(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     input_side = _norm(torch, x @ w["weight_ih"].T, _blocks(torch, w, "xgain", "ifgo"))
     hidden_side = _norm(torch, masked @ w["weight_hh"].T, _blocks(torch, w, "hgain", "ifgo"))
     i, f, g, o = (input_side + hidden_side + _blocks(torch, w, "bias", "ifgo")).split(H, dim=-1)
@@ -110,9 +94,7 @@ def layernorm_lstm(
     return o.sigmoid() * _norm(torch, c, w["p_cgain"], w["p_cbias"]).tanh(), c
 
 
-def layernorm_gru(
-    torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor
-) -> States:
+def layernorm_gru(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
     (h,), two = s, 2 * H
     input_side = _norm(torch, x @ w["weight_ih"][:two].T, _blocks(torch, w, "xgain", "rz"))
     hidden_side = _norm(torch, masked @ w["weight_hh"][:two].T, _blocks(torch, w, "hgain", "rz"))

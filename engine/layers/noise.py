@@ -13,8 +13,8 @@ from engine.backend import Backend
 from engine.checks import describe, probability
 from engine.errors import bad_input, bad_type
 from engine.layers.walk import Direction
-from kernels.cells import Cell
-from kernels.gates.options import with_recurrent_mask, with_zoneout
+from kernels.cells import Cell, CellError
+from kernels.options import with_recurrent_mask, with_zoneout
 
 Array = Any  # of the layer's backend
 
@@ -83,6 +83,9 @@ def zoneout_of(cell: Cell, given: Any) -> dict[str, float]:
 
 def noisy_cell(cell: Cell, zoneout: dict[str, float], masked: bool) -> Cell:
     """The cell with the phases that take in the masks."""
-    if masked and cell.recurrent:
-        cell = with_recurrent_mask(cell)
+    try:
+        cell = with_recurrent_mask(cell) if masked else cell
+    except CellError:
+        hint = f"no recurrent weights of the cell {cell.name} multiply h"
+        raise bad_input("recurrent_dropout", "0 for this cell", "a probability above 0", hint) from None
     return with_zoneout(cell, tuple(zoneout)) if zoneout else cell

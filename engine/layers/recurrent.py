@@ -111,6 +111,9 @@ class Recurrent(Layer):
         self.zoneout = tuple(self._zoneout.get(state, 0.0) for state in self.cell.states)
         self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout)
         self.weight_dropout = probability("weight_dropout", weight_dropout)
+        if self.weight_dropout and not self.cell.recurrent:
+            hint = f"the cell {self.cell.name} has no recurrent weights"
+            raise bad_input("weight_dropout", "0 for this cell", describe(weight_dropout), hint)
         self.proj_size = self._checked_projection(proj_size)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
         self._noisy = noisy_cell(self.cell, self._zoneout, self.recurrent_dropout > 0.0)

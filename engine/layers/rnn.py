@@ -80,7 +80,7 @@ class LSTM(Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
     ) -> None:
         self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
-        cell = gates.LSTM
+        cell = gates.PROJECTED_LSTM if options.get("proj_size") else gates.LSTM
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -210,9 +210,17 @@ def _columns(given: Any) -> Any:
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
 SCHEDULES = ("cosine", "step", "constant")
-_ALIASES = ("lstm", "gru", "rnn_tanh")
-#: ``rnn`` is the one with tanh.  A projected cell has a second width, for which a run has no option.
-CELLS = ("lstm", "gru", "rnn", *(name for name, cell in cells().items() if not cell.projected and name not in _ALIASES))
+
+
+def _trainable() -> tuple[str, ...]:
+    """Names of cells; ``rnn`` is the one with tanh.  A projected cell has a second width, for which a run has no option."""
+    first = ("lstm", "gru", "rnn")
+    others = [name for name, cell in cells().items() if not cell.projected and name not in (*first, "rnn_tanh")]
+    return (*first, *others)
+
+
+#: The cells that come with the package; `_trainable` has those declared as well.
+CELLS = _trainable()
 SCALINGS = ("zscore", "minmax", "none")
 
 #: More layers than this are a slip of the keys, and would take minutes to build.
@@ -239,7 +247,10 @@ _RULES: dict[str, Rule] = {
     "scaling": choice(*SCALINGS),
     "validation": real(0, open_=True, below=1),
     "test": real(0, open_=True, below=1),
-    "cell": choice(*CELLS),
+    "cell": Rule(
+        f"one of {', '.join(CELLS)}, or a cell declared with engine.Cell",
+        lambda v: isinstance(v, str) and v in _trainable(),
+    ),
     "layers": whole(1, _MOST_LAYERS),
     "hidden": whole(1),
     "embed": whole(1),
