@@ -44,24 +44,27 @@ def check_linearity(subject: Subject, noise: dict[str, np.ndarray]) -> None:
     """
     largest = max((float(np.max(np.abs(one[0]), initial=0.0)) for one in subject.claimed.values()), default=0.0)
     still = {part.name: np.full(part.shape, STILL * largest) for part in subject.parts}  # nothing is moved here
-    _compare(subject, still, subject.pull(subject.cotangents()), 1.0, CHANGES)
+    _compare(subject, still, _pull(subject, subject.cotangents()), 1.0, CHANGES)
     for factor in FACTORS:
-        _compare(subject, noise, subject.pull([one * factor for one in subject.cotangents()]), factor, NOT_LINEAR)
+        pulled = _pull(subject, [one * factor for one in subject.cotangents()])
+        _compare(subject, noise, pulled, factor, NOT_LINEAR)
     try:
-        wider = {name: PARTS * one for name, one in noise.items()}
-        _compare(subject, wider, _ones_and_rest(subject), 1.0, SPECIAL)
+        pulled = _ones_and_rest(subject)
     except Exception as error:  # what is given to it in every training must not stop it
         said = f"backward raises {type(error).__name__} where dout has zeros or ones in it"
         for part in subject.parts:
             subject.causes.setdefault(part.name, said)
+    else:
+        wider = {name: PARTS * one for name, one in noise.items()}
+        _compare(subject, wider, pulled, 1.0, SPECIAL)
 
 
 def _compare(
-    subject: Subject, noise: dict[str, np.ndarray], pulled: Mapping[str, Any], factor: float, cause: str
+    subject: Subject, noise: dict[str, np.ndarray], pulled: Mapping[str, np.ndarray], factor: float, cause: str
 ) -> None:
     """Compare what backward gave with so many times the first gradient."""
     for part in subject.parts:
-        first, found = subject.claimed[part.name][0], _host(subject, pulled[part.name])
+        first, found = subject.claimed[part.name][0], pulled[part.name]
         if not _close(subject, first, found / factor, noise[part.name]):
             if factor != 1.0:
                 unused = UNUSED if np.array_equal(first, found) else ""
@@ -79,13 +82,17 @@ def _decay(values: np.ndarray, first: np.ndarray, found: np.ndarray, factor: flo
     return f"backward adds {times:.4g} times the tensor itself, whatever dout is: {DECAY}"
 
 
+def _pull(subject: Subject, cotangents: list[Any]) -> dict[str, np.ndarray]:
+    return {name: _host(subject, one) for name, one in subject.pull(cotangents).items()}
+
+
 def _ones_and_rest(subject: Subject) -> dict[str, np.ndarray]:
     """The first gradient put together from one for ones everywhere, and a tiny one for the rest, with a zero in it."""
     cotangents, ones_like = subject.cotangents(), subject.backend.xp.ones_like
     level = next((float(one.reshape(-1)[-1]) for one in cotangents if one.size), 1.0)
-    ones = subject.pull([ones_like(one) for one in cotangents])
-    rest = subject.pull([TINY * (one - level * ones_like(one)) for one in cotangents])
-    return {name: level * _host(subject, ones[name]) + _host(subject, rest[name]) / TINY for name in ones}
+    ones = _pull(subject, [ones_like(one) for one in cotangents])
+    rest = _pull(subject, [TINY * (one - level * ones_like(one)) for one in cotangents])
+    return {name: np.asarray(level * ones[name] + rest[name] / TINY) for name in ones}
 
 
 def spoils_cache(subject: Subject, noise: dict[str, np.ndarray]) -> bool:
