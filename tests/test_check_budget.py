@@ -91,9 +91,9 @@ def test_the_same_place_is_evaluated_for_a_reason() -> None:
     backward = Counted(gates_backward)
     assert engine.check_gradients(forward, backward, inputs, "directional").passed
     # real or complex; the first outputs; gradients of two weightings, and after another pass; the same outputs again,
-    # at the start and at the end; three probes of rounding, two of linearity; a cache that is used twice
-    assert unmoved <= 13
-    assert backward.calls <= 11
+    # at the start and at the end; three probes of rounding, five of linearity; a cache that is used twice
+    assert unmoved <= 16
+    assert backward.calls <= 14
 
 
 @pytest.mark.parametrize("factor", [1.01, 1.0 + 1e-4, 1.0 + 3e-6, 1.0 - 3e-6])
@@ -107,7 +107,7 @@ def test_copies_in_one_call(method: str) -> None:
     x, w = RNG.normal(size=(6, 5)), RNG.normal(size=(5, 9))
     forward = Counted(dense_forward)
     assert engine.check_gradients(forward, dense_backward, [x, w], method).passed
-    assert forward.calls < 130  # of which one by one 75 entries would take twice as many
+    assert forward.calls < 140  # of which one by one 75 entries would take twice as many
     wrong = engine.check_gradients(forward, lambda d, c: [1.01 * g for g in dense_backward(d, c)], [x, w], method)
     assert wrong.verdict == "wrong"
 

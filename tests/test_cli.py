@@ -474,6 +474,9 @@ def test_gradcheck_plants_a_bug_and_finds_it(capsys: pytest.CaptureFixture[str],
     result = json.loads(capsys.readouterr().out)
     assert result["checks"][0]["diagnosis"]["gate"] == "o"
     assert result["checks"][0]["diagnosis"]["cause"] == "sign"
+    wrong = {one["name"]: one for one in result["checks"][0]["tensors"]}
+    assert wrong["weight_ih_l0"]["verdict"] == "wrong"
+    assert wrong["weight_ih_l0"]["extent"]
     assert picture.stat().st_size > 10_000
     assert bptt("gradcheck", "--inject", "lstm-o-sing") == 2
     assert "near it: lstm-o-sign" in capsys.readouterr().err

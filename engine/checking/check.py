@@ -12,8 +12,10 @@ from engine.checking import complex_inputs, cotangent_forms, judging, linearity,
 from engine.checking.agreement import same
 from engine.checking.budget import Clock
 from engine.checking.diagnosis import diagnose
+from engine.checking.finding import Finding
 from engine.checking.function_subject import FunctionSubject, Shape
 from engine.checking.layer_subject import LayerSubject
+from engine.checking.locating import entries_of
 from engine.checking.looking import ENTRYWISE, coverage, look_at_all
 from engine.checking.nests import dtype_of, kind, named_leaves
 from engine.checking.report import Report
@@ -30,7 +32,7 @@ from engine.plain_arrays import dtype_in_words, refuse_own_rules, refuse_unreada
 TOLERANCE = {"central": 1e-6, "directional": 1e-6, "complex": 1e-10, "adjoint": 1e-10, "rtrl": 1e-10, "taylor": 0.4}
 #: Methods that need forward-mode derivatives, which the engine has for its own layers.
 FORWARD_MODE = ("adjoint", "rtrl")
-#: A diagnosis looks at every entry; beyond so many it reads the directions alone.
+#: A diagnosis looks at every entry; beyond so many at some of them.
 DIAGNOSED = 6000
 
 
@@ -248,13 +250,8 @@ def judge(
         subject.mutated = linearity.SPOILS
     diagnosis, detailed = None, findings
     if not subject.trouble and any(finding.verdict == "wrong" for finding in findings):
-        few = sum(part.size for part in subject.parts) <= DIAGNOSED and clock.seconds is None
-        if method not in ENTRYWISE and few:
-            closer = "complex" if subject.can_copy else "central"
-            detailed = [
-                judging.entrywise(subject, part, closer, min(tol, 1e-6), noise[part.name], choose(part, None, seed))
-                for part in subject.parts
-            ]
+        if method not in ENTRYWISE and clock.seconds is None:
+            detailed = _closer(subject, findings, min(tol, 1e-6), noise, seed)
         diagnosis = diagnose(subject, detailed if any(f.departs.any() for f in detailed) else findings)
     names = [group.name for group in subject.groups]
     seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
@@ -275,6 +272,19 @@ def judge(
     if covered:
         notes.append(f"covered {covered}")
     return Report(rows, tol, method, trouble, diagnosis, cause, tuple(subject.warnings), tuple(notes))
+
+
+def _closer(
+    subject: Subject, findings: list[Finding], tol: float, noise: dict[str, np.ndarray], seed: int
+) -> list[Finding]:
+    """What was found along directions, entry by entry: every one, or those of a large tensor that tell most."""
+    closer = "complex" if subject.can_copy else "central"
+    if sum(part.size for part in subject.parts) > DIAGNOSED:
+        return entries_of(subject, findings, tol, noise, closer, seed)
+    return [
+        judging.entrywise(subject, part, closer, tol, noise[part.name], choose(part, None, seed))
+        for part in subject.parts
+    ]
 
 
 def _evaluate_twice(subject: Subject) -> None:

@@ -59,6 +59,7 @@ class FunctionSubject(Subject):
         self.checked = chosen_names(shape.check, self.inputs)
         self.inputs.check_precision(self.checked)
         self.is_loss = False
+        self._lost: dict[str, np.ndarray] = {}
         self._leading = LeadingAxis(self._on_host)
         given = self.inputs.given({})
         with called("forward", self.inputs.names, given):
@@ -97,7 +98,8 @@ class FunctionSubject(Subject):
         for name, array in named:
             time_axis = _time_axis(array, self.shape.time_axis)
             own = (gates.get(name, ()), time_axis)
-            self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=free.get(name)))
+            kept = self._without_lost(name, array, free.get(name))
+            self.parts.append(Part(name, array, *own, own_axes=True, gate_axis=axes.get(name, 0), free=kept))
         ones = [self.backend.xp.ones_like(out) for out in self.outputs]
         douts = [name for name, _ in named_leaves(self.out, "dout")]
         with called(
@@ -121,6 +123,15 @@ class FunctionSubject(Subject):
         self._find_float32(cache, gradients)
         if len(self.outputs) == 1 and self.outputs[0].size == 1 and "dout" in self.convention.order:
             self._look_for_a_loss(ones)
+
+    def _without_lost(self, name: str, array: Any, free: np.ndarray | None) -> np.ndarray | None:
+        """Where entries are checked: not at the -inf of a mask among logits, or at a NaN; these stay what they are."""
+        lost = ~np.isfinite(self.backend.to_host(array))
+        if not lost.any():
+            return free
+        self._lost[name] = lost
+        self.notes.append(f"not checked where {name} is not finite: {np.count_nonzero(lost)} of {lost.size} entries")
+        return ~lost if free is None else free & ~lost
 
     def _says_nothing(self, name: str, gradients: dict[str, Any]) -> bool:
         found = gradients.get(name)
@@ -167,8 +178,36 @@ class FunctionSubject(Subject):
 
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """The outputs with some inputs replaced; the functions get copies, which are theirs to spoil."""
+        replaced = {name: self._with_lost(name, array) for name, array in replaced.items()}
         out, _ = self._call(self.inputs.given(replaced))
         return [array for array in map(self._array, leaves(out)) if kind(array) in ("f", "c")]
+
+    def _with_lost(self, name: str, array: Any) -> Any:
+        """An array in which what is not finite in the input is so again, also in each of a stack of them."""
+        if name not in self._lost:
+            return array
+        xp, own = self.backend.xp, next(part.array for part in self.parts if part.name == name)
+        return xp.where(xp.asarray(self._lost[name]), own, array)
+
+    def probe(self, replaced: dict[str, Any]) -> np.ndarray:
+        """Output values (N,); NaN where forward refuses inputs nearby, or gives outputs of another size there."""
+        if any(kind(array) == "c" for array in replaced.values()):
+            return self.flat(self.evaluate(replaced))  # what it makes of complex numbers is another question
+        size = self.weights.shape[1]
+        try:
+            found = self.flat(self.evaluate(replaced))
+        except Exception as error:  # an assertion about its inputs, a math.log
+            self._note_refusal(f"raises {type(error).__name__}")
+        else:
+            if found.size == size:
+                return found
+            self._note_refusal("gives another number of outputs")
+        return np.full(size, np.nan)
+
+    def _note_refusal(self, what: str) -> None:
+        note = f"forward {what} at inputs near these: such places are left out"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
         return self.convention.split(self.forward(*inputs))
@@ -231,7 +270,7 @@ class FunctionSubject(Subject):
         except Exception:  # a cache that is good for one use is no fault
             return None
 
-    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays.
 
         Without arrays in the cache backward reads what it finds elsewhere, and the inputs are moved in their place.
@@ -239,7 +278,7 @@ class FunctionSubject(Subject):
         _, cache = self._call(self.inputs.given({}))
         if next(float_arrays(cache), None) is None:
             moved = {part.name: copied(part.array) for part in self.parts}
-            self.jitter(moved.values(), generator)
+            self.jitter(moved.values(), generator, roundings=roundings)
             cache = self._call(self.inputs.given(moved))[1]
         else:
             try:
@@ -247,7 +286,7 @@ class FunctionSubject(Subject):
             except Exception:
                 cache = self._call(self.inputs.given({}))[1]
             else:
-                self.jitter(float_arrays(cache), generator)
+                self.jitter(float_arrays(cache), generator, roundings=roundings)
         cotangents = self.cotangents(group)
         self.jitter(cotangents, generator)
         return self._gradients(cotangents, cache)
@@ -273,7 +312,10 @@ class FunctionSubject(Subject):
         _, cache = self._call(self.inputs.given({}))
         if next(float_arrays(cache), None) is None:
             return
-        self._call(self.inputs.given(self._nearby()))
+        try:
+            self._call(self.inputs.given(self._nearby()))
+        except Exception:  # forward may not be defined there
+            return
         later = self._gradients(self.cotangents(), cache)
         for part in self.parts:
             found = np.asarray(self.backend.to_host(later[part.name]), dtype=np.float64)

@@ -19,6 +19,8 @@ from engine.checking.subject import Part, Subject
 HIDDEN = 0.01
 #: Probes of backward's own rounding, and how far they may underestimate it.
 PROBES, NOISE_SAFETY = 3, 16.0
+#: Probes that tell a jump from rounding, by how many roundings they move, and how much closer they must lie together.
+FAR_PROBES, FAR_ROUNDINGS, TOGETHER = 3, 1024.0, 1e-3
 #: What float32 arithmetic may be off by, relative to a slice, beyond what the probes show.
 FLOAT32_TOLERANCE = 1e-4
 #: Zero gradients that are looked at for saturation, for each tensor.
@@ -34,16 +36,44 @@ CLOSE_LOOKS = 100
 def noise_of(subject: Subject, seed: int, group: int = 0) -> dict[str, np.ndarray]:
     """By name: how far rounding may have moved each entry of a group's claimed gradient."""
     generator = np.random.default_rng([seed, 2])
-    found = {part.name: np.zeros(part.shape) for part in subject.parts}
-    for _ in range(PROBES):
-        blurred = subject.blur(generator, group)
-        for part in subject.parts:
-            moved = np.asarray(subject.backend.to_host(blurred[part.name]), dtype=np.float64)
-            with np.errstate(invalid="ignore"):
-                gap = np.abs(moved - subject.claimed[part.name][group])
-            found[part.name] = np.fmax(found[part.name], np.where(np.isfinite(gap), gap, 0.0))
+    probes = [_probe(subject, generator, group) for _ in range(PROBES)]
     safety = NOISE_SAFETY * (4.0 if subject.narrow else 1.0)  # float32 forward strays as well
-    return {name: safety * noise for name, noise in found.items()}
+    found, jumps = {}, False
+    for part in subject.parts:
+        first = subject.claimed[part.name][group]
+        found[part.name] = safety * _largest([probe[part.name] - first for probe in probes])
+        with np.errstate(invalid="ignore"):
+            jumps |= bool((found[part.name] > HIDDEN * slices(part, np.abs(first)[None])[0]).any())
+    if jumps:
+        probes += [_probe(subject, generator, group, FAR_ROUNDINGS) for _ in range(FAR_PROBES)]
+        for part in subject.parts:
+            stack = [probe[part.name] for probe in probes]
+            found[part.name] = _without_jumps(subject.claimed[part.name][group], stack, found[part.name], safety)
+    return found
+
+
+def _probe(
+    subject: Subject, generator: np.random.Generator, group: int, roundings: float = 1.0
+) -> dict[str, np.ndarray]:
+    blurred = subject.blur(generator, group, roundings)
+    return {name: np.asarray(subject.backend.to_host(one), dtype=np.float64) for name, one in blurred.items()}
+
+
+def _largest(gaps: list[np.ndarray]) -> np.ndarray:
+    """The largest size at each place, of what is finite."""
+    return np.max([np.where(np.isfinite(gap), np.abs(gap), 0.0) for gap in gaps], axis=0)
+
+
+def _without_jumps(first: np.ndarray, probes: list[np.ndarray], noise: np.ndarray, safety: float) -> np.ndarray:
+    """Noise, and where backward jumps away from this very place, no more than there is beside it.
+
+    A backward that is off at whole numbers alone jumps by the same however little its numbers move.  Rounding does not:
+    what cancels grows with the distance, or falls here and there.
+    """
+    with np.errstate(invalid="ignore"):
+        spread = np.max(probes, axis=0) - np.min(probes, axis=0)
+        nearest = np.min([np.abs(probe - first) for probe in probes], axis=0)
+        return np.where(spread < TOGETHER * nearest, safety * spread, noise)
 
 
 def slices(part: Part, values: np.ndarray) -> np.ndarray:
@@ -95,8 +125,8 @@ def entrywise(
         if doubtful.size:
             numeric[doubtful], error[doubtful] = differences.thorough(subject, part, chosen[doubtful])
             finding = _compare(subject, part, chosen, numeric, error, tol, noise)
-            if _closer(subject, part, finding, chosen, numeric, error, tol):
-                finding = _compare(subject, part, chosen, numeric, error, tol, noise)
+        if _closer(subject, part, finding, chosen, numeric, error, tol):
+            finding = _compare(subject, part, chosen, numeric, error, tol, noise)
     forgive_noise(subject, finding)
     second_look.excuse_saturation(
         subject,
@@ -148,7 +178,11 @@ def _closer(
     """Look closer, and put the numbers in place, where the steps are to blame for what cannot be told, not rounding."""
     floor = differences.output_rounding(subject) / differences.ALL_STEPS[0]
     coarse = (~(error <= differences.FAR_BEYOND * floor)).any(axis=1)
-    places = np.flatnonzero(_doubtful(finding, chosen, error, tol) & coarse)[:CLOSE_LOOKS]
+    here = np.abs(subject.host(part).reshape(-1)[chosen].astype(np.float64))
+    departs = finding.departs.reshape(len(finding.departs), -1)[:, chosen].any(axis=0)
+    beyond = departs & (here > 0.0) & (here < differences.SHORTEST)  # every step was far longer than the number
+    error[beyond] = np.inf
+    places = np.flatnonzero((_doubtful(finding, chosen, error, tol) & coarse) | beyond)[:CLOSE_LOOKS]
     if places.size == 0 or subject.narrow:
         return False
     best, bound = differences.fine(subject, part, chosen[places])
@@ -239,7 +273,8 @@ def judge_finding(subject: Subject, finding: Finding) -> None:
 def _saturated(subject: Subject, finding: Finding, noise: np.ndarray) -> bool:
     """Whether a gradient that is 0 on both sides is one that has drowned: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
     zero = (noise == 0.0) & (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
-    return drowned(subject, finding.part, np.flatnonzero(zero))
+    places = np.flatnonzero(zero)
+    return drowned(subject, finding.part, places) and not second_look.nothing_depends(subject, finding.part, places)
 
 
 def drowned(subject: Subject, part: Part, places: np.ndarray) -> bool:

@@ -39,12 +39,15 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
     finding = _compare(subject, part, method, tol, looks, noise)
     if method == "adjoint" or finding.verdict not in ("wrong", "cannot tell"):
         return finding
-    if finding.verdict == "cannot tell":
+    if finding.verdict == "cannot tell" or _tiny(subject, part):
         closer = _relative(subject, part, method, tol, finding, noise)
         if closer is not None:
             return closer
     if kinks.all_cross_one(subject, finding):
-        beside = subject.displaced()
+        beside = subject.off_kinks()
+        if beside is None:
+            finding.verdict = "kink"
+            return finding
         there = second_look.part_of(beside, part)
         again = _compare(beside, there, method, tol, looks, noise_of(beside, seed)[part.name])
         if again.verdict in ("ok", "cannot tell"):
@@ -65,7 +68,7 @@ def _relative(
     size = np.abs(subject.host(part).astype(np.float64))
     largest = float(np.max(size, initial=0.0))
     smallest = float(np.min(size, initial=largest, where=size > 0.0))
-    if not 0.0 < largest < np.inf or smallest > UNEVEN * largest:
+    if not 0.0 < largest < np.inf or (smallest > UNEVEN * largest and not _tiny(subject, part)):
         return None
     relative = np.where(size > 0.0, size / largest, 1.0)
     looks = [
@@ -74,6 +77,11 @@ def _relative(
     ]
     closer = _compare(subject, part, method, tol, looks, noise)
     return closer if closer.verdict == "ok" else None
+
+
+def _tiny(subject: Subject, part: Part) -> bool:
+    """Whether even the shortest step is far longer than every number of a tensor."""
+    return 0.0 < float(np.max(np.abs(subject.host(part)), initial=0.0)) < differences.SHORTEST
 
 
 def _compare(

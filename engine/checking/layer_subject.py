@@ -102,7 +102,7 @@ class LayerSubject(Subject):
         before = [self.backend.to_host(array).copy() for array in leaves(given[:2])]
         found = model.forward(*(given if state is not None or self.lengths is not None else given[:1]))
         if not all(same(old, self.backend.to_host(new)) for old, new in zip(before, leaves(given[:2]), strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "forward writes into its arguments"
+            self.mutated = "forward writes into its arguments"
         if not isinstance(found, tuple) or len(found) != 3:
             hint = "an object with forward(x) and backward(dout) is checked by check_object"
             raise bad_type("layer.forward", "three things, (y, state, tape)", describe(found), hint)
@@ -179,7 +179,21 @@ class LayerSubject(Subject):
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims; one that it does not return counts as zeros."""
         zero_grads(self.checked)
-        return self.backward(self.checked, self.tape, self._cast(cotangents, self.dtype))
+        return self._pull_more(cotangents)
+
+    def _pull_more(self, cotangents: list[Any]) -> dict[str, Any]:
+        """Backward on top of the gradients that are there; with a fresh tape and parameters if it spoils them."""
+        tape = self._tape(self.checked) if self.mutated else self.tape
+        found = self.backward(self.checked, tape, self._cast(cotangents, self.dtype))
+        if self.mutated:
+            self._restore_params()
+        return found
+
+    def _restore_params(self) -> None:
+        for name, param in self.checked.params.items():
+            param[...] = self._params[name]
+        if isinstance(self.checked, Layer):
+            self.checked.touch()
 
     def backward(self, model: Any, tape: Any, cotangents: list[Any]) -> dict[str, Any]:
         """Backward on top of the gradients that are there."""
@@ -273,13 +287,13 @@ class LayerSubject(Subject):
                 return False
         return not full.trouble
 
-    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with tape and cotangents moved by a rounding; in float32 forward's numbers as well.
 
         In float64 forward is left as it was: the second opinions differentiate the same trajectory, so its own
         rounding is no error of the gradient, not even in a chaotic network, where it grows without bound.
         """
-        eps = float(np.finfo(self.dtype).eps)
+        eps = roundings * float(np.finfo(self.dtype).eps)
         model = twins(self.original, self.dtype)[1]
         x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
         if self.dtype != "float64":
@@ -311,31 +325,44 @@ class LayerSubject(Subject):
         return adopt(self.forward(plain, x, state)[2], model)
 
     def _claim(self) -> None:
-        first = self.pull(self.cotangents())
+        first = self._watch()
         self._promises(first)
         self.claim([first, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
 
-    def _promises(self, first: dict[str, Any]) -> None:
-        """Backward adds to grads, and changes neither tape nor arguments: so a second call on the same tape doubles."""
+    def _watch(self) -> dict[str, Any]:
+        """The gradients of all outputs together; notes whether backward writes into what it is given."""
+        self._params = {name: copied(param) for name, param in self.checked.params.items()}
         host = self.backend.to_host
-        cotangents = self._cast(self.cotangents(), self.dtype)
-        frozen = [host(array).copy() for array in cotangents]
         before = [host(array).copy() for array in float_arrays(self.tape)]
-        params = [host(param).copy() for param in self.checked.params.values()]
+        cotangents = self._cast(self.cotangents(), self.dtype)
+        handed = [host(array).copy() for array in cotangents]
         zero_grads(self.checked)
-        again = self.backward(self.checked, self.tape, cotangents)
-        if not all(same(old, host(new)) for old, new in zip(frozen, cotangents, strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "backward writes into the gradients it is given"
-        elif not all(same(old, host(new)) for old, new in zip(before, float_arrays(self.tape), strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "backward writes into its tape"
-        elif not all(same(old, host(new)) for old, new in zip(params, self.checked.params.values(), strict=True)):
-            self.trouble, self.causes[""] = "input mutated", "backward writes into the parameters"
-        elif not all(close(host(again[name]), host(first[name]), self.dtype) for name in first):
+        first = self.backward(self.checked, self.tape, cotangents)
+        self.mutated = self._written(before, handed, cotangents) or self.mutated
+        if self.mutated:
+            self._restore_params()
+        return first
+
+    def _written(self, before: list[np.ndarray], handed: list[np.ndarray], cotangents: list[Any]) -> str:
+        """What backward has written into, in words; nothing where it has left all that it was given alone."""
+        host, params = self.backend.to_host, self.checked.params
+        if not all(same(old, host(new)) for old, new in zip(handed, cotangents, strict=True)):
+            return "backward writes into the gradients it is given"
+        if not all(same(old, host(new)) for old, new in zip(before, float_arrays(self.tape), strict=True)):
+            return "backward writes into its tape"
+        if not all(same(host(old), host(params[name])) for name, old in self._params.items()):
+            return "backward writes into the parameters"
+        return ""
+
+    def _promises(self, first: dict[str, Any]) -> None:
+        """Backward gives the same on the same tape, and adds to grads: so a call on top of another doubles."""
+        host = self.backend.to_host
+        again = self.pull(self.cotangents())
+        if not all(close(host(again[name]), host(first[name]), self.dtype) for name in first):
             self.trouble = "non-deterministic"
             self.causes[""] = "a second backward on the same tape gives something else"
-        if self.trouble:
             return
-        twice = self.backward(self.checked, self.tape, self._cast(self.cotangents(), self.dtype))
+        twice = self._pull_more(self.cotangents())
         for name in self.exact.params:
             once, now = host(first[name]), host(twice[name])
             if not close(now, 2 * once, self.dtype):

@@ -53,13 +53,13 @@ class LeadingAxis:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 found = self._evaluate({name: stack})
-        except Exception:  # whatever a function makes of an axis that it does not expect
+            if any(out.shape[:1] != stack.shape[:1] for out in found):
+                return None
+            alone = [self._evaluate({name: stack[row]}) for row in rows]
+        except Exception:  # whatever a function makes of an axis, or of a place, that it does not expect
             return None
-        if any(out.shape[:1] != stack.shape[:1] for out in found):
-            return None
-        for row in rows:
-            alone = self._evaluate({name: stack[row]})
-            pairs = zip(found, alone, strict=False)
-            if len(alone) != len(found) or not all(same(all_[row], one) for all_, one in pairs):
+        for row, own in zip(rows, alone, strict=True):
+            pairs = zip(found, own, strict=False)
+            if len(own) != len(found) or not all(same(all_[row], one) for all_, one in pairs):
                 return None
         return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.checking import complex_reals, differences
+from engine.checking import complex_reals, differences, precision
 from engine.checking.subject import MANY, Part, Subject
 
 EPS = differences.EPS
@@ -72,12 +72,15 @@ def complex_reach(subject: Subject, seed: int) -> str:
             real = f"what it makes of {part.name} is real (abs, .real, a cast?)"
             return f"forward does not carry complex numbers through: {line or real}"
         size = float(np.max(np.abs(here), initial=0.0))
-        if float(np.max(np.abs(found[0].real - here), initial=0.0)) > 1e-12 * size:
+        unseen = precision.behind_zeros(subject)
+        rounding = 1e3 * float(np.max(subject.output_noise() + unseen, initial=0.0))
+        if float(np.max(np.abs(found[0].real - here), initial=0.0)) > max(1e-12 * size, rounding, COMPLEX_STEP):
             return "forward gives other values for complex input: it is not analytic, or so chaotic that rounding shows"
         if subject.can_copy:  # the plain kernels, which are known to be analytic
             continue
         slope = (found.imag / COMPLEX_STEP) @ subject.weights.T
         numeric, error = differences.along(subject, part, direction[None], reach(subject, part, [Direction(direction)]))
+        error += np.abs(subject.weights) @ unseen / differences.ALL_STEPS[0]
         if (np.abs(slope - numeric) > 10.0 * error + 1e-6 * np.maximum(np.abs(slope), np.abs(numeric))).any():
             return f"forward loses the imaginary part on the way from {part.name} (abs, a cast, a real buffer?)"
     return ""

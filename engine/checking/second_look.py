@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engine.checking import differences
+from engine.checking import differences, precision
 from engine.checking.finding import Finding
 from engine.checking.subject import Part, Subject
 
@@ -37,7 +37,8 @@ def excuse_saturation(subject: Subject, finding: Finding, redo: Callable[[Subjec
     if not finding.departs.any() or not np.isfinite(finding.numeric).all() or not np.isfinite(finding.claimed).all():
         return
     largest = max((float(np.max(np.abs(claimed), initial=0.0)) for claimed in subject.claimed.values()), default=0.0)
-    slack = np.maximum(SMALL * largest, differences.output_rounding(subject) / differences.ALL_STEPS[0])
+    rounding = differences.output_rounding(subject) + np.abs(subject.weights) @ precision.behind_zeros(subject)
+    slack = np.maximum(SMALL * largest, rounding / differences.ALL_STEPS[0])
     gap = np.abs(finding.claimed - finding.numeric)
     if not finding.slope and (gap > slack.reshape(-1, *(1,) * (gap.ndim - 1)))[finding.departs].any():
         return
@@ -58,10 +59,10 @@ def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray
     noise : how far rounding may have moved each claimed value, in the shape of ``finding.hidden``.
     """
     typical = float(np.max(noise, initial=0.0, where=finding.hidden))  # one entry's may be small by chance
-    doubtful = np.flatnonzero(finding.hidden & (np.abs(finding.claimed[0]) <= typical) & (typical > 0.0))
+    doubtful = np.flatnonzero(finding.hidden & (np.abs(finding.claimed[0]) <= typical))
     if doubtful.size == 0 or finding.departs.any():
         return
-    places = [subject, *(other for other in (subject.moderate(),) if other is not None)]
+    places = _places(subject)
     if len(places) < 2:
         return
     rows = np.zeros((doubtful.size, finding.part.size))
@@ -77,6 +78,18 @@ def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray
     elif doubtful.size <= FEW:
         hidden[doubtful] = ~_nothing_moves(places, finding.part, rows)
     finding.hidden = hidden.reshape(np.shape(finding.hidden))
+
+
+def nothing_depends(subject: Subject, part: Part, entries: np.ndarray) -> bool:
+    """Whether these entries together move nothing, here, far away, and where all tensors are of moderate size."""
+    places, rows = _places(subject), np.zeros((DIRECTIONS, part.size))
+    rows[:, entries] = np.random.default_rng(8).normal(size=(DIRECTIONS, len(entries)))
+    return len(places) > 1 and bool(_nothing_moves(places, part, rows).all())
+
+
+def _places(subject: Subject) -> list[Subject]:
+    beside = subject.moderate()
+    return [subject] if beside is None else [subject, beside]
 
 
 def part_of(subject: Subject, part: Part) -> Part:

@@ -147,6 +147,10 @@ class Subject(abc.ABC):
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """Run the function with some tensors replaced, ``{name: array}``; returns its outputs."""
 
+    def probe(self, replaced: dict[str, Any]) -> np.ndarray:
+        """Output values (N,) with some tensors replaced, NaN where the function is not defined for these."""
+        return self.flat(self.evaluate(replaced))
+
     @abc.abstractmethod
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """Run backward; returns the claimed gradients by name."""
@@ -156,12 +160,19 @@ class Subject(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
-        """Run backward for a group with every number that it reads moved by about one rounding."""
+    def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
+        """Run backward for a group with every number that it reads moved by about one rounding, or by so many."""
 
     @abc.abstractmethod
     def displaced(self) -> Subject:
         """The same function at a place nearby, off any kink that this one stands on."""
+
+    def off_kinks(self) -> Subject | None:
+        """The subject at a place nearby; None where the function is not defined there."""
+        try:
+            return self.displaced()
+        except Exception:
+            return None
 
     def moderate(self) -> Subject | None:
         """The same function where no tensor has an entry larger than about 1; None where that place is out of reach."""
@@ -229,7 +240,7 @@ class Subject(abc.ABC):
             return self._flat(together, (len(stack),))
         rows = []
         for k in range(len(stack)):
-            rows.append(self.flat(self.evaluate({part.name: moved[k, ...]})))  # an array, without axes too
+            rows.append(self.probe({part.name: moved[k, ...]}))  # an array, without axes too
             self.on_rows(1)
         return np.stack(rows) if rows else np.zeros((0, self.weights.shape[1]))
 
@@ -262,9 +273,11 @@ class Subject(abc.ABC):
             start = stop
         return found
 
-    def jitter(self, arrays: Iterable[Any], generator: np.random.Generator, eps: float | None = None) -> None:
-        """Move every number of the float arrays up or down by one rounding, `eps`, in place; zeros stay."""
-        jitter(self.backend, arrays, generator, eps)
+    def jitter(
+        self, arrays: Iterable[Any], generator: np.random.Generator, eps: float | None = None, roundings: float = 1.0
+    ) -> None:
+        """Move every number of the float arrays up or down by one rounding, `eps`, or by so many, in place; 0 stays."""
+        jitter(self.backend, arrays, generator, eps, roundings)
 
     def claim(self, pulled: Sequence[dict[str, Any]]) -> None:
         """Keep the gradients that backward gave for each group, in order."""

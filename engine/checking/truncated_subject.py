@@ -99,10 +99,10 @@ class TruncatedSubject(LayerSubject):
         found = truncated_bptt(self.checked, x, lambda y: (0.0, dy), self.k1, self.k2, state)
         return self.named(self.checked, found.dx, found.dstate)
 
-    def blur(self, generator: np.random.Generator, group: int = 0) -> dict[str, Any]:
+    def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with moved cotangents; its tape is out of reach."""
         cotangents = self._cast(self.cotangents(group), self.dtype)
-        self.jitter(cotangents, generator, 8 * float(np.finfo(self.dtype).eps))
+        self.jitter(cotangents, generator, 8 * roundings * float(np.finfo(self.dtype).eps))
         return self.pull(cotangents)
 
     def explain(self, block: Any) -> Iterable[str]:
@@ -123,6 +123,9 @@ class TruncatedSubject(LayerSubject):
     def _of(self, layer: Any, x: Any, state: Any) -> TruncatedSubject:
         """The same check of another layer or at another place."""
         return TruncatedSubject(layer, x, state, self.seed, self.dtype, self.k1, self.k2)
+
+    def _watch(self) -> dict[str, Any]:
+        return self.pull(self.cotangents())
 
     def _promises(self, first: dict[str, Any]) -> None:
         """It makes its own tape; there is nothing to look at twice."""

@@ -174,5 +174,11 @@ def _record(title: str, options: str, spec: str, report: Any) -> dict[str, Any]:
             "gate": diagnosis.gate,
             "time_step": diagnosis.time_step,
             "cause": diagnosis.cause or None,
+            "pattern": diagnosis.pattern or None,
         }
-    return record
+    record["tensors"] = [
+        {"name": row.name, "verdict": row.verdict, "extent": row.extent, "pattern": row.pattern, "why": row.why}
+        for row in report.rows
+        if row.verdict != "ok"
+    ]
+    return record | {"cause": report.cause, "warnings": list(report.warnings), "notes": list(report.notes)}

@@ -14,9 +14,10 @@ from engine.checking.shapes.arguments import argument_names, is_cache, is_gradie
 from engine.checking.shapes.calling import called
 from engine.checking.shapes.loss_methods import LossMethod, with_loss
 from engine.checking.shapes.objects import STEP, Reading, Returned
-from engine.checking.shapes.parameters import Parameter, aliases, find, stable_places, unmatched
+from engine.checking.shapes.parameters import Parameter, aliases, empty_gradient, find, stable_places, unmatched
 from engine.checking.shapes.places import Place, get, in_words, numbers, put
 from engine.checking.shapes.returned import key_for
+from engine.checking.shapes.sharing import Shared, copy_with, shared_parts
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
@@ -37,18 +38,20 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     _require_copies(given)
     method = layer.method if isinstance(layer, LossMethod) else getattr(layer, forward)
     _require_arguments(method, given)
-    reading = Reading(_copy(layer), forward, backward, argument_names(method, len(given)), given)
-    trial = _copy(layer)
+    shared = _shared(layer)
+    names = argument_names(method, len(given))
+    reading = Reading(copy_with(layer, shared), forward, backward, names, given, shared=shared)
+    trial = reading.fresh()
     with called(_name_of(method), reading.names, given):
         found = getattr(trial, forward)(*copy.deepcopy(given))
     once = dict(numbers(trial))
     getattr(trial, forward)(*copy.deepcopy(given))
     stable = stable_places(once, trial)
     late = {place for place in stable if get(layer, place) is None}
-    trial = _copy(layer)
+    trial = reading.fresh()
     if late:  # parameters that the first pass draws must be the same in every copy
         getattr(trial, forward)(*copy.deepcopy(given))
-        reading.layer = _copy(trial)
+        reading.layer = copy_with(trial, shared)
     _read_calls(reading, getattr(layer, backward), found)
     out, held = reading.pass_forward(trial, copy.deepcopy(given))
     before = {place: copy.deepcopy(value) for place, value in numbers(trial) if place in stable}
@@ -60,8 +63,10 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
         _take_steps(reading, trial, before)
     without = [one for one in reading.parameters if one.grad is None and one.name not in reading.returned]
     reading.parameters = [one for one in reading.parameters if one not in without]
-    _read_returned(reading, returned, unmatched(trial, stable, reading.parameters))
+    rest = unmatched(trial, stable, [*reading.parameters, *without])
+    _read_returned(reading, returned, [*((one.name, one.place) for one in without), *rest])
     reading.parameters += [one for one in without if one.name not in reading.returned]
+    _read_forgotten(reading, trial, unmatched(trial, stable, reading.parameters), out)
     if not isinstance(params, str) or params != "auto":
         known, reading.parameters = list(reading.parameters), []
         _take_named(reading, trial, [] if params is None else params, grads, known)
@@ -71,9 +76,10 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     return reading
 
 
-def _copy(layer: Any) -> Any:
+def _shared(layer: Any) -> Shared:
+    """What copies of the object share, as it cannot be copied."""
     try:
-        return copy.deepcopy(layer)
+        return shared_parts(layer)
     except Exception as error:
         got = f"{describe(layer)} that cannot be copied ({type(error).__name__})"
         raise bad_type("layer", "an object that copy.deepcopy can copy", got) from None
@@ -274,21 +280,33 @@ def _place(name: str, everything: Sequence[tuple[str, Place]], argument: str) ->
 
 def _note_the_rest(reading: Reading, rest: Sequence[tuple[str, Place]], out: Any) -> None:
     """Say which arrays forward reads that are not checked."""
-    read = []
-    for name, place in rest:
-        layer = copy.deepcopy(reading.layer)
-        value = get(layer, place)
-        if value is None or not value.size:
-            continue
-        put(layer, aliases(layer, place), value * 1.01 + 0.01)
-        try:
-            moved = reading.pass_forward(layer, copy.deepcopy(reading.given))[0]
-        except Exception:
-            continue
-        if not _same(moved, out):
-            read.append(name)
+    read = [name for name, place in rest if _is_read(reading, place, out)]
     if read:
-        reading.notes.append(f"forward reads {', '.join(read)} too, of which no gradient was found: not checked")
+        what = f"forward reads {', '.join(read)} too, of which no gradient was found"
+        known = f"d{read[0].rpartition('.')[2]}"
+        reading.notes.append(f"{what}: not checked; is {known} forgotten, or is {read[0]} no parameter?")
+
+
+def _read_forgotten(reading: Reading, trial: Any, rest: Sequence[tuple[str, Place]], out: Any) -> None:
+    """Parameters that have a place for a gradient, which is still None after backward."""
+    for name, place in rest:
+        grad = empty_gradient(trial, place)
+        if grad is not None and _is_read(reading, place, out):
+            reading.parameters.append(Parameter(name, place, grad))
+            reading.notes.append(f"{in_words(grad)} is None after backward: forgotten?")
+
+
+def _is_read(reading: Reading, place: Place, out: Any) -> bool:
+    """Whether the output moves with the numbers at a place."""
+    layer = reading.fresh()
+    value = get(layer, place)
+    if value is None or not value.size:
+        return False
+    put(layer, aliases(layer, place), value * 1.01 + 0.01)
+    try:
+        return not _same(reading.pass_forward(layer, copy.deepcopy(reading.given))[0], out)
+    except Exception:  # forward may refuse other numbers there
+        return False
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -13,7 +13,8 @@ from engine.checking.nests import kind
 from engine.checking.shapes.insides import attributes
 from engine.checking.shapes.parameters import Parameter
 from engine.checking.shapes.places import Place, get, is_number, put
-from engine.checking.shapes.returned import NOT_GIVEN, as_fields, key_for
+from engine.checking.shapes.returned import NOT_GIVEN, as_fields, key_for, letters
+from engine.checking.shapes.sharing import Shared, copy_with
 from engine.errors import bad_type
 
 OUTPUTS = ("output", "out", "outputs", "y", "result", "a", "activation", "h", "z")
@@ -28,6 +29,11 @@ class Held:
     layer: Any
     cache: Any
     given: tuple[Any, ...]
+    shared: Shared = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Held:
+        memo.update(self.shared)
+        return Held(*copy.deepcopy((self.layer, self.cache, self.given), memo), self.shared)
 
 
 @dataclass
@@ -46,6 +52,7 @@ class Reading:
         where it takes a gradient for each output.
     pair : whether forward returns its output and a cache.
     places : by name of a parameter, all places that show it.
+    shared : what no copy of the object copies.
     notes : what else there is to say.
     """
 
@@ -60,6 +67,11 @@ class Reading:
     pair: bool = False
     places: dict[str, list[Place]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    shared: Shared = field(default_factory=dict)
+
+    def fresh(self) -> Any:
+        """Another copy of the object before any pass."""
+        return copy_with(self.layer, self.shared)
 
     def values(self) -> list[Any]:
         """The values of the parameters."""
@@ -67,7 +79,7 @@ class Reading:
 
     def run(self, *values: Any) -> tuple[Any, Held]:
         """Forward of a fresh copy with these arguments and parameters; the copy is the cache."""
-        layer, count = copy.deepcopy(self.layer), len(self.given)
+        layer, count = self.fresh(), len(self.given)
         for one, value in zip(self.parameters, values[count:], strict=False):
             put(layer, self.places[one.name], value)
         return self.pass_forward(layer, values[:count])
@@ -81,7 +93,7 @@ class Reading:
                 raise bad_type("layer", "a forward that returns its output", "one that returns None")
         elif self.pair:
             found, cache = found
-        return found, Held(layer, cache, given)
+        return found, Held(layer, cache, given, self.shared)
 
     def pull(self, dout: Any, held: Held) -> list[Any]:
         """The gradients of arguments and parameters after backward."""
@@ -170,8 +182,10 @@ class Returned:
 def _input_attribute(name: str, given: Any, own: Mapping[str, Any], first: bool) -> str | None:
     """The attribute in which an object leaves the gradient of its input."""
     fitting = [key for key, one in own.items() if tuple(one.shape) == tuple(np.shape(given))] if kind(given) else []
-    for known in (name, "inputs", "input", "x", "X") if first else (name,):
-        key = key_for(known, [one for one in fitting if one.lower() != known.lower()])  # x is not the gradient of X
+    known_names = (name, "inputs", "input", "x", "X") if first else (name,)
+    caches = {letters(one) for one in known_names}  # an attribute x holds the input, not its gradient
+    for known in known_names:
+        key = key_for(known, [one for one in fitting if letters(one) not in caches])
         if key is not None:
             return str(key)
     return None

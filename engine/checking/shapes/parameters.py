@@ -166,6 +166,17 @@ def _wrapped(holder: Any) -> Iterator[tuple[Place, Place | None]]:
                 return
 
 
+def empty_gradient(trial: Any, place: Place) -> Place | None:
+    """Where the gradient of the numbers at a place would stand, if something is called so and is None."""
+    holder, name = get(trial, place[:-1]), place[-1][1]
+    own = holder if isinstance(holder, Mapping) else attributes(holder)
+    empty = [key for key, value in own.items() if value is None]
+    if name in VALUES and any(key in empty for key in GRADIENTS):
+        return (*place[:-1], (".", next(key for key in GRADIENTS if key in empty)))
+    found = key_for(name, [key for key in empty if key != name]) if isinstance(name, str) else None
+    return None if found is None else (*place[:-1], (place[-1][0], found))
+
+
 def _alike(value: Any, gradient: Any) -> bool:
     return is_number(gradient) and np.shape(value) == np.shape(gradient)
 

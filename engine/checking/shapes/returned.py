@@ -42,11 +42,12 @@ def key_for(name: str, keys: Iterable[Any]) -> Any:
         return exact
     plain: dict[str, str] = {}
     for key in known:
-        plain.setdefault(_plain(key), key)
-    return next((plain[_plain(one)] for one in gradient_names(name) if _plain(one) in plain), None)
+        plain.setdefault(letters(key), key)
+    return next((plain[letters(one)] for one in gradient_names(name) if letters(one) in plain), None)
 
 
-def _plain(name: str) -> str:
+def letters(name: str) -> str:
+    """A name without what people write in different ways."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
