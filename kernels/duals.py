@@ -96,9 +96,9 @@ class Dual:
         """Both with two axes swapped."""
         return Dual(self.value.swapaxes(first, second), self.dot.swapaxes(first, second))
 
-    def mean(self, axis: int, keepdims: bool) -> Dual:
-        """Mean along an axis."""
-        return Dual(self.value.mean(axis=axis, keepdims=keepdims), self.dot.mean(axis=axis, keepdims=keepdims))
+    def sum(self, axis: int, keepdims: bool) -> Dual:
+        """Sum along an axis."""
+        return Dual(self.value.sum(axis=axis, keepdims=keepdims), self.dot.sum(axis=axis, keepdims=keepdims))
 
     def __pow__(self, power: float) -> Dual:
         return Dual(self.value**power, power * self.value ** (power - 1) * self.dot)

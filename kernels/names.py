@@ -207,7 +207,7 @@ class _Reader:
 
     def _unknown(self, name: str, k: int, equation: Equation) -> Exception:
         gates = self.phases[k].gates
-        there = [f"{kind}_{gate}" for gate in gates for kind in "axh"] + [f"{state}_prev" for state in self.states]
+        there = [f"{kind}_{gate}" for gate in gates for kind in "axh"] + [f"{name}_prev" for name in ("h", *self.made)]
         there += [*self.made, *LIBRARY, *("d" + name for name in (*self.states, *self.made))]
         near = difflib.get_close_matches(name, there, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"the gates of this phase are {', '.join(gates) or 'none'}"

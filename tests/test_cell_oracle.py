@@ -6,14 +6,14 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import cell_runs
 import numpy as np
 import pytest
+from cell_runs import LENGTHS, D, H, P
 
 from kernels.cells import Cell
 from kernels.gates import find
 from kernels.options import with_recurrent_mask, with_zoneout
-from tests import cell_runs
-from tests.cell_runs import LENGTHS, D, H, P
 
 pytestmark = pytest.mark.oracle
 Tensor = Any

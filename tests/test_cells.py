@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import pickle
 
+import cell_runs
 import numpy as np
 import pytest
+from cell_runs import LENGTHS, B, D, H, P, T
 
 from kernels.cells import Cell, CellError
 from kernels.gates import cells, find
 from kernels.gates.normalising import EPS, normalise, normalise_backward
 from kernels.options import with_recurrent_mask, with_zoneout
 from kernels.reference import ReferenceKernels
-from tests import cell_runs
-from tests.cell_runs import LENGTHS, B, D, H, P, T
 
 BUILT_IN = (
     "rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "peephole_lstm", "coupled_lstm", "projected_lstm", "mgu",

@@ -41,7 +41,7 @@ def _mean(values: Array) -> Array:
     """Mean of the last axis, (..., 1); real and imaginary part apart."""
     if _is_complex(values):
         return _mean(values.real) + 1j * _mean(values.imag)
-    return values.mean(axis=-1, keepdims=True)
+    return values.sum(axis=-1, keepdims=True) / values.shape[-1]
 
 
 def _inverse_root(variance: Array) -> Array:
