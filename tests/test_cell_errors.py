@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import kernels.cells
 from kernels.cells import Cell, CellError, Phase, Projection, cells
 from kernels.gates import coupled_lstm, gru_before, lstm, projected_lstm
 from kernels.options import zoneout_backward, zoneout_forward
