@@ -178,14 +178,21 @@ def _register(cell: Cell) -> None:
 
 
 def _rewritten(old: Cell, new: Cell) -> bool:
-    """Whether `new` is `old` after an edit, as where a cell of a notebook is run again."""
-    pairs = list(zip(old.works, new.works, strict=False))
-    functions = [
-        (a.function, b.function) for x, y in pairs for a, b in ((x.forward, y.forward), (x.backward, y.backward))
+    """Whether `new` is `old` once more or after an edit, as where a cell of a notebook is run again."""
+    pairs = [
+        (before.function, after.function)
+        for one, other in zip(old.works, new.works, strict=False)
+        for before, after in ((one.forward, other.forward), (one.backward, other.backward))
     ]
-    named_alike = all((a.__module__, a.__qualname__) == (b.__module__, b.__qualname__) for a, b in functions)
-    edited = any(a is not b for a, b in functions)
-    return named_alike and edited and not functions[0][0].__module__.startswith(_BUILT_IN)
+    named_alike = all((a.__module__, a.__qualname__) == (b.__module__, b.__qualname__) for a, b in pairs)
+    edited = any(a is not b for a, b in pairs)
+    same = _declaration(old) == _declaration(new)
+    return named_alike and (edited or same) and not pairs[0][0].__module__.startswith(_BUILT_IN)
+
+
+def _declaration(cell: Cell) -> tuple[Any, ...]:
+    """What a declaration says beside the gate functions."""
+    return cell.act, cell.initial, cell.projected, [(work.gates, work.source, work.between) for work in cell.works]
 
 
 def cells() -> MappingProxyType[str, Cell]:

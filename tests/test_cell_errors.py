@@ -43,8 +43,8 @@ def test_the_cell_that_the_cases_spoil_is_right() -> None:
     assert declare(forward, backward).states == ("h", "c")
 
 
-def declare(forward: Any, backward: Any, gates: Any = "fg", **options: Any) -> Cell:
-    return Cell("spoilt", Phase(gates, forward, backward, **options))
+def declare(forward: Any, backward: Any, gates: Any = "fg", act: str = "tanh", **options: Any) -> Cell:
+    return Cell("spoilt", Phase(gates, forward, backward, **options), act=act)
 
 
 def line(function: Callable[..., Any], text: str) -> str:
@@ -455,10 +455,10 @@ def test_a_new_value_sends_its_gradient_to_the_old_one() -> None:
 
 
 def test_a_name_that_is_taken() -> None:
-    where = line(forward, "def ").removeprefix("function ")
+    where = line(forward, "def ")
     with pytest.raises(CellError) as caught:
         Cell("lstm", Phase("fg", forward, backward))
-    assert str(caught.value).startswith(f"cell 'lstm', function {where}: the name is taken; choose another")
+    assert str(caught.value).startswith(f"cell 'lstm', {where}: the name is taken; choose another")
     assert cells()["lstm"] is lstm.LSTM
 
 
@@ -490,6 +490,10 @@ def test_a_function_that_is_written_anew_replaces_its_cell() -> None:
         space = notebook_cell(body + "\n" + inspect.getsource(backward), scale)
         sources.add(Cell("spoilt", Phase("fg", space["forward"], space["backward"])).source)
     assert len(sources) == 2
+    again = declare(space["forward"], space["backward"])  # the declaration alone, run once more
+    assert cells()["spoilt"] is again
+    with pytest.raises(CellError, match="the name is taken"):
+        declare(space["forward"], space["backward"], act="relu")
     with pytest.raises(CellError, match="the name is taken"):
         Cell("spoilt", Phase("fg", forward, backward))
 
