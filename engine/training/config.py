@@ -213,7 +213,7 @@ SCHEDULES = ("cosine", "step", "constant")
 
 
 def _trainable() -> tuple[str, ...]:
-    """Names of cells; ``rnn`` is the one with tanh.  A projected cell has a second width, for which a run has no option."""
+    """Names of cells; ``rnn`` is the one with tanh.  A run has no option for the second width of a projected cell."""
     first = ("lstm", "gru", "rnn")
     others = [name for name, cell in cells().items() if not cell.projected and name not in (*first, "rnn_tanh")]
     return (*first, *others)
