@@ -72,7 +72,7 @@ class Gradients:
                 self.own[name[1:]] = value
             elif name[1:] in work.replaces:
                 self.values[name[1:]] = value
-                if _makes(work, name[1:]):
+                if makes(work, name[1:]):
                     self.totals[name[1:]] = value
             else:
                 self.add(name[1:], value)
@@ -84,7 +84,7 @@ def _between(work: Work) -> str:
     return "between_" + work.source.name.partition("__")[0]
 
 
-def _makes(work: Work, state: str) -> bool:
+def makes(work: Work, state: str) -> bool:
     """Whether the phase makes the state after the step, out of other values: its gradient is then the whole state's."""
     return any(Place("new", state) in places for places in work.outputs) and state not in work.forward.arguments
 

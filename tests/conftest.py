@@ -69,13 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     has_torch = _torch_version() is not None
     if ORACLE_REQUIRED and not has_torch:
         raise pytest.UsageError("the live comparison was asked for, but PyTorch is not installed")
-    no_gpu = _backends()["cupy"] if any("gpu" in item.keywords for item in items) else None
+    no_gpu = _backends()["cupy"] if any(item.get_closest_marker("gpu") for item in items) else None
     for item in items:
-        if "oracle" in item.keywords and not has_torch:
+        if item.get_closest_marker("oracle") and not has_torch:
             item.add_marker(pytest.mark.skip(reason=NO_ORACLE))
-        if "gpu" in item.keywords and no_gpu is not None:
+        if item.get_closest_marker("gpu") and no_gpu is not None:
             item.add_marker(pytest.mark.skip(reason=f"CuPy not usable: {no_gpu}"))
-        if "slow" in item.keywords and JIT_OFF:
+        if item.get_closest_marker("slow") and JIT_OFF:
             item.add_marker(pytest.mark.skip(reason="too slow uncompiled (NUMBA_DISABLE_JIT)"))
 
 

@@ -1,138 +1,119 @@
-"""The gate equations on the GPU are those of kernels/gates.py: translated, compiled, and compared number by number."""
+"""The gate functions on the GPU are those of the cells: translated, compiled, and compared number by number."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from typing import Any
 
 import numpy as np
 import pytest
-from cuda_sim.cases import STEPWISE, by_plan, distance, make_case
 from cuda_sim.hostkernel import HostKernel, build
-from cuda_sim.little_cupy import LittleCupy
+from cuda_sim.own_cells import EVERY
 
-from kernels import gates
-from kernels.activations import activations
+from kernels.activations import library
 from kernels.cuda import modules, translate
+from kernels.equations import Equation, read
 
 pytestmark = pytest.mark.device
 
-FUNCTIONS = {name: value for name, value in vars(gates).items() if inspect.isfunction(value)}
-#: The functions that take another one, with each that they are compiled for, in CUDA and in Python.
-ACT = activations(np)
-TEMPLATES = {
-    "rnn_forward": {"tanh_real": ACT.tanh, "relu_real": ACT.relu},
-    "rnn_backward": {"tanh_slope": gates.tanh_slope, "relu_slope": gates.relu_slope},
-}
-PRELUDE = modules.source("stepwise").partition("// Generated from")[0]
+PRELUDE = modules.text("prelude.cuh")
 
 
-def calls() -> list[tuple[str, str, Any]]:
-    """(CUDA expression, Python name, what Python is given for its function argument) of everything to be called."""
-    found: list[tuple[str, str, Any]] = []
-    for name in FUNCTIONS:
-        for template, function in TEMPLATES.get(name, {"": None}).items():
-            found.append((f"{name}<{template}>" if template else name, name, function))
-    return found
-
-
-def probe(call: str, arguments: int, results: int) -> str:
-    """A kernel that applies one function to columns of numbers."""
+def probe(call: str, arguments: int, results: int, name: str) -> str:
+    """A kernel that applies one function to columns of numbers; a struct of results holds nothing but numbers."""
     given = ", ".join(f"in[{i} * n + e]" for i in range(arguments))
-    if results == 1:
-        store = f"out[e] = {call}({given});"
-    else:
-        # a result struct holds nothing but numbers
-        store = f"auto s = {call}({given}); for (int i = 0; i < {results}; ++i) out[i * n + e] = ((const real*)&s)[i];"
-    name = "probe_" + re.sub(r"\W", "_", call)
-    head = f'extern "C" __global__ void {name}(const real* in, real* out, int n)'
-    return f"{head} {{ const int e = threadIdx.x; {store} }}\nEXPORT_KERNEL({name})\n"
+    store = (
+        f"const auto s = {call}({given}); for (int i = 0; i < {results}; ++i) out[i * n + e] = ((const real*)&s)[i];"
+    )
+    head = f'extern "C" __global__ void probe_{name}(const real* in, real* out, int n)'
+    return f"{head} {{ const int e = threadIdx.x; {store} }}\nEXPORT_KERNEL(probe_{name})\n"
+
+
+def expected(equation: Equation, known: dict[str, Any], columns: np.ndarray) -> np.ndarray:
+    """What the Python function makes of the columns."""
+    given = iter(columns)
+    result = equation.function(*(known[name] if name in known else next(given) for name in equation.arguments))
+    return np.stack(result if isinstance(result, tuple) else (result,))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_translated_function_equals_its_python(dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    one = np.dtype(dtype).type(1)
-    n = 64
-    expected, sources = {}, []
-    for call, name, function in calls():
-        known = {"sigmoid": ACT.sigmoid, "tanh": ACT.tanh, "one": one, "act": function, "act_slope": function}
-        parameters = list(inspect.signature(FUNCTIONS[name]).parameters)
-        numbers = rng.standard_normal((sum(p not in known for p in parameters), n)).astype(dtype)
-        columns = iter(numbers)
-        result = FUNCTIONS[name](*(known[p] if p in known else next(columns) for p in parameters))
-        result = np.stack(result) if isinstance(result, tuple) else result[None]
-        expected[call] = numbers, result
-        sources.append(probe(call, len(numbers), len(result)))
-    library = build("\n".join([PRELUDE, translate.header(), *sources]), modules.options(dtype))
-    for call, (numbers, result) in expected.items():
+    rng, n = np.random.default_rng(0), 64
+    right, sources = {}, []
+    for cell in EVERY.values():
+        known = library(np, cell.act, np.dtype(dtype).type(1))
+        sources.append(translate.functions(cell))
+        for phase, work in enumerate(cell.works):
+            for way, equation in (("forward", work.forward), ("backward", work.backward)):
+                columns = rng.standard_normal((len(translate.arguments(equation)), n)).astype(dtype)
+                name = translate.function_name(cell, phase, way)
+                right[name] = columns, expected(equation, known, columns)
+                sources.append(probe(name, len(columns), len(equation.results), name))
+    built = build("\n".join([PRELUDE, *sources]), modules.options(dtype))
+    for name, (columns, result) in right.items():
+        assert result.dtype == dtype
         out = np.empty_like(result)
-        HostKernel(library, "probe_" + re.sub(r"\W", "_", call))((1,), (n,), (numbers, out, np.int32(n)))
-        close = 8 * float(np.finfo(dtype).eps)
-        np.testing.assert_allclose(out, result, rtol=close, atol=close, err_msg=call)
+        HostKernel(built, f"probe_{name}")((1,), (n,), (columns, out, np.int32(n)))
+        close = 64 * float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(out, result, rtol=close, atol=close, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "exp", "log", "maximum", "tanh_slope", "relu_slope"])
 def test_activations_keep_their_digits_and_never_overflow(name: str, dtype: str) -> None:
-    points = np.array([0, 1e-8, 0.3, 1, 5, 40, 88, 1e3, 1e30])
-    x = np.concatenate([points, -points]).astype(dtype)
+    size = 80.0 if name == "exp" else 1e30
+    points = np.minimum([0, 1e-8, 0.3, 1, 5, 40, 79, 1e3, 1e30], size if "slope" not in name else 1.0)
+    x = np.concatenate([points, -points, [np.nan]]).astype(dtype)
+    one = np.dtype(dtype).type(1)
+    known = library(np, name.partition("_")[0] if "slope" in name else "tanh", one)
+    call, given = f"{name}_real", [x]
+    if name == "maximum":
+        given.append(x[::-1].copy())
+    if "slope" in name:
+        call, given = name, [x, np.full_like(x, one)]
+    function = known["act_slope"] if "slope" in name else known[name]
+    with np.errstate(all="ignore"):
+        right = function(*given)
     out = np.empty_like(x)
-    library = build(PRELUDE + probe(f"{name}_real", 1, 1), modules.options(dtype))
-    HostKernel(library, f"probe_{name}_real")((1,), (x.size,), (x, out, np.int32(x.size)))
-    np.testing.assert_allclose(out, getattr(ACT, name)(x), rtol=4 * float(np.finfo(dtype).eps), atol=0)
+    built = build(PRELUDE + probe(call, len(given), 1, name), modules.options(dtype))
+    HostKernel(built, f"probe_{name}")((1,), (x.size,), (np.stack(given), out, np.int32(x.size)))
+    np.testing.assert_allclose(out, right, rtol=4 * float(np.finfo(dtype).eps), atol=0)
+    assert np.isnan(out[-1]) == np.isnan(right[-1])
 
 
-def test_a_nan_stays_visible_in_relu() -> None:
-    out = np.zeros(1)
-    library = build(PRELUDE + probe("relu_real", 1, 1), modules.options("float64"))
-    HostKernel(library, "probe_relu_real")((1,), (1,), (np.array([np.nan]), out, np.int32(1)))
-    assert np.isnan(out[0])
+def arithmetic(a: Any, b: Any, c: Any, zero: Any) -> Any:
+    d = a - (b - c)
+    e = a * (b * c) + (a - b) * c
+    f = a / (b / c) / (a * b) - a / b * c
+    g = -(a + b) * -c + (+a) - (-b - 2) * 1e-3
+    k = a * (b > c) + (a.real <= 0.5) * (b + (c - zero))
+    return d, e, f, g, k
 
 
-def test_every_function_is_called_by_the_kernels() -> None:
-    by_hand = modules.source("stepwise").replace(translate.header(), "")
-    for name in FUNCTIONS:
-        assert re.search(rf"\b{name}\b[<(,>]", by_hand), name
+def names(do: Any, σ: Any, real: Any, int_: Any, x_t: Any, VEC: Any) -> Any:
+    asm = do * σ
+    do = asm + real
+    double_ = do - int_
+    EXPORT_KERNEL = double_ * x_t + VEC
+    return asm, do, double_, EXPORT_KERNEL, σ
 
 
-def test_the_text_reads_as_the_equations_do_and_quotes_the_forward_line() -> None:
-    text = translate.header()
-    assert "real c = f * c_prev + i * g;" in text
-    assert "dc = dc + dh * o * (one - tanh_c * tanh_c);  // h = o * tanh(c), on top of what c_next sent" in text
-    assert "real da_n = dn * (one - n * n);  // n = tanh(x_n + r * h_n)" in text
-
-
-def test_an_edit_of_the_equations_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = inspect.getsource(gates)
-    edited = original.replace("df = dc * c_prev  #", "df = dc * c  #")
-    assert edited != original
-    source = modules.source("stepwise").replace(translate.header(), translate.translate(edited))
-    case = make_case("lstm", T=3, B=2, H=4)
-    assert distance(case, by_plan(LittleCupy(), STEPWISE, STEPWISE)) <= 1e-12
-    monkeypatch.setattr(modules, "source", lambda module: source)
-    assert distance(case, by_plan(LittleCupy(), STEPWISE, STEPWISE)) > 1e-3
-
-
-def test_brackets_keep_the_order_of_the_operations() -> None:
-    text = translate.translate(
-        "def f(a, b, c):\n    d = a - (b - c)\n    e = a * (b * c) + (a - b) * c\n    return d\n"
+@pytest.mark.parametrize("function", [arithmetic, names])
+def test_brackets_signs_and_names_that_c_keeps_for_itself(function: Any) -> None:
+    equation = read("probe", function)
+    columns = np.random.default_rng(1).standard_normal((len(translate.arguments(equation)), 32))
+    right = expected(equation, {"zero": 0.0}, columns)
+    source = translate.translate("translated", equation, "tanh") + probe("translated", len(columns), len(right), "it")
+    out = np.empty_like(right)
+    HostKernel(build(PRELUDE + source, modules.options("float64")), "probe_it")(
+        (1,), (32,), (columns, out, np.int32(32))
     )
+    np.testing.assert_allclose(out, right, rtol=1e-13)
+
+
+def test_the_text_reads_as_the_equations_do() -> None:
+    text = translate.functions(EVERY["lstm"])
+    assert "real c = f * c_prev + i * g;" in text
+    assert "real h = o * tanh_real(c);" in text
+    text = translate.translate("f", read("probe", arithmetic), "tanh")
     assert "real d = a - (b - c);" in text
     assert "real e = a * (b * c) + (a - b) * c;" in text
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("    b = a / a\n    return b", "line 2: `a / a` has no translation"),
-        ("    b = a ** 2\n    return b", "line 2"),
-        ("    if a:\n        return a\n    return a", "line 2: only `name = expression`"),
-        ("    b = abs(a)\n    return b", "line 2"),
-        ("    b = a", "line 1: a gate function ends in its one return"),
-    ],
-)
-def test_what_has_no_translation_is_an_error_that_names_the_line(body: str, words: str) -> None:
-    with pytest.raises(SyntaxError, match=re.escape(words)):
-        translate.translate(f"def f(a):\n{body}\n")

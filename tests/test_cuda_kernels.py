@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_sim.cases import STEPWISE, by_plan, distance, make_case, run, tight
+from cuda_sim.cases import STEPWISE, arrays, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
+from cuda_sim.own_cells import CELLS, OTHERS, functions
 
-from kernels.cells import CELLS
-from kernels.cuda import modules
+from kernels.cells import Cell, Phase
 from kernels.cuda.cuda_kernels import CudaKernels
-from kernels.cuda.plan import LAPTOP, Device
+from kernels.cuda.plan import LAPTOP, Device, not_persistent
 
 pytestmark = pytest.mark.device
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = ("float32", "float64")
+OTHER = [cell.name for cell in OTHERS]
+OTHER_PERSISTENT = [cell.name for cell in OTHERS if not_persistent(cell) is None]
+#: Every row tile there is, with a schedule of its own.
+TILES = [("float32", 1, 0), ("float32", 4, 1), ("float32", 8, 2), ("float64", 1, 2), ("float64", 4, 1)]
 
 
 def roomy(seed: int = 0) -> LittleCupy:
@@ -29,9 +33,10 @@ def roomy(seed: int = 0) -> LittleCupy:
 # -- every kernel against the reference --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("dtype", "row_tile"), [(d, rows) for d in DTYPES for rows in modules.ROW_TILES[d]])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "dtype", "row_tile", "seed"),
+    [(cell, *tile) for cell in CELLS for tile in TILES] + [(cell, *TILES[-1]) for cell in OTHER_PERSISTENT],
+)
 def test_a_persistent_sequence_of_many_blocks_groups_passes_and_tiles(
     cell: str, dtype: str, row_tile: int, seed: int
 ) -> None:
@@ -51,8 +56,9 @@ def test_a_persistent_sequence_of_many_blocks_groups_passes_and_tiles(
     assert [name for name, _ in xp.launches] == [f"{cell}_forward_{row_tile}", f"{cell}_backward_{row_tile}"]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [(cell, dtype) for cell in CELLS for dtype in DTYPES] + [(cell, "float64") for cell in OTHER]
+)
 def test_a_step_at_a_time(cell: str, dtype: str) -> None:
     case = make_case(cell, T=4, B=5, H=11, dtype=dtype, lengths=[4, 0, 2, 1, 3])
     xp = roomy(seed=1)
@@ -60,9 +66,14 @@ def test_a_step_at_a_time(cell: str, dtype: str) -> None:
     assert {name.partition("_step_")[0] for name, _ in xp.launches} == {cell}
 
 
+def test_float32_of_a_cell_of_the_users() -> None:
+    case = make_case("sim_exponential", T=4, B=5, H=11, dtype="float32", lengths=[4, 0, 2, 1, 3])
+    assert distance(case, by_plan(roomy(seed=1), STEPWISE, STEPWISE)) <= TOLERANCE["float32"]
+
+
 @pytest.mark.parametrize("path", ["persistent", "stepwise"])
-@pytest.mark.parametrize(("T", "B", "H"), [(1, 3, 5), (4, 1, 7), (3, 2, 1), (1, 1, 1), (2, 5, 8), (3, 9, 33)])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "B", "H"), [(1, 3, 5), (4, 1, 7), (3, 2, 1), (1, 1, 1), (3, 9, 33)])
+@pytest.mark.parametrize("cell", [*CELLS, "sim_apart__zoneout_h_c", "mgu"])
 def test_sizes_at_the_edge(cell: str, T: int, B: int, H: int, path: str) -> None:
     xp = LittleCupy(seed=1, CooperativeLaunch=int(path == "persistent"), MaxSharedMemoryPerBlockOptin=20000)
     for lengths in (None, [(b * 2) % (T + 1) for b in range(B)]):
@@ -73,40 +84,53 @@ def test_sizes_at_the_edge(cell: str, T: int, B: int, H: int, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["persistent", "stepwise"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "projected_lstm", "sim_apart__zoneout_h_c"])
 def test_what_may_be_left_out_may_be_left_out(cell: str, path: str) -> None:
     full = make_case(cell, T=3, B=2, H=5, lengths=[3, 1])
-    nothing: dict[str, Any]
-    for absent in ({"bias_hh"}, {"dy"}, {"dh_last"}, {"dc_last"}, {"lengths"}, {"dy", "dh_last", "dc_last"}):
-        nothing = dict.fromkeys(absent)
-        case = full._replace(**nothing)
+    no_bias = {name: value for name, value in full.weights.items() if name != "bias_hh"}
+    nothing = (None,) * len(full.dlast)
+    left_out: list[dict[str, Any]] = [
+        {"weights": no_bias},
+        {"dy": None},
+        {"dlast": nothing},
+        {"dlast": (full.dlast[0], *nothing[1:])},
+        {"lengths": None},
+        {"dy": None, "dlast": nothing},
+    ]
+    for absent in left_out:
         for trace in (False, True):
             kernels = CudaKernels(LittleCupy(CooperativeLaunch=int(path == "persistent")))
-            assert distance(case, kernels, trace) <= 1e-12
+            assert distance(full._replace(**absent), kernels, trace) <= 1e-12
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 4), (3, 1), (3, 4)])
+def test_a_factor_for_all_steps_or_rows_or_for_each(sizes: tuple[int, int]) -> None:
+    case = make_case("sim_apart__zoneout_h_c", T=3, B=4, H=5, lengths=[3, 1, 2, 0])
+    draw = np.random.default_rng(3).standard_normal
+    case = case._replace(factors={name: draw((*sizes, 5)) for name in case.factors})
+    assert distance(case, CudaKernels(LittleCupy())) <= 1e-12
+
+
+@pytest.mark.parametrize("cell", [*CELLS, "sim_exponential", "projected_lstm"])
 def test_what_stands_in_a_pad_reaches_nothing(cell: str) -> None:
     case = make_case(cell, T=4, B=3, H=6, lengths=[4, 2, 0])
-    other = make_case(cell, T=4, B=3, H=6, lengths=[4, 2, 0], seed=1)
-    pads = np.arange(4)[:, None] >= case.lengths
-    changed = case._replace(pre=np.where(pads[..., None], other.pre, case.pre))
+    pads = (np.arange(4)[:, None] >= case.lengths)[..., None]
+    changed = case._replace(pre=np.where(pads, np.nan, case.pre))
     first, second = (run(CudaKernels(LittleCupy()), one) for one in (case, changed))
-    for mine, theirs in zip((*first[0], *first[1]), (*second[0], *second[1]), strict=True):
-        assert (mine is None) == (theirs is None)
-        if mine is not None:
-            np.testing.assert_array_equal(mine, theirs)
+    for (_, mine), (name, theirs) in zip(arrays(first), arrays(second), strict=True):
+        if theirs is not None:
+            np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "sim_apart__zoneout_h_c"])
 def test_the_order_of_threads_and_blocks_changes_no_bit(cell: str) -> None:
-    case = make_case(cell, T=3, B=7, H=21, dtype="float32")
+    case = make_case(cell, T=3, B=7, H=21, dtype="float64")
     ways = tight(case, slices=3, groups=2)
     first, *others = (run(by_plan(roomy(seed), *ways), case) for seed in range(4))
     for other in others:
-        for mine, theirs in zip((*first[0], *first[1]), (*other[0], *other[1]), strict=True):
+        for (_, mine), (name, theirs) in zip(arrays(first), arrays(other), strict=True):
             if mine is not None:
-                np.testing.assert_array_equal(mine, theirs)
+                np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -131,38 +155,47 @@ def test_a_launch_as_it_is_planned_for_a_real_device(cell: str, dtype: str) -> N
 # -- by finite differences ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["persistent", "stepwise"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "path"),
+    [(cell, "persistent") for cell in (*CELLS, *OTHER_PERSISTENT)]
+    + [(cell, "stepwise") for cell in OTHER if cell not in OTHER_PERSISTENT and cell != "indrnn"],
+)
 def test_the_gradients_are_those_of_the_simulated_forward(cell: str, path: str) -> None:
     case = make_case(cell, T=3, B=3, H=5, lengths=[3, 2, 0], seed=5)
     ways = tight(case, slices=2, groups=2) if path == "persistent" else (STEPWISE, STEPWISE)
     kernels = by_plan(roomy(), *ways)
     T, B, _ = case.dy.shape
 
-    def loss(**changed: Any) -> float:
-        c = case._replace(**changed)
-        done = kernels.forward(c.cell, c.pre, c.weight_hh, c.bias_hh, c.h0, c.c0, c.lengths)
-        value = np.sum(done.h[1:] * c.dy) + np.sum(done.h[-1] * c.dh_last)
-        return float(value + (np.sum(done.c[-1] * c.dc_last) if c.cell.has_c else 0.0))
+    def loss(name: str, value: Any) -> float:
+        c = case
+        if name in c.weights:
+            c = c._replace(weights=c.weights | {name: value})
+        elif name == "pre":
+            c = c._replace(pre=value)
+        else:
+            c = c._replace(
+                states=tuple(value if one == name else old for one, old in zip(cell_.states, c.states, strict=True))
+            )
+        done = kernels.forward(c.cell, c.pre, c.weights, c.states, c.lengths, c.factors)
+        last = sum(np.sum(slots[-1] * d) for slots, d in zip(done.states, c.dlast, strict=True))
+        return float(np.sum(done.h[1:] * c.dy) + last)
 
-    _, adjoints = run(kernels, case)
+    cell_, (_, adjoints) = case.cell, run(kernels, case)
     analytic = {
-        "pre": adjoints.da.reshape(T, B, -1),
-        "h0": adjoints.dh0,
-        "bias_hh": adjoints.da_hidden.sum((0, 1)).ravel(),
+        "pre": (case.pre, adjoints.da.reshape(T, B, -1)),
+        "bias_hh": (case.weights["bias_hh"], adjoints.da_hidden.sum((0, 1)).ravel()),
     }
-    if case.cell.has_c:
-        analytic["c0"] = adjoints.dc0
+    analytic |= {name: pair for name, *pair in zip(cell_.states, case.states, adjoints.dstates, strict=True)}
+    analytic |= {name: (case.weights[name], adjoints.own[name]) for name in cell_.own}
     rng = np.random.default_rng(8)
-    for name, gradient in analytic.items():
-        value = getattr(case, name)
-        for flat in rng.choice(value.size, size=min(12, value.size), replace=False):
+    for name, (value, gradient) in analytic.items():
+        for flat in rng.choice(value.size, size=min(8, value.size), replace=False):
             place = np.unravel_index(flat, value.shape)
             sides = []
             for step in (1e-5, -1e-5):
                 moved = value.copy()
                 moved[place] += step
-                sides.append((loss(**{name: moved}), moved[place]))
+                sides.append((loss(name, moved), moved[place]))
             (upper, x_upper), (lower, x_lower) = sides
             assert abs((upper - lower) / (x_upper - x_lower) - gradient[place]) <= 1e-7 * max(
                 1.0, abs(gradient[place])
@@ -197,25 +230,28 @@ def test_arguments_in_any_memory_order_are_taken() -> None:
     case = make_case("gru", T=3, B=4, H=5, lengths=[3, 1, 2, 0])
     case = case._replace(
         pre=np.asfortranarray(case.pre),
-        weight_hh=np.asfortranarray(case.weight_hh),
+        weights=case.weights | {"weight_hh": np.asfortranarray(case.weights["weight_hh"])},
         dy=case.dy[::-1].copy()[::-1],
         lengths=case.lengths.astype(np.int64),
     )
     assert distance(case, CudaKernels(LittleCupy())) <= 1e-12
 
 
-def test_backward_changes_nothing_that_it_is_given() -> None:
-    case = make_case("lstm", T=3, B=4, H=5)
+@pytest.mark.parametrize("cell", ["lstm", "projected_lstm", "sim_apart__zoneout_h_c"])
+def test_backward_changes_nothing_that_it_is_given(cell: str) -> None:
+    case = make_case(cell, T=3, B=4, H=5)
     kernels = CudaKernels(LittleCupy(MaxSharedMemoryPerBlockOptin=20000))
     forward, first = run(kernels, case)
-    before = [array.copy() for array in (*forward[:3], case.dy, case.dh_last, case.dc_last)]
+    given = [*forward.states, forward.gates, *forward.kept.values(), case.dy, *case.dlast, *case.weights.values()]
+    before = [array.copy() for array in given]
     again = kernels.backward(
-        case.cell, forward, case.weight_hh, case.dy, case.dh_last, case.dc_last, case.lengths, trace=True
+        case.cell, forward, case.weights, case.dy, case.dlast, case.lengths, trace=True, factors=case.factors
     )
-    for kept, now in zip(before, (*forward[:3], case.dy, case.dh_last, case.dc_last), strict=True):
+    for kept, now in zip(before, given, strict=True):
         np.testing.assert_array_equal(kept, now)
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for (_, one), (name, other) in zip(arrays((forward, first)), arrays((forward, again)), strict=True):
+        if one is not None:
+            np.testing.assert_array_equal(one, other, err_msg=name)
 
 
 def test_copies_and_complex_numbers_of_a_gradient_check_go_to_the_plain_kernels() -> None:
@@ -224,18 +260,58 @@ def test_copies_and_complex_numbers_of_a_gradient_check_go_to_the_plain_kernels(
     kernels = CudaKernels(xp)
     assert distance(case._replace(pre=case.pre + 0.1j), kernels) == 0.0
     assert kernels.last_plan is None
-    copies = kernels.forward(
-        case.cell,
-        case.pre[:, None].repeat(3, 1),
-        case.weight_hh,
-        case.bias_hh,
-        case.h0[None].repeat(3, 0),
-        case.c0[None],
-    )
-    assert copies.h.shape == (4, 3, 2, 4)
+    copies = tuple(state[None].repeat(3, 0) for state in case.states)
+    found = kernels.forward(case.cell, case.pre[:, None].repeat(3, 1), case.weights, copies)
+    assert found.h.shape == (4, 3, 2, 4)
     assert kernels.last_plan is None
     assert xp.launches == []
     assert kernels.fallback_reason is None
+
+
+def test_a_cell_with_row_functions_is_array_code_and_the_plan_says_so() -> None:
+    def forward(a_h: Any, tanh: Any) -> Any:
+        h = tanh(a_h)
+        return h
+
+    def backward(dh: Any, h: Any, one: Any) -> Any:
+        da_h = dh * (one - h * h)
+        return da_h
+
+    rows = (lambda values: values * 2, lambda dout, values, out: dout * 2)
+    cell = Cell("sim_between", Phase("h", forward, backward, between=rows))
+    xp = LittleCupy()
+    kernels = CudaKernels(xp)
+    case = make_case(cell, T=3, B=2, H=4, lengths=[3, 1])
+    assert distance(case, kernels) == 0.0
+    assert xp.launches == []
+    assert kernels.fallback_reason is None
+    assert "row functions" in kernels.plan(cell, 2, 4, 3, case.pre.dtype, Device.of(xp)).forward.reason
+
+
+def test_a_layer_of_a_cell_of_the_users_is_that_of_the_reference() -> None:
+    from kernels.reference import ReferenceKernels
+
+    case = make_case("peephole_lstm", T=5, B=3, H=6, lengths=[5, 2, 4])
+    draw = np.random.default_rng(4).standard_normal
+    x, weights = draw((5, 3, 4)), case.weights | {"weight_ih": draw((24, 4)), "bias_ih": draw(24)}
+    found = []
+    for kernels in (ReferenceKernels(np), CudaKernels(LittleCupy())):
+        grads = {name: np.zeros_like(value) for name, value in weights.items()}
+        kept, y = kernels.forward_layer(case.cell, x, weights, case.states, case.lengths)
+        _, dx = kernels.backward_layer(case.cell, kept, x, weights, case.dy, case.dlast, grads, case.lengths)
+        found.append({"y": y, "dx": dx, **grads})
+    for name, right in found[0].items():
+        np.testing.assert_allclose(found[1][name], right, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_a_cell_that_is_written_anew_gets_new_kernels() -> None:
+    kernels = CudaKernels(LittleCupy())
+    for scale in ("2", "3"):
+        text = f"def forward(a_h):\n    h = a_h * {scale}\n    return h\n\n"
+        text += f"def backward(dh):\n    da_h = dh * {scale}\n    return da_h\n"
+        cell = Cell("sim_anew", Phase("h", *functions(text)))
+        assert distance(make_case(cell, T=3, B=2, H=4), kernels) <= 1e-12
+    assert kernels.last_plan is not None
 
 
 @pytest.mark.parametrize(
@@ -260,8 +336,9 @@ def test_kernels_that_do_not_compile_leave_a_reason_and_the_plain_path(error: Ex
     with pytest.warns(RuntimeWarning) as warned:
         assert distance(case, kernels) == 0.0
     assert [str(one.message).split(": ")[0] for one in warned] == [
-        "CUDA kernels 'forward' for float64",
-        "CUDA kernels 'stepwise' for float64",
+        "CUDA kernels 'forward' of 'gru_before' for float64",
+        "CUDA kernels 'stepwise' of 'gru_before' for float64",
+        "CUDA kernels 'backward' of 'gru_before' for float64",
     ]
     assert all(re.search(words, str(one.message)) for one in warned)
     assert distance(case, kernels) == 0.0  # once is enough

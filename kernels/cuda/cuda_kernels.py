@@ -7,138 +7,156 @@ the device or copies to the host.  Every kernel is tested on the CPU through a s
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kernels import events
 from kernels.cells import Adjoints, Cell, Run
-from kernels.cuda import modules
+from kernels.cuda import elements, modules
+from kernels.cuda.parts import begins, goes_back, is_narrow, kept, parts
 from kernels.cuda.plan import Device, Pass, Plan, plan
+from kernels.cuda.translate import symbol
+from kernels.layer import LayerOfSteps
+from kernels.products import operand
 from kernels.reference import ReferenceKernels
+
+Array = Any  # of CuPy
+Weights = Mapping[str, Any]
 
 _NULL = np.uintp(0)  # a null pointer among a kernel's arguments
 _INT = np.int32  # kernels get NumPy scalars of their own type, never bare Python numbers (rule 22)
 _TICKET_STRIDE = 32  # a cache line for the counter of each group
 
 
-class CudaKernels:
-    """The kernel set ``cuda`` over CuPy.  See `kernels.StepKernels` for what a kernel set offers.
+class CudaKernels(LayerOfSteps):
+    """The kernel set ``cuda`` over CuPy.  See `kernels.Kernels` for what a kernel set offers.
 
     Attributes
     ----------
     last_plan : the `Plan` of the last forward or backward that was run; None before, and where `reference` ran.
-    fallback_reason : why plain array code runs in place of the kernels, with the mend; None where the kernels run.
+    fallback_reason : why plain array code runs in place of the last cell's kernels, with the mend; None where they run.
     """
 
     name = "cuda"
-    whole_layers = False
 
     def __init__(self, xp: Any) -> None:
-        self.xp = xp
+        super().__init__(xp)
         self.last_plan: Plan | None = None
         self.fallback_reason: str | None = None
         self._reference = ReferenceKernels(xp)
-        self._modules: dict[tuple[str, str], Any] = {}
-        self._failures: dict[tuple[str, Any], str] = {}
-        self._functions: dict[tuple[str, str], Any] = {}
+        self._modules: dict[tuple[str, Cell, str], Any] = {}
+        self._failures: dict[tuple[str, Cell, str], str] = {}
+        self._functions: dict[tuple[str, Cell, str], Any] = {}
         self._devices: dict[int, Device] = {}
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Array, b: Array) -> Array:
         """Matrix product of two 2-d arrays."""
         return self._reference.matmul(a, b)
 
-    def forward(self, cell: Cell, pre: Any, weight_hh: Any, bias_hh: Any, h0: Any, c0: Any, lengths: Any = None) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.StepKernels.forward`."""
-        ranks = ((pre, 3), (weight_hh, 2), (bias_hh, 1), (h0, 2), (c0, 2))
-        way = self._way(cell, "forward", ranks, pre.shape[0], h0.shape)
+    def forward(
+        self,
+        cell: Cell,
+        pre: Array,
+        weights: Weights,
+        states: tuple[Array, ...],
+        lengths: Array = None,
+        factors: Weights | None = None,
+    ) -> Run:
+        """Run one layer and direction over all T steps; see `kernels.layer.StepKernels.forward`."""
+        given = [(pre, 3), *((state, 2) for state in states)]
+        way = self._way(cell, "forward", given, weights, factors)
         if way is None:
-            return self._reference.forward(cell, pre, weight_hh, bias_hh, h0, c0, lengths)
-        xp = self.xp
-        (B, H), T, G, dtype = h0.shape, pre.shape[0], len(cell.gates), pre.dtype
-        h = xp.empty((T + 1, B, H), dtype=dtype)
-        h[0] = h0
-        c = xp.empty((T + 1, B, H), dtype=dtype) if cell.has_c else None
-        if c is not None:
-            c[0] = c0
-        gates = xp.empty((T, B, G, H), dtype=dtype)
-        hidden_n = xp.empty((T, B, H), dtype=dtype) if cell.splits_n else None
-        reset_h = xp.empty((B, H), dtype=dtype) if cell.resets_before else None
-        weight_hh = xp.ascontiguousarray(weight_hh)
-        buffers = self._arguments(
-            xp.ascontiguousarray(pre), _contiguous(xp, bias_hh), h, c, gates, hidden_n, reset_h, self._lengths(lengths)
-        )
-        buffers += (_INT(B), _INT(H))
+            return self._reference.forward(cell, pre, weights, states, lengths, factors)
+        xp, dtype = self.xp, pre.dtype
+        T, B, G = *pre.shape[:2], len(cell.gates)
+        H = pre.shape[2] // G
+        slots = tuple(xp.empty((T + 1, *state.shape), dtype=dtype) for state in states)
+        for buffer, state in zip(slots, states, strict=True):
+            buffer[0] = state
+        units = {"H": H, "P": states[0].shape[1]}
+        tape = {name: xp.empty((T, B, units[width]), dtype=dtype) for name, width in kept(cell).items()}
+        run = Run(slots, xp.empty((T, B, G, H), dtype=dtype), tape)
+        buffers = self._tape(cell, run) | self._common(cell, run, weights, lengths, factors)
+        buffers |= {"pre": xp.ascontiguousarray(pre), "bias": _contiguous(xp, weights.get("bias_hh"))}
+        arguments = _in_order(elements.forward_fields(cell), buffers)
         if way.path == "persistent":
-            self._launch_sequence(cell, "forward", way, buffers, weight_hh, T)
+            self._launch_sequence(cell, "forward", way, arguments, weights["weight_hh"], T)
         else:
-            self._step_forward(cell, buffers, weight_hh, h, reset_h, T)
-        return Run(h, c, gates, hidden_n)
+            self._step_forward(cell, arguments, weights, run)
+        return run
 
     def backward(
         self,
         cell: Cell,
         run: Run,
-        weight_hh: Any,
-        dy: Any,
-        dh_last: Any,
-        dc_last: Any,
-        lengths: Any = None,
+        weights: Weights,
+        dy: Array,
+        dlast: tuple[Array, ...],
+        lengths: Array = None,
         trace: bool = False,
+        factors: Weights | None = None,
     ) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.StepKernels.backward`."""
-        ranks = ((run.h, 3), (weight_hh, 2), (dy, 3), (dh_last, 2), (dc_last, 2))
-        way = self._way(cell, "backward", ranks, run.gates.shape[0], run.h.shape[1:])
+        """Walk the slots of `run` from the end to the start; see `kernels.layer.StepKernels.backward`."""
+        given = [(run.gates, 4), *((slots, 3) for slots in run.states), (dy, 3), *((part, 2) for part in dlast)]
+        way = self._way(cell, "backward", given, weights, factors)
         if way is None:
-            return self._reference.backward(cell, run, weight_hh, dy, dh_last, dc_last, lengths, trace)
-        xp = self.xp
-        T, B, G, H = run.gates.shape
-        dtype = run.gates.dtype
+            return self._reference.backward(cell, run, weights, dy, dlast, lengths, trace, factors)
+        xp, (T, B, G, H), dtype = self.xp, run.gates.shape, run.gates.dtype
         da = xp.empty((T, B, G, H), dtype=dtype)
-        da_hidden = xp.empty((T, B, G, H), dtype=dtype) if cell.splits_n else da
-        dh, dc = self._state_gradient(dh_last, B, H, dtype), None  # changed in place: dh0, dc0 at last
-        if cell.has_c:
-            dc = self._state_gradient(dc_last, B, H, dtype)
-        dh_all = xp.empty((T + 1, B, H), dtype=dtype) if trace else None
-        dc_all = xp.empty((T + 1, B, H), dtype=dtype) if trace and cell.has_c else None
-        weight_hh = xp.ascontiguousarray(weight_hh)
-        kept = (_contiguous(xp, array) for array in (*run, dy))
-        buffers = self._arguments(*kept, da, da_hidden, dh, dc, dh_all, dc_all, self._lengths(lengths))
-        buffers += (_INT(B), _INT(H))
+        da_hidden = xp.empty((T, B, G, H), dtype=dtype) if cell.splits else da
+        dnext = tuple(self._state_gradient(last, slots) for last, slots in zip(dlast, run.states, strict=True))
+        traces = tuple(xp.empty_like(slots) for slots in run.states) if trace else None
+        own = {name: xp.empty((T, B, H), dtype=dtype) for name in cell.own}
+        dprojected = None if cell.projected is None else xp.empty_like(run.h[1:])
+        buffers = self._tape(cell, run) | self._common(cell, run, weights, lengths, factors)
+        buffers |= {"dy": _contiguous(xp, dy), "da": da, "da_hidden": da_hidden, "dprojected": dprojected}
+        buffers |= {f"d{symbol(name)}": rows for name, rows in own.items()}
+        for number, state in enumerate(map(symbol, cell.states)):
+            buffers |= {f"d{state}_next": dnext[number], f"d{state}_all": traces and traces[number]}
+        units = {"H": H, "P": run.h.shape[-1]}
+        for name, width in elements.passed(cell).items():
+            buffers[f"d{symbol(name)}_passed"] = xp.empty((B, units[width]), dtype=dtype)
+        arguments = _in_order(elements.backward_fields(cell), buffers)
         if way.path == "persistent":
-            self._launch_sequence(cell, "backward", way, buffers, weight_hh, T)
+            self._launch_sequence(cell, "backward", way, arguments, weights["weight_hh"], T)
         else:
-            self._step_backward(cell, buffers, weight_hh, da, da_hidden, T)
-        if dh_all is not None:
-            dh_all[0] = dh
-        if dc_all is not None:
-            dc_all[0] = dc
-        return Adjoints(da, da_hidden, dh, dc, dh_all, dc_all)
+            self._step_backward(cell, arguments, weights, da_hidden, dprojected)
+        for slots, first in zip(traces or (), dnext, strict=False):
+            slots[0] = first
+        own = {name: rows.sum(axis=(0, 1)) for name, rows in own.items()}
+        return Adjoints(da, da_hidden, dnext, traces, own, dprojected)
 
     # -- the paths ----------------------------------------------------------------------------------------------------
 
-    def _way(self, cell: Cell, direction: str, ranks: Any, T: int, state: tuple[int, ...]) -> Pass | None:
+    def _way(
+        self, cell: Cell, direction: str, given: list[tuple[Array, int]], weights: Weights, factors: Weights | None
+    ) -> Pass | None:
         """The planned path, its module loaded; None for plain array code.
 
-        `ranks` are the arguments with the number of axes that the kernels know.  A gradient check may add an axis of
-        copies to any of them, or make it complex.
+        `given` are arrays with the number of axes that the kernels know; the first is (T, B, ...).  A gradient check
+        may add an axis of copies to any of them, or make it complex.
         """
         self.last_plan = None
-        given = [(array.dtype, array.ndim == rank) for array, rank in ranks if array is not None]
-        dtype = given[0][0]
-        if self.fallback_reason is not None or any(each != (dtype, True) for each in given):
+        tape = given[0][0]
+        more = [(weights[name], 1) for name in cell.own] + [(factor, 3) for factor in (factors or {}).values()]
+        more += [(weights.get(name), rank) for name, rank in (("weight_hh", 2), ("bias_hh", 1), ("weight_hr", 2))]
+        if any(a is not None and (a.dtype, a.ndim) != (tape.dtype, rank) for a, rank in given + more):
             return None
-        B, H = state
-        planned = self.plan(cell, B, H, T, dtype, self._device())
+        T, B = tape.shape[:2]
+        H = tape.shape[-1] if direction == "backward" else tape.shape[-1] // len(cell.gates)
+        planned = self.plan(cell, B, H, T, tape.dtype, self._device())
         way: Pass = getattr(planned, direction)
-        if way.path == "persistent" and not self._loads(direction, dtype):
-            way = Pass(
-                "stepwise", f"the kernel of the whole sequence cannot be had: {self._failures[direction, dtype]}"
-            )
+        if way.path == "persistent" and not self._loads(direction, cell, tape.dtype):
+            failure = self._failures[direction, cell, tape.dtype.name]
+            way = Pass("stepwise", f"the kernel of the whole sequence cannot be had: {failure}")
             planned = planned._replace(**{direction: way})
-        if way.path == "stepwise" and not self._loads("stepwise", dtype):
-            self.fallback_reason = _mend(self._failures["stepwise", dtype])
+        self.fallback_reason = None
+        if way.path == "stepwise" and not self._loads("stepwise", cell, tape.dtype):
+            self.fallback_reason = _mend(self._failures["stepwise", cell, tape.dtype.name])
             return None
         if way.path == "plain":
             return None
@@ -154,37 +172,38 @@ class CudaKernels:
     #: The planner; a test may put its own in place.
     plan = staticmethod(plan)
 
-    def _loads(self, module: str, dtype: Any) -> bool:
+    def _loads(self, module: str, cell: Cell, dtype: Any) -> bool:
         """Whether the module compiles, which is tried once; where it does not, `_failures` says why."""
-        key = (module, np.dtype(dtype).name)
+        key = (module, cell, dtype.name)
         if key in self._modules:
             return True
-        if (module, dtype) in self._failures:
+        if key in self._failures:
             return False
         try:
-            loaded = modules.load(self.xp, module, dtype)
-            loaded.get_function(modules.names(module, dtype)[0]).max_dynamic_shared_size_bytes = 0  # compiles it
+            loaded = modules.load(self.xp, module, cell, dtype)
+            loaded.get_function(modules.names(module, cell, dtype)[0]).max_dynamic_shared_size_bytes = 0  # compiles it
         except Exception as error:  # CuPy has a class for each layer that may fail
             if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error):
                 raise  # no fault of the kernels: there may be room the next time
             words = " ".join(str(error).split())[:200] or type(error).__name__
-            warnings.warn(f"CUDA kernels {module!r} for {dtype}: {_mend(words)}", RuntimeWarning, stacklevel=2)
-            self._failures[module, dtype] = words
+            message = f"CUDA kernels {module!r} of {cell.name!r} for {dtype}: {_mend(words)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            self._failures[key] = words
             return False
         self._modules[key] = loaded
         return True
 
-    def _function(self, module: str, name: str, dtype: Any) -> Any:
-        key = (name, np.dtype(dtype).name)
+    def _function(self, module: str, name: str, cell: Cell, dtype: Any) -> Any:
+        key = (name, cell, dtype.name)
         if key not in self._functions:
-            self._functions[key] = self._modules[module, key[1]].get_function(name)
+            self._functions[key] = self._modules[module, cell, key[2]].get_function(f"{symbol(cell.name)}_{name}")
         return self._functions[key]
 
     def _launch_sequence(
-        self, cell: Cell, direction: str, way: Pass, buffers: tuple[Any, ...], weight_hh: Any, T: int
+        self, cell: Cell, direction: str, way: Pass, arguments: tuple[Any, ...], weight_hh: Array, T: int
     ) -> None:
         """The whole sequence in one cooperative launch."""
-        kernel = self._function(direction, f"{cell.name}_{direction}_{way.row_tile}", weight_hh.dtype)
+        kernel = self._function(direction, f"{direction}_{way.row_tile}", cell, weight_hh.dtype)
         kernel.max_dynamic_shared_size_bytes = way.shared_bytes
         tickets = self.xp.zeros(_TICKET_STRIDE * way.groups, dtype=np.uint32)
         sizes = (T, way.units, way.rows, way.parts, way.teams, way.lanes, way.tile)
@@ -192,68 +211,118 @@ class CudaKernels:
         kernel(
             (1, way.groups, way.slices),  # CuPy would shrink a grid of one axis that does not fit, and go on
             (way.threads,),
-            (*buffers, weight_hh, tickets, *map(_INT, sizes)),
+            (*arguments, self.xp.ascontiguousarray(weight_hh), tickets, *map(_INT, sizes)),
             shared_mem=way.shared_bytes,
         )
 
-    def _step_forward(self, cell: Cell, buffers: tuple[Any, ...], weight_hh: Any, h: Any, reset_h: Any, T: int) -> None:
-        """A product and a gate kernel at each step; two of each where the reset gate acts before the product."""
-        xp = self.xp
-        _, B, H = h.shape
-        first = (len(cell.gates) - cell.resets_before) * H
-        weight, weight_n = weight_hh[:first].T, weight_hh[first:].T
-        product = xp.empty((B, first), dtype=h.dtype)
-        product_n = xp.empty((B, H), dtype=h.dtype) if cell.resets_before else None
+    def _step_forward(self, cell: Cell, arguments: tuple[Any, ...], weights: Weights, run: Run) -> None:
+        """At each step a product and a gate kernel for each part."""
+        T, B, _, H = run.gates.shape
+        every, blocks = parts(cell), _blocks(cell, weights, H)
+        launch = functools.partial(self._launch_step, cell, run.gates.dtype, arguments)
+        sources = [part.source and operand(cell, run, part.source) for part in every]
+        products = [self._buffer(block, 0, B) for block in blocks]
         for t in range(T):
-            self._multiply(h[t], weight, out=product)
-            self._launch_step(f"{cell.name}_step_forward", B * H, (*buffers, product, _INT(t)), h.dtype)
-            if cell.resets_before:
-                self._multiply(reset_h, weight_n, out=product_n)
-                self._launch_step(f"{cell.name}_step_output", B * H, (*buffers, product_n, _INT(t)), h.dtype)
+            for part, block, source, product in zip(every, blocks, sources, products, strict=True):
+                if block is not None:
+                    self._multiply(source[t], block.T, out=product)
+                launch(f"step_forward_{part.name}", run.h[0].size if part.narrow else B * H, product, _INT(t))
 
     def _step_backward(
-        self, cell: Cell, buffers: tuple[Any, ...], weight_hh: Any, da: Any, da_hidden: Any, T: int
+        self, cell: Cell, arguments: tuple[Any, ...], weights: Weights, da_hidden: Array, dprojected: Array
     ) -> None:
-        """The same from the end.  A gate kernel first takes in the product of the step after it."""
-        xp = self.xp
-        _, B, G, H = da.shape
-        first = (G - cell.resets_before) * H
-        weight, weight_n = weight_hh[:first], weight_hh[first:]
-        product = xp.empty((B, H), dtype=da.dtype)
+        """The same from the end.  A step's first part takes in what came through the products of the step after it."""
+        T, B, G, H = da_hidden.shape
+        every, blocks = parts(cell), _blocks(cell, weights, H)
+        launch = functools.partial(self._launch_step, cell, da_hidden.dtype, arguments)
+        products = [self._buffer(block, 1, B) for block in blocks]
+        late: dict[bool, list[Array]] = {
+            False: [],
+            True: [],
+        }  # what a state of H or of P numbers before the step receives
+        for part, product in zip(every, products, strict=True):
+            if part.source is not None and goes_back(cell, part):
+                late[is_narrow(cell, part.source.name)].append(product)
+        sizes = {False: B * H, True: 0 if dprojected is None else dprojected[0].size}
+        backward = list(zip(every, blocks, products, strict=True))[::-1]
         for t in range(T - 1, -1, -1):
-            self._launch_step(f"{cell.name}_step_backward", B * H, (*buffers, product, _INT(t), _INT(T)), da.dtype)
-            rows = da_hidden[t].reshape(B, G * H)
-            if cell.resets_before:
-                self._multiply(rows[:, first:], weight_n, out=product)
-                self._launch_step(f"{cell.name}_step_reset", B * H, (*buffers, product, _INT(t)), da.dtype)
-            self._multiply(rows[:, :first], weight, out=product)
-        self._launch_step(f"{cell.name}_step_backward", B * H, (*buffers, product, _INT(-1), _INT(T)), da.dtype)
+            rows, above = da_hidden[t].reshape(B, G * H), None
+            for part, block, product in backward:
+                more = (next(iter(late[part.narrow]), None), _INT(t), _INT(T)) if begins(cell, part) else (_INT(t),)
+                launch(f"step_backward_{part.name}", sizes[part.narrow], above, *more)
+                above = None
+                if block is not None:
+                    da = dprojected[t] if part.name == "projection" else rows[:, part.first * H : part.last * H]
+                    self._multiply(da, block, out=product)
+                    above = None if goes_back(cell, part) else product
+            for first, *others in filter(None, late.values()):
+                for other in others:
+                    first += other
+        for part in every:
+            if begins(cell, part) and late[part.narrow]:
+                launch(f"step_backward_{part.name}", sizes[part.narrow], None, late[part.narrow][0], _INT(-1), _INT(T))
 
-    def _multiply(self, a: Any, b: Any, out: Any) -> None:
+    def _buffer(self, block: Array, axis: int, B: int) -> Array:
+        """Room for a product with a block of the weights."""
+        return None if block is None else self.xp.empty((B, block.shape[axis]), dtype=block.dtype)
+
+    def _multiply(self, a: Array, b: Array, out: Array) -> None:
         """A product by cuBLAS into memory that is there already."""
         events.launched()
         self.xp.matmul(a, b, out=out)
 
-    def _launch_step(self, name: str, elements: int, arguments: tuple[Any, ...], dtype: Any) -> None:
+    def _launch_step(
+        self, cell: Cell, dtype: Any, arguments: tuple[Any, ...], name: str, size: int, *more: Any
+    ) -> None:
         threads = min(256, self._device().max_threads)
         events.launched()
-        self._function("stepwise", name, dtype)((-(-elements // threads),), (threads,), arguments)
+        kernel = self._function("stepwise", name, cell, dtype)
+        kernel((-(-size // threads),), (threads,), (*arguments, *(_NULL if one is None else one for one in more)))
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _arguments(*arrays: Any) -> tuple[Any, ...]:
-        return tuple(_NULL if array is None else array for array in arrays)
+    def _tape(self, cell: Cell, run: Run) -> dict[str, Any]:
+        """The buffers of a `Run` by the names that the kernels have for them."""
+        found = {f"{symbol(state)}_all": slots for state, slots in zip(cell.states, run.states, strict=True)}
+        found |= {f"kept_{symbol(name)}": values for name, values in run.kept.items()}
+        return {name: _contiguous(self.xp, array) for name, array in (found | {"gates": run.gates}).items()}
 
-    def _lengths(self, lengths: Any) -> Any:
-        return None if lengths is None else self.xp.ascontiguousarray(lengths, dtype=np.int32)
+    def _common(
+        self, cell: Cell, run: Run, weights: Weights, lengths: Array, factors: Weights | None
+    ) -> dict[str, Any]:
+        """The same of what both ways have."""
+        found: dict[str, Any] = {symbol(name): _contiguous(self.xp, weights[name]) for name in cell.own}
+        for name in cell.given:
+            factor = _contiguous(self.xp, (factors or {})[name])
+            many = {f"steps_{symbol(name)}": factor.shape[0] > 1, f"rows_{symbol(name)}": factor.shape[1] > 1}
+            found |= {symbol(name): factor} | {key: _INT(value) for key, value in many.items()}
+        found["lengths"] = None if lengths is None else self.xp.ascontiguousarray(lengths, dtype=np.int32)
+        sizes = {"B": run.gates.shape[1], "H": run.gates.shape[3], "P": run.h.shape[-1]}
+        return found | {name: _INT(value) for name, value in sizes.items()}
 
-    def _state_gradient(self, last: Any, B: int, H: int, dtype: Any) -> Any:
+    def _state_gradient(self, last: Array, slots: Array) -> Array:
+        """What the final state receives, in memory that the kernels change in place: at last it is the first one's."""
         if last is None:
-            return self.xp.zeros((B, H), dtype=dtype)
-        state = self.xp.empty((B, H), dtype=dtype)
+            return self.xp.zeros_like(slots[0])
+        state = self.xp.empty_like(slots[0])
         state[...] = last
         return state
+
+
+def _in_order(fields: list[elements.Field], buffers: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(_NULL if buffers[field.name] is None else buffers[field.name] for field in fields)
+
+
+def _blocks(cell: Cell, weights: Weights, H: int) -> list[Array]:
+    """For each part the weights that it multiplies with; None where it has no product."""
+    found = []
+    for part in parts(cell):
+        if part.source is None or part.name == "projection":
+            found.append(weights["weight_hr"] if part.name == "projection" else None)
+        else:
+            row = cell.recurrent.index(cell.gates[part.first]) * H
+            found.append(weights["weight_hh"][row : row + (part.last - part.first) * H])
+    return found
 
 
 def _contiguous(xp: Any, array: Any) -> Any:

@@ -1,59 +1,96 @@
-"""The CUDA modules: which files make one, and how it is compiled.
+"""The CUDA modules: which texts make one, and how it is compiled.
 
-A module's source is one text: what every kernel file begins with, the gate equations as `kernels.cuda.translate`
-translates them, the files it needs of ``kernels/cuda/src``, and its own.  So there are no include paths to find, at run
-time or in a wheel, and CuPy's cache of compiled kernels sees every edit.
+A module serves one cell and dtype.  Its source is one text: what every kernel file begins with, the cell's gate
+functions and what stands around them (`kernels.cuda.elements`), the files it needs of ``kernels/cuda/src``, and the
+kernels by name.  So there are no include paths to find, at run time or in a wheel, and CuPy's cache of compiled kernels
+sees every edit.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kernels.cells import CELLS
-from kernels.cuda import translate
+from kernels.cells import Cell
+from kernels.cuda import elements
+from kernels.cuda.parts import begins, parts, spread_of
+from kernels.cuda.translate import symbol
 
 _FOLDER = Path(__file__).parent / "src"
-#: Module -> the files of ``kernels/cuda/src`` that follow prelude and gates.
+#: Module -> the files of ``kernels/cuda/src`` that follow prelude and cell.
 MODULES = {
-    "stepwise": ("elements.cuh", "stepwise.cu"),
-    "forward": ("elements.cuh", "barrier.cuh", "product.cuh", "forward.cu"),
-    "backward": ("elements.cuh", "barrier.cuh", "product.cuh", "backward.cu"),
+    "stepwise": ("stepwise.cu",),
+    "forward": ("barrier.cuh", "product.cuh", "forward.cu"),
+    "backward": ("barrier.cuh", "product.cuh", "backward.cu"),
 }
-#: Rows that a thread of a persistent product works on: the kernels exist for these.
-ROW_TILES = {"float32": (1, 4, 8), "float64": (1, 4)}
-_DEFINES = {"float32": ("-DREAL=float", "-DWIDE"), "float64": ("-DREAL=double",)}
+#: Rows that a thread of a persistent product may work on.
+_ROW_TILES = {4: (1, 4, 8), 8: (1, 4)}
+_SUM_BYTES = 128  # the sums of more rows and columns overfill the registers of a thread
+
+
+def row_tiles(columns: int, size: int) -> tuple[int, ...]:
+    """Rows that a thread may work on beside so many columns, of numbers of `size` bytes: the kernels that there are."""
+    return tuple(rows for rows in _ROW_TILES[size] if rows * columns * size <= _SUM_BYTES)
+
+
+def columns(module: str, cell: Cell) -> int:
+    """Columns of a thread of a persistent product."""
+    if module == "backward":
+        return 4  # COLUMNS_OF_A_THREAD of backward.cu
+    return max(stage.last - stage.first for stage in cell.stages) * spread_of(cell)
+
+
+def source(module: str, cell: Cell, dtype: Any) -> str:
+    """The whole source of a module."""
+    parts = [text("prelude.cuh"), text("elements.cuh"), _cell(cell), *map(text, MODULES[module])]
+    return "\n".join(
+        [*parts, *(f"{macro}({symbol(cell.name)}{more})" for macro, more, _ in _kernels(module, cell, dtype))]
+    )
+
+
+def names(module: str, cell: Cell, dtype: Any) -> list[str]:
+    """Every kernel of a module."""
+    return [f"{symbol(cell.name)}_{name}" for _, _, found in _kernels(module, cell, dtype) for name in found]
+
+
+def _kernels(module: str, cell: Cell, dtype: Any) -> list[tuple[str, str, Sequence[str]]]:
+    """Each macro that defines kernels, the rest of its arguments, and the kernels' names without the cell's."""
+    if module != "stepwise":
+        tiles = row_tiles(columns(module, cell), np.dtype(dtype).itemsize)
+        return [("ROWS_OF_A_THREAD", f", {rows}", [f"{module}_{rows}"]) for rows in tiles]
+    found = []
+    for part in parts(cell):
+        back = "BACKWARD_FIRST_PART" if begins(cell, part) else "BACKWARD_PART"
+        found.append(("FORWARD_PART", f", {part.name}, {part.width}", [f"step_forward_{part.name}"]))
+        found.append((back, f", {part.name}, {part.width}", [f"step_backward_{part.name}"]))
+    return found
 
 
 @functools.cache
-def source(module: str) -> str:
-    """The whole source of a module."""
-    prelude, *rest = ("prelude.cuh", *MODULES[module])
-    parts = [(_FOLDER / prelude).read_text(), translate.header(), *((_FOLDER / name).read_text() for name in rest)]
-    return "\n".join(parts)
+def text(file: str) -> str:
+    """One of the files of ``kernels/cuda/src``."""
+    return (_FOLDER / file).read_text()
+
+
+@functools.cache
+def _cell(cell: Cell) -> str:
+    return elements.text(cell)
 
 
 def options(dtype: Any) -> tuple[str, ...]:
     """Compiler options for kernels of that dtype."""
-    return (*_DEFINES[np.dtype(dtype).name], "--std=c++17")
+    return ("-DREAL=float" if np.dtype(dtype).itemsize == 4 else "-DREAL=double", "--std=c++17")
 
 
-def names(module: str, dtype: Any) -> list[str]:
-    """Every kernel of a module."""
-    if module == "stepwise":
-        steps = [f"{cell}_step_{way}" for cell in CELLS for way in ("forward", "backward")]
-        return [*steps, "gru_before_step_output", "gru_before_step_reset"]
-    return [f"{cell}_{module}_{rows}" for cell in CELLS for rows in ROW_TILES[np.dtype(dtype).name]]
-
-
-def load(xp: Any, module: str, dtype: Any) -> Any:
+def load(xp: Any, module: str, cell: Cell, dtype: Any) -> Any:
     """The module as a `cupy.RawModule`, compiled when its first kernel is asked for.
 
     The persistent kernels wait for each other across blocks, so their launch is cooperative: the driver starts all
     blocks together or none.
     """
     persistent = module != "stepwise"
-    return xp.RawModule(code=source(module), options=options(dtype), enable_cooperative_groups=persistent)
+    return xp.RawModule(code=source(module, cell, dtype), options=options(dtype), enable_cooperative_groups=persistent)

@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cells import CELLS, Cell
-from kernels.cuda.modules import ROW_TILES
+from kernels.cells import Cell
+from kernels.cuda import modules
+from kernels.cuda.parts import spread_of
+from kernels.phases import Place
 
 #: What `__launch_bounds__` of the persistent kernels allows: threads of a block, and so registers of a thread.
 MAX_THREADS, MAX_REGISTERS = 512, 128
-_BACKWARD_COLUMNS = 4  # COLUMNS_OF_A_THREAD of backward.cu
 _MAX_PARTS = 32  # the sums of the parts are added up one after the other
 
 # Clocks, for choosing between plans.  Estimates from the hardware's documents, not measurements: to be set right once
@@ -145,23 +146,24 @@ class Product(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(cell: Cell | str, B: int, H: int, T: int, dtype: Any, device: Device) -> Plan:
+def plan(cell: Cell, B: int, H: int, T: int, dtype: Any, device: Device) -> Plan:
     """The path of each direction of one layer.
 
     Parameters
     ----------
-    cell : of `kernels.cells`, or its name.
+    cell : of `kernels.cells`.
     B, H, T : batch, hidden units, steps.
     dtype : of all arrays.
     device : the GPU.
     """
-    cell = CELLS[cell] if isinstance(cell, str) else cell
     dtype = np.dtype(dtype)
     plain = None
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         plain = Pass("plain", f"there are no kernels for {dtype}")
     elif 0 in (B, H, T):
         plain = Pass("plain", "an empty array launches nothing")
+    elif any(work.between for work in cell.works):
+        plain = Pass("plain", f"{cell.name} has row functions between product and gate functions: they are array code")
     if plain is not None:
         return Plan(plain, plain)
     return Plan(
@@ -185,21 +187,32 @@ def weight_stride(length: int, lanes: int, size: int) -> int:
     return (vectors + ({2: 4, 3: 3, 4: 2}[lanes] - vectors) % 8) * vector
 
 
+def not_persistent(cell: Cell) -> str | None:
+    """Why the kernels of a whole sequence do not know the products of a cell; None where they do."""
+    if cell.projected is not None:
+        return "its hidden state is a projection"
+    if any(stage.source is None for stage in cell.stages):
+        return "it has a phase without a recurrent product"
+    if len(cell.stages) > 2:
+        return f"it has {len(cell.stages)} recurrent products a step, the kernel of a whole sequence at most 2"
+    if cell.stages[0].source != Place("prev", "h"):
+        return "its first product is not with h_prev"
+    return None
+
+
 def forward_product(cell: Cell, H: int, size: int) -> Product:
-    """A unit has a row of weight_hh for each gate; the source is h (and r * h_prev)."""
-    G = len(cell.gates)
-    spread = 4 if G == 1 else 1
-    phases = 2 if cell.resets_before else 1
-    return Product(G, H, phases * H, H, (G - phases + 1) * spread, spread, phases)
+    """A unit has a row of weight_hh for each gate; the source is h, then that of the second product."""
+    phases = len(cell.stages)
+    return Product(len(cell.gates), H, phases * H, H, modules.columns("forward", cell), spread_of(cell), phases)
 
 
 def backward_product(cell: Cell, H: int, size: int) -> Product:
     """A unit has a column of weight_hh; the source is da_hidden."""
-    G, phases = len(cell.gates), 2 if cell.resets_before else 1
-    vector = 16 // size
-    offset = -(-H // vector) * vector if phases == 2 else 0
-    length = (G - phases + 1) * H
-    return Product(1, offset + length, G * H, length, _BACKWARD_COLUMNS, _BACKWARD_COLUMNS, phases)
+    first, *rest = (stage.last - stage.first for stage in cell.stages)
+    vector, columns = 16 // size, modules.columns("backward", cell)
+    offset = -(-sum(rest) * H // vector) * vector
+    length, longest = offset + first * H, max(first, *rest, 0) * H
+    return Product(1, length, len(cell.gates) * H, longest, columns, columns, len(cell.stages))
 
 
 def shared_bytes(work: Product, units: int, row_tile: int, teams: int, threads: int, tile: int, size: int) -> int:
@@ -213,16 +226,21 @@ def _choose(
     product: Callable[[Cell, int, int], Product], cell: Cell, B: int, H: int, size: int, device: Device
 ) -> Pass:
     """The persistent launch estimated fastest, or stepwise with the reason."""
+    reason = not_persistent(cell)
+    if reason is not None:
+        return Pass("stepwise", f"{cell.name}: {reason}")
     if device.compute_capability < (7, 0):
         return Pass("stepwise", "the barrier between blocks needs compute capability 7.0 or later")
     if not device.cooperative:
         return Pass("stepwise", "the device has no cooperative launches")
     work, G = product(cell, H, size), len(cell.gates)
+    if not modules.row_tiles(work.columns, size):
+        return Pass("stepwise", f"{cell.name}: a product of {work.columns} gates overfills the registers of a thread")
     most_lanes = min(-(-H // work.spread), device.max_threads, MAX_THREADS)
     tried = (
         persistent(work, lanes, row_tile, B, H, size, device)
         for lanes in range(1, most_lanes + 1)
-        for row_tile in ROW_TILES["float32" if size == 4 else "float64"]
+        for row_tile in modules.row_tiles(work.columns, size)
         if row_tile <= B
     )
     options = [option for option in tried if option is not None]

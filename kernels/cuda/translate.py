@@ -1,144 +1,113 @@
-"""The gate equations for the GPU: `kernels.gates`, translated line by line into CUDA device functions.
+"""A cell's gate functions for the GPU: each syntax tree becomes a CUDA device function, line by line.
 
-The equations stand once, in Python; the kernels are compiled from the text that `translate` makes of them, so an edit
-of `gates.py` changes the GPU as well.  What is understood is what straight-line arithmetic needs: assignments, + - *,
-a comparison (1 or 0), calls of an activation, and a return of one value or of a tuple of names, which becomes a struct
-``<name>_result``.  Anything else is an error that names the line.
+The equations stand once, in Python; the kernels are compiled from the text that is made of them here, so an edit of a
+cell changes the GPU as well.  `kernels.equations` has read the functions and refused what is not plain arithmetic.
 
-An array library's own functions are arguments in Python.  Here ``sigmoid`` and ``tanh`` are the device functions
-`sigmoid_real` and `tanh_real`, ``one`` is a constant, and ``act`` and ``act_slope`` are template arguments.
+What a Python function gets from its array library is not handed over here: activations are the device functions of
+``src/prelude.cuh``, ``one`` and ``zero`` are constants, ``act`` and ``act_slope`` those of the cell's nonlinearity.
+The results come back as a struct of numbers, ``<function>_result``.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
-import inspect
 import re
+from typing import Literal
 
-from kernels import gates
+from kernels.cells import Cell
+from kernels.equations import LIBRARY, Equation, body
 
-#: Arguments in Python that are device functions here.
-_ACTIVATIONS = {"sigmoid": "sigmoid_real", "tanh": "tanh_real"}
-#: Arguments that are template parameters here: a function is compiled for each cell that it serves.
-_TEMPLATES = ("act", "act_slope")
-#: Names of the mathematics that C++ keeps for itself: the gradient of o is one.
-_KEYWORDS = {"do"}
-_OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+_OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARISONS: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
+_NUMBERS = {"one": 1, "zero": 0}
+#: Names that can mean nothing else in C++: one letter or two, and those with the prefixes and endings of a cell.
+_SAFE = re.compile("(?!do$)[A-Za-z]{1,2}|d?[axhpk]_[a-z]+|[a-z]+_prev")
 
 
-@functools.cache
-def header() -> str:
-    """The device functions of all gate equations, as CUDA source."""
-    return translate(inspect.getsource(gates))
+def identifier(name: str) -> str:
+    """A name of Python's as a name of C++'s: a keyword, a macro or a Greek letter would be none."""
+    return name if _SAFE.fullmatch(name) else symbol(name) + "_"
 
 
-def translate(source: str) -> str:
-    """CUDA source of every function in the Python `source`.
-
-    Raises
-    ------
-    SyntaxError
-        for Python that has no translation here, with the line.
-    """
-    lines = source.splitlines()
-    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    head = "// Generated from kernels/gates.py, which is where to read and to edit the equations."
-    return "\n\n".join([head, *(_function(node, lines) for node in functions)]) + "\n"
+def symbol(name: str) -> str:
+    """A name, its letters beyond ASCII spelled out."""
+    return "".join(letter if letter.isascii() else f"U{ord(letter):X}" for letter in name)
 
 
-def _function(node: ast.FunctionDef, lines: list[str]) -> str:
-    names = [argument.arg for argument in node.args.args]
-    numbers = [name for name in names if name not in (*_ACTIVATIONS, *_TEMPLATES, "one")]
-    *body, last = [line for line in node.body if not _is_docstring(line)]
-    if not isinstance(last, ast.Return) or last.value is None:
-        raise _error(node, "a gate function ends in its one return")
+def function_name(cell: Cell, phase: int, way: Literal["forward", "backward"]) -> str:
+    """What the device function is called of a phase, counted from 0."""
+    return f"{symbol(cell.name)}_phase{phase + 1}_{way}"
 
-    out = []
-    result = "real"
-    if isinstance(last.value, ast.Tuple):
-        result = f"{node.name}_result"
-        fields = ", ".join(_expression(value) for value in last.value.elts)
-        out.append(f"struct {result} {{ real {fields}; }};")
-    summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    out += [f"// {summary}"] if summary else []
-    out += [f"template <real (*{name})(real)>" for name in names if name in _TEMPLATES]
-    arguments = ", ".join(f"real {_name(name)}" for name in numbers)
-    out.append(f"__device__ __forceinline__ {result} {node.name}({arguments}) {{")
-    known = set(numbers)
-    if "one" in names and any(isinstance(n, ast.Name) and n.id == "one" for line in node.body for n in _values(line)):
-        out.append("  const real one = 1;")
-    for line in body:
-        if not (isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name)):
-            raise _error(line, "only `name = expression` is translated")
+
+def arguments(equation: Equation) -> list[str]:
+    """The arguments that are numbers here too: all that do not come from the library."""
+    return [name for name in equation.arguments if name not in LIBRARY]
+
+
+def functions(cell: Cell) -> str:
+    """The device functions of all gate functions of a cell."""
+    return "\n\n".join(
+        translate(function_name(cell, phase, way), equation, cell.act)
+        for phase, work in enumerate(cell.works)
+        for way, equation in (("forward", work.forward), ("backward", work.backward))
+    )
+
+
+def translate(name: str, equation: Equation, act: str) -> str:
+    """One device function and the struct of its results."""
+    *lines, _ = body(equation.tree)
+    results = ", ".join(map(identifier, equation.results))
+    given = ", ".join(f"real {identifier(argument)}" for argument in arguments(equation))
+    used = {node.id for line in body(equation.tree) for node in ast.walk(line) if isinstance(node, ast.Name)}
+    out = [f"struct {name}_result {{ real {results}; }};"]
+    out.append(f"__device__ __forceinline__ {name}_result {name}({given}) {{")
+    out += [f"  real {constant} = {value};" for constant, value in _NUMBERS.items() if constant in used]
+    known = set(equation.arguments)
+    for line in lines:
+        assert isinstance(line, ast.Assign)
+        assert isinstance(line.targets[0], ast.Name)
         target = line.targets[0].id
         declare = "" if target in known else "real "
         known.add(target)
-        out.append(f"  {declare}{_name(target)} = {_expression(line.value)};{_comment(lines[line.end_lineno - 1])}")  # type: ignore[operator]
-    value = _expression(last.value)
-    out.append(f"  return {value};{_comment(lines[last.end_lineno - 1])}")  # type: ignore[operator]
-    return "\n".join([*out, "}"])
+        out.append(f"  {declare}{_name(target)} = {_expression(line.value, act)};")
+    returned = ", ".join(map(_name, equation.results))
+    return "\n".join([*out, f"  return {{{returned}}};", "}"])
 
 
 def _name(name: str) -> str:
-    return f"{name}_" if name in _KEYWORDS else name
+    return name if name in _NUMBERS else identifier(name)
 
 
-def _values(line: ast.stmt) -> list[ast.AST]:
-    """What is computed with: every part of a statement but the `one` that is handed on to a slope."""
-    handed = {id(n) for call in ast.walk(line) if isinstance(call, ast.Call) for n in call.args if _is_one(n)}
-    return [part for part in ast.walk(line) if id(part) not in handed]
+def _expression(node: ast.expr, act: str) -> str:
+    def inner(node: ast.expr) -> str:
+        return _expression(node, act)
 
-
-def _expression(node: ast.expr) -> str:
     match node:
-        case ast.Name():
-            return _name(node.id)
+        case ast.Name(id=name):
+            return _name(name)
         case ast.Constant(value=int() | float() as number):
-            return f"real({number})"
-        case ast.Attribute(attr="real"):  # numbers are real here
-            return _expression(node.value)
-        case ast.Tuple():
-            return f"{{{', '.join(_expression(value) for value in node.elts)}}}"
-        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return f"real({float(number)!r})"
+        case ast.Attribute(value=value):  # .real: numbers are real here
+            return inner(value)
+        case ast.BinOp(left=left, op=op, right=right):
             # Brackets where Python's tree has them: round-off follows the order of the operations.
-            product = isinstance(node.op, ast.Mult)
-            left = _bracketed(node.left, product and _is_sum(node.left))
-            right = _bracketed(node.right, _is_sum(node.right) or (product and isinstance(node.right, ast.BinOp)))
-            return f"{left} {_OPERATORS[type(node.op)]} {right}"
-        case ast.UnaryOp(op=ast.USub()):
-            return f"-({_expression(node.operand)})"
-        case ast.Compare(ops=[op]) if type(op) in _COMPARISONS:
-            sides = [_expression(side) for side in (node.left, node.comparators[0])]
-            return f"real({sides[0]} {_COMPARISONS[type(op)]} {sides[1]})"
-        case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _ACTIVATIONS or name in _TEMPLATES:
-            arguments = ", ".join(_expression(argument) for argument in node.args if not _is_one(argument))
-            return f"{_ACTIVATIONS.get(name, name)}({arguments})"
-    raise _error(node, f"`{ast.unparse(node)}` has no translation")
-
-
-def _bracketed(node: ast.expr, brackets: bool) -> str:
-    return f"({_expression(node)})" if brackets else _expression(node)
+            product = not _is_sum(node)
+            left_side, right_side = inner(left), inner(right)
+            if product and _is_sum(left):
+                left_side = f"({left_side})"
+            if _is_sum(right) or (product and isinstance(right, ast.BinOp)):
+                right_side = f"({right_side})"
+            return f"{left_side} {_OPERATORS[type(op)]} {right_side}"
+        case ast.UnaryOp(op=op, operand=operand):
+            return f"-({inner(operand)})" if isinstance(op, ast.USub) else f"({inner(operand)})"
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return f"real({inner(left)} {_COMPARISONS[type(op)]} {inner(right)})"
+        case ast.Call(func=ast.Name(id=name), args=given):
+            called = name.replace("act", act) if name.startswith("act") else name
+            values = ", ".join(map(inner, given))
+            return f"{called}({values})" if called.endswith("_slope") else f"{called}_real({values})"
+    raise AssertionError(f"kernels.equations let `{ast.unparse(node)}` pass")
 
 
 def _is_sum(node: ast.expr) -> bool:
-    return isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Mult)
-
-
-def _is_one(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and node.id == "one"
-
-
-def _is_docstring(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
-
-
-def _comment(line: str) -> str:
-    """The comment of a source line, which quotes the forward line that it reverses."""
-    found = re.search(r"\s#\s*(.*)", line)
-    return f"  // {found[1]}" if found else ""
-
-
-def _error(node: ast.AST, words: str) -> SyntaxError:
-    return SyntaxError(f"kernels/gates.py, line {getattr(node, 'lineno', '?')}: {words} (kernels/cuda/translate.py)")
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)

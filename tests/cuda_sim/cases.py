@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuda_sim.little_cupy import LittleCupy
-from kernels.cells import CELLS, Adjoints, Cell, Run
+from cuda_sim.own_cells import EVERY
+from kernels.cells import Adjoints, Cell, Run
 from kernels.cuda.cuda_kernels import CudaKernels
 from kernels.cuda.plan import Device, Pass, Plan, backward_product, forward_product, persistent, shared_bytes
 from kernels.reference import ReferenceKernels
@@ -22,51 +25,74 @@ class Case(NamedTuple):
 
     cell: Cell
     pre: Any
-    weight_hh: Any
-    bias_hh: Any
-    h0: Any
-    c0: Any
+    weights: dict[str, Any]
+    states: tuple[Any, ...]
     lengths: Any
+    factors: dict[str, Any]
     dy: Any
-    dh_last: Any
-    dc_last: Any
+    dlast: tuple[Any, ...]
+
+    @property
+    def H(self) -> int:
+        """Hidden units."""
+        return self.pre.shape[-1] // len(self.cell.gates)
 
 
-def make_case(name: str, T: int, B: int, H: int, dtype: str = "float64", lengths: Any = None, seed: int = 0) -> Case:
-    """A case with every argument given."""
+def make_case(
+    name: str | Cell, T: int, B: int, H: int, dtype: str = "float64", lengths: Any = None, seed: int = 0
+) -> Case:
+    """A case with every argument given; a projected hidden state has H // 2 + 1 numbers."""
     rng = np.random.default_rng(seed)
-    cell = CELLS[name]
-    G = len(cell.gates)
+    cell = EVERY[name] if isinstance(name, str) else name
+    G, R, P = len(cell.gates), len(cell.recurrent), H // 2 + 1 if cell.projected else H
 
     def draw(*shape: int) -> Any:
         return rng.standard_normal(shape).astype(dtype)
 
     lengths = None if lengths is None else np.asarray(lengths)
-    dy = draw(T, B, H)
+    dy = draw(T, B, P)
     if lengths is not None:
         dy *= (np.arange(T)[:, None] < lengths)[..., None]
-    c0, dc_last = (draw(B, H), draw(B, H)) if cell.has_c else (None, None)
-    weight = (draw(G * H, H) / np.sqrt(H)).astype(dtype)
-    return Case(cell, draw(T, B, G * H), weight, draw(G * H), draw(B, H), c0, lengths, dy, draw(B, H), dc_last)
+    weights = {"weight_hh": (draw(R * H, P) / np.sqrt(P)).astype(dtype), "bias_hh": draw(R * H)} if R else {}
+    if cell.projected:
+        weights["weight_hr"] = (draw(P, H) / np.sqrt(H)).astype(dtype)
+    weights |= {name: draw(H) for name in cell.own}
+    narrow = {place.name for work in cell.works if work.narrow for place in work.inputs}
+    sizes = [(T, B), (1, B), (T, 1)]  # of the factors, in turn
+    factors = {k: draw(*sizes[number % 3], P if k in narrow else H) for number, k in enumerate(cell.given)}
+    states, dlast = (tuple(draw(B, P if state == "h" else H) for state in cell.states) for _ in range(2))
+    return Case(cell, draw(T, B, G * H), weights, states, lengths, factors, dy, dlast)
 
 
 def run(kernels: Any, case: Case, trace: bool = True) -> tuple[Run, Adjoints]:
     """Forward, and backward on what forward left."""
-    cell, pre, weight, bias, h0, c0, lengths, dy, dh_last, dc_last = case
-    forward = kernels.forward(cell, pre, weight, bias, h0, c0, lengths)
-    return forward, kernels.backward(cell, forward, weight, dy, dh_last, dc_last, lengths, trace)
+    cell, pre, weights, states, lengths, factors, dy, dlast = case
+    forward = kernels.forward(cell, pre, weights, states, lengths, factors)
+    return forward, kernels.backward(cell, forward, weights, dy, dlast, lengths, trace, factors)
+
+
+def arrays(done: tuple[Run, Adjoints]) -> Iterator[tuple[str, Any]]:
+    """Every array of a run and its adjoints by name; None where there is none."""
+    for part in done:
+        for name, value in part._asdict().items():
+            members = (
+                value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, tuple) else [value])
+            )
+            yield from ((f"{name} {member}", array) for member, array in members)
 
 
 def distance(case: Case, kernels: Any, trace: bool = True) -> float:
     """Largest difference to the plain kernels over all buffers, relative to 1 or the largest number in the buffer."""
-    ours, theirs = run(kernels, case, trace), run(REFERENCE, case, trace)
+    ours, theirs = dict(arrays(run(kernels, case, trace))), dict(arrays(run(REFERENCE, case, trace)))
+    assert sorted(ours) == sorted(theirs)
     worst = 0.0
-    for mine, true in zip((*ours[0], *ours[1]), (*theirs[0], *theirs[1]), strict=True):
-        assert (mine is None) == (true is None)
+    for name, true in theirs.items():
+        mine = ours[name]
+        assert (mine is None) == (true is None), name
         if true is None or true.size == 0:
             continue
-        assert mine.shape == true.shape
-        assert mine.dtype == true.dtype
+        assert mine.shape == true.shape, name
+        assert mine.dtype == true.dtype, name
         error = float(np.max(np.abs(mine - true)) / max(1.0, float(np.max(np.abs(true)))))
         worst = error if np.isnan(error) else max(worst, error)
     return worst
@@ -84,7 +110,7 @@ def tight(case: Case, slices: int, groups: int, row_tile: int = 1) -> tuple[Pass
 
     With teams, parts and tile this small, each barrier has something to keep apart.
     """
-    B, H = case.h0.shape
+    B, H = case.states[0].shape
     size = case.pre.dtype.itemsize
     passes = []
     for product in (forward_product, backward_product):
@@ -101,6 +127,11 @@ def tight(case: Case, slices: int, groups: int, row_tile: int = 1) -> tuple[Pass
         assert way.slices >= slices
         passes.append(way)
     return passes[0], passes[1]
+
+
+def one_kernel(source: str) -> str:
+    """The source of a persistent module with the kernel of one row a thread only: it compiles faster."""
+    return re.sub(r"\nROWS_OF_A_THREAD\(\w+, [48]\)", "", source)
 
 
 STEPWISE = Pass("stepwise", "asked for by a test")

@@ -47,6 +47,9 @@ __device__ __forceinline__ float exp_real(float x) { return expf(x); }
 __device__ __forceinline__ double exp_real(double x) { return exp(x); }
 __device__ __forceinline__ float tanh_real(float x) { return tanhf(x); }
 __device__ __forceinline__ double tanh_real(double x) { return tanh(x); }
+__device__ __forceinline__ float log_real(float x) { return logf(x); }
+__device__ __forceinline__ double log_real(double x) { return log(x); }
+__device__ __forceinline__ real maximum_real(real a, real b) { return a >= b ? a : b; }
 
 // exp(-|x|) cannot overflow, and e / (1 + e) keeps relative accuracy for negative x: sigmoid(-40) is 4.2e-18.
 __device__ __forceinline__ real sigmoid_real(real x) {
@@ -56,3 +59,7 @@ __device__ __forceinline__ real sigmoid_real(real x) {
 
 // Asks "is it at most 0?" so that a NaN answers no and stays visible.
 __device__ __forceinline__ real relu_real(real x) { return x <= 0 ? real(0) : x; }
+
+// act'(a) from h = act(a).
+__device__ __forceinline__ real tanh_slope(real h, real one) { return one - h * h; }
+__device__ __forceinline__ real relu_slope(real h, real one) { return one * real(h > 0); }

@@ -127,10 +127,3 @@ __device__ __forceinline__ void for_own(const Box& box, int passing, const Work&
     if (row < passing) work(row, m * box.lanes + cell % box.lanes, cell, r, m);
   }
 }
-
-// The kernels of a cell, one for each number of rows that a thread may hold; DEFINE_ROWS is the kernel file's own.
-#ifdef WIDE  // float32: in float64 the sums of 8 rows overfill the registers
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4) DEFINE_ROWS(cell, 8)
-#else
-#define DEFINE(cell) DEFINE_ROWS(cell, 1) DEFINE_ROWS(cell, 4)
-#endif

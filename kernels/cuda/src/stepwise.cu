@@ -1,64 +1,45 @@
-// Gate kernels: one step each, between the products that cuBLAS does.  A thread is one hidden unit of one row.
-// They serve where the recurrent weights do not fit the shared memory of the whole GPU, or where the batch is so large
-// that the products are cuBLAS's own ground.
+// Gate kernels: one part of a step each, between the products that cuBLAS does.  A thread is one hidden unit of one row.
+// They serve where the recurrent weights do not fit the shared memory of the whole GPU, where the batch is so large that
+// the products are cuBLAS's own ground, and for cells whose products the kernels of a whole sequence do not know.
 
-// product : (B, G*H) h[t] @ weight_hh'; for a GRU with reset before (B, 2*H), its r and z blocks.
-template <class Cell> __device__ __forceinline__ void step_forward(const Forward& k, const real* product, int t) {
+// Calls work(b, j, n) for this thread's number of (B, width).
+template <class Work> __device__ __forceinline__ void for_one(int B, int width, const Work& work) {
   const size_t n = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (n >= (size_t)k.B * k.H) return;
-  const int b = (int)(n / k.H), j = (int)(n % k.H);
-  real p[Cell::COLUMNS];
-  for (int q = 0; q < Cell::COLUMNS; ++q) p[q] = product[((size_t)b * Cell::COLUMNS + q) * k.H + j];
-  Cell::forward(k, t, b, j, p);
+  if (n >= (size_t)B * width) return;
+  work((int)(n / width), (int)(n % width), n);
 }
 
-// product : (B, H) what h[t+1] receives through step t+1's own product, da_hidden[t+1] @ weight_hh (for a GRU with
-// reset before: of its r and z blocks).  t = -1 only takes that in.
-template <class Cell>
-__device__ __forceinline__ void step_backward(const Backward& k, const real* product, int t, int T) {
-  const size_t n = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (n >= (size_t)k.B * k.H) return;
-  const int b = (int)(n / k.H), j = (int)(n % k.H);
-  if (t + 1 < T) Cell::absorb(k, t + 1, b, j, product[n]);
-  if (t >= 0) Cell::backward(k, t, b, j);
-}
+// product : (B, COLUMNS*WIDTH) what the weights make of the part's source; null where it has none.
+#define FORWARD_PART(cell, N, WIDTH)                                                                                 \
+  extern "C" __global__ void cell##_step_forward_##N(FORWARD_PARAMETERS, const real* product, int t) {               \
+    const Forward k = {FORWARD_FIELDS};                                                                              \
+    for_one(B, WIDTH, [&](int b, int j, size_t) {                                                                    \
+      real p[Cell::COLUMNS_##N + 1];                                                                                 \
+      for (int q = 0; q < Cell::COLUMNS_##N; ++q) p[q] = product[((size_t)b * Cell::COLUMNS_##N + q) * WIDTH + j];   \
+      Cell::forward_##N(k, t, b, j, p);                                                                              \
+    });                                                                                                              \
+  }                                                                                                                  \
+  EXPORT_KERNEL(cell##_step_forward_##N)
 
-#define DEFINE(cell)                                                                                                \
-  extern "C" __global__ void cell##_step_forward(const real* pre, const real* bias, real* h, real* c, real* gates,  \
-                                                 real* hidden_n, real* reset_h, const int* lengths, int B, int H,   \
-                                                 const real* product, int t) {                                      \
-    const Forward k = {pre, bias, h, c, gates, hidden_n, reset_h, lengths, B, H};                                   \
-    step_forward<cell>(k, product, t);                                                                              \
-  }                                                                                                                 \
-  EXPORT_KERNEL(cell##_step_forward)                                                                                \
-  extern "C" __global__ void cell##_step_backward(                                                                  \
-      const real* h, const real* c, const real* gates, const real* hidden_n, const real* dy, real* da,              \
-      real* da_hidden, real* dh, real* dc, real* dh_all, real* dc_all, const int* lengths, int B, int H,            \
-      const real* product, int t, int T) {                                                                          \
-    const Backward k = {h, c, gates, hidden_n, dy, da, da_hidden, dh, dc, dh_all, dc_all, lengths, B, H};           \
-    step_backward<cell>(k, product, t, T);                                                                          \
-  }                                                                                                                 \
-  EXPORT_KERNEL(cell##_step_backward)
+// product : (B, WIDTH) what the source of the part after this one received through its product, or null.
+#define BACKWARD_PART(cell, N, WIDTH)                                                                                \
+  extern "C" __global__ void cell##_step_backward_##N(BACKWARD_PARAMETERS, const real* product, int t) {             \
+    const Backward k = {BACKWARD_FIELDS};                                                                            \
+    for_one(B, WIDTH, [&](int b, int j, size_t n) {                                                                  \
+      Cell::backward_##N(k, t, b, j, product == nullptr ? real(0) : product[n]);                                     \
+    });                                                                                                              \
+  }                                                                                                                  \
+  EXPORT_KERNEL(cell##_step_backward_##N)
 
-FOR_ALL_CELLS(DEFINE)
-
-// The second halves of a step of the GRU with reset before.  product : (B, H) reset_h @ U_n'.
-extern "C" __global__ void gru_before_step_output(const real* pre, const real* bias, real* h, real* c, real* gates,
-                                                  real* hidden_n, real* reset_h, const int* lengths, int B, int H,
-                                                  const real* product, int t) {
-  const Forward k = {pre, bias, h, c, gates, hidden_n, reset_h, lengths, B, H};
-  const size_t n = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (n < (size_t)B * H) gru_before::output(k, t, (int)(n / H), (int)(n % H), product + n);
-}
-EXPORT_KERNEL(gru_before_step_output)
-
-// product : (B, H) dreset_h = da_n @ U_n.
-extern "C" __global__ void gru_before_step_reset(const real* h, const real* c, const real* gates, const real* hidden_n,
-                                                 const real* dy, real* da, real* da_hidden, real* dh, real* dc,
-                                                 real* dh_all, real* dc_all, const int* lengths, int B, int H,
-                                                 const real* product, int t) {
-  const Backward k = {h, c, gates, hidden_n, dy, da, da_hidden, dh, dc, dh_all, dc_all, lengths, B, H};
-  const size_t n = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (n < (size_t)B * H) gru_before::reset_backward(k, t, (int)(n / H), (int)(n % H), product[n]);
-}
-EXPORT_KERNEL(gru_before_step_reset)
+// The part that a step backward comes to first.  late : (B, WIDTH) what the state received through the products of the
+// step after this one, or null; t = -1 only takes that in.
+#define BACKWARD_FIRST_PART(cell, N, WIDTH)                                                                          \
+  extern "C" __global__ void cell##_step_backward_##N(BACKWARD_PARAMETERS, const real* product, const real* late,    \
+                                                      int t, int T) {                                                \
+    const Backward k = {BACKWARD_FIELDS};                                                                            \
+    for_one(B, WIDTH, [&](int b, int j, size_t n) {                                                                  \
+      if (late != nullptr && t + 1 < T) Cell::absorb_##WIDTH(k, t + 1, b, j, late[n]);                               \
+      if (t >= 0) Cell::backward_##N(k, t, b, j, product == nullptr ? real(0) : product[n]);                         \
+    });                                                                                                              \
+  }                                                                                                                  \
+  EXPORT_KERNEL(cell##_step_backward_##N)
