@@ -70,9 +70,17 @@ def activations(xp: Any) -> Activations:
         return xp.log(x.real) + 1j * (x.imag / x.real)  # exact for the small imaginary part of a complex step
 
     def maximum(a: Any, b: Any) -> Any:
-        return xp.where(xp.real(a) >= xp.real(b), a, b)
+        a, b = alike(xp, a, b)
+        return xp.where(a.real >= b.real, a, b)
 
     return Activations(sigmoid, tanh, relu, exp, log, maximum)
+
+
+def alike(xp: Any, a: Any, b: Any) -> tuple[Array, Array]:
+    """Two arguments of one function as two arrays, where one of them is a number such as `zero`."""
+    if not a.shape:
+        a = xp.zeros_like(b) + a
+    return a, b if b.shape else xp.zeros_like(a) + b
 
 
 def tanh_slope(h: Array, one: Array) -> Array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kernels.activations import library, matmul
+from kernels.activations import alike, library, matmul
 from kernels.cells import Cell
 from kernels.phases import Place
 from kernels.steps import Steps
@@ -138,8 +138,9 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
 
     def maximum(a: Any, b: Any) -> Dual:
         a, b = dual(a), dual(b)
-        first = xp.real(a.value) >= xp.real(b.value)
-        return Dual(xp.where(first, a.value, b.value), xp.where(first, a.dot, b.dot))
+        (a_value, b_value), (a_dot, b_dot) = alike(xp, a.value, b.value), alike(xp, a.dot, b.dot)
+        first = a_value.real >= b_value.real
+        return Dual(xp.where(first, a_value, b_value), xp.where(first, a_dot, b_dot))
 
     functions: dict[str, Any] = {name: lifted(name) for name in slopes}
     return plain | functions | {"maximum": maximum, "act": functions[act]}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cell_runs import LENGTHS, D, H, P
 
+import engine
 from kernels.cells import Cell
 from kernels.gates import find
 from kernels.options import with_recurrent_mask, with_zoneout
@@ -174,3 +175,22 @@ def test_the_projected_cell_is_pytorchs_lstm_with_proj_size(torch: ModuleType) -
     agree(dict(zip("yhc", (mine_y, *mine_last), strict=True)), dict(zip("yhc", outputs, strict=True)))
     weights = {mine: getattr(layer, name).grad for name, mine in names.items()}
     agree(cell_runs.gradients(problem), weights | {"x": x.grad, "h_0": h.grad, "c_0": c.grad})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["slstm", "layernorm_lstm", "projected_lstm"])
+def test_a_cell_runs_on_pytorchs_own_arrays(torch: ModuleType, name: str, dtype: str) -> None:
+    width, rng = 2 if name == "projected_lstm" else 0, np.random.default_rng(3)
+    layers = [
+        engine.Recurrent(name, 3, 4, zoneout=0.2, proj_size=width, backend=backend, dtype=dtype)
+        for backend in ("numpy:reference", "torch")
+    ]
+    x = rng.normal(size=(5, 2, 3)).astype(dtype)
+    found = []
+    for layer, batch in zip(layers, (x, torch.tensor(x)), strict=True):
+        y, _, tape = layer.forward(batch, training=False)
+        layer.zero_grad()
+        dx, _ = layer.backward(tape, y)
+        found.append({"y": y, "dx": dx, **layer.grads})
+    for key, value in found[0].items():
+        np.testing.assert_allclose(found[1][key].numpy(), value, rtol=2e-5 if dtype == "float32" else 1e-12, atol=1e-5)

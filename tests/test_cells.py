@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import cell_runs
 import numpy as np
 import pytest
+from builders import leaves
 from cell_runs import LENGTHS, B, D, H, P, T
 
+import engine
 from kernels.cells import Cell, CellError
 from kernels.gates import cells, find
 from kernels.gates.normalising import EPS, normalise, normalise_backward
@@ -209,3 +212,38 @@ def test_normalising_of_complex_rows_has_the_bits_of_real_ones() -> None:
 
 def test_sizes_are_all_different() -> None:
     assert len({T, B, D, H, P}) == 5
+
+
+# -- the layer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["peephole_lstm", "projected_lstm", "slstm", "indrnn"])
+@pytest.mark.parametrize("method", ["central", "adjoint"])
+def test_the_checker_knows_the_weights_and_states_of_every_cell(name: str, method: str) -> None:
+    """weight_hr has no gate blocks, p_i belongs to gate i, and rounding on the tape changes no branch of backward."""
+    width = 2 if name == "projected_lstm" else 0
+    layer = engine.Recurrent(
+        name, 3, 4, bidirectional=True, proj_size=width, backend="numpy:reference", dtype="float64"
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 2, 3))
+    _, like, _ = layer.forward(x)
+    state = tuple(0.5 + abs(rng.normal(size=part.shape)) for part in leaves(like))
+    report = engine.gradcheck(layer, x, state if len(state) > 1 else state[0], lengths=[4, 2], method=method)
+    assert report.passed, str(report)
+    for letter in find(name).states:
+        assert f"{letter}0" in str(report)
+
+
+def test_a_wrong_gradient_of_a_peephole_names_its_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = engine.Recurrent("peephole_lstm", 3, 4, backend="numpy:reference", dtype="float64")
+    backward = type(layer).backward
+
+    def wrong(self: engine.Recurrent, *arguments: Any, **options: Any) -> Any:
+        found = backward(self, *arguments, **options)
+        self.grads["p_f_l0"][1] *= 1.5
+        return found
+
+    monkeypatch.setattr(type(layer), "backward", wrong)
+    report = engine.gradcheck(layer, np.random.default_rng(0).normal(size=(4, 2, 3)))
+    assert (report.verdict, report.worst.name, report.worst.gate) == ("wrong", "p_f_l0", "f")

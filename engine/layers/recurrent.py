@@ -331,7 +331,7 @@ class Recurrent(Layer):
             adjoints = empty.adjoints(self.backend, record.cell, record.run, timeline, dlast)
             return adjoints, self.backend.xp.zeros_like(record.x)
         shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
-        record.check(shape, self.hidden_size, self.widths, self.dtype)
+        record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
         targets = grads
         if record.weight_mask is not None:
             weights["weight_hh"] = weights["weight_hh"] * record.weight_mask

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.backend import Backend
 from engine.errors import bad_input
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run
@@ -61,12 +62,14 @@ class DirectionTape:
         """What else backward asks for, by name, each (T, B, H): U_n h_prev + b_hn of a GRU as ``h_n``."""
         return self.run.kept
 
-    def check(self, shape: tuple[int, int, int], units: int, widths: tuple[int, ...], dtype: Any) -> None:
+    def check(
+        self, backend: Backend, shape: tuple[int, int, int], units: int, widths: tuple[int, ...], dtype: Any
+    ) -> None:
         """Raise unless the arrays are as forward left them: compiled code would read past the end of smaller ones.
 
         Parameters
         ----------
-        shape : of x; units : H; widths : units of each state.
+        backend : the arrays' own; shape : of x; units : H; widths : units of each state.
         """
         run, (steps, batch, _) = self.run, shape
         arrays = (self.x, run.gates, *run.states, *run.kept.values())
@@ -75,7 +78,7 @@ class DirectionTape:
             and run.gates.shape == (steps, batch, len(self.cell.gates), units)
             and [slots.shape for slots in run.states] == [(steps + 1, batch, width) for width in widths]
             and all(values.shape[:2] == (steps, batch) for values in run.kept.values())
-            and all(array.dtype == dtype for array in arrays)
+            and all(backend.dtype_of(array) == dtype for array in arrays)
         )
         if not fits:
             got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"

@@ -15,6 +15,8 @@ what arrives through h at m is zero but for round-off.  What arrives at the fina
 A first step.  The states start at zero, and m = 0 is then a value like any other: c / n does not depend on it.  The
 authors' code takes m = a_i where all of n is 0, which gives the same h.  Only where n has next to no digits left, its
 square being 0 (a_i below log_f by 50 in float32, 370 in float64), h = o * c: it is 0 then, where theirs is o * z.
+From zero states nothing depends on the first m once a_i was the larger: its gradient is rounding, of which a gradient
+check cannot tell.  Give the check states that are not zero.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def backward(
     one: Array,
     zero: Array,
 ) -> Array:
-    """Reverse of `forward`.  i = exp(a_i - m) is 1 where a_i is the larger side of the maximum, below 1 elsewhere."""
+    """Reverse of `forward`.  exp keeps the order: f > i where carried > a_i, and the larger one is 1."""
     divisor = n + one * (n.real * n.real <= zero)
     ratio = c / divisor
     do = dh * ratio  # h = o * c / divisor
@@ -84,7 +86,7 @@ def backward(
     dc_prev = dc * f  # c = f * c_prev + i * z
     dn_prev = dn * f  # n = f * n_prev + i
     dm = dm - di * i - df * f  # i = exp(a_i - m),  f = exp(carried - m)
-    larger = one * (i.real < one)  # m = maximum(carried, a_i): 1 where carried is the larger
+    larger = one * (f.real > i.real)  # m = maximum(carried, a_i): 1 where carried is the larger
     dcarried = df * f + dm * larger  # f = exp(carried - m),  m = maximum(carried, a_i)
     da_i = di * i + dm * (one - larger)  # i = exp(a_i - m),  m = maximum(carried, a_i)
     dm_prev = dcarried  # carried = log_f + m_prev
