@@ -47,7 +47,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.checking.nests import leaves, refill
+from engine.checking.subjects.trees import leaves, refill
 from engine.checking.zoo import BUGS, Case, protocol
 from engine.layers.rnn import layer_of
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import second_zoo_functions, second_zoo_layers, second_zoo_methods
 from benchmarks.second_zoo_bug import SecondBug
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 from engine.errors import EngineError
 
 BUGS: dict[str, SecondBug] = {

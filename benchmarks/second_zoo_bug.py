@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 from engine.checking.zoo.bug import Case
 
 #: All sizes differ, so that no wrong axis has the right length: time steps, rows, features, hidden units.

@@ -14,7 +14,7 @@ import pytest
 from bptt_engine import ours
 
 if TYPE_CHECKING:
-    from engine.checking.report import Report
+    from engine.checking.report.report import Report
 
 
 class GradientChecks:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import against_torch
-from engine.checking.nests import leaves
+from engine.checking.subjects.trees import leaves
 
 pytestmark = pytest.mark.oracle
 

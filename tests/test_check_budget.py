@@ -168,7 +168,7 @@ def test_a_line_on_a_terminal_alone(
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
-    monkeypatch.setattr("engine.checking.budget.QUIET", 0.0)
+    monkeypatch.setattr("engine.checking.verdicts.budget.QUIET", 0.0)
     engine.gradcheck(
         engine.GRU(2, 3, backend="numpy:reference"), RNG.normal(size=(4, 2, 2)), method="central", progress=progress
     )

@@ -11,8 +11,9 @@ import pytest
 import engine
 from benchmarks.checker import hard_cases, planted, saturated_nets
 from benchmarks.checker.hard.case import METHODS
-from engine.checking import jittering, precision
-from engine.checking.function_subject import FunctionSubject, Shape
+from engine.checking.subjects import roundings
+from engine.checking.subjects.functions import FunctionSubject, Shape
+from engine.checking.verdicts import precision
 
 CASES = hard_cases.cases()
 
@@ -192,11 +193,11 @@ def test_each_number_moves_by_one_rounding_however_many_are_drawn_at_once(
     before = [np.asarray(rng.normal(size=shape), dtype) for shape, dtype in shapes_and_types]
     whole, after, alone = np.arange(4), [one.copy() for one in before], [one.copy() for one in before]
     backend = engine.get_backend("numpy:reference")
-    monkeypatch.setattr(jittering, "TOGETHER", together)
-    jittering.jitter(backend, [*after[:2], whole, *after[2:]], np.random.default_rng(6))
+    monkeypatch.setattr(roundings, "TOGETHER", together)
+    roundings.jitter(backend, [*after[:2], whole, *after[2:]], np.random.default_rng(6))
     signs = np.random.default_rng(6)
     for old, new, one in zip(before, after, alone, strict=True):
-        jittering.jitter(backend, [one], signs)
+        roundings.jitter(backend, [one], signs)
         assert new.dtype == old.dtype
         assert np.array_equal(new, one), "drawn together or one by one is the same"
         eps = np.finfo(old.dtype).eps

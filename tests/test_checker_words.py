@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
-from engine.checking.extent import extent
-from engine.checking.factors import factor_in_words
-from engine.checking.pairs import Around
-from engine.checking.patterns import pattern, shape_in_words
-from engine.checking.report import Report
-from engine.checking.report_text import two_numbers
+from engine.checking.diagnosis.extent import extent
+from engine.checking.diagnosis.factors import factor_in_words
+from engine.checking.diagnosis.pairs import Around
+from engine.checking.diagnosis.patterns import pattern, shape_in_words
+from engine.checking.report.report import Report
+from engine.checking.report.text import two_numbers
 
 seeds = st.integers(0, 2**32 - 1)
 short = settings(max_examples=30, deadline=None)

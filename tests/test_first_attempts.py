@@ -9,7 +9,7 @@ import pytest
 
 import engine
 from bptt_engine.pytest_plugin import GradientChecks
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 
 rng = np.random.default_rng(31)
 X, Y = rng.normal(size=(7, 6)), np.array([0, 2, 1, 3, 3, 0, 2])

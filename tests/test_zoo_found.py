@@ -12,7 +12,7 @@ import pytest
 
 import engine
 from engine.checking import zoo
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 from engine.checking.zoo import BUGS, Bug
 
 METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")

@@ -8,8 +8,8 @@ from typing import Any, Protocol, overload
 
 from engine.checking import check
 from engine.checking.objects import check_object
-from engine.checking.report import Report
-from engine.checking.shapes.loss_methods import LOSSES
+from engine.checking.report.report import Report
+from engine.checking.subjects.shapes.loss_methods import LOSSES
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 

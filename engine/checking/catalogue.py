@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checking.check import gradcheck
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 from engine.checks import integer
 from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
 

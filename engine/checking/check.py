@@ -8,22 +8,26 @@ from typing import Any
 import numpy as np
 
 from engine.backend import FLOATS, check_dtype
-from engine.checking import complex_inputs, cotangent_forms, judging, linearity, oracles, reading, wording
-from engine.checking.agreement import same
-from engine.checking.budget import Clock
-from engine.checking.diagnosis import diagnose
-from engine.checking.finding import Finding
-from engine.checking.function_subject import FunctionSubject, Shape
-from engine.checking.layer_subject import LayerSubject
-from engine.checking.locating import entries_of
-from engine.checking.looking import ENTRYWISE, coverage, look_at_all
-from engine.checking.nests import dtype_of, kind, named_leaves
-from engine.checking.report import Report
-from engine.checking.sampling import choose
-from engine.checking.shapes.arguments import argument_names, as_arguments, with_cache
-from engine.checking.shapes.options import allowed, gate_names, input_names
-from engine.checking.subject import Subject
-from engine.checking.truncated_subject import TruncatedSubject
+from engine.checking.diagnosis import wording
+from engine.checking.diagnosis.causes import diagnose
+from engine.checking.oracles import methods
+from engine.checking.oracles.sampling import choose
+from engine.checking.report.report import Report
+from engine.checking.report.rows import row, unread
+from engine.checking.subjects import complex_inputs, cotangent_forms
+from engine.checking.subjects.functions import FunctionSubject, Shape
+from engine.checking.subjects.layers import LayerSubject
+from engine.checking.subjects.shapes.arguments import argument_names, as_arguments, with_cache
+from engine.checking.subjects.shapes.options import allowed, gate_names, input_names
+from engine.checking.subjects.subject import Subject
+from engine.checking.subjects.trees import dtype_of, kind, named_leaves
+from engine.checking.subjects.truncated import TruncatedSubject
+from engine.checking.verdicts import judging, linearity
+from engine.checking.verdicts.budget import Clock
+from engine.checking.verdicts.closeness import same
+from engine.checking.verdicts.finding import Finding
+from engine.checking.verdicts.locating import entries_of
+from engine.checking.verdicts.looking import ENTRYWISE, coverage, look_at_all
 from engine.checks import describe, integer, number, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, refuse_own_rules, refuse_unreadable
@@ -237,7 +241,7 @@ def judge(
     if not subject.trouble:
         noise = judging.noise_of(subject, seed)
         linearity.check_linearity(subject, noise)
-        reach = oracles.complex_reach(subject, seed) if method == "complex" else ""
+        reach = methods.complex_reach(subject, seed) if method == "complex" else ""
         findings = look_at_all(subject, method, seed, tol, noise, entries, clock)
         for finding in findings:
             if reach and finding.verdict != "non-finite":
@@ -257,9 +261,9 @@ def judge(
     seen = names.index(diagnosis.seen_in) if diagnosis is not None and diagnosis.seen_in in names else None
     alone = sum(finding.verdict == "wrong" for finding in findings) == 1
     rows = tuple(
-        wording.worded(reading.row(finding, seen), finding, detail, subject, alone)
+        wording.worded(row(finding, seen), finding, detail, subject, alone)
         for finding, detail in zip(findings, detailed, strict=True)
-    ) or reading.unread(subject)
+    ) or unread(subject)
     if diagnosis is not None:
         diagnosis = wording.with_pattern(diagnosis, detailed, subject, rows)
     trouble, cause, notes = subject.trouble, subject.causes.get("", ""), list(subject.notes)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from engine.checking.check import check_gradients
-from engine.checking.complex_inputs import is_complex
-from engine.checking.nests import kind, leaves, refill, transform
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 from engine.checking.second_order import require_functions
-from engine.checking.shapes.arguments import argument_names, as_arguments
+from engine.checking.subjects.complex_inputs import is_complex
+from engine.checking.subjects.shapes.arguments import argument_names, as_arguments
+from engine.checking.subjects.trees import kind, leaves, refill, transform
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.checking.budget import Clock
 from engine.checking.check import FORWARD_MODE, TOLERANCE, judge, time_axis_of, tolerance_of
-from engine.checking.function_subject import FunctionSubject, Shape
-from engine.checking.report import Report
-from engine.checking.shapes.arguments import Convention
-from engine.checking.shapes.loss_methods import MODEL, LossMethod
-from engine.checking.shapes.object_search import read_object
-from engine.checking.shapes.objects import STEP, Reading
-from engine.checking.shapes.options import allowed, gate_names, input_names
-from engine.checking.shapes.places import in_words
+from engine.checking.report.report import Report
+from engine.checking.subjects.functions import FunctionSubject, Shape
+from engine.checking.subjects.shapes.arguments import Convention
+from engine.checking.subjects.shapes.loss_methods import MODEL, LossMethod
+from engine.checking.subjects.shapes.object_search import read_object
+from engine.checking.subjects.shapes.objects import STEP, Reading
+from engine.checking.subjects.shapes.options import allowed, gate_names, input_names
+from engine.checking.subjects.shapes.places import in_words
+from engine.checking.verdicts.budget import Clock
 from engine.checks import integer, number, one_of
 
 

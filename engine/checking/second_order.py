@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from engine.checking.check import check_gradients
-from engine.checking.nests import dtype_of, kind, leaves, refill
-from engine.checking.report import Report
-from engine.checking.shapes.arguments import argument_names, as_arguments, convention_of
+from engine.checking.report.report import Report
+from engine.checking.subjects.shapes.arguments import argument_names, as_arguments, convention_of
+from engine.checking.subjects.trees import dtype_of, kind, leaves, refill
 from engine.checks import describe, integer
 from engine.errors import bad_type
 

@@ -68,7 +68,7 @@ def gradcheck(
     if plot is not None and not Path(plot).resolve().parent.is_dir():
         raise bad_input("--plot", "a file in a folder that exists", plot)
     if plot is not None:
-        from engine.checking.picture import require_a_picture
+        from engine.checking.report.picture import require_a_picture
 
         require_a_picture(plot, "--plot")
     if bugs:

@@ -16,7 +16,7 @@ import sys
 import warnings
 
 from benchmarks.checker.strangers.stranger import Bug, Stranger, strangers
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 
 #: What share of the reports must name the right place.
 PLACED = 0.9

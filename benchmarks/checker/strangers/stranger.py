@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.checking.report import Report
+from engine.checking.report.report import Report
 
 CODES = Path(__file__).parent / "codes"
 

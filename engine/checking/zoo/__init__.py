@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 
-from engine.checking.diagnosis import CAUSES
+from engine.checking.diagnosis.causes import CAUSES
 from engine.checking.zoo import (
     around,
     gru,

@@ -1,0 +1,1 @@
+"""How a wrong gradient departs, and the likely cause, in words."""

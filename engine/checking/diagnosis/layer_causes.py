@@ -1,0 +1,86 @@
+"""Causes of a wrong gradient that only the layer's own inside gives away: its states, weights and lengths.
+
+`subject` is a `engine.checking.subjects.layers.LayerSubject` throughout, which asks here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from engine.checking.diagnosis.causes import LATER_H, MASK, TRANSPOSED, Block, fits
+from engine.layers.recurrent import Recurrent
+
+
+def explain(subject: Any, chosen: Block) -> Iterator[str]:
+    """Mistakes that fit the block that departs."""
+    layer = subject.checked
+    if isinstance(layer, Recurrent) and not subject.tape.timeline.empty:  # without steps nothing inside is at fault
+        if chosen.name.startswith("weight_hh") and _later_h(subject, chosen):
+            yield LATER_H
+        if chosen.name == "h0" and _transposed_use(subject, chosen):
+            yield TRANSPOSED
+    if subject.lengths is not None and subject.right_without_lengths():
+        yield MASK
+
+
+def _later_h(subject: Any, chosen: Block) -> bool:
+    """Whether the recurrent weight was paired with the state after each step, where the one before belongs."""
+    number, direction = _place(chosen.name)
+    record = subject.tape.layers[number][direction]
+    da = _hidden_gradients(subject, chosen.group, number, direction)
+    later = subject.backend.to_host(record.h)[1:]
+    gates = record.cell.gates if chosen.gate is None else (chosen.gate,)
+    wanted = []
+    for gate in gates:
+        reset = _reset(subject, record, gate)
+        rows = da[:, :, record.cell.gates.index(gate)].reshape(da.shape[0] * da.shape[1], -1)
+        wanted.append(rows.T @ (later if reset is None else later * reset).reshape(len(rows), -1))
+    return fits(chosen.claimed, np.concatenate(wanted))
+
+
+def _reset(subject: Any, record: Any, gate: str) -> Any:
+    """(T, B, H) what h_prev was multiplied by before the product of a gate, r in a GRU with reset before; or None."""
+    place = next(stage.source for stage in record.cell.stages if gate in record.cell.gates[stage.first : stage.last])
+    if place is None or place.kind == "prev":
+        return None
+    before = subject.backend.to_host(record.h)[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(before == 0.0, 0.0, subject.backend.to_host(record.kept[place.name]) / before)
+
+
+def _transposed_use(subject: Any, chosen: Block) -> bool:
+    """Whether dh_prev was multiplied by the transpose of the recurrent weight, or of one of its blocks."""
+    layer = subject.checked
+    gap = chosen.claimed - chosen.numeric
+    for slot in range(len(gap)):
+        if not np.abs(gap[slot]).max(initial=0.0) > 0.0:
+            continue
+        number, direction = divmod(slot, layer.num_directions)
+        da = _hidden_gradients(subject, chosen.group, number, direction)[0]  # (B, G, H) of step 0
+        end = f"_l{number}" + "_reverse" * direction
+        weights = np.split(subject.backend.to_host(layer.params["weight_hh" + end]), da.shape[1])
+        changes = np.stack([da[:, k] @ (w.T - w) for k, w in enumerate(weights)])
+        record = subject.tape.layers[number][direction]
+        for k, gate in enumerate(record.cell.gates):
+            reset = _reset(subject, record, gate)
+            changes[k] = changes[k] if reset is None else changes[k] * reset[0]
+        if any(fits(gap[slot], change) for change in (changes.sum(axis=0), *changes)):
+            return True
+    return False
+
+
+def _hidden_gradients(subject: Any, group: int, number: int, direction: int) -> Any:
+    """(T, B, G, H) hidden-side gradients of the pre-activations, as backward itself has them."""
+    cotangents = subject.cotangents(group)
+    trace = subject.trace(cotangents)
+    return np.asarray(subject.backend.to_host(trace.layers[number][direction].adjoints.da_hidden), dtype=np.float64)
+
+
+def _place(name: str) -> tuple[int, int]:
+    found = re.search(r"_l(\d+)(_reverse)?$", name)
+    assert found is not None
+    return int(found.group(1)), int(found.group(2) is not None)

@@ -1,0 +1,102 @@
+"""Copies of a layer for a gradient check to work on, so that the layer itself is left alone."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from engine.checking.subjects import batched
+from engine.checks import describe
+from engine.errors import EngineError, bad_input, bad_type
+from engine.layers.base import Layer
+from engine.layers.sequential import Sequential, SequentialTape
+
+#: Methods that only backward passes through.
+BACKWARD = {"backward", "backward_trace", "_walk"}
+#: Attributes that a copy keeps for itself.
+COUNTERS = {"_serial", "call_counter"}
+
+
+def twins(layer: Any, dtype: str) -> tuple[Any, Any]:
+    """Two copies of a layer: one in float64 to be evaluated, one in `dtype` for backward.
+
+    A method that was replaced on the object, and not in its class, may be tied to that very object.  No copy would run
+    it, so the object itself is used then, and put back as it was in the end.
+    """
+    replaced = replaced_methods(layer)
+    if not replaced:
+        return _convert(layer, "float64"), _convert(layer, dtype)
+    if isinstance(layer, Layer) and layer.dtype != np.float64 and not replaced <= BACKWARD:
+        raise bad_input(
+            "layer",
+            f"one of dtype float64, as its {sorted(replaced - BACKWARD)[0]} was replaced on the object",
+            f"dtype {layer.dtype}",
+            'build it with dtype="float64", or replace the method in a subclass',
+        )
+    return (_convert(layer, "float64") if replaced <= BACKWARD else layer), layer
+
+
+def replaced_methods(layer: Any) -> set[str]:
+    """Names of methods that an object, or a layer inside it, has in place of those of its class."""
+    own = {
+        name for name, value in vars(layer).items() if callable(value) and callable(getattr(type(layer), name, None))
+    }
+    for part in getattr(layer, "layers", ()) if isinstance(layer, Sequential) else ():
+        own |= replaced_methods(part)
+    return own
+
+
+def _convert(layer: Any, dtype: str) -> Any:
+    """A copy of a layer; one of the engine's in the dtype asked for, another object as it is."""
+    if not isinstance(layer, Layer):
+        return copy.deepcopy(layer)
+    try:
+        moved = layer.to(dtype=dtype)
+    except (TypeError, EngineError):  # a class of someone's own may be built in another way
+        return copy.deepcopy(layer)
+    _take_along(layer, moved)
+    return moved
+
+
+def _take_along(layer: Layer, moved: Layer) -> None:
+    """Give a copy the attributes that its constructor does not know of; methods stay those of the class."""
+    for name, value in vars(layer).items():
+        if name not in vars(moved) and not callable(value):
+            setattr(moved, name, copy.deepcopy(value))
+        elif type(layer) in batched.KNOWN or name in layer.fixed | COUNTERS:
+            continue
+        elif isinstance(value, (bool, int, float, str)):
+            setattr(moved, name, value)
+    if isinstance(layer, Sequential) and isinstance(moved, Sequential):
+        for part, other in zip(layer.layers, moved.layers, strict=True):
+            _take_along(part, other)
+
+
+def adopt(tape: Any, layer: Any) -> Any:
+    """The tape as if this layer had made it."""
+    stamp = layer._stamp()
+    if isinstance(tape, SequentialTape):
+        pairs = zip(tape.tapes, layer.layers, strict=True)
+        return dataclasses.replace(tape, tapes=tuple(adopt(part, own) for part, own in pairs), stamp=stamp)
+    return dataclasses.replace(tape, stamp=stamp)
+
+
+def zero_grads(layer: Any) -> None:
+    """Set all gradients to zero, in place."""
+    for grad in layer.grads.values():
+        grad[...] = 0
+
+
+def check_protocol(layer: Any) -> None:
+    """Raise unless the object can be checked as a layer."""
+    missing = [name for name in ("forward", "backward", "params", "grads") if not hasattr(layer, name)]
+    if missing or isinstance(layer, type):
+        raise bad_type(
+            "layer",
+            "a layer of engine, or an object with forward, backward, params and grads",
+            describe(layer),
+            "for an object with forward(x) and backward(dout) use check_object, for functions check_gradients",
+        )

@@ -1,0 +1,65 @@
+"""What the tensors of a layer are called: gate blocks of its parameters, parts of its state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.checking.subjects.trees import leaves
+from engine.layers.base import Layer
+from engine.layers.recurrent import Recurrent
+from engine.layers.sequential import Sequential
+from kernels.cells import Cell
+
+#: Gate blocks of a foreign layer whose recurrent weight has so many rows for each of its columns.
+GUESSED_GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
+
+
+def gates_of(layer: Any, name: str) -> tuple[str, ...]:
+    """The gate blocks along the first axis of a parameter."""
+    while isinstance(layer, Sequential):
+        position, _, name = name.partition(".")
+        layer = layer.layers[int(position)]
+    if isinstance(layer, Layer):
+        return _gates_of_cell(layer.cell, name) if isinstance(layer, Recurrent) else ()
+    shape = layer.params[name].shape
+    recurrent = sorted(  # the recurrent weight is (G*H, H); weight_ih may happen to look like one of another cell
+        (key for key, param in layer.params.items() if param.ndim == 2), key=lambda key: "hh" not in key
+    )
+    for key in recurrent:
+        rows, columns = layer.params[key].shape
+        blocks, rest = divmod(rows, columns)
+        if rest == 0 and blocks in GUESSED_GATES and shape and shape[0] == rows:
+            return GUESSED_GATES[blocks]
+    return ()
+
+
+def _gates_of_cell(cell: Cell, name: str) -> tuple[str, ...]:
+    """The gate blocks of a parameter such as ``weight_hh_l0``; a weight p_X of a unit has that of gate X."""
+    kind = name.partition("_l")[0]
+    if kind in cell.own:
+        return tuple(gate for gate in cell.gates if kind == f"p_{gate}")
+    gates = {"weight_ih": cell.gates, "bias_ih": cell.gates, "weight_hh": cell.recurrent, "bias_hh": cell.recurrent}
+    return gates.get(kind, ()) if len(cell.gates) > 1 else ()
+
+
+def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
+    """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
+    if state is None:
+        return []
+    if isinstance(layer, Sequential):
+        pairs = enumerate(zip(layer.layers, state, strict=True))
+        return [name for k, (part, own) in pairs for name in state_names(part, own, f"{prefix}{k}.")]
+    found = leaves(state)
+    if isinstance(layer, Recurrent):
+        return [f"{prefix}{name}0" for name in layer.cell.states]
+    if len(found) <= 2:
+        return [prefix + name for name in ("h0", "c0")[: len(found)]]
+    return [f"{prefix}state{k}" for k in range(len(found))]
+
+
+def spread(nest: Any, like: Any) -> list[Any]:
+    """The arrays of a state's gradient in the order of the state's own; None for what is left out."""
+    if isinstance(like, (tuple, list)):
+        parts = nest if isinstance(nest, (tuple, list)) and len(nest) == len(like) else (None,) * len(like)
+        return [leaf for part, own in zip(parts, like, strict=True) for leaf in spread(part, own)]
+    return [] if like is None else [nest]

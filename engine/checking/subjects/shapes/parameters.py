@@ -1,0 +1,209 @@
+"""The parameters of an object and where it leaves their gradients, found by the names that people give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.checking.subjects.shapes.insides import attributes
+from engine.checking.subjects.shapes.loss_methods import MODEL
+from engine.checking.subjects.shapes.places import Place, get, holders, in_words, is_number, numbers
+from engine.checking.subjects.shapes.returned import key_for
+from engine.checking.subjects.trees import kind
+
+#: What people call a collection of parameters, and one of gradients.
+PARAMS = ("params", "parameters", "_params", "_parameters", "weights", "param", "theta", "learnable", "variables")
+GRADS = ("grads", "gradients", "_grads", "_gradients", "dparams", "d_params", "grad", "dweights", "derivatives",
+         "gradient", "dtheta", "param_grads", "params_grads", "deltas")  # fmt: skip
+#: A parameter that is an object: its numbers, and their gradient.
+VALUES = ("data", "value", "val", "values", "array", "weight", "w", "p", "x")
+GRADIENTS = ("grad", "gradient", "g", "diff", "dvalue", "ddata", "dw", "grads", "d")
+#: Collections that are followed, but not named: a report says ``W``, not ``params.W``.
+UNNAMED = frozenset((*PARAMS, *VALUES[:5], MODEL))
+#: What keeps a running average is no parameter, though it may lie beside them.
+KEPT = ("running", "moving", "mean", "var", "momentum", "velocity", "cache")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: its name, where it lies, and where its gradient does; None where no gradient was found."""
+
+    name: str
+    place: Place
+    grad: Place | None
+
+
+def find(trial: Any, stable: set[Place]) -> list[Parameter]:
+    """The parameters of an object for which it leaves gradients in itself.
+
+    Parameters
+    ----------
+    trial : a copy of the object after a forward and a backward pass.
+    stable : places of numbers that forward leaves alone, as it does parameters and not caches.
+    """
+    found: list[Parameter] = []
+    seen: set[int] = set()
+    for search in (_beside, _wrapped, _collected):  # an attribute's name says more than a place in a list
+        for place, holder in holders(trial):
+            for own, grad in search(holder):
+                value, whole = get(holder, own), (*place, *own)
+                if id(value) in seen or not (_called(own) or whole in stable):
+                    continue
+                seen.add(id(value))
+                found.append(Parameter(in_words(whole, UNNAMED), whole, None if grad is None else (*place, *grad)))
+    return found
+
+
+def _called(place: Place) -> bool:
+    return any(how == "()" for how, _ in place)
+
+
+def _collected(holder: Any) -> Iterator[tuple[Place, Place | None]]:
+    """Parameters in a dict or a list of their own; their gradients in another, or as attributes."""
+    own = attributes(holder)
+    for name in PARAMS:
+        start, collection = _collection(holder, name)
+        if collection is None:
+            continue
+        grads = [(place, one) for place, one in (_collection(holder, grad) for grad in GRADS) if one is not None]
+        if name in own:
+            yield from _collections_beside(name, collection, own)
+        if isinstance(collection, Mapping):
+            for key, value in collection.items():
+                if is_number(value):
+                    grad = _in_dicts(str(key), value, grads) or _attribute(str(key), value, own)
+                    if grad is not None or not any(word in str(key).lower() for word in KEPT):
+                        yield (*start, ("[]", key)), grad
+        else:
+            yield from _in_lists(start, collection, [one for one in grads if not isinstance(one[1], Mapping)])
+
+
+def _collection(holder: Any, name: str) -> tuple[Place, Any]:
+    """A dict or list of this name, also from a method without arguments."""
+    value = attributes(holder).get(name)
+    if isinstance(value, (Mapping, tuple, list)) and len(value):
+        return ((".", name),), value
+    method = getattr(type(holder), name, None)
+    if callable(method) or isinstance(method, property):
+        step = ("." if isinstance(method, property) else "()", name)
+        try:
+            value = get(holder, (step,))
+        except Exception:  # a method that wants more than it is given
+            return (), None
+        if isinstance(value, (Mapping, tuple, list)) and len(value):
+            return (step,), value
+    return (), None
+
+
+def _in_lists(start: Place, values: Any, grads: list[tuple[Place, Any]]) -> Iterator[tuple[Place, Place | None]]:
+    """Parameters and gradients in two lists, or in one list of pairs."""
+    for k, value in enumerate(values):
+        place = (*start, ("[]", k))
+        if is_number(value):
+            fitting = [
+                (*one, ("[]", k)) for one, other in grads if len(other) == len(values) and _alike(value, other[k])
+            ]
+            if fitting:
+                yield place, fitting[0]
+        elif isinstance(value, (tuple, list)) and len(value) == 2 and _alike(*value):
+            yield (*place, ("[]", 0)), (*place, ("[]", 1))
+        elif attributes(value):
+            yield from (((*place, *own), None if grad is None else (*place, *grad)) for own, grad in _wrapped(value))
+
+
+def _in_dicts(key: str, value: Any, grads: list[tuple[Place, Any]]) -> Place | None:
+    for place, grad in grads:
+        if isinstance(grad, Mapping):
+            found = key_for(key, grad)
+            if found is not None and (_alike(value, grad[found]) or kind(grad[found])):
+                return (*place, ("[]", found))
+    return None
+
+
+def _attribute(name: str, value: Any, own: Mapping[str, Any]) -> Place | None:
+    """The attribute that holds the gradient of a parameter, by its name."""
+    others = {key: other for key, other in own.items() if key != name and is_number(other)}
+    found = key_for(name, {key: other for key, other in others.items() if _alike(value, other)})
+    if found is None:
+        found = key_for(name, [key for key in others if key.lower() != name.lower()])
+    return None if found is None else ((".", found),)
+
+
+def _beside(holder: Any) -> Iterator[tuple[Place, Place | None]]:
+    """Parameters that are attributes, with gradients beside them or in a dict."""
+    own = attributes(holder)
+    grads = [(place, one) for place, one in (_collection(holder, grad) for grad in GRADS) if one is not None]
+    for name, value in own.items():
+        if is_number(value):
+            grad = _attribute(name, value, own) or _in_dicts(name, value, grads)
+            if grad is not None:
+                yield ((".", name),), grad
+        elif isinstance(value, (Mapping, tuple, list)) and name not in PARAMS:
+            yield from _collections_beside(name, value, own)
+
+
+def _collections_beside(name: str, value: Any, own: Mapping[str, Any]) -> Iterator[tuple[Place, Place | None]]:
+    """``biases`` and ``dbiases``, both lists or dicts."""
+    others = {key: other for key, other in own.items() if key != name and type(other) is type(value)}
+    found = key_for(name, others)
+    if found is None or len(others[found]) != len(value):
+        return
+    for key in value if isinstance(value, Mapping) else range(len(value)):
+        if is_number(value[key]) and _alike(value[key], get(others[found], (("[]", key),))):
+            yield ((".", name), ("[]", key)), ((".", found), ("[]", key))
+
+
+def _wrapped(holder: Any) -> Iterator[tuple[Place, Place | None]]:
+    """A parameter that is an object of its own, with its numbers and their gradient as attributes."""
+    own = attributes(holder)
+    for value in VALUES:
+        for grad in GRADIENTS:
+            if value != grad and is_number(own.get(value)) and _alike(own[value], own.get(grad)):
+                yield ((".", value),), ((".", grad),)
+                return
+
+
+def empty_gradient(trial: Any, place: Place) -> Place | None:
+    """Where the gradient of the numbers at a place would stand, if something is called so and is None."""
+    holder, name = get(trial, place[:-1]), place[-1][1]
+    own = holder if isinstance(holder, Mapping) else attributes(holder)
+    empty = [key for key, value in own.items() if value is None]
+    if name in VALUES and any(key in empty for key in GRADIENTS):
+        return (*place[:-1], (".", next(key for key in GRADIENTS if key in empty)))
+    found = key_for(name, [key for key in empty if key != name]) if isinstance(name, str) else None
+    return None if found is None else (*place[:-1], (place[-1][0], found))
+
+
+def _alike(value: Any, gradient: Any) -> bool:
+    return is_number(gradient) and np.shape(value) == np.shape(gradient)
+
+
+def stable_places(once: Mapping[Place, Any], twice: Any) -> set[Place]:
+    """Places whose numbers are the same objects after another forward pass.
+
+    Parameters
+    ----------
+    once : all numbers by their places, after one pass.
+    twice : the object after another one.
+    """
+    return {place for place, value in numbers(twice) if once.get(place) is value}
+
+
+def aliases(value: Any, place: Place) -> list[Place]:
+    """All places where the numbers at one place are to be found, that one first."""
+    wanted = get(value, place)
+    return [place, *(other for other, found in numbers(value) if found is wanted and other != place and kind(found))]
+
+
+def unmatched(trial: Any, stable: set[Place], known: Sequence[Parameter]) -> list[tuple[str, Place]]:
+    """Arrays that may be parameters without a gradient in the object, in the order in which it made them."""
+    taken = {id(get(trial, one.place)) for one in known} | {id(get(trial, one.grad)) for one in known if one.grad}
+    found = []
+    for place, value in numbers(trial):
+        if place in stable and kind(value) == "f" and id(value) not in taken:
+            taken.add(id(value))
+            found.append((in_words(place, UNNAMED), place))
+    return found

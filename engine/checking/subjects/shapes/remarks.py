@@ -1,0 +1,35 @@
+"""Remarks on what someone's functions take and give, for the notes and causes of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.checking.subjects.shapes.inputs import Inputs
+from engine.checking.subjects.subject import Part
+from engine.checking.subjects.trees import kind
+
+
+def on_whole_numbers(inputs: Inputs, gradients: Mapping[str, Any]) -> list[str]:
+    """Say which whole numbers go unchecked although backward gives them a gradient."""
+    arrays = [(name, array) for name, array in inputs.leaves() if kind(array) in ("i", "u")]
+    whole = [name for name, _ in arrays if kind(gradients.get(name)) == "f"]
+    if not whole:
+        return []
+    return [f"not checked, as it holds whole numbers: {', '.join(whole)}; {whole[0]}.astype(float) is checked"]
+
+
+def on_lost_inputs(inputs: Inputs, parts: Sequence[Part]) -> list[str]:
+    """Say which inputs are not finite from the start: then no function is to blame."""
+    lost = [part.name for part in parts if not np.isfinite(inputs.backend.to_host(part.array)).all()]
+    return [f"{', '.join(lost)} held NaN or infinity before anything was computed"] if lost else []
+
+
+def on_the_order(parts: Sequence[Part], shape: Sequence[int], found: Mapping[str, Any]) -> str:
+    """A hint where a gradient has the shape of another input, whose own gradient does not fit either."""
+    for part in parts:
+        if part.shape == tuple(shape) and getattr(found.get(part.name), "shape", None) != part.shape:
+            return f", which is that of {part.name}: gradients in another order than the inputs?"
+    return ""

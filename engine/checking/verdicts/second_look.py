@@ -1,0 +1,114 @@
+"""What rounding explains, told from what it does not, by a look at other places.
+
+Two things look wrong or undecidable at one place and are plain at another.  Where a function is saturated, outputs
+that do not move hide what is left of a gradient, and backward keeps nothing of it but rounding.  And a gradient that
+is zero by structure (of a bias before batch normalisation) is a sum of terms that cancel, hence rounding on both
+sides.  At a place where all tensors are of moderate size nothing is saturated: there backward is right or it is not,
+and an entry that moves nothing there, nor here, nor far away, has no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from engine.checking.oracles import differences
+from engine.checking.subjects.subject import Part, Subject
+from engine.checking.verdicts import precision
+from engine.checking.verdicts.finding import Finding
+
+#: Departures smaller than this part of the largest gradients may be rounding of a saturated backward.
+SMALL = 1e-9
+#: Moves, in units of a tensor's size, that must change nothing where a gradient is zero by structure.
+MOVES = (-8.0, -1.0, 1.0, 8.0)
+#: Outputs may change by so many times their rounding then, for each unit of the move.
+STILL = 64.0
+#: Random directions through the entries in doubt; so many entries are tried one by one if these move something.
+DIRECTIONS, FEW = 2, 32
+
+
+def excuse_saturation(subject: Subject, finding: Finding, redo: Callable[[Subject, Part], Finding]) -> None:
+    """Hide, in place of accusing, what departs by rounding alone and is right where nothing is saturated.
+
+    Parameters
+    ----------
+    redo : makes the same comparison for a part of another subject.
+    """
+    if not finding.departs.any() or not np.isfinite(finding.numeric).all() or not np.isfinite(finding.claimed).all():
+        return
+    largest = max((float(np.max(np.abs(claimed), initial=0.0)) for claimed in subject.claimed.values()), default=0.0)
+    rounding = differences.output_rounding(subject) + np.abs(subject.weights) @ precision.behind_zeros(subject)
+    slack = np.maximum(SMALL * largest, rounding / differences.ALL_STEPS[0])
+    gap = np.abs(finding.claimed - finding.numeric)
+    if not finding.slope and (gap > slack.reshape(-1, *(1,) * (gap.ndim - 1)))[finding.departs].any():
+        return
+    beside = subject.moderate()
+    if beside is None:
+        return
+    again = redo(beside, part_of(beside, finding.part))
+    if again.verdict in ("ok", "cannot tell"):
+        finding.hidden |= finding.departs.any(axis=0)
+        finding.departs[:] = False
+
+
+def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray) -> None:
+    """Take hidden gradients for right that are rounding on both sides, and of which nothing depends.
+
+    Parameters
+    ----------
+    noise : how far rounding may have moved each claimed value, in the shape of ``finding.hidden``.
+    """
+    typical = float(np.max(noise, initial=0.0, where=finding.hidden))  # one entry's may be small by chance
+    doubtful = np.flatnonzero(finding.hidden & (np.abs(finding.claimed[0]) <= typical))
+    if doubtful.size == 0 or finding.departs.any():
+        return
+    places = _places(subject)
+    if len(places) < 2:
+        return
+    rows = np.zeros((doubtful.size, finding.part.size))
+    if finding.looks:
+        rows[:] = [finding.looks[k].values.reshape(-1) for k in doubtful]
+    else:
+        rows[np.arange(doubtful.size), doubtful] = 1.0
+    generator = np.random.default_rng(8)
+    mixed = generator.normal(size=(DIRECTIONS, doubtful.size)) @ rows
+    hidden = np.array(finding.hidden).reshape(-1)
+    if _nothing_moves(places, finding.part, mixed).all():
+        hidden[doubtful] = False
+    elif doubtful.size <= FEW:
+        hidden[doubtful] = ~_nothing_moves(places, finding.part, rows)
+    finding.hidden = hidden.reshape(np.shape(finding.hidden))
+
+
+def nothing_depends(subject: Subject, part: Part, entries: np.ndarray) -> bool:
+    """Whether these entries together move nothing, here, far away, and where all tensors are of moderate size."""
+    places, rows = _places(subject), np.zeros((DIRECTIONS, part.size))
+    rows[:, entries] = np.random.default_rng(8).normal(size=(DIRECTIONS, len(entries)))
+    return len(places) > 1 and bool(_nothing_moves(places, part, rows).all())
+
+
+def _places(subject: Subject) -> list[Subject]:
+    beside = subject.moderate()
+    return [subject] if beside is None else [subject, beside]
+
+
+def part_of(subject: Subject, part: Part) -> Part:
+    """The part of the same name."""
+    return next(one for one in subject.parts if one.name == part.name)
+
+
+def _nothing_moves(places: list[Subject], part: Part, rows: np.ndarray) -> np.ndarray:
+    """(n,) whether outputs stay what they are, up to rounding, when a tensor is moved along rows (n, ...)."""
+    still = np.ones(len(rows), dtype=bool)
+    for subject in places:
+        own = part_of(subject, part)
+        values, here = subject.host(own).astype(np.float64), subject.here()
+        size = max(1.0, float(np.max(np.abs(values), initial=0.0)))
+        unit = rows / np.max(np.abs(rows), axis=1, keepdims=True) * size
+        noise = np.maximum(subject.output_noise(), differences.EPS * float(np.max(np.abs(here), initial=0.0)))
+        for move in MOVES:
+            moved = (values + (move * unit).reshape(-1, *values.shape)).astype(own.dtype)
+            change = np.abs(differences.in_blocks(subject, own, moved) - here)
+            still &= (change <= STILL * (1.0 + abs(move)) * noise).all(axis=1)
+    return still
