@@ -41,13 +41,23 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return register_jitable(**INLINED)(function)
 
 
-def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def spliced(function: Callable[..., Any]) -> Any:
+    """Mark a part of a time loop: its lines are put in place of its call before anything is compiled.
+
+    A function that is `inlined` is compiled for itself first, with all that it calls; for one that calls products that
+    would take longer than the loop itself.
+    """
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compile a whole time loop on first use and keep the result on disk.
 
     Parameters
     ----------
     title : what the loop is, for the line that is printed while it compiles.
     overlapping : whether two of its array arguments may share memory.
+    key : for a function that is written out anew for each cell: the text of all that it encloses.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -58,7 +68,7 @@ def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., A
                 dispatcher._compiler._customize_flags = _without_overlap
             _widen_literals(dispatcher)
             with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
-                dispatcher._cache = DiskCache(function, _SOURCES)
+                dispatcher._cache = DiskCache(function, _SOURCES, key)
         return dispatcher
 
     return decorate

@@ -1,0 +1,86 @@
+"""Where the gradients of one step lie while backward goes through its stages, from the last to the first.
+
+A state's gradient has one array (B, H) for "after the step" and, mostly, for "before the step" too: once the last stage
+that asks for ``dS`` has read a number, the number for S_prev can take its place.  A cell that makes part of ``dS_prev``
+earlier than that has a spare array for it.  The gradient of a value that passes from one stage to another has an array
+as well; within a stage it is a local variable.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kernels.cells import Cell
+from kernels.phases import Place, Stage
+
+
+class Target(NamedTuple):
+    """An array that takes the gradient of what a product multiplied.
+
+    Attributes
+    ----------
+    kind : ``state`` one of the states' gradients, ``spare`` or ``value``: which tuple of arrays.
+    index : which of the tuple.
+    added : whether something is there already, to which the product is added.
+    """
+
+    kind: str
+    index: int
+    added: bool
+
+
+class Flow(NamedTuple):
+    """The arrays of a cell's backward step.
+
+    Attributes
+    ----------
+    values : names of the values whose gradient passes between stages, a (B, H) array each.
+    spares : the states whose "before" has an array of its own.
+    consumed : for each state, the stage at which ``dS`` is read for the last time; the number of stages for the
+        hidden state of a projected cell, whose gradient the projection consumes.
+    """
+
+    values: tuple[str, ...]
+    spares: tuple[str, ...]
+    consumed: dict[str, int]
+
+
+def base(name: str) -> str:
+    """``h__0``, one of several values of that name, is called h where its gradient is meant."""
+    return name.partition("__")[0]
+
+
+def read_grads(stage: Stage) -> set[str]:
+    """The names whose gradient a stage asks for."""
+    return {place.name for work in stage.works for place in work.reads if place.kind == "grad"}
+
+
+def results(stage: Stage) -> list[str]:
+    """What the backward functions of a stage return."""
+    return [name for work in stage.works for name in work.backward.results]
+
+
+def flow(cell: Cell) -> Flow:
+    """Follow the gradients of a cell through its stages."""
+    asked = [read_grads(stage) for stage in cell.stages]
+    last = len(cell.stages) - 1
+    consumed = {name: min((n for n, names in enumerate(asked) if name in names), default=last) for name in cell.states}
+    if cell.projected is not None:
+        consumed["h"] = last + 1
+    spares = tuple(s for s in cell.states if any(n > consumed[s] for n in _stages_before(cell, s)))
+    values: dict[str, None] = {}
+    operands = [stage.source for stage in cell.stages] + [cell.projected]
+    for operand in operands:
+        if operand is not None and operand.kind != "prev" and base(operand.name) not in cell.states:
+            values[base(operand.name)] = None
+    for n, stage in enumerate(cell.stages):
+        for name in results(stage):
+            if any(name[1:] in names for names in asked[:n]) and name[1:] not in cell.states:
+                values[name[1:]] = None
+    return Flow(tuple(values), spares, consumed)
+
+
+def _stages_before(cell: Cell, state: str) -> list[int]:
+    """The stages that give a part of the state's gradient before the step."""
+    place = Place("prev", state)
+    return [n for n, stage in enumerate(cell.stages) if stage.source == place or f"d{state}_prev" in results(stage)]
