@@ -23,7 +23,7 @@ import numpy as np
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import compiled, spliced
-from kernels.cpu.flow import Target
+from kernels.cpu.flow import Target, projected_before
 from kernels.cpu.products import (
     address_of,
     from_a_cache_line,
@@ -42,14 +42,15 @@ from kernels.cpu.weight_gradients import DEPTH, add_totals, chunk_gradients, mak
 def make_backward(cell: Cell, rows: Rows) -> Any:
     """The backward loop of a cell, to be compiled."""
     step: Any = _leave(rows)
-    for number in range(len(cell.stages)):
-        step = _stage(cell, number, rows, step)
-    if cell.projected is not None:
-        step = _projection(len(cell.stages), rows.projected, step)
+    for number in range(len(cell.stages) + 1):
+        if rows.projected is not None and number == projected_before(cell):
+            step = _projection(cell, rows, rows.projected, step)
+        if number < len(cell.stages):
+            step = _stage(cell, number, rows, step)
     enter, hidden_gradients = _enter(rows), make_hidden_gradients(cell)
     lines_of_states, lines_of_kept = rows.flatten(len(cell.states)), rows.flatten(len(cell.kept))
     lines_of_values, lines_of_spares = rows.flatten(len(rows.flow.values)), rows.flatten(len(rows.flow.spares))
-    splits = bool(cell.splits)
+    splits, projected = bool(cell.splits), cell.projected is not None
 
     def backward(
         share, chunk, dy, x, dx, weights, ends, tape, state_grads, table, targets, totals, buffers, traces, numbers
@@ -67,7 +68,8 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         targets, totals : gradients of weight_ih, weight_hh, weight_hr, bias_ih, bias_hh and the own weights as lines:
             those to add to, and room for their sums over the chunks.
         buffers : packs, a line a thread; da, da_hidden, down, dprojected of a chunk.
-        traces : the states' (T+1, B, H), then da and da_hidden of all steps (T, B, G, H); or empty.
+        traces : the states' (T+1, B, H), then da and da_hidden of all steps (T, B, G, H) and dprojected (T, B, 1, P);
+            or empty.
         """
         rank, size, by_units, barrier, bell, number = share
         if rank == 0:
@@ -123,6 +125,8 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
                 write_trace(at, slots, da, traces[1])
                 if splits:
                     write_trace(at, slots, da_hidden, traces[2])
+                if projected:
+                    write_trace(at, slots, dprojected, traces[3])
             summed = max(summed, min(1, at))
             wait(barrier, size)
         if apart:
@@ -161,7 +165,7 @@ def _enter(rows: Rows) -> Any:
 
 def _stage(cell: Cell, number: int, rows: Rows, after: Any) -> Any:
     """A stage: its row function on every row, then what its product sends to what was multiplied."""
-    row, target = rows.backward[number], rows.targets[number]
+    row, target, span = rows.backward[number], rows.targets[number], (2 if cell.stages[number].narrow else 0)
     multiply: Any = _nothing
     if target is not None:
         multiply = _product(number, cell.stages[number].first, cell.stages[number].last, target)
@@ -170,7 +174,7 @@ def _stage(cell: Cell, number: int, rows: Rows, after: Any) -> Any:
     def stage(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
         mine, order, spans, _ = part
         t, at = step
-        first, last = np.uint64(spans[0]), np.uint64(spans[1])
+        first, last = np.uint64(spans[span]), np.uint64(spans[span + 1])
         states, gate, kept = tape
         dstates, values, spares = grads[0], grads[1], grads[2]
         own, given, one = numbers
@@ -220,10 +224,10 @@ def _line_of(target: Target) -> Any:
     return line_of
 
 
-def _projection(number: int, target: Target | None, after: Any) -> Any:
+def _projection(cell: Cell, rows: Rows, target: Target, after: Any) -> Any:
     """h = W_hr m: dh becomes the chunk's dprojected, m receives its product, and h_prev nothing yet."""
-    assert target is not None
-    line_of, added = _line_of(target), int(target.added)
+    number, line_of, added = len(cell.stages), _line_of(target), int(target.added)
+    in_place = "h" not in rows.flow.spares
 
     @spliced
     def project(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
@@ -238,7 +242,8 @@ def _projection(number: int, target: Target | None, after: Any) -> Any:
             b, r = order[i], at + i
             for j in range(begin, end):
                 dprojected[r, j] = dh[b, j]
-                dh[b, j] = one - one
+                if in_place:
+                    dh[b, j] = one - one
         if team[2]:
             wait(team[3], team[1])
         a = chunks[5], starts[3], at * dprojected.shape[1], 1
@@ -257,14 +262,14 @@ def _leave(rows: Rows) -> Any:
     leave = rows.leave
 
     @spliced
-    def end(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
+    def leave_step(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
         mine, order, spans, _ = part
-        first, last = np.uint64(spans[0]), np.uint64(spans[1])
+        first, last, begin, end = np.uint64(spans[0]), np.uint64(spans[1]), np.uint64(spans[2]), np.uint64(spans[3])
         dstates, spares = grads[0], grads[2]
         for n in range(count):
-            leave(order[mine[0] + n * mine[2]], first, last, dstates, spares)
+            leave(order[mine[0] + n * mine[2]], first, last, begin, end, dstates, spares)
 
-    return end
+    return leave_step
 
 
 @spliced

@@ -36,13 +36,13 @@ class Flow(NamedTuple):
     ----------
     values : names of the values whose gradient passes between stages, a (B, H) array each.
     spares : the states whose "before" has an array of its own.
-    consumed : for each state, the stage at which ``dS`` is read for the last time; the number of stages for the
-        hidden state of a projected cell, whose gradient the projection consumes.
+    consumed : for each state, the stage at which ``dS`` is read for the last time.  The projection consumes that of h;
+        it stands between two stages, a half before the one that follows it.
     """
 
     values: tuple[str, ...]
     spares: tuple[str, ...]
-    consumed: dict[str, int]
+    consumed: dict[str, float]
 
 
 def base(name: str) -> str:
@@ -50,37 +50,56 @@ def base(name: str) -> str:
     return name.partition("__")[0]
 
 
+def projected_before(cell: Cell) -> int:
+    """The stage before which the projection stands: the number of stages where it comes last."""
+    works = 0
+    for number, stage in enumerate(cell.stages):
+        if works == cell.projected_at:
+            return number
+        works += len(stage.works)
+    return len(cell.stages)
+
+
+def is_narrow(cell: Cell, name: str) -> bool:
+    """Whether a value has the P numbers of the hidden state, not the H of a unit, in a cell with a projection."""
+    if cell.projected is None:
+        return False
+    made = (label for work in cell.works if work.narrow for label in work.labels)
+    return name == "h" or name in {other for label in made for other in (label, base(label))}
+
+
 def read_grads(stage: Stage) -> set[str]:
     """The names whose gradient a stage asks for."""
     return {place.name for work in stage.works for place in work.reads if place.kind == "grad"}
-
-
-def results(stage: Stage) -> list[str]:
-    """What the backward functions of a stage return."""
-    return [name for work in stage.works for name in work.backward.results]
 
 
 def flow(cell: Cell) -> Flow:
     """Follow the gradients of a cell through its stages."""
     asked = [read_grads(stage) for stage in cell.stages]
     last = len(cell.stages) - 1
-    consumed = {name: min((n for n, names in enumerate(asked) if name in names), default=last) for name in cell.states}
+    consumed: dict[str, float] = {
+        name: min((n for n, names in enumerate(asked) if name in names), default=last) for name in cell.states
+    }
     if cell.projected is not None:
-        consumed["h"] = last + 1
+        consumed["h"] = projected_before(cell) - 0.5
     spares = tuple(s for s in cell.states if any(n > consumed[s] for n in _stages_before(cell, s)))
     values: dict[str, None] = {}
-    operands = [stage.source for stage in cell.stages] + [cell.projected]
-    for operand in operands:
+    for operand in (*(stage.source for stage in cell.stages), cell.projected):
         if operand is not None and operand.kind != "prev" and base(operand.name) not in cell.states:
             values[base(operand.name)] = None
     for n, stage in enumerate(cell.stages):
-        for name in results(stage):
+        for name in _results(stage):
             if any(name[1:] in names for names in asked[:n]) and name[1:] not in cell.states:
                 values[name[1:]] = None
     return Flow(tuple(values), spares, consumed)
 
 
+def _results(stage: Stage) -> list[str]:
+    """What the backward functions of a stage return."""
+    return [name for work in stage.works for name in work.backward.results]
+
+
 def _stages_before(cell: Cell, state: str) -> list[int]:
     """The stages that give a part of the state's gradient before the step."""
     place = Place("prev", state)
-    return [n for n, stage in enumerate(cell.stages) if stage.source == place or f"d{state}_prev" in results(stage)]
+    return [n for n, stage in enumerate(cell.stages) if stage.source == place or f"d{state}_prev" in _results(stage)]

@@ -29,6 +29,7 @@ import numpy as np
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import compiled, spliced
+from kernels.cpu.flow import is_narrow, projected_before
 from kernels.cpu.products import address_of, from_a_cache_line, only_whole_vectors, product_at, vector_lanes
 from kernels.cpu.row_texts import kept_names
 from kernels.cpu.rows import Row, Rows
@@ -38,9 +39,12 @@ from kernels.phases import Place
 
 def make_forward(cell: Cell, rows: Rows) -> Any:
     """The forward loop of a cell, to be compiled."""
-    step: Any = _end_of_step(rows) if cell.projected is None else _projection(cell, rows)
-    for number in reversed(range(len(cell.stages))):
-        step = _stage(cell, number, rows.forward[number], step)
+    step: Any = _end_of_step(rows)
+    for number in reversed(range(len(cell.stages) + 1)):
+        if number < len(cell.stages):
+            step = _stage(cell, number, rows.forward[number], step)
+        if number == projected_before(cell) and cell.projected is not None:
+            step = _projection(cell, cell.projected, step)
     flatten_states, flatten_kept = rows.flatten(len(cell.states)), rows.flatten(len(kept_names(cell)))
 
     def forward(share, chunk, keep, x, weights, ends, tape, y, table, buffers, numbers):
@@ -100,7 +104,7 @@ def make_forward(cell: Cell, rows: Rows) -> Any:
 
 def _stage(cell: Cell, number: int, row: Row, after: Any) -> Any:
     """A stage: its products, then its row function on every row."""
-    source = cell.stages[number].source
+    source, span = cell.stages[number].source, (2 if cell.stages[number].narrow else 0)
     multiply: Any = _nothing
     if source is not None:
         for k, block in reversed(list(enumerate(blocks(cell)))):
@@ -114,7 +118,7 @@ def _stage(cell: Cell, number: int, row: Row, after: Any) -> Any:
         meet(team)
         multiply(count, when, spans, widths, arrays, weights, starts, numbers[2])
         t, s, s_next, g, at = when
-        first, last = np.uint64(spans[0]), np.uint64(spans[1])
+        first, last = np.uint64(spans[span]), np.uint64(spans[span + 1])
         states, gate, kept = arrays[0]
         own, given, one = numbers
         for n in range(count):
@@ -172,7 +176,7 @@ def _operand(cell: Cell, place: Place) -> Any:
     """Where the rows of what a product multiplies lie in this step: line, where rows begin, offset."""
     if place.kind in ("prev", "new"):
         k, slot = cell.states.index(place.name), (1 if place.kind == "prev" else 2)
-        column, starts_of = (3, 1) if k == 0 else (2, 0)  # h is P wide, any other state H
+        column, starts_of = (3, 1) if is_narrow(cell, place.name) else (2, 0)
 
         @spliced
         def of_state(when, widths, lines, starts):
@@ -189,18 +193,18 @@ def _operand(cell: Cell, place: Place) -> Any:
 
         return of_gate
     number = kept_names(cell).index(place.name)
+    width, starts_at = (3, 1) if is_narrow(cell, place.name) else (2, 0)
 
     @spliced
     def of_kept(when, widths, lines, starts):
-        return lines[2][number], starts[0], when[3] * widths[0] * widths[2]
+        return lines[2][number], starts[starts_at], when[3] * widths[0] * widths[width]
 
     return of_kept
 
 
-def _projection(cell: Cell, rows: Rows) -> Any:
-    """h = W_hr m, then the end of the step."""
-    assert cell.projected is not None
-    operand, after, k = _operand(cell, cell.projected), _end_of_step(rows), len(blocks(cell))
+def _projection(cell: Cell, source: Place, after: Any) -> Any:
+    """h = W_hr m."""
+    operand, k = _operand(cell, source), len(blocks(cell))
 
     @spliced
     def project(count, when, part, widths, arrays, weights, starts, numbers):

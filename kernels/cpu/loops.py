@@ -24,10 +24,12 @@ import numpy as np
 from kernels.cells import Cell
 from kernels.cpu.backward_loop import make_backward
 from kernels.cpu.compiling import compiled
+from kernels.cpu.flow import is_narrow
 from kernels.cpu.forward_loop import make_forward
 from kernels.cpu.row_texts import kept_names
 from kernels.cpu.rows import make_rows
 from kernels.cpu.shares import blocks
+from kernels.phases import Place
 
 
 class Loops(NamedTuple):
@@ -37,16 +39,18 @@ class Loops(NamedTuple):
     ----------
     forward, backward : the loops.
     forward_table, backward_table : what `table` is in them.
-    kept : the number of kept arrays in forward; values, spares : the number of these arrays in backward.
+    kept : for each kept array of forward, whether it is as wide as h, not H; values, spares : the same of backward.
+    one_block : whether the one gate is the new hidden state, as in an RNN.
     """
 
     forward: Any
     backward: Any
     forward_table: np.ndarray
     backward_table: np.ndarray
-    kept: int
-    values: int
-    spares: int
+    kept: tuple[bool, ...]
+    values: tuple[bool, ...]
+    spares: tuple[bool, ...]
+    one_block: bool
 
 
 _LOOPS: weakref.WeakKeyDictionary[Cell, Loops] = weakref.WeakKeyDictionary()
@@ -71,18 +75,22 @@ def _make(cell: Cell) -> Loops:
         for stage in cell.stages
     ]
     # all that the loops enclose, beside the sources of this package
-    layout = (cell.gates, cell.states, cell.kept, kept_names(cell), cell.recurrent, cell.splits, cell.projected)
-    sources = tuple(stage.source for stage in cell.stages)
+    layout = (cell.gates, cell.states, cell.kept, kept_names(cell), cell.recurrent, cell.splits, cell.projected, cell.projected_at)
+    sources = tuple((stage.source, stage.narrow) for stage in cell.stages)
     key = f"{layout}\n{products}\n{stages}\n{sources}\n{rows.targets}\n{rows.projected}\n{rows.flow}\n{rows.text}"
     return Loops(
         _compiled(cell, "forward", make_forward(cell, rows), key),
         _compiled(cell, "backward", make_backward(cell, rows), key),
         np.array(joins, np.int64).reshape(-1, 4),
         np.array(stages, np.int64).reshape(-1, 4),
-        len(kept_names(cell)),
-        len(rows.flow.values),
-        len(rows.flow.spares),
+        *(tuple(is_narrow(cell, name) for name in names) for names in (kept_names(cell), *rows.flow[:2])),
+        _is_one_block(cell),
     )
+
+
+def _is_one_block(cell: Cell) -> bool:
+    both = Place("new", "h"), Place("gate", cell.gates[0])
+    return len(cell.gates) == 1 and any(set(both) <= set(places) for work in cell.works for places in work.outputs)
 
 
 def _compiled(cell: Cell, way: str, loop: Any, key: str) -> Any:

@@ -19,8 +19,8 @@ from kernels.cpu import matmul as products
 from kernels.cpu import workspace
 from kernels.cpu.arrays import in_order, line, rows, strided
 from kernels.cpu.compiling import JIT
-from kernels.cpu.loops import loops_of
-from kernels.cpu.plan import plan, room_for_packs, sizes
+from kernels.cpu.loops import Loops, loops_of
+from kernels.cpu.plan import Sizes, plan, room_for_packs, sizes
 from kernels.cpu.products import checksum
 from kernels.cpu.team import available, run, team_for
 from kernels.cpu.weight_gradients import DEPTH
@@ -66,7 +66,7 @@ class NumbaKernels:
         events.launched()
         loops, dtype = loops_of(cell), x.dtype
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
-        slots, gate, kept = _tape(cell, loops.kept, size, states, lengths is None, keep, dtype)
+        slots, gate, kept = _tape(loops, size, states, lengths is None, keep, dtype)
         y = workspace.empty((size.T, size.B, size.P), dtype)
         lines = tuple(line(weights.get(name), dtype) for name in (*_WEIGHTS, *_BIASES))
         ends, flat_x, numbers = in_order(lengths, size.T, size.B), strided(x), _numbers(cell, weights, factors, dtype)
@@ -109,7 +109,9 @@ class NumbaKernels:
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
         T, B, D, G, H = size.T, size.B, size.D, size.G, size.H
         dstates = tuple(_state_gradient(part, slots) for part, slots in zip(dlast, tape.states, strict=True))
-        scratch = tuple(tuple(np.empty((B, H), dtype) for _ in range(n)) for n in (loops.values, loops.spares))
+        scratch = tuple(
+            tuple(np.empty((B, size.P if narrow else H), dtype) for narrow in names) for names in (loops.values, loops.spares)
+        )
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
         traces = _traces(cell, tape, trace)
         flat_dy = (np.empty(0, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
@@ -133,7 +135,7 @@ class NumbaKernels:
         for name, gradient in zip(cell.own, own.reshape(-1, H), strict=True):
             if grads.get(name) is not None:
                 grads[name][...] += gradient
-        return _adjoints(cell, tape, dstates, traces if trace else None, lengths), dx
+        return _adjoints(cell, dstates, traces if trace else None), dx
 
     @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Array]) -> int:
@@ -172,7 +174,7 @@ def _walks_array_steps(cell: Cell) -> bool:
 
 
 def _tape(
-    cell: Cell, kept: int, size: Any, states: tuple[Array, ...], whole: bool, keep: bool, dtype: Any
+    loops: Loops, size: Sizes, states: tuple[Array, ...], whole: bool, keep: bool, dtype: Any
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
     """States with their first slots, gates and kept values; two slots and one where nothing is kept."""
     T, B, G, H = size.T, size.B, size.G, size.H
@@ -180,11 +182,11 @@ def _tape(
     for buffer, state in zip(slots, states, strict=True):
         buffer[0] = state
     steps = T if keep else 1
-    if cell.gates == ("h",) and keep and whole:
+    if loops.one_block and keep and whole:
         gate = slots[0][1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
     else:
         gate = workspace.empty((steps, B, G, H), dtype)
-    return slots, gate, tuple(workspace.empty((steps, B, H), dtype) for _ in range(kept))
+    return slots, gate, tuple(workspace.empty((steps, B, size.P if narrow else H), dtype) for narrow in loops.kept)
 
 
 def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> tuple[Any, ...]:
@@ -199,13 +201,18 @@ def _state_gradient(given: Array | None, slots: Array) -> Array:
 
 def _traces(cell: Cell, tape: Run, wanted: bool) -> tuple[Any, ...]:
     """Room for the gradients of all states and pre-activations of all steps; empty arrays where none are wanted."""
-    shape, dtype = tape.gates.shape, tape.gates.dtype
-    states = tuple(np.zeros(slots.shape if wanted else (0, 0, 0), dtype) for slots in tape.states)
-    da = np.zeros(shape if wanted else (0, 0, 0, 0), dtype)
-    return states, da, np.zeros(shape if wanted and cell.splits else (0, 0, 0, 0), dtype)
+    T, B, G, H = tape.gates.shape
+    dtype = tape.gates.dtype
+
+    def room(of_use: bool, *shape: int) -> Array:
+        return np.zeros(shape if wanted and of_use else (0,) * len(shape), dtype)
+
+    states = tuple(room(True, *slots.shape) for slots in tape.states)
+    projected = room(cell.projected is not None, T, B, 1, tape.h.shape[2])
+    return states, room(True, T, B, G, H), room(bool(cell.splits), T, B, G, H), projected
 
 
-def _chunks(cell: Cell, size: Any, chunk: int, dtype: Any) -> tuple[Array, ...]:
+def _chunks(cell: Cell, size: Sizes, chunk: int, dtype: Any) -> tuple[Array, ...]:
     """Where the rows of a chunk go: da, its hidden side, the gradients of own weights, and dprojected."""
     count, width = chunk * size.B, size.G * size.H + _PADDING
     return (
@@ -229,15 +236,11 @@ def _gradients(grads: Weights, own: Array, several: bool, dtype: Any) -> tuple[t
     return (*targets, none()), (*(workspace.empty((target.size,), dtype) for target in targets), own)
 
 
-def _adjoints(cell: Cell, tape: Run, dstates: tuple[Array, ...], traces: Any, lengths: Array | None) -> Adjoints:
+def _adjoints(cell: Cell, dstates: tuple[Array, ...], traces: tuple[Any, ...] | None) -> Adjoints:
     """The gradients of the first states; those of single steps for a trace."""
     if traces is None:
         return Adjoints(None, None, dstates, None, {}, None)
-    states, da, da_hidden = traces
-    dprojected = None
-    if cell.projected is not None:
-        dprojected = states[0][1:]
-        if lengths is not None:
-            valid = np.arange(len(dprojected))[:, None, None] < np.asarray(lengths)[:, None]
-            dprojected = np.where(valid, dprojected, 0)
-    return Adjoints(da, da_hidden if cell.splits else da, dstates, states, {}, dprojected)
+    states, da, da_hidden, dprojected = traces
+    return Adjoints(
+        da, da_hidden if cell.splits else da, dstates, states, {}, dprojected[:, :, 0] if cell.projected else None
+    )

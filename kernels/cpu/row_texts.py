@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from kernels.cells import Cell
-from kernels.cpu.flow import Flow, Target, base, read_grads
+from kernels.cpu.flow import Flow, Target, base, is_narrow, projected_before, read_grads
 from kernels.cpu.scalar import scalar_text
 from kernels.phases import Place, Work
+from kernels.steps import makes
 
 _FORWARD = "r, b, s, s_next, g, t, first, last, pre, states, gate, kept, own, given, one"
 _BACKWARD = (
@@ -43,8 +44,13 @@ def row_texts(cell: Cell, flow: Flow) -> RowTexts:
     for n, work in enumerate(cell.works):
         functions += [scalar_text(work.forward.tree, f"forward_{n}"), scalar_text(work.backward.tree, f"backward_{n}")]
     backward = _BackwardTexts(cell, flow)
-    projected = None if cell.projected is None else backward.product(cell.projected)
-    found = [backward.stage(n) for n in reversed(range(len(cell.stages)))]
+    projection, projected = projected_before(cell), None
+    found: list[tuple[str, Target | None]] = []
+    for n in reversed(range(len(cell.stages) + 1)):
+        if n < len(cell.stages):
+            found.append(backward.stage(n))
+        if n == projection and cell.projected is not None:
+            projected = backward.product(cell.projected)
     return RowTexts(
         tuple(functions),
         tuple(_ForwardText(cell, n).text() for n in range(len(cell.stages))),
@@ -216,7 +222,6 @@ class _BackwardTexts:
         found = {name: f"{name}_{n}" for name in work.backward.results}
         arguments = [self._value(place) for place in work.reads]  # what it reads is read before anything is written
         self.lines.loop.append(_call(f"backward_{n}", found.values(), arguments))
-        given = {base(place.name) for place in work.inputs if place.kind == "local"}
         for name, variable in found.items():
             kind, _, gate = name.partition("_")
             if gate in self.cell.gates and kind in ("da", "dx", "dh"):
@@ -226,9 +231,9 @@ class _BackwardTexts:
             elif name[1:] in self.cell.own:
                 at = self._column(self.cell.own.index(name[1:]))
                 self.lines.loop.append(f"down[r, {at}] = {variable}")
-            elif name[1:] in self.cell.states:
+            elif name[1:] in work.replaces:
                 self.now[name[1:]] = variable
-                if name[1:] not in given:  # else it is what the phase was given, which is not the state yet
+                if name[1:] in self.cell.states and makes(work, name[1:]):
                     self.traced[name[1:]] = variable
             else:
                 self._add(name[1:], variable)
@@ -246,7 +251,7 @@ class _BackwardTexts:
         return "H + " * block + "j"
 
     def _add(self, name: str, variable: str) -> None:
-        if name in self.now or name in self.there:
+        if name in self.now or name in self.there or name in self.cell.states:
             self.lines.loop.append(f"{variable} = {self._gradient(name)} + {variable}")
         self.now[name] = variable
 
@@ -263,6 +268,8 @@ class _BackwardTexts:
         """At the end of a stage: what others will read goes to its array."""
         add = self.lines.loop.append
         later: set[str] = set().union(*(read_grads(other) for other in self.cell.stages[:number]))
+        if self.cell.projected is not None and number >= projected_before(self.cell):
+            later.add("h")
         for name, variable in self.now.items():
             if name in later:
                 add(f"{self._array_of(name)} = {variable}")
@@ -297,31 +304,37 @@ class _BackwardTexts:
 # -- what a step has beside the cell --------------------------------------------------------------------------------
 
 
+def _range(cell: Cell, name: str) -> str:
+    """This thread's part of an array: of the P numbers of h, or of the H units."""
+    return "wide, wide_end" if is_narrow(cell, name) else "first, last"
+
+
 def _carry(cell: Cell) -> str:
     lines = ["def carry(b, s, s_next, g, first, last, wide, wide_end, states, gate, kept):"]
-    for k in range(len(cell.states)):
-        ends = "wide, wide_end" if k == 0 else "first, last"
+    for k, name in enumerate(cell.states):
+        ends = _range(cell, name)
         lines += [f"    states{k} = states[{k}]", f"    for j in range({ends}):"]
         lines += [f"        states{k}[s_next, b, j] = states{k}[s, b, j]"]
     lines += ["    for block in range(gate.shape[2]):", "        for j in range(first, last):"]
     lines += ["            gate[g, b, block, j] = 0"]
-    for k in range(len(cell.kept)):
-        lines += [f"    kept{k} = kept[{k}]", "    for j in range(first, last):", f"        kept{k}[g, b, j] = 0"]
+    for k, name in enumerate(cell.kept):
+        lines += [f"    kept{k} = kept[{k}]", f"    for j in range({_range(cell, name)}):"]
+        lines += [f"        kept{k}[g, b, j] = 0"]
     return "\n".join(lines) + "\n"
 
 
 def _note(cell: Cell) -> str:
     lines = ["def note(slot, b, first, last, wide, wide_end, dstates, traces):"]
-    for k in range(len(cell.states)):
-        ends = "wide, wide_end" if k == 0 else "first, last"
+    for k, name in enumerate(cell.states):
+        ends = _range(cell, name)
         lines += [f"    dstates{k}, traces{k} = dstates[{k}], traces[{k}]", f"    for j in range({ends}):"]
         lines += [f"        traces{k}[slot, b, j] = dstates{k}[b, j]"]
     return "\n".join(lines) + "\n"
 
 
 def _leave(cell: Cell, flow: Flow) -> str:
-    lines = ["def leave(b, first, last, dstates, spares):"]
+    lines = ["def leave(b, first, last, wide, wide_end, dstates, spares):"]
     for k, name in enumerate(flow.spares):
         lines += [f"    dstates{k}, spares{k} = dstates[{cell.states.index(name)}], spares[{k}]"]
-        lines += ["    for j in range(first, last):", f"        dstates{k}[b, j] = spares{k}[b, j]"]
+        lines += [f"    for j in range({_range(cell, name)}):", f"        dstates{k}[b, j] = spares{k}[b, j]"]
     return "\n".join([*lines, *(["    pass"] if not flow.spares else [])]) + "\n"

@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.compiling import compiled, spliced
+from kernels.cpu.flow import is_narrow
 from kernels.cpu.products import pack, product
 from kernels.cpu.shares import portion
 from kernels.cpu.tiles import ROWS
@@ -151,7 +152,7 @@ def _operand(cell: Cell, place: Place) -> Any:
     """What a product multiplied, on the tape: line, where the rows of the chunk begin, offset."""
     if place.kind in ("prev", "new"):
         k, slot = cell.states.index(place.name), int(place.kind == "new")
-        column = 3 if k == 0 else 2  # h is P wide, any other state H
+        column = 3 if is_narrow(cell, place.name) else 2
 
         @spliced
         def of_state(lines, slots, widths):
@@ -166,11 +167,11 @@ def _operand(cell: Cell, place: Place) -> Any:
             return lines[1], slots * (widths[1] * widths[2]), gate * widths[2]
 
         return of_gate
-    number = cell.kept.index(place.name)
+    number, width = cell.kept.index(place.name), (3 if is_narrow(cell, place.name) else 2)
 
     @spliced
     def of_kept(lines, slots, widths):
-        return lines[2][number], slots * widths[2], 0
+        return lines[2][number], slots * widths[width], 0
 
     return of_kept
 
