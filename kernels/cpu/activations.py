@@ -255,8 +255,16 @@ _choose_by_type(exp, _exp_32, _exp_64)
 _choose_by_type(log, _log_32, _log_64)
 
 
+@inlined
+def _number_32(value: Any, like: Any) -> Any:
+    return np.float32(value)
+
+
+@inlined
+def _number_64(value: Any, like: Any) -> Any:
+    return np.float64(value)
+
+
 @overload(number, jit_options=INLINED)
 def _number_by_type(value: Any, like: Any) -> Any:
-    if like.bitwidth == 32:
-        return lambda value, like: np.float32(value)
-    return lambda value, like: np.float64(value)
+    return _number_32 if like.bitwidth == 32 else _number_64

@@ -22,7 +22,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
-from kernels.cpu.compiling import compiled, spliced
+from kernels.cpu.compiling import spliced
 from kernels.cpu.flow import Target, projected_before
 from kernels.cpu.products import (
     address_of,
@@ -282,7 +282,7 @@ def _nothing(count, at, part, widths, grads, chunks, packs, starts, one):
     pass
 
 
-@compiled("matrix products")
+@spliced
 def pack_weights(weights, table, widths, spans, d_span, packed):
     """Pack the weights as they stand: each stage's part of weight_hh, weight_hr, weight_ih.
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
-from kernels.cpu.compiling import compiled, spliced
+from kernels.cpu.compiling import spliced
 from kernels.cpu.flow import is_narrow, projected_before
 from kernels.cpu.products import address_of, from_a_cache_line, only_whole_vectors, product_at, vector_lanes
 from kernels.cpu.row_texts import kept_names
@@ -267,7 +267,7 @@ def _nothing(count, when, spans, widths, arrays, weights, starts, one):
 # -- once a pass, or once a chunk: the same for every cell ----------------------------------------------------------
 
 
-@compiled("matrix products")
+@spliced
 def pack_weights(weights, table, widths, spans, packed):
     """Pack the weights of a layer: weight_ih, each block of weight_hh, weight_hr; returns where each block begins."""
     weight_ih, weight_hh, weight_hr, _, _ = weights
@@ -284,7 +284,7 @@ def pack_weights(weights, table, widths, spans, packed):
     return places
 
 
-@compiled("matrix products")
+@spliced
 def joint_bias(bias_ih, bias_hh, table, H):
     """bias_ih, with bias_hh added for the gates whose two parts join."""
     bias = bias_ih.copy()
@@ -295,7 +295,7 @@ def joint_bias(bias_ih, bias_hh, table, H):
     return bias
 
 
-@compiled("matrix products")
+@spliced
 def project_input(steps, mine, ends, spans, x, D, pre, start, packed):
     """Input projection of the steps begin..end: pre = x W_ih' + b for this thread's rows and units."""
     begin, end, still = steps

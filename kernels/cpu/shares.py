@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.cells import Cell
-from kernels.cpu.compiling import compiled, inlined
+from kernels.cpu.compiling import compiled, inlined, spliced
 from kernels.cpu.products import pack_transposed, product, vector_lanes
 from kernels.cpu.row_texts import apart, kept_names
 
@@ -85,7 +85,7 @@ def padded_to_vectors(columns, array):
     return -(-columns // lane) * lane
 
 
-@compiled("matrix products")
+@spliced
 def row_starts(mine, order, width, by_order):
     """Where each of a thread's rows begins, in arrays with rows of that width; `by_order`: as rows of the batch."""
     first, end, step = mine

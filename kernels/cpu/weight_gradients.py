@@ -22,7 +22,7 @@ from kernels.phases import Place
 DEPTH = 256
 
 
-@compiled("matrix products")
+@spliced
 def chunk_gradients(count, team, widths, D, d_span, da, x, dx, packed, places, sums, summed):
     """dx, and the gradients of weight_ih and bias_ih, of a chunk: pre = x W_ih' + b_ih.
 
@@ -52,7 +52,7 @@ def chunk_gradients(count, team, widths, D, d_span, da, x, dx, packed, places, s
         summed = 1
 
 
-@compiled("matrix products")
+@spliced
 def stage_gradients(count, team, widths, stage, side, operand, packed, block_at, sums, summed):
     """The part of one stage in the gradients of weight_hh and bias_hh: a = x + U source + b.
 
@@ -79,7 +79,7 @@ def stage_gradients(count, team, widths, stage, side, operand, packed, block_at,
         summed = 1
 
 
-@compiled("matrix products")
+@spliced
 def projection_gradients(count, team, widths, side, operand, packed, block_at, sums, summed):
     """The gradient of weight_hr: h = W_hr m; parameters as for `stage_gradients`."""
     rank, size = team
@@ -94,7 +94,7 @@ def projection_gradients(count, team, widths, side, operand, packed, block_at, s
         summed = 1
 
 
-@compiled("matrix products")
+@spliced
 def own_gradients(count, team, down, sums):
     """The gradients of the weights of a unit: sums over the rows."""
     rank, size = team
@@ -204,27 +204,21 @@ def add_rows(a, a_at, a_step, depth, first, last, shift, total, summed):
             total[m] = total[m] + part[m] if summed else part[m]
 
 
-@compiled("matrix products")
+@spliced
 def add_totals(team, targets, totals, widths, D, summed):
     """Add the sums over all chunks to the gradients: each thread the rows that it has summed."""
     rank, size = team
     _, G, H, P = widths
     recurrent = max(totals[1].size // P, totals[4].size)
-    _add_total(rank, size, targets[0], totals[0], G * H, D, summed)
-    _add_total(rank, size, targets[1], totals[1], recurrent, P, summed)
-    _add_total(rank, size, targets[2], totals[2], P, H, summed)
-    _add_total(rank, size, targets[3], totals[3], G * H, 1, summed)
-    _add_total(rank, size, targets[4], totals[4], recurrent, 1, summed)
+    rows, columns = (G * H, recurrent, P, G * H, recurrent), (D, P, H, 1, 1)
+    for k in range(5):
+        target, total = targets[k], totals[k]
+        first, last = portion(rows[k], rank, size, ROWS)
+        for n in range(np.uint64(first * columns[k]), np.uint64(last * columns[k] if total.size > 0 and summed else 0)):
+            target[n] += total[n]
 
 
-@compiled("matrix products")
-def _add_total(rank, size, target, total, rows, width, summed):
-    first, last = portion(rows, rank, size, ROWS)
-    for n in range(np.uint64(first * width), np.uint64(last * width if total.size > 0 and summed else 0)):
-        target[n] += total[n]
-
-
-@compiled("matrix products")
+@spliced
 def write_trace(count, slots, values, trace):
     """The rows of a chunk, to their places among all steps (T, B, G, H)."""
     _, B, G, H = trace.shape
