@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,15 @@ def _hash_of_sources() -> str:
     return digest.hexdigest()
 
 
+def _dtypes(arguments: Iterable[Any]) -> Iterator[str]:
+    """The types of number in the arrays among the arguments, also within tuples."""
+    for argument in arguments:
+        if isinstance(argument, types.BaseTuple):
+            yield from _dtypes(argument)
+        else:
+            yield str(getattr(argument, "dtype", ""))
+
+
 class _Announcer(event.Listener):
     """Prints one line when one of our loops is compiled, as it takes seconds; a load from the disk cache is silent."""
 
@@ -117,7 +126,7 @@ class _Announcer(event.Listener):
     def on_start(self, event: Any) -> None:
         title = _TITLES.get(id(event.data["dispatcher"]))
         self.compiled += title is not None
-        dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
+        dtypes = set(_dtypes(event.data["args"]))
         dtype = next((name for name in ("float64", "float32") if name in dtypes), "")
         said = (title, dtype) in self.said or (not dtype and any(title == other for other, _ in self.said))
         if title is not None and not said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,8 @@ _NO_BARRIER = barriers.new()  # nobody waits at it: the team is one
 if JIT:
     threads.watch_with(barriers.watch)
 
-#: Loops that have run, by themselves and dtype: their compiled code is there.
-_compiled: set[tuple[int, Any]] = set()
+#: Loops that have run, by cell, direction and dtype: their compiled code is there.
+_compiled: weakref.WeakKeyDictionary[Cell, set[tuple[str, Any]]] = weakref.WeakKeyDictionary()
 
 
 def team_for(multiply_adds: int) -> threads.Team:
@@ -28,7 +29,7 @@ def team_for(multiply_adds: int) -> threads.Team:
 
 def available(team: threads.Team, cell: Cell, way: str, dtype: Any) -> int:
     """How many threads a pass may be divided among: one, while there is still something to compile."""
-    return team.size if (id(getattr(loops_of(cell), way)), dtype) in _compiled and JIT else 1
+    return team.size if JIT and (way, dtype) in _compiled.get(cell, ()) else 1
 
 
 def run(
@@ -48,4 +49,4 @@ def run(
         lambda rank: work(loop, (rank, size, by_units, barrier, team.bell, team.number)),
         lambda: barriers.open_for_good(barrier),
     )
-    _compiled.add((id(loop), dtype))
+    _compiled.setdefault(cell, set()).add((way, dtype))
