@@ -23,10 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels.cells import CELLS
 from kernels.cpu import barrier as numba_barrier
-from kernels.cpu import numba_kernels, threads
-from kernels.cpu.numba_kernels import Plan, plan
+from kernels.cells import Cell
+from kernels.cpu import loops, numba_kernels, threads
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan, Sizes, plan
+from kernels.gates import LSTM
 from kernels.cpu.tiles import VECTOR_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -411,25 +413,27 @@ import engine
 from builders import build, random_arguments
 from kernels.cpu import numba_kernels
 from kernels.cpu import loops
-from kernels.cpu.numba_kernels import Plan
+from kernels.gates import LSTM
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan
 
 layer = build("lstm", 3, 40, backend="numpy:numba")
 x, state, dy, dstate = random_arguments(layer, 9, 5)
 layer.forward(x, state)  # compiled before
-numba_kernels.WORTH_A_TEAM = 0
+division.WORTH_A_TEAM = 0
 numba_kernels.plan = lambda *sizes: Plan(min(3, sizes[-1]), True, 2)
 engine.set_num_threads(3)
-true = loops.LOOPS["lstm"]
+true = loops.loops_of(LSTM)
 def failing(share, *rest):
     if share[0] == 1:
         raise MemoryError("none left")
-    true[0](share, *rest)
-loops.LOOPS["lstm"] = (failing, true[1])
+    true.forward(share, *rest)
+loops._LOOPS[LSTM] = true._replace(forward=failing)
 try:
     layer.forward(x, state)
 except MemoryError as error:
     print(error)
-loops.LOOPS["lstm"] = true
+loops._LOOPS[LSTM] = true
 y = layer.forward(x, state)[0]
 engine.set_num_threads(1)
 print((y == layer.forward(x, state)[0]).all())
@@ -448,11 +452,12 @@ import engine
 from builders import build, passes, random_arguments
 from kernels.cpu import barrier as numba_barrier, threads
 from kernels.cpu import numba_kernels
-from kernels.cpu.numba_kernels import Plan
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan
 
 layer = build("gru_before", 5, 40, backend="numpy:numba")
 arguments = random_arguments(layer, 20, 6)
-numba_kernels.WORTH_A_TEAM = 0
+division.WORTH_A_TEAM = 0
 numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 for _ in range(2):  # the first only compiles
@@ -540,12 +545,13 @@ import engine
 from builders import build, passes, random_arguments
 from kernels.cpu import numba_kernels
 from kernels.cpu import threads, workspace
-from kernels.cpu.numba_kernels import Plan
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan
 
 layer = build("lstm", 70, 90, dtype="float32", backend="numpy:numba")
 arguments = random_arguments(layer, 30, 8)
 passes(layer, *arguments)
-numba_kernels.WORTH_A_TEAM = 0
+division.WORTH_A_TEAM = 0
 numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 wanted = passes(layer, *arguments)
@@ -590,9 +596,10 @@ import numpy as np
 import engine
 from builders import build, random_arguments
 from kernels.cpu import numba_kernels
-from kernels.cpu.numba_kernels import Plan
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan
 
-numba_kernels.WORTH_A_TEAM = 0
+division.WORTH_A_TEAM = 0
 numba_kernels.plan = lambda *sizes: Plan(min(2, sizes[-1]), True, 4)
 engine.set_num_threads(2)
 layer = build("rnn_tanh", 5, 40, backend="numpy:numba")
@@ -630,11 +637,12 @@ import numpy as np
 import engine
 from builders import build, passes, random_arguments
 from kernels.cpu import numba_kernels
-from kernels.cpu.numba_kernels import Plan
+from kernels.cpu import plan as division
+from kernels.cpu.plan import Plan
 
 engine.set_num_threads(3)
-numba_kernels.WORTH_A_TEAM = 0
-numba_kernels.plan = lambda *sizes: Plan(sizes[-1], sizes[1] % 2 == 0, 2)
+division.WORTH_A_TEAM = 0
+numba_kernels.plan = lambda *sizes: Plan(sizes[-1], sizes[0].T % 2 == 0, 2)
 errors = []
 def work(kind, T, B):
     layer = build(kind, 6, 50, backend="numpy:numba")
@@ -658,35 +666,35 @@ def test_layers_in_several_python_threads_at_once() -> None:
 
 # -- how a pass is divided ---------------------------------------------------------------------------------------------
 
-sizes = st.fixed_dictionaries(
-    {
-        "cell": st.sampled_from(list(CELLS.values())),
-        "T": st.integers(1, 500),
-        "B": st.integers(1, 600),
-        "D": st.integers(1, 2000),
-        "H": st.integers(1, 2000),
-        "itemsize": st.sampled_from([4, 8]),
-    }
+sizes = st.builds(
+    Sizes,
+    T=st.integers(1, 500),
+    B=st.integers(1, 600),
+    D=st.integers(1, 2000),
+    G=st.integers(1, 6),
+    R=st.integers(0, 6),
+    H=st.integers(1, 2000),
+    P=st.integers(1, 2000),
 )
 
 
-@given(sizes, st.integers(1, 200))
-def test_a_plan_is_one_that_can_be_carried_out(given: dict[str, Any], available: int) -> None:
-    team, by_units, chunk = plan(**given, available=available)
+@given(sizes, st.sampled_from([4, 8]), st.integers(1, 200))
+def test_a_plan_is_one_that_can_be_carried_out(given: Sizes, itemsize: int, available: int) -> None:
+    team, by_units, chunk = plan(given, itemsize, available)
     assert 1 <= team <= available
-    assert 1 <= chunk <= given["T"]
-    lanes = VECTOR_BYTES // given["itemsize"]
-    parts = -(-given["H"] // lanes) if by_units else given["B"]
+    assert 1 <= chunk <= given.T
+    lanes = VECTOR_BYTES // itemsize
+    parts = -(-given.H // lanes) if by_units else given.B
     assert team <= parts  # nobody comes for nothing
-    alone = plan(**given, available=1)
+    alone = plan(given, itemsize, 1)
     assert alone.team == 1
     assert alone.chunk == chunk  # a chunk's gradients are summed apart: with another chunk, other bits
-    assert plan(**given, available=available) == (team, by_units, chunk)
+    assert plan(given, itemsize, available) == (team, by_units, chunk)
 
 
 @given(st.integers(0, 3000), st.integers(1, 70), st.sampled_from([1, 4, 6, 8, 16]))
 def test_portions_cover_everything_once(total: int, team: int, grain: int) -> None:
-    from kernels.cpu.loops import portion
+    from kernels.cpu.shares import portion
 
     parts = [portion(total, rank, team, grain) for rank in range(team)]
     assert parts[0][0] == 0
@@ -701,11 +709,11 @@ def test_portions_cover_everything_once(total: int, team: int, grain: int) -> No
 class Spy:
     """What every call of a loop was told of its share."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-        from kernels.cpu.loops import LOOPS
-
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
         self.shares: list[tuple[str, int, int, bool]] = []
-        monkeypatch.setitem(LOOPS, kind, tuple(map(self._around, ("forward", "backward"), LOOPS[kind])))
+        true = loops.loops_of(cell)
+        spies = {way: self._around(way, getattr(true, way)) for way in ("forward", "backward")}
+        monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))  # type: ignore[arg-type]
 
     def _around(self, name: str, loop: Callable[..., None]) -> Callable[..., None]:
         def run(share: Any, *rest: Any) -> None:
@@ -725,7 +733,7 @@ def test_which_way_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     engine.set_num_threads(2)
     warm = build("lstm", 2, 3, dtype="float32", backend="numpy:numba")
     passes(warm, *random_arguments(warm, 2, 2))
-    spy = Spy(monkeypatch, "lstm")
+    spy = Spy(monkeypatch, LSTM)
     for (T, B, D, H), team, by_units in [
         ((7, 3, 5, 20), 1, False),
         ((20, 64, 30, 48), 2, False),
@@ -745,9 +753,9 @@ def test_which_way_ran(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def force(monkeypatch: Any, team: int, by_units: bool, chunk: int) -> None:
     """Divide every pass so, whatever its size."""
-    monkeypatch.setattr(numba_kernels, "WORTH_A_TEAM", 0)
+    monkeypatch.setattr(division, "WORTH_A_TEAM", 0)
     monkeypatch.setattr(
-        numba_kernels, "plan", lambda *sizes: Plan(min(team, sizes[-1]), by_units, min(chunk, sizes[1]))
+        numba_kernels, "plan", lambda *sizes: Plan(min(team, sizes[-1]), by_units, min(chunk, sizes[0].T))
     )
     engine.set_num_threads(team)
 

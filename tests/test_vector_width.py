@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from conftest import JIT_OFF
 
-from kernels.cells import CELLS
 from kernels.cpu import loops, warmup
 from kernels.cpu.vector_width import REGISTERS, parse_features, vector_registers
+from kernels.gates import find
 
 X86 = llvm.get_process_triple().startswith("x86_64")
 assembly = pytest.mark.skipif(
@@ -87,7 +87,7 @@ def gate_instructions(text: str, dtype: str) -> dict[tuple[str, int], int]:
 def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
     """A compiled loop, whether it was compiled in this process or came from disk."""
     compiled = next(
-        result for signature, result in loop.overloads.items() if getattr(signature[-1], "name", "") == dtype
+        result for signature, result in loop.overloads.items() if str(signature[-1].types[-1]) == dtype  # the number 1
     )
     module = compiled.library._get_module_for_linking().clone()
     for function in module.functions:
@@ -101,11 +101,11 @@ def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
 
 @assembly
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "slstm"])
 def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
     warmup.warm(cell, dtype)
     width = REGISTERS.size // np.dtype(dtype).itemsize
-    for loop in loops.LOOPS[cell]:
+    for loop in loops.loops_of(find(cell))[:2]:
         code, instructions = code_and_assembly(loop, dtype)
         found = gate_instructions(code, dtype)
         kinds = {kind for kind, _ in found}
@@ -119,16 +119,21 @@ def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
 ROWS_FOR_ANOTHER = """
 import json, numba
 from numba import float32, int64, uint64
-from kernels.cpu import compiling, rows as numba_rows
+from kernels.cpu import compiling
+from kernels.cpu.rows import make_rows
+from kernels.gates import LSTM
 
 def arrays(*axes):
     return tuple(numba.types.Array(float32, n, "C") for n in axes)
 
-def forward(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one):
-    numba_rows.lstm_row(r, b, s, s_next, g, first, last, pre, h, c, gate, hidden_n, one)
+rows = make_rows(LSTM)
+forward_row, backward_row = rows.forward[0], rows.backward[0]
 
-def backward(r, t, b, first, last, dh, dc, gate, hidden_n, h, c, da, da_hidden, one):
-    numba_rows.lstm_row_backward(r, t, b, first, last, dh, dc, gate, hidden_n, h, c, da, da_hidden, one)
+def forward(r, b, s, s_next, g, t, first, last, pre, states, gate, one):
+    forward_row(r, b, s, s_next, g, t, first, last, pre, states, gate, (), (), (), one)
+
+def backward(r, t, b, first, last, dstates, states, gate, da, traces, one):
+    backward_row(r, t, b, first, last, dstates, (), (), states, gate, (), (), (), da, da, da, traces, one)
 
 def theirs(x, y):
     for j in range(len(x)):
@@ -136,8 +141,10 @@ def theirs(x, y):
 
 rows = [compiling.compiled("a row")(function) for function in (forward, backward)]
 theirs = numba.njit(theirs)
-rows[0].compile((int64,) * 5 + (uint64,) * 2 + arrays(3, 3, 3, 4, 3) + (float32,))
-rows[1].compile((int64,) * 3 + (uint64,) * 2 + arrays(2, 2, 4, 3, 3, 3, 2, 2) + (float32,))
+two = numba.types.UniTuple
+states, dstates = two(*arrays(3), 2), two(*arrays(2), 2)
+rows[0].compile((int64,) * 6 + (uint64,) * 2 + arrays(3) + (states,) + arrays(4) + (float32,))
+rows[1].compile((int64,) * 3 + (uint64,) * 2 + (dstates, states) + arrays(4, 2) + (states, float32))
 theirs.compile(arrays(1, 1))
 print(json.dumps([text for loop in (*rows, theirs) for text in loop.inspect_asm().values()]))
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,23 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return register_jitable(**INLINED)(function)
 
 
-def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def spliced(function: Callable[..., Any]) -> Any:
+    """Mark a part of a time loop: its lines are put in place of its call before anything is compiled.
+
+    A function that is `inlined` is compiled for itself first, with all that it calls; for one that calls products that
+    would take longer than the loop itself.
+    """
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compile a whole time loop on first use and keep the result on disk.
 
     Parameters
     ----------
     title : what the loop is, for the line that is printed while it compiles.
     overlapping : whether two of its array arguments may share memory.
+    key : for a function that is written out anew for each cell: the text of all that it encloses.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -58,7 +68,7 @@ def compiled(title: str, overlapping: bool = False) -> Callable[[Callable[..., A
                 dispatcher._compiler._customize_flags = _without_overlap
             _widen_literals(dispatcher)
             with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
-                dispatcher._cache = DiskCache(function, _SOURCES)
+                dispatcher._cache = DiskCache(function, _SOURCES, key)
         return dispatcher
 
     return decorate
@@ -97,6 +107,15 @@ def _hash_of_sources() -> str:
     return digest.hexdigest()
 
 
+def _dtypes(arguments: Iterable[Any]) -> Iterator[str]:
+    """The types of number in the arrays among the arguments, also within tuples."""
+    for argument in arguments:
+        if isinstance(argument, types.BaseTuple):
+            yield from _dtypes(argument)
+        else:
+            yield str(getattr(argument, "dtype", ""))
+
+
 class _Announcer(event.Listener):
     """Prints one line when one of our loops is compiled, as it takes seconds; a load from the disk cache is silent."""
 
@@ -107,7 +126,7 @@ class _Announcer(event.Listener):
     def on_start(self, event: Any) -> None:
         title = _TITLES.get(id(event.data["dispatcher"]))
         self.compiled += title is not None
-        dtypes = {str(getattr(a, "dtype", "")) for a in event.data["args"]}
+        dtypes = set(_dtypes(event.data["args"]))
         dtype = next((name for name in ("float64", "float32") if name in dtypes), "")
         said = (title, dtype) in self.said or (not dtype and any(title == other for other, _ in self.said))
         if title is not None and not said:

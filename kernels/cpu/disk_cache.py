@@ -34,11 +34,20 @@ class DiskCache(FunctionCache):
     function : what is compiled.
     sources : stands for all that its code is made of.  Numba watches the one file that holds the function; the
         equations it inlines live in others.
+    key : the text of what the function encloses, such as the gate functions of a user's cell; "" where it encloses
+        nothing.  Two cells of one name with different text have different files.
     """
 
-    def __init__(self, function: Callable[..., Any], sources: str) -> None:
+    def __init__(self, function: Callable[..., Any], sources: str, key: str = "") -> None:
         super().__init__(function)
+        self._enclosed = hashlib.blake2b(key.encode(), digest_size=_DIGEST).hexdigest() if key else ""
         self._cache_file = _CheckedFiles(Path(self.cache_path), self._impl.filename_base, sources)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Numba would pickle the functions that are enclosed; those made from a text would never look the same."""
+        if not self._enclosed:
+            return super()._index_key(sig, codegen)
+        return sig, codegen.magic_tuple(), (self._enclosed, self._enclosed)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was kept for this signature, or None."""

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cells import CELLS
+from kernels.cells import Cell
 from kernels.cpu import barrier
 from kernels.cpu.compiling import JIT, compilations
 from kernels.cpu.numba_kernels import NumbaKernels
+from kernels.gates import find
 
-T, B, D, H = 3, 2, 5, 4
+T, B, D, H, P = 3, 2, 5, 4, 3
 
 
 class Warmed(NamedTuple):
@@ -31,27 +32,34 @@ class Warmed(NamedTuple):
     seconds: float
 
 
-def warm(cell_name: str, dtype: Any) -> Warmed:
+def warm(cell: Cell | str, dtype: Any) -> Warmed:
     """Compile forward and backward of a cell and the products, or load them from disk.
 
     Parameters
     ----------
-    cell_name : one of `kernels.cells.CELLS`.
+    cell : a cell, or the name of one of `kernels.gates.cells`.
     dtype : float32 or float64.
     """
     begun, compiled = time.perf_counter(), compilations()
-    kernels, cell, dtype = NumbaKernels(), CELLS[cell_name], np.dtype(dtype)
-    rows = len(cell.gates) * H
+    kernels, dtype = NumbaKernels(), np.dtype(dtype)
+    cell = find(cell) if isinstance(cell, str) else cell
+    G, R, width = len(cell.gates), len(cell.recurrent), P if cell.projected else H
 
     def fill(*shape: int) -> Any:
         return np.full(shape, 0.1, dtype)
 
     # what varies from layer to layer (lengths, directions, no bias) has the same types: it is not compiled again
-    weights = fill(rows, D), fill(rows, H), fill(rows), fill(rows)
-    x, state = fill(T, B, D), fill(B, H)
-    run, y = kernels.forward_layer(cell, x, weights, state, state if cell.has_c else None)
-    kernels.backward_layer(cell, run, x, weights, y, None, None, [np.zeros_like(weight) for weight in weights])
-    kernels.matmul(x[0], weights[0].T)
-    kernels.checksum(weights)
+    weights = {"weight_ih": fill(G * H, D), **{name: fill(H) for name in cell.own}}
+    weights |= {"weight_hh": fill(R * H, width)} if R else {}
+    weights |= {"weight_hr": fill(P, H)} if cell.projected else {}
+    if cell.biased:
+        weights |= {"bias_ih": fill(G * H), **({"bias_hh": fill(R * H)} if R else {})}
+    factors = {name: fill(T, B, width if name.endswith("_h") else H) for name in cell.given}
+    x, states = fill(T, B, D), tuple(fill(B, width if name == "h" else H) for name in cell.states)
+    run, y = kernels.forward_layer(cell, x, weights, states, factors=factors)
+    grads = {name: np.zeros_like(weight) for name, weight in weights.items()}
+    kernels.backward_layer(cell, run, x, weights, y, (None,) * len(states), grads, factors=factors)
+    kernels.matmul(x[0], weights["weight_ih"].T)
+    kernels.checksum(weights.values())
     barrier.warm()
-    return Warmed(cell_name, dtype.name, compilations() - compiled if JIT else 0, time.perf_counter() - begun)
+    return Warmed(cell.name, dtype.name, compilations() - compiled if JIT else 0, time.perf_counter() - begun)

@@ -1,0 +1,55 @@
+"""Arrays made ready for compiled code: lines of numbers, with the steps from row to row."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def rows(a: Array) -> Array:
+    """The array itself if it is writeable and its rows lie next to each other, else a copy.
+
+    A read-only array is copied too: to Numba it is another type, for which it would compile once more.
+    """
+    return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
+
+
+def line(a: Array | None, dtype: Any) -> Array:
+    """The array as one line; a new empty one for None."""
+    return np.empty(0, dtype) if a is None else rows(a).reshape(-1)
+
+
+def strided(a: Array) -> tuple[Array, int, int, int]:
+    """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied where need be."""
+    T, B, F = a.shape
+    if a.flags.writeable and a.flags.c_contiguous:
+        return a.reshape(-1), 0, B * F, F
+    backwards = a[::-1]
+    if a.flags.writeable and backwards.flags.c_contiguous:
+        return backwards.reshape(-1), (T - 1) * B * F, -B * F, F
+    return np.array(a, order="C").reshape(-1), 0, B * F, F
+
+
+def matrix(a: Array) -> tuple[Array, int, int]:
+    """A matrix as (line, step from row to row, step from column to column); one of the steps is 1."""
+    if a.flags.writeable and a.flags.f_contiguous:
+        return a.T.reshape(-1), 1, a.shape[0]
+    return line(a, a.dtype), a.shape[1], 1
+
+
+@functools.lru_cache(maxsize=64)
+def _all_steps(steps: int, batch: int) -> tuple[Array, Array]:
+    """`in_order` of rows that all run to the end; only read."""
+    return np.full(batch, steps, np.int64), np.arange(batch)
+
+
+def in_order(lengths: Array | None, steps: int, batch: int) -> tuple[Array, Array]:
+    """The lengths (B,), and the rows from the longest to the shortest."""
+    if lengths is None:
+        return _all_steps(steps, batch)
+    ends = np.array(lengths, dtype=np.int64)
+    return ends, np.argsort(-ends, kind="stable")
