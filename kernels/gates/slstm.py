@@ -72,7 +72,7 @@ def backward(
     one: Array,
     zero: Array,
 ) -> Array:
-    """Reverse of `forward`.  i = exp(a_i - m) is 1 where a_i is the larger side of the maximum, below 1 elsewhere."""
+    """Reverse of `forward`.  Of i = exp(a_i - m) and f = exp(carried - m) that of the larger side is 1, the other below."""
     divisor = n + one * (n.real * n.real <= zero)
     ratio = c / divisor
     do = dh * ratio  # h = o * c / divisor
@@ -84,7 +84,7 @@ def backward(
     dc_prev = dc * f  # c = f * c_prev + i * z
     dn_prev = dn * f  # n = f * n_prev + i
     dm = dm - di * i - df * f  # i = exp(a_i - m),  f = exp(carried - m)
-    larger = one * (i.real < one)  # m = maximum(carried, a_i): 1 where carried is the larger
+    larger = one * (i.real < f.real)  # m = maximum(carried, a_i): 1 where carried is the larger
     dcarried = df * f + dm * larger  # f = exp(carried - m),  m = maximum(carried, a_i)
     da_i = di * i + dm * (one - larger)  # i = exp(a_i - m),  m = maximum(carried, a_i)
     dm_prev = dcarried  # carried = log_f + m_prev
