@@ -76,6 +76,7 @@ def _case(setting: str, rng: np.random.Generator, layers: int, **options: Any) -
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
     slots = layers * layer.num_directions
     states = tuple(rng.normal(size=(slots, B, width)) for width in layer.widths)
+    states = tuple(1 + abs(s) if name == "n" else s for name, s in zip(layer.cell.states, states, strict=True))  # c / n
     return layer, rng.normal(size=(T, B, D)), states if len(states) > 1 else states[0]
 
 
