@@ -72,7 +72,7 @@ def backward(
     one: Array,
     zero: Array,
 ) -> Array:
-    """Reverse of `forward`.  Of i = exp(a_i - m) and f = exp(carried - m) that of the larger side is 1, the other below."""
+    """Reverse of `forward`.  m is the larger of a_i and carried; of i and f, that of the larger side is 1."""
     divisor = n + one * (n.real * n.real <= zero)
     ratio = c / divisor
     do = dh * ratio  # h = o * c / divisor
