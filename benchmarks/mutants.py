@@ -1,9 +1,9 @@
 """Small mistakes planted in every backward line of the kernels, one at a time, to try the gradient checks on.
 
 A mutant differs from the right code in one expression of one line: a sign, a factor left out, one gate in place of
-another, a step too far.  `generate` finds them in the syntax trees of `kernels.gates`, `kernels.reference` and
-`kernels.products`; `Mutant.plant` puts one in place for a while.  Only what runs from the plain source sees it: what
-Numba has compiled stays as it was.  Every loop mutated here runs over a finite range, so no mutant runs forever.
+another, a step too far.  `generate` finds them in the syntax trees of the cells' pages and of what is derived from
+them; `Mutant.plant` puts one in place for a while.  Only what runs from the plain source sees it: what Numba has
+compiled stays as it was.  Every loop mutated here runs over a finite range, so no mutant runs forever.
 """
 
 from __future__ import annotations
@@ -11,18 +11,37 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from kernels import gates, products, reference
-from kernels.cells import CELLS
+from kernels import activations, layer, options, products, reference, steps
+from kernels.cells import Cell, cells
+from kernels.gates import normalising
 
-MODULES: dict[str, ModuleType] = {module.__name__: module for module in (gates, reference, products)}
-#: The order in which a mutant is tried on its cells: the one with most to go wrong first.
-ORDER = ("lstm", "gru", "gru_before", "rnn_tanh", "rnn_relu")
+#: What is tried under a mutant, the one with most to go wrong first: a cell, and options of the layer.
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (name, {})
+    for name in (
+        "lstm", "gru", "gru_before", "peephole_lstm", "layernorm_gru", "rnn_tanh", "rnn_relu", "layernorm_lstm", "mgu",
+        "coupled_lstm", "slstm", "indrnn",
+    )
+} | {
+    "projected_lstm": ("projected_lstm", {"proj_size": 2}),
+    "zoneout": ("lstm", {"zoneout": (0.3, 0.4)}),
+    "projected zoneout": ("projected_lstm", {"proj_size": 2, "zoneout": (0.3, 0.4)}),
+    "recurrent mask": ("gru", {"recurrent_dropout": 0.4}),
+}  # fmt: skip
+#: Those that between them run every line that all cells share.
+SHARED = ("lstm", "gru", "gru_before", "projected_lstm", "layernorm_gru", "layernorm_lstm", "zoneout")
+
+_PAGES = {work.backward.function.__module__ for cell in cells().values() for work in cell.works}
+MODULES: dict[str, ModuleType] = {name: sys.modules[name] for name in sorted(_PAGES)} | {
+    module.__name__: module for module in (normalising, options, activations, steps, reference, products, layer)
+}
 
 #: Variables that may stand in for one another: the same shape and much the same meaning.  Sizes are left out, as a
 #: wrong size is a wrong shape and raises.
@@ -30,17 +49,18 @@ KINDS = tuple(
     tuple(names.split())
     for names in (
         "i f g o r z n",
-        "h h_prev h_n hidden_n hidden_t reset_h c c_prev c_now tanh_c",
-        "dh dc do df di dg dn dz dr dc_prev dh_prev dh_n dreset_h dh_reset dh_gates dh_last dc_last dc_total value "
-        "da_i da_f da_g da_o da_r da_z da_n",
+        "h h_prev h_n hidden c c_prev tanh_c ratio divisor n_prev rows out centred",
+        "dh dc do df di dg dn dm dz dr dc_prev dh_prev dn_prev dm_prev dh_n dx_n dreset_h dcarried dS dS_prev dout "
+        "da_i da_f da_g da_o da_r da_z da_n dp_i dp_f dp_o",
+        "p_i p_f p_o",
         "da da_hidden",
-        "dh_all dc_all",
-        "dx dweight dbias rows",
+        "dx rows",
+        "value dstate",
     )
 )
 KIND = {name: kind for kind in KINDS for name in kind}
 #: Attributes that may stand in for one another.
-ATTRIBUTES = {"da_hidden": "da", "tanh_slope": "relu_slope", "relu_slope": "tanh_slope"}
+ATTRIBUTES = {"da_hidden": "da", "input": "hidden", "hidden": "input", "totals": "values", "previous": "totals"}
 SWAPPED: dict[type[ast.operator], tuple[ast.operator, ...]] = {
     ast.Add: (ast.Sub(),),
     ast.Sub: (ast.Add(),),
@@ -50,7 +70,12 @@ SWAPPED: dict[type[ast.operator], tuple[ast.operator, ...]] = {
 COMPARED: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
     ast.Is: (ast.IsNot(),),
     ast.IsNot: (ast.Is(),),
+    ast.Eq: (ast.NotEq(),),
+    ast.NotEq: (ast.Eq(),),
+    ast.In: (ast.NotIn(),),
     ast.Gt: (ast.GtE(), ast.Lt()),
+    ast.Lt: (ast.LtE(), ast.Gt()),
+    ast.LtE: (ast.Lt(), ast.GtE()),
 }
 
 _Tree = TypeVar("_Tree", bound=ast.AST)
@@ -70,13 +95,13 @@ class Mutant:
 
     Attributes
     ----------
-    module, function, line : where it stands, such as ``"kernels.gates"``, ``"lstm_backward"`` and 75.
+    module, function, line : where it stands, such as ``"kernels.gates.lstm"``, ``"backward"`` and 30.
     before, after : the statement, or the head of it, right and wrong.
     operator : what kind of mistake it is, such as ``"arithmetic"`` or ``"variable"``.
-    cells : the cells that run the line, the one to try first in front.
-    gates : the gates that a right diagnosis may name, in gate equations and steps; empty elsewhere.  They are the gates
-        whose gradient the mistake reaches within its own step.  None among them stands for "no gate": the mistake
-        spoils several gates from outside, or none at all, or the cell has but one.
+    settings : those of `SETTINGS` that run the line, the one to try first in front.
+    gates : the gates that a right diagnosis may name, in a cell's page; empty elsewhere.  They are the gates whose
+        gradient the mistake reaches within its own step.  None among them stands for "no gate": the mistake spoils
+        several gates from outside, or none at all, or the cell has but one.
     """
 
     module: str
@@ -85,7 +110,7 @@ class Mutant:
     before: str
     after: str
     operator: str
-    cells: tuple[str, ...]
+    settings: tuple[str, ...]
     gates: frozenset[str | None]
     _change: Change = field(repr=False, compare=False)
 
@@ -117,13 +142,10 @@ def generate() -> list[Mutant]:
     list of Mutant
         no two of them alike.
     """
-    trees = {name: _backward_functions(module) for name, module in MODULES.items()}
-    steps = [tree for name, tree in trees["kernels.reference"] if "." not in name]
-    flow = _Flow({tree.name: tree for _, tree in trees["kernels.gates"]}, steps)
     found: list[Mutant] = []
-    for module, functions in trees.items():
-        for name, tree in functions:
-            cells = _cells(name)
+    for module in MODULES:
+        for name, tree in _backward_functions(module):
+            settings, flow = _settings(module, name), _flow_of(module, name)
             seen = set()
             for statement, scope in _statements(tree):
                 for site, operator, new in _mistakes(statement, scope):
@@ -131,26 +153,40 @@ def generate() -> list[Mutant]:
                     if after == before or (statement.lineno, after) in seen:
                         continue
                     seen.add((statement.lineno, after))
-                    local = module != "kernels.products" and "." not in name
-                    blame = flow.blame(tree, statement, site, cells) if local else frozenset()
+                    blame = flow.blame(tree, statement, site) if flow else frozenset()
                     line = getattr(site, "lineno", statement.lineno)
                     change = Change(tree, site, new)
-                    found.append(Mutant(module, name, line, before, after, operator, cells, blame, change))
+                    found.append(Mutant(module, name, line, before, after, operator, settings, blame, change))
     return found
 
 
 # -- functions and statements ----------------------------------------------------------------------------------------
 
 
-def _backward_functions(module: ModuleType) -> list[tuple[str, ast.FunctionDef]]:
+_ALSO = ("take", "add", "add_place", "operand")  # backward code by other names
+
+
+def _backward_functions(module: str) -> list[tuple[str, ast.FunctionDef]]:
     """The backward functions and methods of a module, with their syntax trees."""
     found = []
-    for node in ast.parse(inspect.getsource(module)).body:
+    for node in ast.parse(inspect.getsource(MODULES[module])).body:
         owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
         for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
-            if isinstance(inner, ast.FunctionDef) and inner.name.endswith(("backward", "_slope")):
-                found.append((owner + inner.name, inner))
+            if isinstance(inner, ast.FunctionDef) and (
+                inner.name.endswith(("backward", "_slope", "backward_layer", "_of_value")) or inner.name in _ALSO
+            ):
+                if "forward" not in inner.name and not (owner == "StepKernels."):
+                    found.append((owner + inner.name, inner))
     return found
+
+
+def _cell_of(module: str, name: str) -> tuple[Cell, int] | None:
+    """A cell that has the function in its page, and the number of the phase."""
+    for cell in cells().values():
+        for k, work in enumerate(cell.works):
+            if (work.backward.function.__module__, work.backward.name) == (module, name):
+                return cell, k
+    return None
 
 
 def _function(module: str, name: str) -> FunctionType:
@@ -177,14 +213,21 @@ def _compile(change: Change, module: ModuleType) -> CodeType:
     return made[wrong.name].__code__
 
 
-def _cells(name: str) -> tuple[str, ...]:
-    """The cells that run a function."""
-    bare = name.lstrip("_")
-    if bare.endswith("_slope"):
-        return ("rnn_" + bare.removesuffix("_slope"),)
-    if bare == "rnn_backward":
-        return ("rnn_tanh", "rnn_relu")
-    return tuple(cell for cell in ORDER if bare.startswith(cell)) or ORDER
+def _settings(module: str, name: str) -> tuple[str, ...]:
+    """The settings that run a function."""
+    if name.endswith("_slope"):
+        return ("rnn_" + name.removesuffix("_slope"),)
+    if module == options.__name__:
+        return ("recurrent mask",) if name.startswith("mask") else ("zoneout", "projected zoneout")
+    if module == normalising.__name__:
+        return ("layernorm_lstm", "layernorm_gru")
+    page = tuple(
+        setting
+        for setting, (cell, more) in SETTINGS.items()
+        if not more.keys() - {"proj_size"}
+        and any(work.backward.function.__module__ == module for work in cells()[cell].works)
+    )
+    return page or SHARED
 
 
 def _statements(tree: ast.FunctionDef) -> Iterator[tuple[ast.stmt, list[str]]]:
@@ -193,7 +236,7 @@ def _statements(tree: ast.FunctionDef) -> Iterator[tuple[ast.stmt, list[str]]]:
 
     def walk(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, list[str]]]:
         for statement in body:
-            if isinstance(statement, ast.Expr):  # the docstring
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):  # the docstring
                 continue
             yield statement, list(scope)
             scope.extend(sorted(_names(statement, ast.Store) - set(scope)) if _parts(statement) else [])
@@ -208,6 +251,10 @@ def _parts(statement: ast.stmt) -> list[ast.expr]:
     match statement:
         case ast.Assign(targets=targets, value=value):
             return [value, *targets]
+        case ast.AugAssign(target=target, value=value):
+            return [value, target]
+        case ast.Expr(value=ast.Call(args=arguments)):
+            return arguments
         case ast.Return(value=ast.expr() as value):
             return [value]
         case ast.If(test=test):
@@ -240,6 +287,10 @@ def _mistakes(statement: ast.stmt, scope: list[str]) -> Iterator[tuple[ast.AST, 
     parts = _parts(statement)
     for part in _signed(statement):
         yield part, "sign", ast.UnaryOp(ast.USub(), part)
+    if isinstance(statement, ast.AugAssign):
+        yield statement, "overwritten", ast.Assign([statement.target], statement.value, lineno=statement.lineno)
+    if isinstance(statement, (ast.AugAssign, ast.Expr)) and not _is_event(statement):
+        yield statement, "left out", ast.Pass(lineno=statement.lineno)
     if isinstance(statement, ast.If) and not isinstance(statement.test, ast.Compare):
         yield statement.test, "condition", ast.UnaryOp(ast.Not(), statement.test)
     nodes = [node for part in parts for node in ast.walk(part)]
@@ -252,6 +303,11 @@ def _mistakes(statement: ast.stmt, scope: list[str]) -> Iterator[tuple[ast.AST, 
             for name in scope:
                 if name in KIND.get(node.id, ()) and name != node.id:
                     yield node, "variable", ast.Name(name, ast.Load())
+
+
+def _is_event(statement: ast.stmt) -> bool:
+    """Whether it only tells a ledger what happens."""
+    return ast.unparse(statement).startswith("events.")
 
 
 def _in_place_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -308,8 +364,10 @@ def _other_orders(blocks: ast.expr) -> Iterator[ast.expr]:
 def _signed(statement: ast.stmt) -> Iterator[ast.expr]:
     """Every number or array that the statement assigns or returns."""
     match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in KIND or name == "c_pair":
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in KIND or name.startswith("d"):
             yield from _flat(value)
+        case ast.AugAssign(op=ast.Add(), value=value) | ast.Expr(value=ast.Call(args=[_, value])):
+            yield value
         case ast.Assign(targets=[ast.Subscript()], value=value) | ast.Return(value=ast.expr() as value):
             yield from _flat(value)
         case ast.Assign(targets=[ast.Tuple()], value=ast.Tuple() as value):
@@ -325,9 +383,11 @@ def _flat(value: ast.expr) -> Iterator[ast.expr]:
         case ast.IfExp(body=body, orelse=orelse):
             yield from _flat(body)
             yield from _flat(orelse)
-        case ast.Constant(value=None) | ast.Starred() | ast.Call(func=ast.Name(id="tuple" | "Adjoints")):
+        case ast.Constant(value=None) | ast.Starred() | ast.Call(func=ast.Name(id="tuple" | "dict" | "Adjoints")):
             pass
-        case ast.Call(func=ast.Attribute(attr="zeros" | "empty")):  # a sign changes nothing there
+        case ast.Call(
+            func=ast.Attribute(attr="zeros" | "empty" | "empty_like" | "zeros_like")
+        ):  # a sign changes nothing there
             pass
         case _:
             yield value
@@ -336,17 +396,25 @@ def _flat(value: ast.expr) -> Iterator[ast.expr]:
 # -- which gate is to blame ------------------------------------------------------------------------------------------
 
 
+def _flow_of(module: str, name: str) -> _Flow | None:
+    found = _cell_of(module, name)
+    return None if found is None else _Flow(*found)
+
+
 class _Flow:
-    """Where a wrong value goes within one step of a cell."""
+    """Where a wrong value of one phase goes within a step of a cell.
 
-    def __init__(self, equations: dict[str, ast.FunctionDef], steps: list[ast.FunctionDef]) -> None:
-        self.equations, self.steps = equations, steps
+    Parameters
+    ----------
+    cell, phase : the cell, and the number of the phase whose backward function is wrong.
+    """
 
-    def blame(
-        self, tree: ast.FunctionDef, statement: ast.stmt, site: ast.AST, cells: tuple[str, ...]
-    ) -> frozenset[str | None]:
+    def __init__(self, cell: Cell, phase: int) -> None:
+        self.cell, self.phase = cell, phase
+
+    def blame(self, tree: ast.FunctionDef, statement: ast.stmt, site: ast.AST) -> frozenset[str | None]:
         """The gates that a right diagnosis may name; see `Mutant.gates`."""
-        letters = CELLS[cells[0]].gates
+        letters = self.cell.gates
         if len(letters) == 1:
             return frozenset({None})
 
@@ -354,71 +422,43 @@ class _Flow:
             return any(node is site for node in ast.walk(expression))
 
         if isinstance(statement, ast.Assign):
-            spoilt, reached = self._assign(statement, set(), holds)
-            at_end, more = self._follow(tree, spoilt, tree.body.index(statement) + 1)
-            reached |= more
+            spoilt = self._assign(statement, set(), holds)
+            at_end = self._follow(tree, spoilt, tree.body.index(statement) + 1)
         else:
             assert isinstance(statement, ast.Return)
             assert statement.value is not None
             parts = [part for part in _flat(statement.value) if holds(part) and isinstance(part, ast.Name)]
             spoilt = at_end = {part.id for part in parts}
-            reached = _gates(spoilt)
-        if tree.name in self.equations:
-            reached |= self._onwards(tree.name, at_end)
-        gradients = spoilt if _called(statement) not in self.equations else set()
-        own = _gates(gradients) | {letter for letter in letters if "d" + letter in gradients}
+        reached = self._gates(at_end) | self._onwards(at_end)
+        own = self._gates(spoilt) | {letter for letter in letters if "d" + letter in spoilt}
         return frozenset(reached) if len(reached) == 1 or own else frozenset({None, *reached})
 
-    def _onwards(self, equation: str, wrong: set[str]) -> set[str]:
-        """The gates reached in the rest of the steps that call an equation, if it returns these names wrong."""
+    def _onwards(self, wrong: set[str]) -> set[str]:
+        """The gates reached in the phases before, if this one returns these names wrong."""
         reached: set[str] = set()
-        for step in self.steps:
-            for position, statement in enumerate(step.body):
-                if isinstance(statement, ast.Assign) and _called(statement) == equation:
-                    reached |= self._follow(step, _names(statement, ast.Store) & wrong, position + 1)[1]
+        for k in range(self.phase, 0, -1):
+            work = self.cell.works[k]
+            if work.source is not None and self._gates(wrong) & set(work.gates):
+                wrong = wrong | {"d" + work.source.name}
+            tree = self.cell.works[k - 1].backward.tree
+            wrong = wrong | self._follow(tree, wrong & set(self.cell.works[k - 1].backward.arguments), 0)
+            reached |= self._gates(wrong)
         return reached
 
-    def _follow(self, tree: ast.FunctionDef, wrong: set[str], start: int) -> tuple[set[str], set[str]]:
-        """The names that are wrong at the end, and the gates reached, if these names are wrong at a statement."""
-        reached = _gates(wrong)
-
-        def spoils(part: ast.AST) -> bool:
-            return bool(_names(part) & wrong)
-
+    def _follow(self, tree: ast.FunctionDef, wrong: set[str], start: int) -> set[str]:
+        """The names that are wrong at the end, if these names are wrong at a statement."""
         for statement in tree.body[start:]:
             if isinstance(statement, ast.Assign):
-                wrong, more = self._assign(statement, wrong, spoils)
-                reached |= more
-        return wrong, reached
+                before = frozenset(wrong)
+                wrong = self._assign(statement, wrong, lambda part, before=before: bool(_names(part) & before))
+        return wrong
 
-    def _assign(
-        self, statement: ast.Assign, wrong: set[str], spoils: Callable[[ast.AST], bool]
-    ) -> tuple[set[str], set[str]]:
+    @staticmethod
+    def _assign(statement: ast.Assign, wrong: set[str], spoils: Callable[[ast.AST], bool]) -> set[str]:
         """The same after one assignment."""
-        targets, value = _names(statement, ast.Store), statement.value
-        reached: set[str] = set()
-        if isinstance(value, ast.Call) and (called := _called(statement)) in self.equations:
-            inner = self.equations[called]
-            given = zip(inner.args.args, value.args, strict=True)
-            at_end, reached = self._follow(inner, {name.arg for name, part in given if spoils(part)}, 0)
-            new = targets & at_end  # steps call what they get by the name that the equations give it
-        elif isinstance(value, ast.Tuple):
-            assert isinstance(statement.targets[0], ast.Tuple)
-            pairs = zip(statement.targets[0].elts, value.elts, strict=True)
-            new = {name for target, part in pairs if spoils(part) for name in _names(target, ast.Store)}
-        else:
-            new = targets if spoils(value) else set()
-        return (wrong - targets) | new, reached | _gates(new)
+        targets = _names(statement, ast.Store)
+        return (wrong - targets) | (targets if spoils(statement.value) else set())
 
-
-def _called(statement: ast.stmt) -> str:
-    """The equation that an assignment calls, such as ``lstm_backward``, or nothing."""
-    match statement:
-        case ast.Assign(value=ast.Call(func=ast.Attribute(attr=called))):
-            return called
-    return ""
-
-
-def _gates(names: set[str]) -> set[str]:
-    """The gates whose gradients these are: da_i is that of i; dh_n is the hidden side's of n."""
-    return {name[-1] for name in names if name == "dh_n" or (name.startswith("da_") and len(name) == 4)}
+    def _gates(self, names: set[str]) -> set[str]:
+        """The gates whose gradients these are: da_i is that of i; dh_n is the hidden side's of n."""
+        return {gate for gate in self.cell.gates for kind in "axh" if f"d{kind}_{gate}" in names}

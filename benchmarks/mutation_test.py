@@ -1,6 +1,6 @@
 """How many small mistakes in backward code do the gradient checks miss?
 
-    python benchmarks/mutation_test.py [--cell lstm] [--limit 100] [--json]
+    python benchmarks/mutation_test.py [--setting lstm] [--limit 100] [--json]
 
 Every mutant of `benchmarks.mutants` is planted in turn and tried with nothing but `engine.gradcheck` and
 `engine.check_gradients` on small layers, until a check finds it.  Printed is how many were found by a wrong gradient,
@@ -25,47 +25,12 @@ from typing import Any
 import numpy as np
 
 import engine
-from benchmarks.mutants import ORDER, Mutant, generate
+from benchmarks.mutants import SETTINGS, Mutant, generate
 from engine.layers.rnn import layer_of
-from kernels.cells import CELLS
+from kernels.cells import cells
 
-PAST_THE_END = "past a row's end the stored o is 0, and so dc_total = dc + dh * o * (...) is dc: the same number"
 #: (function, before, after): why no gradient can tell.
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("relu_slope", "return one * (h.real > 0)", "return h.real > 0"): (
-        "the 1 only gives the truth value a dtype, and its product with dh has dh's dtype in any case"
-    ),
-    (
-        "ReferenceKernels.backward",
-        "dc_all = xp.empty((T + 1, B, H), dtype=gate.dtype) if trace and cell.has_c else None",
-        "dc_all = xp.empty((T + 1, B, H), dtype=gate.dtype) if cell.has_c else None",
-    ): "keeps the trace of c also where nobody asked for it; no number differs",
-    (
-        "ReferenceKernels.backward",
-        "da_hidden[t, :, 2] = _select(xp, valid, dh_n, 0)",
-        "da_hidden[t, :, 2] = dh_n",
-    ): "past a row's end the stored r is 0, and so is dh_n = da_n * r: the mask is a second lock",
-    (
-        "ReferenceKernels.backward",
-        "dc_all[t + 1] = _select(xp, valid, dc_total, dc)",
-        "dc_all[t + 1] = dc_total",
-    ): PAST_THE_END,
-    (
-        "ReferenceKernels.backward",
-        "dc_all[t + 1] = _select(xp, valid, dc_total, dc)",
-        "dc_all[t + 1] = _select(xp, valid, dc_total, dc_total)",
-    ): PAST_THE_END,
-    (
-        "ReferenceKernels.backward",
-        "dc = _select(xp, valid, dc_prev, dc)",
-        "dc = _select(xp, valid, dc_prev, dc_total)",
-    ): PAST_THE_END,
-    (
-        "project_backward",
-        "rows = da.reshape(steps * batch, -1)",
-        "rows = da.reshape(steps * batch, -2)",
-    ): "NumPy takes any negative length for the one that it works out itself",
-}
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
 
 # All sizes differ, so that a wrong axis is a wrong shape; one row is empty, one is full.
 T, B, D, H = 5, 4, 2, 3
@@ -79,74 +44,81 @@ Check = Callable[[], Any]
 
 
 @functools.cache
-def checks(cell: str) -> tuple[Check, ...]:
-    """The gradient checks of a cell, the quickest first; each returns a report.
+def checks(setting: str) -> tuple[Check, ...]:
+    """The gradient checks of a setting, the quickest first; each returns a report.
 
     The complex step goes entry by entry and is exact to round-off; forward mode is a second opinion, along random
     directions.
     """
     rng = np.random.default_rng(0)
-    (one, *arguments), (two, *more) = _case(cell, rng, 1), _case(cell, rng, 2, bidirectional=True)
-    reads = ("yhc", "y", "h", "c") if CELLS[cell].has_c else ("yh", "y", "h")
+    (one, *arguments), (two, *more) = _case(setting, rng, 1), _case(setting, rng, 2, bidirectional=True)
     return (
         functools.partial(engine.gradcheck, one, *arguments, LENGTHS, method="complex"),
         functools.partial(engine.gradcheck, one, *arguments, method="adjoint"),
-        *(functools.partial(_check_trace, cell, read) for read in reads),
+        *(functools.partial(_check_trace, setting, read) for read in _reads(setting)),
         functools.partial(engine.gradcheck, two, *more, LENGTHS, method="adjoint"),
     )
 
 
-def _case(cell: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
+def _reads(setting: str) -> tuple[str, ...]:
+    """What the loss of a check of the trace reads: outputs y, final h, final c."""
+    if setting == "lstm":
+        return "yhc", "y", "h", "c"
+    cell, options = SETTINGS[setting]
+    return () if options or cells()[cell].states != ("h",) or cells()[cell].own else ("yh", "y", "h")
+
+
+def _case(setting: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
     """A layer with weights that move every gate and saturate none, an input and a state."""
-    options |= {"dtype": "float64", "backend": BACKEND}
+    cell, more = SETTINGS[setting]
+    options |= {"dtype": "float64", "backend": BACKEND, **more}
     layer: Any = layer_of(cell, D, H, layers, **options)
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
-    h, c = rng.normal(size=(2, layers * layer.num_directions, B, H))
-    return layer, rng.normal(size=(T, B, D)), (h, c) if len(layer.cell.states) > 1 else h
+    slots = layers * layer.num_directions
+    states = tuple(rng.normal(size=(slots, B, width)) for width in layer.widths)
+    states = tuple(1 + abs(s) if name == "n" else s for name, s in zip(layer.cell.states, states, strict=True))  # c / n
+    return layer, rng.normal(size=(T, B, D)), states if len(states) > 1 else states[0]
 
 
-def case_of(cell: str) -> tuple[Any, Any, Any]:
-    """A small layer of that cell with its input and state, to plant mutants under."""
-    return _case(cell, np.random.default_rng(0), 1)
+def case_of(setting: str) -> tuple[Any, Any, Any]:
+    """A small layer of that setting with its input and state, to plant mutants under."""
+    return _case(setting, np.random.default_rng(0), 1)
 
 
-def _check_trace(name: str, read: str) -> Any:
+def _check_trace(setting: str, read: str) -> Any:
     """Check the gradients of every h and c that a trace keeps: what a small push on each of them does to the loss.
 
     The loss reads the outputs y, the final h or the final c, as `read` says; backward is told of no others.  A push on
     c[t+1] also moves h[t+1] = o * tanh(c[t+1]).
     """
-    kernels, cell = engine.get_backend(BACKEND).kernels, CELLS[name]
+    kernels, cell = engine.get_backend(BACKEND).kernels, cells()[SETTINGS[setting][0]]
     rng = np.random.default_rng(1)
     T, B, H, G = 3, 4, 2, len(cell.gates)
     lengths = np.array([3, 0, 2, 1])
     pre, weight, bias = (rng.normal(scale=0.4, size=size) for size in ((T, B, G * H), (G * H, H), (G * H,)))
-    h0, c0 = rng.normal(size=(2, B, H))
-    c0 = c0 if cell.has_c else None
+    weights = {"weight_hh": weight, "bias_hh": bias}
+    first = tuple(rng.normal(size=(B, H)) for _ in cell.states)
 
-    def forward(h_push: Any, c_push: Any = None) -> tuple[Any, None]:
-        h, c, y = h0 + h_push[0], None, []
-        if cell.has_c:
-            c = c0 + c_push[0]
+    def forward(*pushes: Any) -> tuple[Any, None]:
+        states, y = tuple(state + push[0] for state, push in zip(first, pushes, strict=True)), []
         for t in range(T):
-            step = pre[t : t + 1].astype(h.dtype if c is None else np.result_type(h, c))
-            run = kernels.forward(cell, step, weight, bias, h, c, np.clip(lengths - t, 0, 1))
-            h = run.h[1] + h_push[t + 1]
-            if cell.has_c:
-                c = run.c[1] + c_push[t + 1]
-                h = h + run.gates[0, :, 3] * (np.tanh(c) - np.tanh(run.c[1]))  # past a row's end, o is 0
-            y.append(h)
-        found = {"y": np.stack(y), "h": h, "c": c}
+            step = pre[t : t + 1].astype(np.result_type(*states))
+            run = kernels.forward(cell, step, weights, states, np.clip(lengths - t, 0, 1))
+            states = tuple(slots[1] + push[t + 1] for slots, push in zip(run.states, pushes, strict=True))
+            if len(states) > 1:  # past a row's end, o is 0
+                through_c = run.gates[0, :, 3] * (np.tanh(states[1]) - np.tanh(run.states[1][1]))
+                states = (states[0] + through_c, states[1])
+            y.append(states[0])
+        found = {"y": np.stack(y), **dict(zip("hc", states, strict=False))}
         return tuple(found[letter] for letter in read), None
 
     def backward(dout: Any, cache: None) -> tuple[Any, ...]:
         given = dict(zip(read, dout, strict=True))
-        run = kernels.forward(cell, pre, weight, bias, h0, c0, lengths)
-        told = (given.get(letter) for letter in "yhc")
-        adjoints = kernels.backward(cell, run, weight, *told, lengths, trace=True)
-        return tuple(trace for trace in (adjoints.dh, adjoints.dc) if trace is not None)
+        run = kernels.forward(cell, pre, weights, first, lengths)
+        dlast = tuple(given.get(state) for state in cell.states)
+        return kernels.backward(cell, run, weights, given.get("y"), dlast, lengths, trace=True).traces
 
-    pushes = [np.zeros((T + 1, B, H)) for _ in range(1 + cell.has_c)]
+    pushes = [np.zeros((T + 1, B, H)) for _ in first]
     return engine.check_gradients(forward, backward, pushes, method="complex")
 
 
@@ -159,6 +131,10 @@ class _Unwritten:
     @staticmethod
     def empty(shape: Any, dtype: Any) -> Any:
         return np.full(shape, np.nan, dtype=dtype)
+
+    @staticmethod
+    def empty_like(array: Any) -> Any:
+        return np.full_like(array, np.nan)
 
 
 @contextmanager
@@ -182,21 +158,21 @@ def fate(mutant: Mutant) -> str:
     """
     with _quiet_and_unlucky(), mutant.plant():
         try:
-            killed = any(map(_finds, _in_turn(mutant.cells)))
+            killed = any(map(_finds, _in_turn(mutant.settings)))
         except Exception:  # whatever it is, nobody can take it for a gradient
             return "raised"
     return "killed" if killed else "survived"
 
 
 def alarms() -> list[str]:
-    """The cells whose right code a check complains of: none, else the kills mean nothing."""
+    """The settings whose right code a check complains of: none, else the kills mean nothing."""
     with _quiet_and_unlucky():
-        return [cell for cell in ORDER if not all(check().passed for check in checks(cell))]
+        return [setting for setting in SETTINGS if not all(check().passed for check in checks(setting))]
 
 
-def _in_turn(cells: tuple[str, ...]) -> Iterator[Check]:
-    """The first check of every cell, then the second, and so on: what one cell hides another may show at once."""
-    for level in itertools.zip_longest(*map(checks, cells)):
+def _in_turn(settings: tuple[str, ...]) -> Iterator[Check]:
+    """The first check of every setting, then the second, and so on: what one hides another may show at once."""
+    for level in itertools.zip_longest(*map(checks, settings)):
         yield from filter(None, level)
 
 
@@ -209,17 +185,17 @@ def _finds(check: Check) -> bool:
 
 def key(mutant: Mutant) -> tuple[str, str, str]:
     """What `EQUIVALENT` knows a mutant by: line numbers move."""
-    return mutant.function, mutant.before, mutant.after
+    return f"{mutant.module.rpartition('.')[2]}.{mutant.function}", mutant.before, mutant.after
 
 
 def main() -> int:
     """Print the table; 1 if a survivor has no reason or a listed one does not survive."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cell", choices=ORDER, help="only what this cell runs")
+    parser.add_argument("--setting", choices=SETTINGS, help="only what this cell, or cell with an option, runs")
     parser.add_argument("--limit", type=int, help="only so many mutants, evenly spread")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     options = parser.parse_args()
-    chosen = [mutant for mutant in generate() if options.cell in (None, *mutant.cells)]
+    chosen = [mutant for mutant in generate() if options.setting in (None, *mutant.settings)]
     if options.limit is not None:
         chosen = chosen[:: max(1, -(-len(chosen) // max(1, options.limit)))]
     start = time.perf_counter()

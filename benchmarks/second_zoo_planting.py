@@ -174,7 +174,8 @@ class RowForgotten(engine.LSTM):
         """As in the class above, but for one parameter."""
         name = "weight_ih_l1"
         rest = [scaled(part, np.s_[:, 1], 0.0) for part in (dy, *dstate)]
-        without = self._walk(tape, rest[0], tuple(rest[1:]), keep=False)
+        spare = {key: np.zeros_like(grad) for key, grad in self.grads.items()}
+        without = self._walk(tape, rest[0], tuple(rest[1:]), spare, keep=False)
         start = self.grads[name].copy()
         found = super().backward(tape, dy, dstate)
         self.grads[name][...] = start + without.grads[name]
@@ -229,7 +230,7 @@ def walk_replaced(*args: Any, **options: Any) -> Any:
     """A GRU whose own walk through time was replaced by hand."""
     layer: Any = engine.GRU(*args, **options)
     right = layer._walk
-    layer._walk = lambda tape, dy, dstate, keep: right(tape, 1.5 * dy, dstate, keep)
+    layer._walk = lambda tape, dy, dstate, grads, keep: right(tape, 1.5 * dy, dstate, grads, keep)
     return layer
 
 
