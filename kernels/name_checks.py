@@ -14,6 +14,9 @@ def check_phase(cell: str, phase: Phase, forward: Equation) -> None:
     if not (phase.source is None or isinstance(phase.source, str)):
         words = f"source: expected 'h_prev', the name of a value of a phase before, or None, got {phase.source!r}"
         raise error(cell, words, forward)
+    if phase.source not in (None, "h_prev") and not phase.gates and not phase.between:
+        words = f"a phase without gates multiplies nothing, so it has no source; got {phase.source!r}"
+        raise error(cell, words, forward)
     if phase.between and not all(map(callable, phase.between)):
         raise error(cell, f"between: expected two functions, got {tuple(phase.between)!r}", forward)
     for name in forward.results:

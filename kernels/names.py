@@ -135,14 +135,14 @@ class _Reader:
         """What both ways of every phase may ask for."""
         if name in LIBRARY:
             return Place("library", name)
+        if name.endswith("_prev") and name[:-5] in self.states:
+            return Place("prev", name[:-5])
         if name.startswith("p_"):
             self.own[name] = None
             return Place("own", name)
         if name.startswith("k_"):
             self.given[name] = None
             return Place("given", name)
-        if name.endswith("_prev") and name[:-5] in self.states:
-            return Place("prev", name[:-5])
         return None
 
     def _part(self, name: str, k: int) -> Place | None:

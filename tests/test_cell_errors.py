@@ -7,6 +7,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any
 
+import cell_runs
 import pytest
 
 import kernels.cells
@@ -401,6 +402,8 @@ def test_sources() -> None:
     words = "phase 1 (f, g) has the source 'reset_h', which no phase before it returns"
     check(words, here, lambda: declare(forward, backward, source="reset_h"))
     check("source: expected 'h_prev'", here, lambda: declare(forward, backward, source=3))
+    words = "a phase without gates multiplies nothing, so it has no source; got 'c'"
+    check(words, here, lambda: Cell("spoilt", Phase("fg", forward, backward), Phase("", forward, backward, "c")))
     words = "between: expected two functions"
     check(words, here, lambda: declare(forward, backward, between=(1, 2)))
 
@@ -505,3 +508,25 @@ def notebook_cell(text: str, name: str) -> dict[str, Any]:
     space: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(text, file, "exec"), space)
     return space
+
+
+def test_a_state_may_be_called_p_or_k() -> None:
+    def to(a_f, p_prev, k_prev, tanh):
+        f = tanh(a_f)
+        p = f + p_prev
+        k = f * k_prev
+        h = p * k
+        return f, h, p, k
+
+    def back(dh, dp, dk, f, p, k, k_prev, one):
+        dp = dp + dh * k  # h = p * k
+        dk = dk + dh * p  # h = p * k
+        df = dp + dk * k_prev  # p = f + p_prev, k = f * k_prev
+        dp_prev = dp * one  # p = f + p_prev
+        dk_prev = dk * f  # k = f * k_prev
+        da_f = df * (one - f * f)  # f = tanh(a_f)
+        return da_f, dp_prev, dk_prev
+
+    cell = declare(to, back, "f")
+    assert (cell.states, cell.own) == (("h", "p", "k"), ())
+    assert max(cell_runs.worst(cell_runs.problem(cell), "complex").values()) <= 1e-13
