@@ -125,6 +125,14 @@ class Steps:
         """What a step has beside the tape: functions, weights of a unit, and the layer's factors of this step."""
         return self.constants | {Place("given", name): f[t if len(f) > 1 else 0] for name, f in self.factors.items()}
 
+    def _results(self, found: Any, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        """What a gate function returned, each of that shape: a value made of weights and numbers alone is smaller."""
+        values = found if isinstance(found, tuple) else (found,)
+        return tuple(value if getattr(value, "shape", ()) == shape else self._filled(value, shape) for value in values)
+
+    def _filled(self, value: Array, shape: tuple[int, ...]) -> Array:
+        return value + self.xp.zeros(shape, dtype=self.constants[Place("library", "one")].dtype)
+
     def _rows(self, work: Work) -> slice:
         """Where the recurrent weights of a phase stand."""
         first, H = self.cell.recurrent.index(work.gates[0]), self.weight_hh.shape[-2] // len(self.cell.recurrent)
@@ -148,8 +156,8 @@ class Steps:
                 self._gates_forward(at, work, pre)
             elif work.between:
                 self._between_forward_of_value(at, work)
-            found = work.forward.function(*(at[place] for place in work.inputs))
-            values = found if len(work.labels) > 1 else (found,)
+            shape = states[0].shape if work.narrow else pre[..., 0, :].shape
+            values = self._results(work.forward.function(*(at[place] for place in work.inputs)), shape)
             for label, places, value in zip(work.labels, work.outputs, values, strict=True):
                 at |= dict.fromkeys((Place("local", label), *places), value)
         if self.cell.projected_at == len(self.cell.works):
@@ -225,8 +233,8 @@ class Steps:
             self._project_backward(found)
         for number, work in reversed(list(enumerate(self.cell.works))):
             values = (found.of(place.name) if place.kind == "grad" else at[place] for place in work.reads)
-            result = work.backward.function(*values)
-            found.take(self.cell, work, result if len(work.backward.results) > 1 else (result,))
+            shape = (dstates[0] if work.narrow else at[Place("gate", self.cell.gates[0])]).shape
+            found.take(self.cell, work, self._results(work.backward.function(*values), shape))
             if work.between and not work.gates:
                 self._between_backward_of_value(at, work, found)
             elif work.between:

@@ -530,3 +530,33 @@ def test_a_state_may_be_called_p_or_k() -> None:
     cell = declare(to, back, "f")
     assert (cell.states, cell.own) == (("h", "p", "k"), ())
     assert max(cell_runs.worst(cell_runs.problem(cell), "complex").values()) <= 1e-13
+
+
+def test_values_that_are_the_same_in_every_row() -> None:
+    """A value of weights alone, a gradient that is 0, and a result in brackets are what they are in compiled code."""
+
+    def to(a_f, p_scale, c_prev, exp, one):
+        scale = exp(p_scale)
+        f = a_f * scale
+        c = one + one
+        h = f + c_prev
+        return f, c, h, scale
+
+    def back(dh, a_f, scale, zero):
+        da_f = dh * scale  # f = a_f * scale
+        dp_scale = dh * a_f * scale  # scale = exp(p_scale)
+        dc_prev = dh  # h = f + c_prev
+        return (da_f, dp_scale, dc_prev)
+
+    def bracketed(dh, zero):
+        da_h = zero
+        return (da_h,)
+
+    def numbers(a_h, one):
+        h = one
+        return h
+
+    cell = declare(to, back, "f")
+    assert max(cell_runs.worst(cell_runs.problem(cell), "complex").values()) <= 1e-13
+    cell = Cell("constant", Phase(["h"], numbers, bracketed))
+    assert not cell_runs.gradients(cell_runs.problem(cell, lengths=cell_runs.LENGTHS))["x"].any()
