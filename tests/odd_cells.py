@@ -13,7 +13,16 @@ Array = Any
 
 
 def many_forward(
-    a_u: Array, a_v: Array, c_prev: Array, m_prev: Array, p_w: Array, p_s: Array, sigmoid: Any, act: Any, exp: Any, maximum: Any
+    a_u: Array,
+    a_v: Array,
+    c_prev: Array,
+    m_prev: Array,
+    p_w: Array,
+    p_s: Array,
+    sigmoid: Any,
+    act: Any,
+    exp: Any,
+    maximum: Any,
 ) -> Array:
     u = sigmoid(0.5 * a_u + p_w * c_prev)
     v = act(a_v) + 1 / 3
@@ -99,9 +108,7 @@ def fourth_forward(a_w: Array, spread: Array, c_prev: Array, h_prev: Array, sigm
     return w, h
 
 
-def fourth_backward(
-    dh: Array, w: Array, spread: Array, c_prev: Array, h_prev: Array, p_a: Array, one: Array
-) -> Array:
+def fourth_backward(dh: Array, w: Array, spread: Array, c_prev: Array, h_prev: Array, p_a: Array, one: Array) -> Array:
     da_w = dh * (spread - h_prev) * w * (one - w)
     dspread = dh * w
     dh_prev = dh * (1 - w)
@@ -147,7 +154,9 @@ def late_backward(dd: Array, l: Array, h_prev: Array, a_l: Array) -> Array:  # n
     return dh_prev, dd_prev, da_l
 
 
-EARLY = Cell("odd_early", Phase("k", early_forward, early_backward), Phase("l", late_forward, late_backward, source="h"))
+EARLY = Cell(
+    "odd_early", Phase("k", early_forward, early_backward), Phase("l", late_forward, late_backward, source="h")
+)
 
 
 # -- no product at all, and a projection of a state -------------------------------------------------------------------

@@ -74,9 +74,7 @@ def results(kernels: Any, problem: Problem, trace: bool) -> dict[str, Array]:
     last, y_alone = kernels.forward_layer(cell, x, weights, states, lengths, False, factors)
     run, y = kernels.forward_layer(cell, x, weights, states, lengths, True, factors)
     grads = {name: np.full_like(weight, 0.25) for name, weight in weights.items()}
-    adjoints, dx = kernels.backward_layer(
-        cell, run, x, weights, dy, tuple(dlast), grads, lengths, trace, factors
-    )
+    adjoints, dx = kernels.backward_layer(cell, run, x, weights, dy, tuple(dlast), grads, lengths, trace, factors)
     found = {"y": y, "y kept nothing": y_alone, "gates": run.gates, "dx": dx}
     found |= {f"kept {name}": run.kept[name] for name in cell.kept}
     found |= {f"d{name}": value for name, value in grads.items()}

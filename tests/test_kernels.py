@@ -57,9 +57,7 @@ def exact(name: str, x: float) -> Decimal:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "exp", "log"])
 @pytest.mark.parametrize("kernel_set", KERNELS)
-def test_activations_are_right_to_a_few_units_in_the_last_place(
-    kernel_set: str, name: str, dtype: type[Any]
-) -> None:
+def test_activations_are_right_to_a_few_units_in_the_last_place(kernel_set: str, name: str, dtype: type[Any]) -> None:
     points = POINTS.astype(dtype)
     if name == "exp":  # up to where it is inf
         edge = 0.9999 * np.log(np.finfo(dtype).max)

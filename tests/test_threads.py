@@ -23,13 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from kernels.cpu import barrier as numba_barrier
 from kernels.cells import Cell
+from kernels.cpu import barrier as numba_barrier
 from kernels.cpu import loops, numba_kernels, threads
 from kernels.cpu import plan as division
 from kernels.cpu.plan import Plan, Sizes, plan
-from kernels.gates import LSTM
 from kernels.cpu.tiles import VECTOR_BYTES
+from kernels.gates import LSTM
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("BPTT_NUM_THREADS", "OMP_NUM_THREADS", "PYTEST_XDIST_WORKER")

@@ -87,7 +87,9 @@ def gate_instructions(text: str, dtype: str) -> dict[tuple[str, int], int]:
 def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
     """A compiled loop, whether it was compiled in this process or came from disk."""
     compiled = next(
-        result for signature, result in loop.overloads.items() if str(signature[-1].types[-1]) == dtype  # the number 1
+        result
+        for signature, result in loop.overloads.items()
+        if str(signature[-1].types[-1]) == dtype  # the number 1
     )
     module = compiled.library._get_module_for_linking().clone()
     for function in module.functions:

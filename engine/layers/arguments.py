@@ -58,7 +58,8 @@ def enter_state(
     if not several or len(state) != len(states):
         got = describe(state) + (f" of {len(state)}" if several else "")
         carries = f"the cell {layer.cell.name} carries {len(states)} states"
-        raise bad_type(name, f"a tuple ({', '.join(states)})", got, carries)
+        wanted = f"a {'pair' if len(states) == 2 else 'tuple'} ({', '.join(states)})"
+        raise bad_type(name, wanted, got, carries)
     for number, (part, letter) in enumerate(zip(state, states, strict=True)):
         if part is not None or not part_may_be_none:
             _check_state_part(layer, f"{name} {letter}", part, batch, number)

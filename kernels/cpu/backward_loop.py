@@ -33,7 +33,7 @@ from kernels.cpu.products import (
     product_at,
     vector_lanes,
 )
-from kernels.cpu.rows import Row, Rows
+from kernels.cpu.rows import Rows
 from kernels.cpu.shares import count_of, own_rows, padded_to_vectors, portion, row_starts
 from kernels.cpu.tiles import VECTORS
 from kernels.cpu.weight_gradients import DEPTH, add_totals, chunk_gradients, make_hidden_gradients, write_trace
@@ -97,7 +97,11 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         )  # fmt: skip
         lines = lines_of_states(states), gate.reshape(-1), lines_of_kept(kept)
         capacity = min(chunk, T) * B
-        x_rows, dx_rows, slots = np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        x_rows, dx_rows, slots = (
+            np.empty(capacity, np.int64),
+            np.empty(capacity, np.int64),
+            np.empty(capacity, np.int64),
+        )
         # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
         apart = 1 if T > chunk or capacity > DEPTH else 0
         sums, summed = totals if apart else targets, 1 - apart
@@ -117,9 +121,7 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
                 at += still
             wait(barrier, size)
             x_of_chunk, dx_of_chunk = (x[0], x_rows, x[1]), (dx[0], dx_rows)
-            chunk_gradients(
-                at, team, widths, D, d_span, da, x_of_chunk, dx_of_chunk, packed, places, sums, summed
-            )
+            chunk_gradients(at, team, widths, D, d_span, da, x_of_chunk, dx_of_chunk, packed, places, sums, summed)
             hidden_gradients(at, team, widths, chunks, lines, slots, (packed, places), sums, summed)
             if rank == 0 and traces[1].shape[0] > 0:
                 write_trace(at, slots, da, traces[1])

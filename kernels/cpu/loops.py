@@ -75,7 +75,16 @@ def _make(cell: Cell) -> Loops:
         for stage in cell.stages
     ]
     # all that the loops enclose, beside the sources of this package
-    layout = (cell.gates, cell.states, cell.kept, kept_names(cell), cell.recurrent, cell.splits, cell.projected, cell.projected_at)
+    layout = (
+        cell.gates,
+        cell.states,
+        cell.kept,
+        kept_names(cell),
+        cell.recurrent,
+        cell.splits,
+        cell.projected,
+        cell.projected_at,
+    )
     sources = tuple((stage.source, stage.narrow) for stage in cell.stages)
     key = f"{layout}\n{products}\n{stages}\n{sources}\n{rows.targets}\n{rows.projected}\n{rows.flow}\n{rows.text}"
     return Loops(

@@ -110,7 +110,8 @@ class NumbaKernels:
         T, B, D, G, H = size.T, size.B, size.D, size.G, size.H
         dstates = tuple(_state_gradient(part, slots) for part, slots in zip(dlast, tape.states, strict=True))
         scratch = tuple(
-            tuple(np.empty((B, size.P if narrow else H), dtype) for narrow in names) for names in (loops.values, loops.spares)
+            tuple(np.empty((B, size.P if narrow else H), dtype) for narrow in names)
+            for names in (loops.values, loops.spares)
         )
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
         traces = _traces(cell, tape, trace)

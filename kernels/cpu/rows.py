@@ -88,7 +88,9 @@ def make_rows(cell: Cell) -> Rows:
         _define(texts.note, names),
         _define(texts.leave, names),
         _flatten,
-        "\n".join([cell.act, slope, *texts.functions, *texts.forward, *texts.backward, texts.carry, texts.note, texts.leave]),
+        "\n".join(
+            [cell.act, slope, *texts.functions, *texts.forward, *texts.backward, texts.carry, texts.note, texts.leave]
+        ),
     )
 
 
