@@ -17,7 +17,7 @@ from engine.layers import from_config
 from engine.training import read_checkpoint, run_training
 from kernels import cells as registry
 
-# -- what a user writes: an LSTM with coupled gates and one peephole -----------------------------------------------------
+# -- what a user writes: an LSTM with coupled gates and one peephole --------------------------------------------------
 
 
 def forward(a_f, a_g, a_o, c_prev, p_o, sigmoid, tanh, one):  # type: ignore[no-untyped-def]
@@ -67,7 +67,7 @@ def test_it_is_thirty_lines() -> None:
 @pytest.mark.parametrize("method", ["central", "complex", "adjoint", "rtrl"])
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_its_gradient_is_checked(cell: engine.Cell, kernels: str, method: str) -> None:
-    layer = layer_of(cell, kernels, num_layers=2, bidirectional=True)
+    layer = layer_of(cell, kernels, bidirectional=True)
     x, state, _, _ = random_arguments(layer, 6, 4, seed=1)
     report = engine.gradcheck(layer, x, state, [6, 0, 4, 1], method=method)
     assert report.passed, report
@@ -75,7 +75,7 @@ def test_its_gradient_is_checked(cell: engine.Cell, kernels: str, method: str) -
 
 @pytest.mark.parametrize(
     "options",
-    [{"zoneout": (0.3, 0.2)}, {"recurrent_dropout": 0.4}, {"weight_dropout": 0.4}, {"batch_first": True}],
+    [{"zoneout": (0.3, 0.2)}, {"recurrent_dropout": 0.4}, {"weight_dropout": 0.4}],
     ids=str,
 )
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -139,11 +139,7 @@ def test_a_wrong_backward_is_found(
     assert was in source
     wrong = source.replace(was, becomes)
     if becomes.startswith("return"):  # the values change places, the names stay
-        wrong = source.replace(was, "da_f, da_g = da_f, da_g").replace("da_f, da_g = da_f, da_g", was)
-        wrong = wrong.replace("da_f = dc * (c_prev", "da_x = dc * (c_prev").replace(
-            "da_g = dc * (1 - f)", "da_f = dc * (1 - f)"
-        )
-        wrong = wrong.replace("    dc_prev = dc * f", "    da_g = da_x\n    dc_prev = dc * f")
+        wrong = source.replace("da_f = dc", "da_x = dc").replace("da_g = dc", "da_f = dc").replace("da_x", "da_g")
     (tmp_path / "wrong_cell.py").write_text(wrong, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "wrong_cell", raising=False)
@@ -167,9 +163,8 @@ def test_what_is_forgotten_is_said_at_once() -> None:
         dc_prev = dc * f
         return da_f, da_g, da_o, dc_prev
 
-    with pytest.raises(
-        engine.InputError, match=r"cell 'forgetful', function '\w+' \(test_own_cells.py, line \d+\).*'p_o'"
-    ):
+    place = r"cell 'forgetful', function '\w+' \(test_own_cells.py, line \d+\)"
+    with pytest.raises(engine.InputError, match=rf"{place}.*'p_o'"):
         engine.Cell("forgetful", engine.Phase("fgo", forward, forgets_dp))
     assert "forgetful" not in engine.cells()
 
@@ -205,14 +200,14 @@ def test_a_layer_is_built_from_its_description(cell: engine.Cell) -> None:
     np.testing.assert_array_equal(again.predict(x, state)[0], layer.predict(x, state)[0])
     missing = layer.config()
     missing["args"]["cell"] = "nobodys"
-    with pytest.raises(engine.InputError, match="'nobodys'.*declare it with engine.Cell"):
+    with pytest.raises(engine.InputError, match=r"'nobodys'.*declare it with engine\.Cell"):
         from_config(missing)
 
 
 def test_names_are_taken_and_cells_of_a_notebook_may_be_run_again(cell: engine.Cell) -> None:
-    with pytest.raises(engine.InputError, match="cell 'lstm': the name is taken"):
+    with pytest.raises(engine.InputError, match=r"cell 'lstm', .*: the name is taken"):
         engine.Cell("lstm", engine.Phase("fgo", forward, backward))
-    with pytest.raises(engine.InputError, match="cell 'mine': the name is taken"):
+    with pytest.raises(engine.InputError, match=r"cell 'mine', .*: the name is taken"):
         engine.Cell("mine", engine.Phase("fgo", forward, backward))
     rerun = {}
     for function in (forward, backward):  # the same def, run again: another function of the same name and place
