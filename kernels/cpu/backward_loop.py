@@ -89,7 +89,8 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         places = pack_weights(weights, table, widths, spans, d_span, packed)
         chunks = da, da_hidden, down, dprojected, (da_hidden if splits else da).reshape(-1), dprojected.reshape(-1)
         grads = (
-            *state_grads, lines_of_states(state_grads[0]), lines_of_values(state_grads[1]), lines_of_spares(state_grads[2])
+            *state_grads,
+            lines_of_states(state_grads[0]), lines_of_values(state_grads[1]), lines_of_spares(state_grads[2]),
         )  # fmt: skip
         starts = (
             row_starts(mine, order, H, True), row_starts(mine, order, P, True),
@@ -217,7 +218,7 @@ def _product(number: int, gate: int, last_gate: int, target: Target) -> Any:
 
 def _line_of(target: Target) -> Any:
     """The array that takes a product, as a line."""
-    kind, index = {"state": 3, "value": 4, "spare": 5}[target.kind], target.index
+    kind, index = {"state": 3, "value": 4, "spare": 5}[target.kind], target.number
 
     @spliced
     def line_of(grads):

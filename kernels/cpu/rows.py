@@ -1,8 +1,8 @@
-"""One row of one time step, for the compiled loops: the text of a function a stage and direction, from the cell's places.
+"""One row of one time step, for the compiled loops: a function for each stage and direction, from the cell's places.
 
 A row function applies the gate functions of a stage (`kernels.cpu.scalar`: the very same source) to hidden units
-`first` to `last` of one row, and knows where in the arrays a value lies; nothing else.  ``print(row_texts(cell).forward[0])``
-shows one.
+`first` to `last` of one row, and knows where in the arrays a value lies; nothing else.  ``print(make_rows(cell).text)``
+shows them.
 
 Forward (R rows of a chunk of steps, S slots: T+1 of a tape, or the two that `predict` swaps):
 pre (R, G, H) pre-activations, the recurrent product included unless its gate's hidden part is apart; states (S, B, H)
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
     Attributes
     ----------
     forward, backward : one a stage.
-    targets : for each stage, what takes the gradient of what its product multiplied; projected : that of the projection.
+    targets : for each stage, what takes the gradient of what its product multiplied; projected : of the projection.
     flow : the arrays of a backward step.
     carry : past a row's end: the state before is the state after, gates and kept values are 0.
     note : the gradients of the states after a step, for a trace.
