@@ -33,7 +33,8 @@ from kernels.cpu.row_texts import row_texts
 from kernels.cpu.scalar import scalar_text_of
 
 Row = Callable[..., Any]
-_SLOPES = {"tanh": tanh_slope, "relu": relu_slope}
+#: `act_slope` of each nonlinearity, as a text.
+_SLOPES = {"tanh": scalar_text_of(tanh_slope, "one"), "relu": scalar_text_of(relu_slope, "one")}
 
 
 class Rows(NamedTuple):
@@ -67,7 +68,7 @@ def make_rows(cell: Cell) -> Rows:
     """Write out and mark for compilation the row functions of a cell."""
     arrays = flow(cell)
     texts = row_texts(cell, arrays)
-    slope = scalar_text_of(_SLOPES[cell.act], unit="one")
+    slope = _SLOPES[cell.act]
     names: dict[str, Any] = {
         "__name__": __name__,  # where Numba looks for the globals of a function that it loads from disk
         "np": np,
