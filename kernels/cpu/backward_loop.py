@@ -69,7 +69,7 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         gate, h, (packs, chunk_arrays) = tape[1], tape[0][0], buffers
         T, B, G, H = gate.shape
         P = h.shape[2]
-        widths, D, lane = (B, G, H, P), weights[0].size // (G * H), vector_lanes(gate)
+        widths, D, lane, team = (B, G, H, P), weights[0].size // (G * H), vector_lanes(gate), (rank, size)
         spans = (*portion(H, rank, size, lane), *portion(P, rank, size, lane)) if by_units else (0, H, 0, P)
         part = own_rows(rank, size, by_units, *ends), ends[1], spans, (rank, size, by_units, barrier)
         # dx is shared by columns where there are enough of them, else by rows
@@ -89,13 +89,11 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
                 tape, grads, chunks, packs_of_rank, starts, traces[0], numbers,
             )  # fmt: skip
             wait(barrier, size)
-            finish_chunk(
-                at, (rank, size), widths, D, d_span, x, dx, places, lines, chunks, packs_of_rank, sums, summed, traces
-            )
+            finish_chunk(at, team, widths, D, d_span, x, dx, places, lines, chunks, packs_of_rank, sums, summed, traces)
             summed = max(summed, min(1, at))
             wait(barrier, size)
         if apart:
-            add_totals((rank, size), targets, totals, widths, D, summed)
+            add_totals(team, targets, totals, widths, D, summed)
         if traces[1].shape[0] > 0:
             enter(0, -1, part, dy, grads, traces[0])
 
@@ -162,9 +160,7 @@ def _end_of_chunk(cell: Cell) -> Any:
     splits, projected = bool(cell.splits), cell.projected is not None
 
     @spliced
-    def finish_chunk(
-        count, team, widths, D, d_span, x, dx, places, lines, chunks, packs, sums, summed, traces
-    ):  # fmt: skip
+    def finish_chunk(count, team, widths, D, d_span, x, dx, places, lines, chunks, packs, sums, summed, traces):
         x_rows, dx_rows, slots = places
         da, da_hidden, dprojected = chunks[0], chunks[1], chunks[3]
         x_of_chunk, dx_of_chunk = (x[0], x_rows, x[1]), (dx[0], dx_rows)
