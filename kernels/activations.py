@@ -78,9 +78,9 @@ def activations(xp: Any) -> Activations:
 
 def alike(xp: Any, a: Any, b: Any) -> tuple[Array, Array]:
     """Two arguments of one function as two arrays, where one of them is a number such as `zero`."""
-    if not a.shape:
+    if not getattr(a, "shape", ()):  # a literal has none
         a = xp.zeros_like(b) + a
-    return a, b if b.shape else xp.zeros_like(a) + b
+    return a, b if getattr(b, "shape", ()) else xp.zeros_like(a) + b
 
 
 def tanh_slope(h: Array, one: Array) -> Array:

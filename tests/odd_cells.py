@@ -33,8 +33,8 @@ def many_forward(
 
 
 def many_backward(
-    dh: Array, dc: Array, dm: Array, u: Array, v: Array, a_v: Array, c: Array, c_prev: Array, m: Array, p_w: Array, p_s: Array,
-    act: Any, act_slope: Any, one: Array, exp: Any, maximum: Any,
+    dh: Array, dc: Array, dm: Array, u: Array, v: Array, a_v: Array, c: Array, c_prev: Array, m: Array, p_w: Array,
+    p_s: Array, act: Any, act_slope: Any, one: Array, exp: Any, maximum: Any,
 ) -> Array:  # fmt: skip
     dm = dm + 2 * u * dh
     dp_s = dm * exp(-maximum(c, 0.1))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import cell_runs
 import numpy as np
+import odd_cells
 import pytest
+from cell_runs import Problem
+from conftest import JIT_OFF
 
 from kernels import options
 from kernels.cells import Cell
@@ -14,9 +18,6 @@ from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.cpu.plan import Plan
 from kernels.gates import cells, find
 from kernels.reference import ReferenceKernels
-from tests import cell_runs, odd_cells
-from tests.cell_runs import Problem
-from tests.conftest import JIT_OFF
 
 Array = Any
 ODD = tuple(cell.name for cell in odd_cells.CELLS)

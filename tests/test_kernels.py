@@ -231,7 +231,7 @@ def test_the_kernel_set_that_was_asked_for_is_the_one_that_runs(
         if not any(work.between for work in cell.works):
             true = loops.loops_of(cell)
             spies = {way: _spy(getattr(true, way), f"{name} {way}", ran) for way in ("forward", "backward")}
-            monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))  # type: ignore[arg-type]
+            monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))
     monkeypatch.setattr(ReferenceKernels, "forward", _must_not_run)
     monkeypatch.setattr(ReferenceKernels, "backward", _must_not_run)
     layer = build(kind, 2, 4, 2, backend="numpy:numba", **options)

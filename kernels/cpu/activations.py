@@ -188,6 +188,7 @@ _SINGLE: Any = (
     (89, 9.1),
     _power_of_two_32,
     _horner_32,
+    _split_32,
 )
 _DOUBLE: Any = (
     np.float64,
@@ -196,11 +197,12 @@ _DOUBLE: Any = (
     (710, 20),
     _power_of_two_64,
     _horner_64,
+    _split_64,
 )
-_sigmoid_32, _tanh_32 = _make(*_SINGLE)
-_sigmoid_64, _tanh_64 = _make(*_DOUBLE)
-_exp_32, _log_32 = _make_exp_and_log(*_SINGLE, _split_32)
-_exp_64, _log_64 = _make_exp_and_log(*_DOUBLE, _split_64)
+_sigmoid_32, _tanh_32 = _make(*_SINGLE[:-1])
+_sigmoid_64, _tanh_64 = _make(*_DOUBLE[:-1])
+_exp_32, _log_32 = _make_exp_and_log(*_SINGLE)
+_exp_64, _log_64 = _make_exp_and_log(*_DOUBLE)
 
 
 # -- one name for both precisions: chosen by the argument's type when a loop is compiled ------------------------------

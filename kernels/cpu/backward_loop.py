@@ -41,16 +41,8 @@ from kernels.cpu.weight_gradients import DEPTH, add_totals, chunk_gradients, mak
 
 def make_backward(cell: Cell, rows: Rows) -> Any:
     """The backward loop of a cell, to be compiled."""
-    step: Any = _leave(rows)
-    for number in range(len(cell.stages) + 1):
-        if rows.projected is not None and number == projected_before(cell):
-            step = _projection(cell, rows, rows.projected, step)
-        if number < len(cell.stages):
-            step = _stage(cell, number, rows, step)
-    enter, hidden_gradients = _enter(rows), make_hidden_gradients(cell)
-    lines_of_states, lines_of_kept = rows.flatten(len(cell.states)), rows.flatten(len(cell.kept))
-    lines_of_values, lines_of_spares = rows.flatten(len(rows.flow.values)), rows.flatten(len(rows.flow.spares))
-    splits, projected = bool(cell.splits), cell.projected is not None
+    arrange, enter = _arrange(cell, rows), _enter(rows)
+    walk, finish_chunk = _steps_of_chunk(cell, rows, enter), _end_of_chunk(cell)
 
     def backward(
         share, chunk, dy, x, dx, weights, ends, tape, state_grads, table, targets, totals, buffers, traces, numbers
@@ -74,61 +66,30 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         rank, size, by_units, barrier, bell, number = share
         if rank == 0:
             ring(bell, number)
-        lengths, order = ends
-        states, gate, kept = tape
-        packs, (da, da_hidden, down, dprojected) = buffers
+        gate, h, (packs, chunk_arrays) = tape[1], tape[0][0], buffers
         T, B, G, H = gate.shape
-        P = states[0].shape[2]
+        P = h.shape[2]
         widths, D, lane, team = (B, G, H, P), weights[0].size // (G * H), vector_lanes(gate), (rank, size)
         spans = (*portion(H, rank, size, lane), *portion(P, rank, size, lane)) if by_units else (0, H, 0, P)
-        mine = own_rows(rank, size, by_units, lengths, order)
-        part = mine, order, spans, (rank, size, by_units, barrier)
-        packed = from_a_cache_line(packs[rank])
+        part = own_rows(rank, size, by_units, *ends), ends[1], spans, (rank, size, by_units, barrier)
         # dx is shared by columns where there are enough of them, else by rows
         d_span = portion(D, rank, size, lane) if D >= size * VECTORS * lane else (0, D)
-        places = pack_weights(weights, table, widths, spans, d_span, packed)
-        chunks = da, da_hidden, down, dprojected, (da_hidden if splits else da).reshape(-1), dprojected.reshape(-1)
-        grads = (
-            *state_grads, lines_of_states(state_grads[0]), lines_of_values(state_grads[1]), lines_of_spares(state_grads[2])
-        )  # fmt: skip
-        starts = (
-            row_starts(mine, order, H, True), row_starts(mine, order, P, True),
-            row_starts(mine, order, da.shape[1], False), row_starts(mine, order, dprojected.shape[1], False),
-        )  # fmt: skip
-        lines = lines_of_states(states), gate.reshape(-1), lines_of_kept(kept)
+        packed = from_a_cache_line(packs[rank])
+        packs_of_rank = packed, pack_weights(weights, table, widths, spans, d_span, packed)
+        chunks, grads, starts, lines = arrange(widths, part, tape, state_grads, chunk_arrays)
         capacity = min(chunk, T) * B
-        x_rows, dx_rows, slots = (
-            np.empty(capacity, np.int64),
-            np.empty(capacity, np.int64),
-            np.empty(capacity, np.int64),
-        )
+        places = np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
         apart = 1 if T > chunk or capacity > DEPTH else 0
         sums, summed = totals if apart else targets, 1 - apart
         still = 0  # rows that have begun, seen from the end
         for end in range(T, 0, -chunk):
-            at = 0
-            for t in range(end - 1, max(0, end - chunk) - 1, -1):
-                while still < B and lengths[order[still]] > t:
-                    still += 1
-                count = count_of(mine, still)
-                enter(count, t, part, dy, grads, traces[0])
-                step(count, (t, at), part, widths, tape, grads, chunks, (packed, places), starts, traces[0], numbers)
-                for i in range(still):
-                    x_rows[at + i] = t * x[2] + order[i] * x[3]
-                    dx_rows[at + i] = t * dx[1] + order[i] * dx[2]
-                    slots[at + i] = t * B + order[i]
-                at += still
+            at, still = walk(
+                max(0, end - chunk), end, still, part, widths, ends, dy, x, dx, places,
+                tape, grads, chunks, packs_of_rank, starts, traces[0], numbers,
+            )  # fmt: skip
             wait(barrier, size)
-            x_of_chunk, dx_of_chunk = (x[0], x_rows, x[1]), (dx[0], dx_rows)
-            chunk_gradients(at, team, widths, D, d_span, da, x_of_chunk, dx_of_chunk, packed, places, sums, summed)
-            hidden_gradients(at, team, widths, chunks, lines, slots, (packed, places), sums, summed)
-            if rank == 0 and traces[1].shape[0] > 0:
-                write_trace(at, slots, da, traces[1])
-                if splits:
-                    write_trace(at, slots, da_hidden, traces[2])
-                if projected:
-                    write_trace(at, slots, dprojected, traces[3])
+            finish_chunk(at, team, widths, D, d_span, x, dx, places, lines, chunks, packs_of_rank, sums, summed, traces)
             summed = max(summed, min(1, at))
             wait(barrier, size)
         if apart:
@@ -137,6 +98,82 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
             enter(0, -1, part, dy, grads, traces[0])
 
     return backward
+
+
+def _arrange(cell: Cell, rows: Rows) -> Any:
+    """The arrays of a pass as the parts want them."""
+    lines_of_states, lines_of_kept = rows.flatten(len(cell.states)), rows.flatten(len(cell.kept))
+    lines_of_values, lines_of_spares = rows.flatten(len(rows.flow.values)), rows.flatten(len(rows.flow.spares))
+    splits = bool(cell.splits)
+
+    @spliced
+    def arrange(widths, part, tape, state_grads, chunk_arrays):
+        (mine, order, _, _), (_, _, H, P) = part, widths
+        da, da_hidden, down, dprojected = chunk_arrays
+        chunks = da, da_hidden, down, dprojected, (da_hidden if splits else da).reshape(-1), dprojected.reshape(-1)
+        dstates, values, spares = state_grads
+        grads = dstates, values, spares, lines_of_states(dstates), lines_of_values(values), lines_of_spares(spares)
+        starts = (
+            row_starts(mine, order, H, True), row_starts(mine, order, P, True),
+            row_starts(mine, order, da.shape[1], False), row_starts(mine, order, dprojected.shape[1], False),
+        )  # fmt: skip
+        return chunks, grads, starts, (lines_of_states(tape[0]), tape[1].reshape(-1), lines_of_kept(tape[2]))
+
+    return arrange
+
+
+def _steps_of_chunk(cell: Cell, rows: Rows, enter: Any) -> Any:
+    """The walk over the steps of a chunk, from its end; returns its rows, and the rows of the batch that have begun."""
+    step: Any = _leave(rows)
+    for number in range(len(cell.stages) + 1):
+        if rows.projected is not None and number == projected_before(cell):
+            step = _projection(cell, rows, rows.projected, step)
+        if number < len(cell.stages):
+            step = _stage(cell, number, rows, step)
+
+    @spliced
+    def walk(
+        begin, end, still, part, widths, ends, dy, x, dx, places, tape, grads, chunks, packs, starts, traces, numbers
+    ):  # fmt: skip
+        lengths, order = ends
+        x_rows, dx_rows, slots = places
+        B, at = len(order), 0
+        for t in range(end - 1, begin - 1, -1):
+            while still < B and lengths[order[still]] > t:
+                still += 1
+            count = count_of(part[0], still)
+            enter(count, t, part, dy, grads, traces)
+            step(count, (t, at), part, widths, tape, grads, chunks, packs, starts, traces, numbers)
+            for i in range(still):
+                x_rows[at + i] = t * x[2] + order[i] * x[3]
+                dx_rows[at + i] = t * dx[1] + order[i] * dx[2]
+                slots[at + i] = t * B + order[i]
+            at += still
+        return at, still
+
+    return walk
+
+
+def _end_of_chunk(cell: Cell) -> Any:
+    """dx and all weight gradients of a chunk, and its rows for a trace."""
+    hidden_gradients = make_hidden_gradients(cell)
+    splits, projected = bool(cell.splits), cell.projected is not None
+
+    @spliced
+    def finish_chunk(count, team, widths, D, d_span, x, dx, places, lines, chunks, packs, sums, summed, traces):
+        x_rows, dx_rows, slots = places
+        da, da_hidden, dprojected = chunks[0], chunks[1], chunks[3]
+        x_of_chunk, dx_of_chunk = (x[0], x_rows, x[1]), (dx[0], dx_rows)
+        chunk_gradients(count, team, widths, D, d_span, da, x_of_chunk, dx_of_chunk, packs[0], packs[1], sums, summed)
+        hidden_gradients(count, team, widths, chunks, lines, slots, packs, sums, summed)
+        if team[0] == 0 and traces[1].shape[0] > 0:
+            write_trace(count, slots, da, traces[1])
+            if splits:
+                write_trace(count, slots, da_hidden, traces[2])
+            if projected:
+                write_trace(count, slots, dprojected, traces[3])
+
+    return finish_chunk
 
 
 # -- the parts of a step --------------------------------------------------------------------------------------------
@@ -217,7 +254,7 @@ def _product(number: int, gate: int, last_gate: int, target: Target) -> Any:
 
 def _line_of(target: Target) -> Any:
     """The array that takes a product, as a line."""
-    kind, index = {"state": 3, "value": 4, "spare": 5}[target.kind], target.index
+    kind, index = {"state": 3, "value": 4, "spare": 5}[target.kind], target.number
 
     @spliced
     def line_of(grads):

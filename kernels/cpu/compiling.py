@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _hash_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _dtypes(arguments: Iterable[Any]) -> Iterator[str]:
+def _dtypes(arguments: Any) -> Iterator[str]:
     """The types of number in the arrays among the arguments, also within tuples."""
     for argument in arguments:
         if isinstance(argument, types.BaseTuple):

@@ -20,12 +20,12 @@ class Target(NamedTuple):
     Attributes
     ----------
     kind : ``state`` one of the states' gradients, ``spare`` or ``value``: which tuple of arrays.
-    index : which of the tuple.
+    number : which of the tuple.
     added : whether something is there already, to which the product is added.
     """
 
     kind: str
-    index: int
+    number: int
     added: bool
 
 

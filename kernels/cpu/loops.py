@@ -67,7 +67,7 @@ def loops_of(cell: Cell) -> Loops:
 def _make(cell: Cell) -> Loops:
     rows = make_rows(cell)
     products = blocks(cell)
-    joins = [[block.gate, block.count, block.row, int(block.kept < 0)] for block in products]
+    joins = [[block.gate, block.gates, block.row, int(block.kept < 0)] for block in products]
     stages = [
         [stage.first, stage.last - stage.first, cell.recurrent.index(cell.gates[stage.first]), 1]
         if stage.source is not None
@@ -92,7 +92,9 @@ def _make(cell: Cell) -> Loops:
         _compiled(cell, "backward", make_backward(cell, rows), key),
         np.array(joins, np.int64).reshape(-1, 4),
         np.array(stages, np.int64).reshape(-1, 4),
-        *(tuple(is_narrow(cell, name) for name in names) for names in (kept_names(cell), *rows.flow[:2])),
+        tuple(is_narrow(cell, name) for name in kept_names(cell)),
+        tuple(is_narrow(cell, name) for name in rows.flow.values),
+        tuple(is_narrow(cell, name) for name in rows.flow.spares),
         _is_one_block(cell),
     )
 

@@ -107,7 +107,7 @@ class NumbaKernels:
         events.launched()
         loops, dtype = loops_of(cell), x.dtype
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
-        T, B, D, G, H = size.T, size.B, size.D, size.G, size.H
+        T, B, D, H = size.T, size.B, size.D, size.H
         dstates = tuple(_state_gradient(part, slots) for part, slots in zip(dlast, tape.states, strict=True))
         scratch = tuple(
             tuple(np.empty((B, size.P if narrow else H), dtype) for narrow in names)

@@ -24,7 +24,7 @@ class RowTexts(NamedTuple):
     ----------
     functions : the gate functions, for one number.
     forward, backward : a row function a stage.
-    targets : for each stage, what takes the gradient of what its product multiplied; projected : that of the projection.
+    targets : for each stage, what takes the gradient of what its product multiplied; projected : of the projection.
     carry, note, leave : see `kernels.cpu.rows.Rows`.
     """
 
@@ -144,7 +144,7 @@ class _ForwardText:
             for kind in ("a", "x"):  # a hidden part has been left in its place by the product
                 if f"{kind}_{gate}" in self.cell.kept:
                     to = self._value(Place("kept", f"{kind}_{gate}"))
-                    add(f"{to} = {self._value(Place(kind, gate))}")  # type: ignore[arg-type]
+                    add(f"{to} = {self._value(Place(kind, gate))}")
 
     def _value(self, place: Place, after: bool = False) -> str:
         """The text for a number; a state's slot is the one after the step where it has a new value."""
@@ -305,7 +305,7 @@ class _BackwardTexts:
 
 
 def _range(cell: Cell, name: str) -> str:
-    """This thread's part of an array: of the P numbers of h, or of the H units."""
+    """The part of a thread of an array: of the P numbers of h, or of the H units."""
     return "wide, wide_end" if is_narrow(cell, name) else "first, last"
 
 

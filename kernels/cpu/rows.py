@@ -1,8 +1,8 @@
-"""One row of one time step, for the compiled loops: the text of a function a stage and direction, from the cell's places.
+"""One row of one time step, for the compiled loops: a function for each stage and direction, from the cell's places.
 
 A row function applies the gate functions of a stage (`kernels.cpu.scalar`: the very same source) to hidden units
-`first` to `last` of one row, and knows where in the arrays a value lies; nothing else.  ``print(row_texts(cell).forward[0])``
-shows one.
+`first` to `last` of one row, and knows where in the arrays a value lies; nothing else.  ``print(make_rows(cell).text)``
+shows them.
 
 Forward (R rows of a chunk of steps, S slots: T+1 of a tape, or the two that `predict` swaps):
 pre (R, G, H) pre-activations, the recurrent product included unless its gate's hidden part is apart; states (S, B, H)
@@ -33,7 +33,8 @@ from kernels.cpu.row_texts import row_texts
 from kernels.cpu.scalar import scalar_text_of
 
 Row = Callable[..., Any]
-_SLOPES = {"tanh": tanh_slope, "relu": relu_slope}
+#: `act_slope` of each nonlinearity, as a text.
+_SLOPES = {"tanh": scalar_text_of(tanh_slope, "one"), "relu": scalar_text_of(relu_slope, "one")}
 
 
 class Rows(NamedTuple):
@@ -42,7 +43,7 @@ class Rows(NamedTuple):
     Attributes
     ----------
     forward, backward : one a stage.
-    targets : for each stage, what takes the gradient of what its product multiplied; projected : that of the projection.
+    targets : for each stage, what takes the gradient of what its product multiplied; projected : of the projection.
     flow : the arrays of a backward step.
     carry : past a row's end: the state before is the state after, gates and kept values are 0.
     note : the gradients of the states after a step, for a trace.
@@ -67,7 +68,7 @@ def make_rows(cell: Cell) -> Rows:
     """Write out and mark for compilation the row functions of a cell."""
     arrays = flow(cell)
     texts = row_texts(cell, arrays)
-    slope = scalar_text_of(_SLOPES[cell.act], unit="one")
+    slope = _SLOPES[cell.act]
     names: dict[str, Any] = {
         "__name__": __name__,  # where Numba looks for the globals of a function that it loads from disk
         "np": np,

@@ -24,14 +24,14 @@ class Block(NamedTuple):
     Attributes
     ----------
     stage : which stage.
-    gate : the first gate; count : how many.
+    gate : the first gate; gates : how many.
     row : where their weights begin in weight_hh, in gates.
     kept : which kept array takes the product, or -1 where it joins the pre-activations.
     """
 
     stage: int
     gate: int
-    count: int
+    gates: int
     row: int
     kept: int
 
@@ -46,7 +46,7 @@ def blocks(cell: Cell) -> tuple[Block, ...]:
             to = kept.index(f"h_{name}") if name in separate else -1
             before = found[-1] if found else None
             if before and before.stage == n and before.kept == to == -1:
-                found[-1] = before._replace(count=before.count + 1)
+                found[-1] = before._replace(gates=before.gates + 1)
             else:
                 found.append(Block(n, gate, 1, cell.recurrent.index(name), to))
     return tuple(found)
