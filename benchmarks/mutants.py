@@ -58,6 +58,7 @@ KINDS = tuple(
         "value dstate",
     )
 )
+MOST_OTHERS = 1
 KIND = {name: kind for kind in KINDS for name in kind}
 #: Attributes that may stand in for one another.
 ATTRIBUTES = {"da_hidden": "da", "input": "hidden", "hidden": "input", "totals": "values", "previous": "totals"}
@@ -300,9 +301,15 @@ def _mistakes(statement: ast.stmt, scope: list[str]) -> Iterator[tuple[ast.AST, 
         for operator, new in _in_place_of(node):
             yield node, operator, new
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in silent:
-            for name in scope:
-                if name in KIND.get(node.id, ()) and name != node.id:
-                    yield node, "variable", ast.Name(name, ast.Load())
+            for name in _others(node.id, scope):
+                yield node, "variable", ast.Name(name, ast.Load())
+
+
+def _others(name: str, scope: list[str]) -> list[str]:
+    """Names of the same kind that are bound here: those that follow the name in its kind, `MOST_OTHERS` at most."""
+    kind = KIND.get(name, ())
+    start = kind.index(name) + 1 if kind else 0
+    return [other for other in (*kind[start:], *kind[: max(0, start - 1)]) if other in scope][:MOST_OTHERS]
 
 
 def _is_event(statement: ast.stmt) -> bool:

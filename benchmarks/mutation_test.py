@@ -11,10 +11,14 @@ no gradient; else, or if a listed one is found, the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import ast
 import functools
+import inspect
 import itertools
 import json
+import linecache
 import sys
+import textwrap
 import time
 import warnings
 from collections import Counter
@@ -27,7 +31,8 @@ import numpy as np
 import engine
 from benchmarks.mutants import SETTINGS, Mutant, generate
 from engine.layers.rnn import layer_of
-from kernels.cells import cells
+from kernels.cells import Cell, cells
+from kernels.phases import Phase, Projection
 
 #: (function, before, after): why no gradient can tell.
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
@@ -56,16 +61,14 @@ def checks(setting: str) -> tuple[Check, ...]:
         functools.partial(engine.gradcheck, one, *arguments, LENGTHS, method="complex"),
         functools.partial(engine.gradcheck, one, *arguments, method="adjoint"),
         *(functools.partial(_check_trace, setting, read) for read in _reads(setting)),
+        *([functools.partial(_check_pushed, setting)] if setting in cells() else []),
         functools.partial(engine.gradcheck, two, *more, LENGTHS, method="adjoint"),
     )
 
 
 def _reads(setting: str) -> tuple[str, ...]:
     """What the loss of a check of the trace reads: outputs y, final h, final c."""
-    if setting == "lstm":
-        return "yhc", "y", "h", "c"
-    cell, options = SETTINGS[setting]
-    return () if options or cells()[cell].states != ("h",) or cells()[cell].own else ("yh", "y", "h")
+    return {"lstm": ("yhc", "y", "h", "c"), "gru": ("yh", "y", "h")}.get(setting, ())
 
 
 def _case(setting: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
@@ -120,6 +123,59 @@ def _check_trace(setting: str, read: str) -> Any:
 
     pushes = [np.zeros((T + 1, B, H)) for _ in first]
     return engine.check_gradients(forward, backward, pushes, method="complex")
+
+
+def _check_pushed(name: str) -> Any:
+    """Check the gradient of every state in the trace of any cell: a push where its forward function makes the state."""
+    kernels, cell = engine.get_backend(BACKEND).kernels, cells()[name]
+    layer, _, state = case_of(name)
+    weights = {key.removesuffix("_l0"): value for key, value in layer.params.items()}
+    first = tuple(part[0] for part in (state if isinstance(state, tuple) else (state,)))
+    loud = pushed(cell)
+    names = tuple(key.removeprefix("k_push_") for key in loud.given)
+    rng = np.random.default_rng(2)
+    pre = rng.normal(scale=0.4, size=(T, B, len(cell.gates) * H))
+
+    def forward(*pushes: Any) -> tuple[Any, None]:
+        kind = np.result_type(*pushes)
+        factors = {f"k_push_{letter}": push for letter, push in zip(names, pushes, strict=True)}
+        run = kernels.forward(loud, pre.astype(kind), weights, tuple(s.astype(kind) for s in first), None, factors)
+        return (run.h[1:], *(slots[-1] for slots in run.states)), None
+
+    def backward(dout: Any, cache: None) -> tuple[Any, ...]:
+        run = kernels.forward(cell, pre, weights, first)
+        adjoints = kernels.backward(cell, run, weights, dout[0], tuple(dout[1:]), trace=True)
+        return tuple(adjoints.traces[cell.states.index(letter)][1:] for letter in names)
+
+    pushes = [np.zeros((T, B, first[cell.states.index(letter)].shape[1])) for letter in names]
+    return engine.check_gradients(forward, backward, pushes, method="complex", atol=1e-12)  # m of an sLSTM: nearly 0
+
+
+@functools.cache
+def pushed(cell: Cell) -> Cell:
+    """The cell whose forward functions add a factor ``k_push_S`` to every state S where they make it."""
+    phases = tuple(phase if isinstance(phase, Projection) else _pushed(cell, phase) for phase in cell.phases)
+    return cell.changed("pushed", phases, (pushed, (cell,)))
+
+
+def _pushed(cell: Cell, phase: Phase) -> Phase:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(phase.forward))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    made = [name for name in cell.states if any(_makes(line, name) for line in tree.body)]
+    for name in made:
+        last = max(k for k, line in enumerate(tree.body) if _makes(line, name))
+        tree.body.insert(last + 1, ast.parse(f"{name} = {name} + k_push_{name}").body[0])
+        tree.args.args.append(ast.arg(f"k_push_{name}"))
+    text = "from __future__ import annotations\n" + ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    file = f"<{cell.name}.{tree.name}, pushed>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # where a cell's text is read
+    found: dict[str, Any] = {}
+    exec(compile(text, file, "exec"), phase.forward.__globals__, found)
+    return Phase(phase.gates, found[tree.name], phase.backward, phase.source, phase.between)
+
+
+def _makes(line: ast.stmt, name: str) -> bool:
+    return isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name
 
 
 class _Unwritten:

@@ -15,6 +15,8 @@ KERNELS = ("reference", "numba")
 def build(kind: str, D: int, H: int, layers: int = 1, **options: Any) -> Any:
     """A recurrent layer of that kind with random weights that move every gate and saturate none."""
     options = {"dtype": "float64", "backend": "numpy:reference", **options}
+    if kind == "projected_lstm":
+        options = {"proj_size": (H + 1) // 2, **options}
     layer: Any = layer_of(kind, D, H, layers, **options)
     rng = np.random.default_rng(sum(map(ord, kind)) + D + 10 * H + 100 * layers)
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
