@@ -135,6 +135,24 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     numba.core.config.reload_config()
 
 
+def _times(factor: float) -> Any:
+    def loop(x: Any) -> Any:
+        for n in range(len(x)):
+            x[n] *= factor
+
+    return loop
+
+
+@compiled_only
+def test_loops_of_two_texts_do_not_mix(cache: Path) -> None:
+    """Functions with one name and one code, such as those of two cells of one name, that enclose different things."""
+    for factor, text, new in [(2.0, "a", 1), (2.0, "a", 0), (3.0, "b", 1), (2.0, "a", 0), (3.0, "b", 0)]:
+        before, x = compiling.compilations(), np.array([1.5, 2.0])
+        compiling.compiled("a test's loop", key=text)(_times(factor))(x)
+        assert x.tolist() == [1.5 * factor, 2.0 * factor]
+        assert compiling.compilations() - before == new
+
+
 @compiled_only
 def test_damaged_code_is_compiled_anew_and_written_anew(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doubled(np.array([1.5, 2.0])) == ([3.0, 4.0], 1)

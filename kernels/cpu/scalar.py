@@ -38,6 +38,11 @@ class _ForOneNumber(ast.NodeTransformer):
         unit = ast.Name(self.unit)
         return ast.IfExp(test, unit, ast.BinOp(unit, ast.Sub(), unit))
 
+    def visit_Return(self, node: ast.Return) -> ast.stmt:
+        if isinstance(node.value, ast.Tuple) and len(node.value.elts) == 1:  # one result is no tuple in a row
+            return ast.Return(self.visit(node.value.elts[0]))
+        return super().generic_visit(node)  # type: ignore[return-value]
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         inner = self.visit(node.value)
         assert isinstance(inner, ast.expr)
