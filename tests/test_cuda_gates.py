@@ -11,6 +11,7 @@ from cuda_sim.own_cells import EVERY
 
 from kernels.activations import library
 from kernels.cuda import modules, translate
+from kernels.cuda.translate import Way
 from kernels.equations import Equation, read
 
 pytestmark = pytest.mark.device
@@ -43,7 +44,8 @@ def test_every_translated_function_equals_its_python(dtype: str) -> None:
         known = library(np, cell.act, np.dtype(dtype).type(1))
         sources.append(translate.functions(cell))
         for phase, work in enumerate(cell.works):
-            for way, equation in (("forward", work.forward), ("backward", work.backward)):
+            ways: tuple[tuple[Way, Equation], ...] = (("forward", work.forward), ("backward", work.backward))
+            for way, equation in ways:
                 columns = rng.standard_normal((len(translate.arguments(equation)), n)).astype(dtype)
                 name = translate.function_name(cell, phase, way)
                 right[name] = columns, expected(equation, known, columns)

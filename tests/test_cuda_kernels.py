@@ -185,7 +185,10 @@ def test_the_gradients_are_those_of_the_simulated_forward(cell: str, path: str) 
         "pre": (case.pre, adjoints.da.reshape(T, B, -1)),
         "bias_hh": (case.weights["bias_hh"], adjoints.da_hidden.sum((0, 1)).ravel()),
     }
-    analytic |= {name: pair for name, *pair in zip(cell_.states, case.states, adjoints.dstates, strict=True)}
+    analytic |= {
+        name: (state, gradient)
+        for name, state, gradient in zip(cell_.states, case.states, adjoints.dstates, strict=True)
+    }
     analytic |= {name: (case.weights[name], adjoints.own[name]) for name in cell_.own}
     rng = np.random.default_rng(8)
     for name, (value, gradient) in analytic.items():

@@ -42,7 +42,7 @@ def verdicts(module: str, edit: Edit, monkeypatch: pytest.MonkeyPatch, cell: str
 
     case = make_case(cell, T=3, B=7, H=21, lengths=[3, 1, 0, 2, 3, 3, 2])
     ways = (STEPWISE, STEPWISE) if module == "stepwise" else tight(case, slices=3, groups=2)
-    limits = {"MultiProcessorCount": 64, "MaxSharedMemoryPerBlockOptin": 1 << 17, "MaxThreadsPerBlock": 128}
+    limits: Any = {"MultiProcessorCount": 64, "MaxSharedMemoryPerBlockOptin": 1 << 17, "MaxThreadsPerBlock": 128}
     found = []
     with monkeypatch.context() as patch:
         for seed in SEEDS:

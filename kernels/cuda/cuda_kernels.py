@@ -17,7 +17,7 @@ import numpy as np
 from kernels import events
 from kernels.cells import Adjoints, Cell, Run
 from kernels.cuda import elements, modules
-from kernels.cuda.parts import begins, goes_back, is_narrow, kept, parts
+from kernels.cuda.parts import is_narrow, kept, parts
 from kernels.cuda.plan import Device, Pass, Plan, plan
 from kernels.cuda.translate import symbol
 from kernels.layer import LayerOfSteps
@@ -72,8 +72,8 @@ class CudaKernels(LayerOfSteps):
         if way is None:
             return self._reference.forward(cell, pre, weights, states, lengths, factors)
         xp, dtype = self.xp, pre.dtype
-        T, B, G = *pre.shape[:2], len(cell.gates)
-        H = pre.shape[2] // G
+        (T, B, rows), G = pre.shape, len(cell.gates)
+        H = rows // G
         slots = tuple(xp.empty((T + 1, *state.shape), dtype=dtype) for state in states)
         for buffer, state in zip(slots, states, strict=True):
             buffer[0] = state
@@ -220,7 +220,7 @@ class CudaKernels(LayerOfSteps):
         T, B, _, H = run.gates.shape
         every, blocks = parts(cell), _blocks(cell, weights, H)
         launch = functools.partial(self._launch_step, cell, run.gates.dtype, arguments)
-        sources = [part.source and operand(cell, run, part.source) for part in every]
+        sources: list[Array] = [part.source and operand(cell, run, part.source) for part in every]
         products = [self._buffer(block, 0, B) for block in blocks]
         for t in range(T):
             for part, block, source, product in zip(every, blocks, sources, products, strict=True):
@@ -236,31 +236,27 @@ class CudaKernels(LayerOfSteps):
         every, blocks = parts(cell), _blocks(cell, weights, H)
         launch = functools.partial(self._launch_step, cell, da_hidden.dtype, arguments)
         products = [self._buffer(block, 1, B) for block in blocks]
-        late: dict[bool, list[Array]] = {
-            False: [],
-            True: [],
-        }  # what a state of H or of P numbers before the step receives
+        late: dict[bool, list[Array]] = {False: [], True: []}  # for a state of H numbers, and for one of P
         for part, product in zip(every, products, strict=True):
-            if part.source is not None and goes_back(cell, part):
+            if part.source is not None and part.goes_back:
                 late[is_narrow(cell, part.source.name)].append(product)
         sizes = {False: B * H, True: 0 if dprojected is None else dprojected[0].size}
+        first = {part.name: next(iter(late[part.narrow]), None) for part in every if part.first_back}
         backward = list(zip(every, blocks, products, strict=True))[::-1]
         for t in range(T - 1, -1, -1):
             rows, above = da_hidden[t].reshape(B, G * H), None
             for part, block, product in backward:
-                more = (next(iter(late[part.narrow]), None), _INT(t), _INT(T)) if begins(cell, part) else (_INT(t),)
-                launch(f"step_backward_{part.name}", sizes[part.narrow], above, *more)
-                above = None
+                launch(f"step_backward_{part.name}", sizes[part.narrow], above, first.get(part.name), _INT(t), _INT(T))
+                above = None if part.goes_back else product
                 if block is not None:
                     da = dprojected[t] if part.name == "projection" else rows[:, part.first * H : part.last * H]
                     self._multiply(da, block, out=product)
-                    above = None if goes_back(cell, part) else product
-            for first, *others in filter(None, late.values()):
+            for one, *others in filter(None, late.values()):
                 for other in others:
-                    first += other
+                    one += other
         for part in every:
-            if begins(cell, part) and late[part.narrow]:
-                launch(f"step_backward_{part.name}", sizes[part.narrow], None, late[part.narrow][0], _INT(-1), _INT(T))
+            if first.get(part.name) is not None:
+                launch(f"step_backward_{part.name}", sizes[part.narrow], None, first[part.name], _INT(-1), _INT(T))
 
     def _buffer(self, block: Array, axis: int, B: int) -> Array:
         """Room for a product with a block of the weights."""

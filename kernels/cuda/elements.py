@@ -14,6 +14,7 @@ A step past a row's end carries the states by selection; its gates and gradients
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from kernels.cells import Cell
@@ -34,6 +35,7 @@ class Field(NamedTuple):
     words: str
 
 
+@functools.cache
 def forward_fields(cell: Cell) -> list[Field]:
     """The buffers of forward, in the order of the kernels' arguments."""
     fields = [
@@ -44,6 +46,7 @@ def forward_fields(cell: Cell) -> list[Field]:
     return fields + _common(cell)
 
 
+@functools.cache
 def backward_fields(cell: Cell) -> list[Field]:
     """The buffers of backward, likewise."""
     fields = _tape(cell, "const real*")

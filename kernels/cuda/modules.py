@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cuda import elements
-from kernels.cuda.parts import begins, parts, spread_of
+from kernels.cuda.parts import parts, spread_of
 from kernels.cuda.translate import symbol
 
 _FOLDER = Path(__file__).parent / "src"
@@ -62,12 +62,8 @@ def _kernels(module: str, cell: Cell, dtype: Any) -> list[tuple[str, str, Sequen
     if module != "stepwise":
         tiles = row_tiles(columns(module, cell), np.dtype(dtype).itemsize)
         return [("ROWS_OF_A_THREAD", f", {rows}", [f"{module}_{rows}"]) for rows in tiles]
-    found = []
-    for part in parts(cell):
-        back = "BACKWARD_FIRST_PART" if begins(cell, part) else "BACKWARD_PART"
-        found.append(("FORWARD_PART", f", {part.name}, {part.width}", [f"step_forward_{part.name}"]))
-        found.append((back, f", {part.name}, {part.width}", [f"step_backward_{part.name}"]))
-    return found
+    ways = [(f"step_forward_{part.name}", f"step_backward_{part.name}") for part in parts(cell)]
+    return [("PART", f", {part.name}, {part.width}", names) for part, names in zip(parts(cell), ways, strict=True)]
 
 
 @functools.cache

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from kernels.cells import Cell
-from kernels.cuda.translate import function_name, symbol
+from kernels.cuda.translate import Way, function_name, symbol
 from kernels.phases import Place, Work
 
 
@@ -20,6 +20,8 @@ class Part(NamedTuple):
     first, last : its gates are ``cell.gates[first:last]``.
     works : its phases.
     narrow : whether its units are the P of a projected hidden state.
+    first_back : whether backward comes here first to units of this width, and takes in what states receive from later.
+    goes_back : whether what its source receives is for a state before the step, and no part before it can take it in.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Part(NamedTuple):
     last: int
     works: tuple[Work, ...]
     narrow: bool
+    first_back: bool = False
+    goes_back: bool = False
 
     @property
     def columns(self) -> int:
@@ -47,20 +51,13 @@ def parts(cell: Cell) -> tuple[Part, ...]:
     if cell.projected is not None:
         place = sum(cell.works.index(part.works[0]) < cell.projected_at for part in found)
         found.insert(place, Part("projection", cell.projected, 0, 0, (), narrow=True))
+    for number, part in enumerate(found):
+        is_first = part.narrow not in [other.narrow for other in found[number + 1 :]]
+        back = part.source is not None and part.source.kind == "prev"
+        if back and number > 0:
+            back = is_narrow(cell, part.source.name) != found[number - 1].narrow  # type: ignore[union-attr]
+        found[number] = part._replace(first_back=is_first, goes_back=back)
     return tuple(found)
-
-
-def begins(cell: Cell, part: Part) -> bool:
-    """Whether backward comes here first to units of this width: here it takes in what the states receive from later."""
-    return part == [other for other in parts(cell) if other.narrow == part.narrow][-1]
-
-
-def goes_back(cell: Cell, part: Part) -> bool:
-    """Whether what the source of a part receives is for a state before the step, and no part before can take it in."""
-    every = parts(cell)
-    if part.source is None or part.source.kind != "prev":
-        return False
-    return part == every[0] or is_narrow(cell, part.source.name) != every[every.index(part) - 1].narrow
 
 
 def is_narrow(cell: Cell, state: str) -> bool:
@@ -97,7 +94,7 @@ def value(cell: Cell, place: Place) -> str:
     return f"at.factor(k.{name}, k.steps_{name}, k.rows_{name})"
 
 
-def call(cell: Cell, work: Work, way: Literal["forward", "backward"], values: list[str]) -> str:
+def call(cell: Cell, work: Work, way: Way, values: list[str]) -> str:
     """The statement that calls the gate function of phase N: its results are in ``sN``."""
     number = cell.works.index(work)
     name = function_name(cell, number, way)

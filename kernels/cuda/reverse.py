@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from kernels.cells import Cell
-from kernels.cuda.parts import Part, begins, call, goes_back, is_narrow, parts, value
+from kernels.cuda.parts import Part, call, is_narrow, parts, value
 from kernels.cuda.translate import identifier, symbol
 from kernels.phases import Place, Work
 from kernels.steps import makes
@@ -33,7 +33,7 @@ class Reverse:
             self._part(part)
 
     def _part(self, part: Part) -> None:
-        cell, every, first = self.cell, parts(self.cell), begins(self.cell, part)
+        cell, every, first = self.cell, parts(self.cell), part.first_back
         states = [state for state in cell.states if is_narrow(cell, state) == part.narrow]
         if first:
             self._absorb(part)
@@ -48,7 +48,7 @@ class Reverse:
         self._say("  return;")
         self._say("}")
         above = every[every.index(part) + 1 :][:1]
-        if above and above[0].source is not None and not goes_back(cell, above[0]):
+        if above and above[0].source is not None and not above[0].goes_back:
             self._add_place(above[0].source, "product")  # a = U source
         known = dict(self.totals)
         for work in reversed(part.works):
@@ -85,7 +85,7 @@ class Reverse:
         lines = []
         for state in states:
             lines += [self._trace(state, self.values[state]), f"{self._next(state)} = {self.values[state]};"]
-        if begins(self.cell, part) and not part.narrow:
+        if part.first_back and not part.narrow:
             lines.append("for (int q = 0; q < G; ++q) k.da[at.block(q)] = k.da_hidden[at.block(q)] = 0;")
             lines += [f"k.d{symbol(name)}[at.now] = 0;" for name in self.cell.own]
         return lines + ["k.dprojected[at.now] = 0;"] * (part.name == "projection")
@@ -142,7 +142,7 @@ class Reverse:
 
     def _absorb(self, part: Part) -> None:
         """Add what came through a product of step t, whose source is a state before it."""
-        sources = [one.source for one in parts(self.cell) if one.source is not None and goes_back(self.cell, one)]
+        sources = [one.source for one in parts(self.cell) if one.source is not None and one.goes_back]
         name = f"absorb_{part.width}"
         self.lines.append(f"{_FUNCTION} {name}(const Backward& k, int t, int b, int j, real product) {{")
         for state in dict.fromkeys(place.name for place in sources if is_narrow(self.cell, place.name) == part.narrow):

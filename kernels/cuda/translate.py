@@ -24,6 +24,9 @@ _NUMBERS = {"one": 1, "zero": 0}
 _SAFE = re.compile("(?!do$)[A-Za-z]{1,2}|d?[axhpk]_[a-z]+|[a-z]+_prev")
 
 
+Way = Literal["forward", "backward"]
+
+
 def identifier(name: str) -> str:
     """A name of Python's as a name of C++'s: a keyword, a macro or a Greek letter would be none."""
     return name if _SAFE.fullmatch(name) else symbol(name) + "_"
@@ -34,7 +37,7 @@ def symbol(name: str) -> str:
     return "".join(letter if letter.isascii() else f"U{ord(letter):X}" for letter in name)
 
 
-def function_name(cell: Cell, phase: int, way: Literal["forward", "backward"]) -> str:
+def function_name(cell: Cell, phase: int, way: Way) -> str:
     """What the device function is called of a phase, counted from 0."""
     return f"{symbol(cell.name)}_phase{phase + 1}_{way}"
 
@@ -46,11 +49,11 @@ def arguments(equation: Equation) -> list[str]:
 
 def functions(cell: Cell) -> str:
     """The device functions of all gate functions of a cell."""
-    return "\n\n".join(
-        translate(function_name(cell, phase, way), equation, cell.act)
-        for phase, work in enumerate(cell.works)
-        for way, equation in (("forward", work.forward), ("backward", work.backward))
-    )
+    found = []
+    for phase, work in enumerate(cell.works):
+        found.append(translate(function_name(cell, phase, "forward"), work.forward, cell.act))
+        found.append(translate(function_name(cell, phase, "backward"), work.backward, cell.act))
+    return "\n\n".join(found)
 
 
 def translate(name: str, equation: Equation, act: str) -> str:

@@ -9,8 +9,11 @@ template <class Work> __device__ __forceinline__ void for_one(int B, int width, 
   work((int)(n / width), (int)(n % width), n);
 }
 
-// product : (B, COLUMNS*WIDTH) what the weights make of the part's source; null where it has none.
-#define FORWARD_PART(cell, N, WIDTH)                                                                                 \
+// Forward, product : (B, COLUMNS*WIDTH) what the weights make of the part's source; null where it has none.
+// Backward, product : (B, WIDTH) what the source of the part after this one received through its product, or null.
+// late : (B, WIDTH) what a state received through the products of the step after this one; null but for the part that a
+// step backward comes to first.  t = -1 only takes that in.
+#define PART(cell, N, WIDTH)                                                                                         \
   extern "C" __global__ void cell##_step_forward_##N(FORWARD_PARAMETERS, const real* product, int t) {               \
     const Forward k = {FORWARD_FIELDS};                                                                              \
     for_one(B, WIDTH, [&](int b, int j, size_t) {                                                                    \
@@ -19,21 +22,7 @@ template <class Work> __device__ __forceinline__ void for_one(int B, int width, 
       Cell::forward_##N(k, t, b, j, p);                                                                              \
     });                                                                                                              \
   }                                                                                                                  \
-  EXPORT_KERNEL(cell##_step_forward_##N)
-
-// product : (B, WIDTH) what the source of the part after this one received through its product, or null.
-#define BACKWARD_PART(cell, N, WIDTH)                                                                                \
-  extern "C" __global__ void cell##_step_backward_##N(BACKWARD_PARAMETERS, const real* product, int t) {             \
-    const Backward k = {BACKWARD_FIELDS};                                                                            \
-    for_one(B, WIDTH, [&](int b, int j, size_t n) {                                                                  \
-      Cell::backward_##N(k, t, b, j, product == nullptr ? real(0) : product[n]);                                     \
-    });                                                                                                              \
-  }                                                                                                                  \
-  EXPORT_KERNEL(cell##_step_backward_##N)
-
-// The part that a step backward comes to first.  late : (B, WIDTH) what the state received through the products of the
-// step after this one, or null; t = -1 only takes that in.
-#define BACKWARD_FIRST_PART(cell, N, WIDTH)                                                                          \
+  EXPORT_KERNEL(cell##_step_forward_##N)                                                                             \
   extern "C" __global__ void cell##_step_backward_##N(BACKWARD_PARAMETERS, const real* product, const real* late,    \
                                                       int t, int T) {                                                \
     const Backward k = {BACKWARD_FIELDS};                                                                            \
