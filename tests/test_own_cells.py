@@ -204,11 +204,23 @@ def test_a_layer_is_built_from_its_description(cell: engine.Cell) -> None:
         from_config(missing)
 
 
+def plain_forward(a_h, tanh):  # type: ignore[no-untyped-def]
+    """Another cell's step."""
+    h = tanh(a_h)
+    return h
+
+
+def plain_backward(dh, h, one):  # type: ignore[no-untyped-def]
+    """Its reverse."""
+    da_h = dh * (one - h * h)  # h = tanh(a_h)
+    return da_h
+
+
 def test_names_are_taken_and_cells_of_a_notebook_may_be_run_again(cell: engine.Cell) -> None:
     with pytest.raises(engine.InputError, match=r"cell 'lstm', .*: the name is taken"):
         engine.Cell("lstm", engine.Phase("fgo", forward, backward))
     with pytest.raises(engine.InputError, match=r"cell 'mine', .*: the name is taken"):
-        engine.Cell("mine", engine.Phase("fgo", forward, backward))
+        engine.Cell("mine", engine.Phase(["h"], plain_forward, plain_backward))
     rerun = {}
     for function in (forward, backward):  # the same def, run again: another function of the same name and place
         copy = type(function)(function.__code__, function.__globals__, function.__name__)
