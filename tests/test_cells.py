@@ -13,6 +13,7 @@ from builders import leaves
 from cell_runs import LENGTHS, B, D, H, P, T
 
 import engine
+from engine.checking.subjects.naming import gates_of
 from kernels.cells import Cell, CellError
 from kernels.gates import cells, find
 from kernels.gates.normalising import EPS, normalise, normalise_backward
@@ -233,6 +234,12 @@ def test_the_checker_knows_the_weights_and_states_of_every_cell(name: str, metho
     assert report.passed, str(report)
     for letter in find(name).states:
         assert f"{letter}0" in str(report)
+
+
+def test_a_weight_of_a_unit_belongs_to_the_gate_that_its_name_ends_in() -> None:
+    layer = engine.Recurrent("layernorm_lstm", 3, 4, bidirectional=True, backend="numpy:reference")
+    wanted = {"p_xgain_i_l0": ("i",), "p_bias_o_l0_reverse": ("o",), "p_cgain_l0": (), "weight_hh_l0": tuple("ifgo")}
+    assert {name: gates_of(layer, name) for name in wanted} == wanted
 
 
 def test_a_wrong_gradient_of_a_peephole_names_its_gate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,10 +34,10 @@ def gates_of(layer: Any, name: str) -> tuple[str, ...]:
 
 
 def _gates_of_cell(cell: Cell, name: str) -> tuple[str, ...]:
-    """The gate blocks of a parameter such as ``weight_hh_l0``; a weight p_X of a unit has that of gate X."""
-    kind = name.partition("_l")[0]
+    """The gate blocks of a parameter such as ``weight_hh_l0``; p_X has that of the gate it ends in."""
+    kind = name.rpartition("_l")[0]
     if kind in cell.own:
-        return tuple(gate for gate in cell.gates if kind == f"p_{gate}")
+        return tuple(gate for gate in cell.gates if kind.endswith(f"_{gate}"))
     gates = {"weight_ih": cell.gates, "bias_ih": cell.gates, "weight_hh": cell.recurrent, "bias_hh": cell.recurrent}
     return gates.get(kind, ()) if len(cell.gates) > 1 else ()
 
