@@ -21,9 +21,10 @@ from engine.layers import arguments, recurrent
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape
-from kernels import products, steps
+from kernels import products
 from kernels.layer import LayerOfSteps
 from kernels.reference import ReferenceKernels
+from kernels.steps import Steps
 
 #: A difference that is no round-off; the right code gives the same bits each time.
 DEPARTS = 1e-10
@@ -229,9 +230,14 @@ def test_no_bug_leaves_a_trace_in_the_engine() -> None:
 def snapshot() -> list[dict[str, int]]:
     """Which objects stand under which names, wherever a bug can be planted."""
     owners: list[Any] = [engine, truncation, products, arguments, recurrent, ReferenceKernels, LayerOfSteps]
-    owners += [steps.Steps, steps.Gradients, Recurrent, DirectionTape, *engine.cells().values()]
+    owners += [Steps, Recurrent, DirectionTape, *every_cell()]
     owners += [engine.Linear, engine.Embedding, engine.Dropout, Sequential]
     return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
+
+
+def every_cell() -> list[Any]:
+    """Those of the registry, and those with options that were made of them."""
+    return [variant for cell in engine.cells().values() for variant in (cell, *cell.variants.values())]
 
 
 def _cases() -> dict[str, Bug]:

@@ -21,7 +21,8 @@ def explain(subject: Any, chosen: Block) -> Iterator[str]:
     if isinstance(layer, Recurrent) and not subject.tape.timeline.empty:  # without steps nothing inside is at fault
         if chosen.name.startswith("weight_hh") and _later_h(subject, chosen):
             yield LATER_H
-        if chosen.name == "h0" and _transposed_use(subject, chosen):
+        square = layer.cell.recurrent == layer.cell.gates and not layer.proj_size  # blocks of weight_hh: (H, H)
+        if chosen.name == "h0" and square and _transposed_use(subject, chosen):
             yield TRANSPOSED
     if subject.lengths is not None and subject.right_without_lengths():
         yield MASK

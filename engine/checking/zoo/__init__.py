@@ -9,8 +9,9 @@ class they show what a wrong gradient looks like.
         report = engine.gradcheck(case.layer, case.x, case.state, case.lengths)
 
 `bug` says what a bug is, `rewriting` how it is planted, `cases` where it shows.  The bugs themselves stand by family:
-`lstm`, `gru`, `gru_before` and `rnn` (the equations), `states`, `loop` (time), `lengths`, `stacking` (layers,
-directions, dropout between them), `weights` (products), `around` (the other layers), `truncated`, `protocol`.
+`lstm`, `gru`, `gru_before` and `rnn` (the equations), `units` (weights of a unit, phases, projection, masks), `states`,
+`loop` (time), `lengths`, `stacking` (layers, directions, dropout between them), `weights` (products), `around` (the
+other layers), `truncated`, `protocol`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from engine.checking.zoo import (
     stacking,
     states,
     truncated,
+    units,
     weights,
 )
 from engine.checking.zoo.bug import Bug, Case
@@ -38,7 +40,7 @@ from engine.errors import bad_input
 
 __all__ = ["BUGS", "CAUSES", "Bug", "Case", "find"]
 
-_FAMILIES = (lstm, gru, gru_before, rnn, states, loop, lengths, stacking, weights, around, truncated, protocol)
+_FAMILIES = (lstm, gru, gru_before, rnn, units, states, loop, lengths, stacking, weights, around, truncated, protocol)
 
 #: All bugs by name, in a fixed order.
 BUGS: dict[str, Bug] = {bug.name: bug for family in _FAMILIES for bug in family.BUGS}

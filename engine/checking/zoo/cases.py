@@ -44,8 +44,9 @@ def _cell(kind: str, inputs: int, layers: int, options: Options) -> Recurrent:
 
 
 def _state(layer: Recurrent, rng: np.random.Generator) -> Any:
-    shape = (layer.num_layers * layer.num_directions, B, H)
-    return (rng.normal(size=shape), rng.normal(size=shape)) if len(layer.cell.states) > 1 else rng.normal(size=shape)
+    slots = layer.num_layers * layer.num_directions
+    states = tuple(rng.normal(size=(slots, B, width)) for width in layer.widths)
+    return states if len(states) > 1 else states[0]
 
 
 def _recurrent(

@@ -23,11 +23,11 @@ from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape
-from kernels import gates, products, reference
+from kernels import gates, options, products, reference
 from kernels.cells import Cell
 from kernels.layer import LayerOfSteps
 from kernels.phases import Work
-from kernels.steps import Gradients, Steps
+from kernels.steps import Steps
 
 Function = Callable[..., Any]
 
@@ -151,7 +151,11 @@ RNN_GATES = equation("backward", gates.RNN_TANH, gates.RNN_RELU)
 LSTM_GATES, GRU_GATES = equation("backward", gates.LSTM), equation("backward", gates.GRU)
 GRU_BEFORE_OUTPUT = equation("output_backward", gates.GRU_BEFORE)
 GRU_BEFORE_GATES = equation("gates_backward", gates.GRU_BEFORE)
-STEP, TAKE = attribute(Steps, "backward"), attribute(Gradients, "take")
+PEEPHOLES, INDRNN = equation("backward", gates.PEEPHOLE_LSTM), equation("backward", gates.INDRNN)
+MGU_OUTPUT, MGU_GATE = equation("output_backward", gates.MGU), equation("gate_backward", gates.MGU)
+ZONEOUT = equation("zoneout_backward", options.with_zoneout(gates.LSTM, gates.LSTM.states))
+MASK = equation("mask_backward", options.with_recurrent_mask(gates.GRU))
+STEP, TAPE, PROJECT = attribute(Steps, "backward"), attribute(Steps, "tape"), attribute(Steps, "_project_backward")
 TIME_LOOP = attribute(reference.ReferenceKernels, "backward")
 INPUT_PRODUCTS = attribute(products, "project_backward")
 RECURRENT_PRODUCTS, OPERAND = attribute(products, "recurrent_weight_backward"), attribute(products, "operand")
