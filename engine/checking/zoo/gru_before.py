@@ -87,10 +87,10 @@ BUGS = (
         "The candidate is sent back as if r multiplied the product U_n h; here r multiplies h itself.",
         _CASE,
         STEP.line(
-            "result = work.backward.function(*values)",
-            "da_n, r, U_n = found.input.get('n'), at[Place('gate', 'r')], self.weight_hh[2 * dstates[0].shape[1] :]; "
-            "result = work.backward.function(*values) if da_n is None else "
-            "(da_n * (at[Place('prev', 'h')] @ U_n.T) * r * (1 - r), (da_n * r) @ U_n)",
+            "self._results(work.backward.function(*values), shape)",
+            "self._results(work.backward.function(*values) if 'n' not in found.input else "
+            "(lambda da_n, r, h_prev, U_n: (da_n * (h_prev @ U_n.T) * r * (1 - r), (da_n * r) @ U_n))("
+            "found.input['n'], at[Place('gate', 'r')], at[Place('prev', 'h')], self.weight_hh[2 * shape[-1] :]), shape)",
         ),
         CELL | _H0,
         blocks("r"),
