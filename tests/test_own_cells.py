@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from kernels import cells as registry
 # -- what a user writes: an LSTM with coupled gates and one peephole --------------------------------------------------
 
 
-def forward(a_f, a_g, a_o, c_prev, p_o, sigmoid, tanh, one):  # type: ignore[no-untyped-def]
+def forward(a_f, a_g, a_o, c_prev, p_o, sigmoid, tanh, one):
     """One step."""
     f = sigmoid(a_f)
     g = tanh(a_g)
@@ -30,7 +31,7 @@ def forward(a_f, a_g, a_o, c_prev, p_o, sigmoid, tanh, one):  # type: ignore[no-
     return f, g, o, c, h
 
 
-def backward(dh, dc, f, g, o, c_prev, c, p_o, tanh, one):  # type: ignore[no-untyped-def]
+def backward(dh, dc, f, g, o, c_prev, c, p_o, tanh, one):
     """Reverse of `forward`."""
     t = tanh(c)
     da_o = dh * t * o * (1 - o)  # h = o * tanh(c), o = sigmoid(a_o + p_o * c)
@@ -60,7 +61,7 @@ def layer_of(cell: Any, kernels: str, **options: Any) -> Any:
 
 
 def test_it_is_thirty_lines() -> None:
-    lines = "".join(map(inspect.getsource, (forward, backward))).splitlines()
+    lines = "".join(inspect.getsource(function) for function in (forward, backward)).splitlines()
     assert len(lines) + 1 <= 30
 
 
@@ -135,7 +136,7 @@ def test_the_trace_has_every_state_and_gate(cell: engine.Cell) -> None:
 def test_a_wrong_backward_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was: str, becomes: str, gate: str | None
 ) -> None:
-    source = "".join(map(inspect.getsource, (forward, backward)))
+    source = "".join(inspect.getsource(function) for function in (forward, backward))
     assert was in source
     wrong = source.replace(was, becomes)
     if becomes.startswith("return"):  # the values change places, the names stay
@@ -156,7 +157,7 @@ def test_a_wrong_backward_is_found(
 
 
 def test_what_is_forgotten_is_said_at_once() -> None:
-    def forgets_dp(dh, dc, f, g, o, c_prev, c, p_o, tanh, one):  # type: ignore[no-untyped-def]
+    def forgets_dp(dh, dc, f, g, o, c_prev, c, p_o, tanh, one):
         da_f = dc * f
         da_g = dc * g
         da_o = dh * o
@@ -204,13 +205,13 @@ def test_a_layer_is_built_from_its_description(cell: engine.Cell) -> None:
         from_config(missing)
 
 
-def plain_forward(a_h, tanh):  # type: ignore[no-untyped-def]
+def plain_forward(a_h, tanh):
     """Another cell's step."""
     h = tanh(a_h)
     return h
 
 
-def plain_backward(dh, h, one):  # type: ignore[no-untyped-def]
+def plain_backward(dh, h, one):
     """Its reverse."""
     da_h = dh * (one - h * h)  # h = tanh(a_h)
     return da_h
@@ -223,7 +224,7 @@ def test_names_are_taken_and_cells_of_a_notebook_may_be_run_again(cell: engine.C
         engine.Cell("mine", engine.Phase(["h"], plain_forward, plain_backward))
     rerun = {}
     for function in (forward, backward):  # the same def, run again: another function of the same name and place
-        copy = type(function)(function.__code__, function.__globals__, function.__name__)
+        copy = types.FunctionType(function.__code__, function.__globals__, function.__name__)
         rerun[function.__name__] = copy
     again = engine.Cell("mine", engine.Phase("fgo", rerun["forward"], rerun["backward"]))
     assert engine.cells()["mine"] is again
