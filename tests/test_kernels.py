@@ -230,6 +230,7 @@ def test_the_kernel_set_that_was_asked_for_is_the_one_that_runs(
     for name, cell in cells().items():
         if not any(work.between for work in cell.works):
             true = loops.loops_of(cell)
+            assert true is not None
             spies = {way: _spy(getattr(true, way), f"{name} {way}", ran) for way in ("forward", "backward")}
             monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))
     monkeypatch.setattr(ReferenceKernels, "forward", _must_not_run)

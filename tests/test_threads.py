@@ -712,6 +712,7 @@ class Spy:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
         self.shares: list[tuple[str, int, int, bool]] = []
         true = loops.loops_of(cell)
+        assert true is not None
         spies = {way: self._around(way, getattr(true, way)) for way in ("forward", "backward")}
         monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))  # type: ignore[arg-type]
 

@@ -107,7 +107,9 @@ def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
 def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
     warmup.warm(cell, dtype)
     width = REGISTERS.size // np.dtype(dtype).itemsize
-    for loop in loops.loops_of(find(cell))[:2]:
+    found_loops = loops.loops_of(find(cell))
+    assert found_loops is not None
+    for loop in found_loops[:2]:
         code, instructions = code_and_assembly(loop, dtype)
         found = gate_instructions(code, dtype)
         kinds = {kind for kind, _ in found}

@@ -18,9 +18,15 @@ def rows(a: Array) -> Array:
     return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
 
 
+@functools.cache
+def nothing(axes: int, dtype: Any) -> Array:
+    """An empty array: what stands for one that a cell does not have."""
+    return np.empty((0,) * axes, dtype)
+
+
 def line(a: Array | None, dtype: Any) -> Array:
-    """The array as one line; a new empty one for None."""
-    return np.empty(0, dtype) if a is None else rows(a).reshape(-1)
+    """The array as one line; an empty one for None."""
+    return nothing(1, dtype) if a is None else rows(a).reshape(-1)
 
 
 def strided(a: Array) -> tuple[Array, int, int, int]:

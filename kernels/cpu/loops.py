@@ -41,6 +41,7 @@ class Loops(NamedTuple):
     forward_table, backward_table : what `table` is in them.
     kept : for each kept array of forward, whether it is as wide as h, not H; values, spares : the same of backward.
     one_block : whether the one gate is the new hidden state, as in an RNN.
+    ran : (way, dtype) of the loops that have run: their compiled code is there.
     """
 
     forward: Any
@@ -51,16 +52,24 @@ class Loops(NamedTuple):
     values: tuple[bool, ...]
     spares: tuple[bool, ...]
     one_block: bool
+    ran: set[tuple[str, Any]]
 
 
 _LOOPS: weakref.WeakKeyDictionary[Cell, Loops] = weakref.WeakKeyDictionary()
+_NONE: weakref.WeakSet[Cell] = weakref.WeakSet()
 
 
-def loops_of(cell: Cell) -> Loops:
-    """The loops of a cell; made when they are first asked for, compiled when they are first called."""
+def loops_of(cell: Cell) -> Loops | None:
+    """The loops of a cell; made when they are first asked for, compiled when they are first called.
+
+    None for a cell with row functions: these are array code, and no gate functions.
+    """
     found = _LOOPS.get(cell)
-    if found is None:
-        found = _LOOPS.setdefault(cell, _make(cell))
+    if found is None and cell not in _NONE:
+        if any(work.between is not None for work in cell.works):
+            _NONE.add(cell)
+        else:
+            found = _LOOPS.setdefault(cell, _make(cell))
     return found
 
 
@@ -96,6 +105,7 @@ def _make(cell: Cell) -> Loops:
         tuple(is_narrow(cell, name) for name in rows.flow.values),
         tuple(is_narrow(cell, name) for name in rows.flow.spares),
         _is_one_block(cell),
+        set(),
     )
 
 

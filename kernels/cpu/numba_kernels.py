@@ -17,7 +17,7 @@ from kernels import Weights, events
 from kernels.cells import Adjoints, Cell, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
-from kernels.cpu.arrays import in_order, line, rows, strided
+from kernels.cpu.arrays import in_order, line, nothing, rows, strided
 from kernels.cpu.compiling import JIT
 from kernels.cpu.loops import Loops, loops_of
 from kernels.cpu.plan import Sizes, plan, room_for_packs, sizes
@@ -61,22 +61,22 @@ class NumbaKernels:
         factors: Weights | None = None,
     ) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
-        if _walks_array_steps(cell):
+        loops, dtype = loops_of(cell), x.dtype
+        if loops is None:
             return self._steps.forward_layer(cell, x, weights, states, lengths, keep, factors)
         events.launched()
-        loops, dtype = loops_of(cell), x.dtype
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
         slots, gate, kept = _tape(loops, size, states, lengths is None, keep, dtype)
         y = workspace.empty((size.T, size.B, size.P), dtype)
         lines = tuple(line(weights.get(name), dtype) for name in (*_WEIGHTS, *_BIASES))
         ends, flat_x, numbers = in_order(lengths, size.T, size.B), strided(x), _numbers(cell, weights, factors, dtype)
         with team_for(size.multiply_adds) as team:
-            division = plan(size, dtype.itemsize, available(team, cell, "forward", dtype))
+            division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
             team.size = division.team
             packs = workspace.empty((division.team, room_for_packs(size, dtype, division, keep)), dtype)
             buffers = packs, workspace.empty((division.chunk * size.B, size.G, size.H), dtype)
             run(
-                team, division.by_units, cell, "forward", dtype,
+                team, division.by_units, loops, "forward", dtype,
                 lambda loop, share: loop(
                     share, division.chunk, keep, flat_x, lines, ends, (slots, gate, kept), y, loops.forward_table,
                     buffers, numbers,
@@ -102,10 +102,10 @@ class NumbaKernels:
         factors: Weights | None = None,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
-        if _walks_array_steps(cell):
+        loops, dtype = loops_of(cell), x.dtype
+        if loops is None:
             return self._steps.backward_layer(cell, tape, x, weights, dy, dlast, grads, lengths, trace, factors)
         events.launched()
-        loops, dtype = loops_of(cell), x.dtype
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
         T, B, D, H = size.T, size.B, size.D, size.H
         dstates = tuple(_state_gradient(part, slots) for part, slots in zip(dlast, tape.states, strict=True))
@@ -115,25 +115,25 @@ class NumbaKernels:
         )
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
         traces = _traces(cell, tape, trace)
-        flat_dy = (np.empty(0, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
+        flat_dy = (nothing(1, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
         lines = tuple(line(weights.get(name), dtype) for name in _WEIGHTS)
         ends, flat_x, numbers = in_order(lengths, T, B), strided(x), _numbers(cell, weights, factors, dtype)
         arrays = tuple(map(rows, tape.states)), rows(tape.gates), tuple(rows(tape.kept[name]) for name in cell.kept)
         with team_for(size.multiply_adds) as team:
-            division = plan(size, dtype.itemsize, available(team, cell, "backward", dtype))
+            division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))
             team.size = division.team
             packs = workspace.empty((division.team, room_for_packs(size, dtype, division, True)), dtype)
             chunks, count = _chunks(cell, size, division.chunk, dtype), division.chunk * B
-            own = np.zeros(len(cell.own) * H, dtype)
+            own = np.zeros(len(cell.own) * H, dtype) if cell.own else nothing(1, dtype)
             targets, totals = _gradients(grads, own, division.chunk < T or count > DEPTH, dtype)
             run(
-                team, division.by_units, cell, "backward", dtype,
+                team, division.by_units, loops, "backward", dtype,
                 lambda loop, share: loop(
                     share, division.chunk, flat_dy, flat_x, (dx.reshape(-1), B * D, D), lines, ends, arrays,
                     (dstates, *scratch), loops.backward_table, targets, totals, (packs, chunks), traces, numbers,
                 ),
             )  # fmt: skip
-        for name, gradient in zip(cell.own, own.reshape(-1, H), strict=True):
+        for name, gradient in zip(cell.own, own.reshape(-1, H) if cell.own else (), strict=True):
             if grads.get(name) is not None:
                 grads[name][...] += gradient
         return _adjoints(cell, dstates, traces if trace else None), dx
@@ -169,11 +169,6 @@ class _ArraySteps(ReferenceKernels):
         return workspace.empty(shape, dtype)
 
 
-def _walks_array_steps(cell: Cell) -> bool:
-    """Whether a phase has row functions: these are array code, and no gate functions."""
-    return any(work.between is not None for work in cell.works)
-
-
 def _tape(
     loops: Loops, size: Sizes, states: tuple[Array, ...], whole: bool, keep: bool, dtype: Any
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
@@ -192,6 +187,8 @@ def _tape(
 
 def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> tuple[Any, ...]:
     """What gate functions are given beside states and gates: own weights, factors, and the number 1."""
+    if not cell.own and not cell.given:
+        return (), (), dtype.type(1)
     own = tuple(line(weights[name], dtype) for name in cell.own)
     return own, tuple(rows((factors or {})[name]) for name in cell.given), dtype.type(1)
 
@@ -202,39 +199,36 @@ def _state_gradient(given: Array | None, slots: Array) -> Array:
 
 def _traces(cell: Cell, tape: Run, wanted: bool) -> tuple[Any, ...]:
     """Room for the gradients of all states and pre-activations of all steps; empty arrays where none are wanted."""
-    T, B, G, H = tape.gates.shape
     dtype = tape.gates.dtype
-
-    def room(of_use: bool, *shape: int) -> Array:
-        return np.zeros(shape if wanted and of_use else (0,) * len(shape), dtype)
-
-    states = tuple(room(True, *slots.shape) for slots in tape.states)
-    projected = room(cell.projected is not None, T, B, 1, tape.h.shape[2])
-    return states, room(True, T, B, G, H), room(bool(cell.splits), T, B, G, H), projected
+    if not wanted:
+        return (nothing(3, dtype),) * len(tape.states), nothing(4, dtype), nothing(4, dtype), nothing(4, dtype)
+    (T, B, G, H), P = tape.gates.shape, tape.h.shape[2]
+    return (
+        tuple(np.zeros(slots.shape, dtype) for slots in tape.states),
+        np.zeros((T, B, G, H), dtype),
+        np.zeros((T, B, G, H), dtype) if cell.splits else nothing(4, dtype),
+        np.zeros((T, B, 1, P), dtype) if cell.projected else nothing(4, dtype),
+    )
 
 
 def _chunks(cell: Cell, size: Sizes, chunk: int, dtype: Any) -> tuple[Array, ...]:
     """Where the rows of a chunk go: da, its hidden side, the gradients of own weights, and dprojected."""
-    count, width = chunk * size.B, size.G * size.H + _PADDING
+    count, width, none = chunk * size.B, size.G * size.H + _PADDING, nothing(2, dtype)
     return (
         workspace.empty((count, width), dtype),
-        workspace.empty((count if cell.splits else 0, width), dtype),
-        workspace.empty((count if cell.own else 0, len(cell.own) * size.H), dtype),
-        workspace.empty((count if cell.projected else 0, size.P + _PADDING), dtype),
+        workspace.empty((count, width), dtype) if cell.splits else none,
+        workspace.empty((count, len(cell.own) * size.H), dtype) if cell.own else none,
+        workspace.empty((count, size.P + _PADDING), dtype) if cell.projected else none,
     )
 
 
 def _gradients(grads: Weights, own: Array, several: bool, dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """The gradients to add to, and room for their sums over several chunks; `own` lies where the sums are made."""
-
-    def none() -> Array:  # a new empty array each time: the loops are promised that none overlap
-        return np.empty(0, dtype)
-
-    found = [grads.get(name) for name in (*_WEIGHTS, *_BIASES)]
-    targets = [none() if gradient is None else gradient.reshape(-1) for gradient in found]
+    none, found = nothing(1, dtype), [grads.get(name) for name in (*_WEIGHTS, *_BIASES)]
+    targets = tuple(none if gradient is None else gradient.reshape(-1) for gradient in found)
     if not several:
-        return (*targets, own), tuple(none() for _ in range(6))
-    return (*targets, none()), (*(workspace.empty((target.size,), dtype) for target in targets), own)
+        return (*targets, own), (none,) * 6
+    return (*targets, none), (*(workspace.empty(target.shape, dtype) for target in targets), own)
 
 
 def _adjoints(cell: Cell, dstates: tuple[Array, ...], traces: tuple[Any, ...] | None) -> Adjoints:

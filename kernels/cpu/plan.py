@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +81,7 @@ def worth_a_team(multiply_adds: int) -> bool:
     return multiply_adds >= WORTH_A_TEAM
 
 
+@functools.lru_cache(maxsize=256)
 def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool) -> int:
     """How many numbers a thread's packed weights take; the same for forward and backward, which then share memory."""
     units, wide = (_part(n, division.team, division.by_units, dtype) for n in (size.H, size.P))
