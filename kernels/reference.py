@@ -92,9 +92,7 @@ class ReferenceKernels(LayerOfSteps):
         steps = self._steps(cell, weights, factors, gates.dtype)
         da = xp.empty_like(gates)
         da_hidden = xp.empty_like(gates) if cell.splits else da
-        dstates = tuple(
-            xp.zeros_like(slots[0]) if part is None else part for slots, part in zip(run.states, dlast, strict=True)
-        )
+        dstates = tuple(_or_zeros(xp, part, slots[0]) for slots, part in zip(run.states, dlast, strict=True))
         traces = tuple(xp.empty_like(slots) for slots in run.states) if trace else None
         own = {name: xp.zeros_like(weights[name]) for name in cell.own}
         dprojected = xp.empty_like(run.h[1:]) if cell.projected else None
@@ -114,7 +112,7 @@ class ReferenceKernels(LayerOfSteps):
             for name, slots, dstate in zip(cell.states, traces or (), dstates, strict=False):
                 slots[t + 1] = _select(xp, valid, found.totals[name], dstate)
             dstates = tuple(  # S[t+1] = where(valid, S_new, S[t])
-                _select(xp, valid, dstate * 0 if found.previous[name] is None else found.previous[name], dstate)
+                _select(xp, valid, _or_zeros(xp, found.previous[name], dstate), dstate)
                 for name, dstate in zip(cell.states, dstates, strict=True)
             )
         for slots, dstate in zip(traces or (), dstates, strict=False):
@@ -128,3 +126,7 @@ class ReferenceKernels(LayerOfSteps):
 
 def _select(xp: Any, valid: Array, value: Array, otherwise: Array) -> Array:
     return value if valid is None else xp.where(valid, value, otherwise)
+
+
+def _or_zeros(xp: Any, value: Array, like: Array) -> Array:
+    return xp.zeros_like(like) if value is None else value
