@@ -22,19 +22,19 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
+from kernels.cpu.borrowed import borrowed
 from kernels.cpu.compiling import spliced
 from kernels.cpu.flow import Target, projected_before
 from kernels.cpu.products import (
     address_of,
     from_a_cache_line,
     only_whole_vectors,
-    pack,
     product,
     product_at,
     vector_lanes,
 )
 from kernels.cpu.rows import Rows
-from kernels.cpu.shares import count_of, own_rows, padded_to_vectors, portion, row_starts
+from kernels.cpu.shares import count_of, own_rows, pack_as_they_stand, portion, row_starts
 from kernels.cpu.tiles import VECTORS
 from kernels.cpu.weight_gradients import DEPTH, add_totals, chunk_gradients, make_hidden_gradients, write_trace
 
@@ -63,6 +63,9 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         traces : the states' (T+1, B, H), then da and da_hidden of all steps (T, B, G, H) and dprojected (T, B, 1, P);
             or empty.
         """
+        share, dy, x, dx, weights, ends, tape = borrowed((share, dy, x, dx, weights, ends, tape))
+        state_grads, targets, totals = borrowed((state_grads, targets, totals))
+        buffers, traces, numbers = borrowed((buffers, traces, numbers))
         rank, size, by_units, barrier, bell, number = share
         if rank == 0:
             ring(bell, number)
@@ -75,7 +78,7 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
         # dx is shared by columns where there are enough of them, else by rows
         d_span = portion(D, rank, size, lane) if D >= size * VECTORS * lane else (0, D)
         packed = from_a_cache_line(packs[rank])
-        packs_of_rank = packed, pack_weights(weights, table, widths, spans, d_span, packed)
+        packs_of_rank = packed, pack_as_they_stand(weights, table, widths, spans, d_span, packed)
         chunks, grads, starts, lines = arrange(widths, part, tape, state_grads, chunk_arrays)
         capacity = min(chunk, T) * B
         places = np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.int64)
@@ -319,31 +322,3 @@ def _end(count, step, part, widths, tape, grads, chunks, packs, starts, traces, 
 @spliced
 def _nothing(count, at, part, widths, grads, chunks, packs, starts, one):
     pass
-
-
-@spliced
-def pack_weights(weights, table, widths, spans, d_span, packed):
-    """Pack the weights as they stand: each stage's part of weight_hh, weight_hr, weight_ih.
-
-    Returns where each of them begins, and where there is room for a chunk's operands.
-    """
-    weight_ih, weight_hh, weight_hr = weights
-    _, G, H, P = widths
-    first, last, begin, end = spans
-    stages, at = len(table), 0
-    places = np.empty(stages + 3, np.int64)
-    for k in range(stages):
-        places[k] = at
-        if table[k, 3]:
-            row, depth = table[k, 2] * H, table[k, 1] * H
-            pack(weight_hh, (np.arange(depth) + row) * P, begin, depth, end - begin, packed, at)
-            at += depth * padded_to_vectors(end - begin, packed)
-    places[stages] = at
-    if weight_hr.size > 0:
-        pack(weight_hr, np.arange(P) * H, first, P, last - first, packed, at)
-        at += P * padded_to_vectors(last - first, packed)
-    places[stages + 1] = at
-    D = weight_ih.size // (G * H)
-    pack(weight_ih, np.arange(G * H) * D, d_span[0], G * H, d_span[1] - d_span[0], packed, at)
-    places[stages + 2] = at + G * H * padded_to_vectors(d_span[1] - d_span[0], packed)
-    return places

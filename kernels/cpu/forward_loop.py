@@ -28,6 +28,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
+from kernels.cpu.borrowed import borrowed
 from kernels.cpu.compiling import spliced
 from kernels.cpu.flow import is_narrow, projected_before
 from kernels.cpu.products import address_of, from_a_cache_line, only_whole_vectors, product_at, vector_lanes
@@ -62,6 +63,8 @@ def make_forward(cell: Cell, rows: Rows) -> Any:
         buffers : packs, a line a thread; pre.
         numbers : own weights, factors, the number 1.
         """
+        share, x, weights, ends, tape = borrowed((share, x, weights, ends, tape))
+        y, buffers, numbers = borrowed((y, buffers, numbers))
         rank, size, by_units, barrier, bell, number = share
         if rank == 0:
             ring(bell, number)

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.cells import Cell
 from kernels.cpu.compiling import compiled, inlined, spliced
-from kernels.cpu.products import pack_transposed, product, vector_lanes
+from kernels.cpu.products import pack, pack_transposed, product, vector_lanes
 from kernels.cpu.row_texts import apart, kept_names
 
 
@@ -121,3 +121,31 @@ def multiply_gates(count, H, gate, last_gate, first, last, a, packed, at, depth,
         product(count, columns, a, (packed, at, depth), c_gate, start_gate)
         at += depth * padded_to_vectors(columns, packed)
         gate += last_gate if joined else 1
+
+
+@spliced
+def pack_as_they_stand(weights, table, widths, spans, d_span, packed):
+    """Pack the weights as they stand: each stage's part of weight_hh, weight_hr, weight_ih.
+
+    Returns where each of them begins, and where there is room for a chunk's operands.
+    """
+    weight_ih, weight_hh, weight_hr = weights
+    _, G, H, P = widths
+    first, last, begin, end = spans
+    stages, at = len(table), 0
+    places = np.empty(stages + 3, np.int64)
+    for k in range(stages):
+        places[k] = at
+        if table[k, 3]:
+            row, depth = table[k, 2] * H, table[k, 1] * H
+            pack(weight_hh, (np.arange(depth) + row) * P, begin, depth, end - begin, packed, at)
+            at += depth * padded_to_vectors(end - begin, packed)
+    places[stages] = at
+    if weight_hr.size > 0:
+        pack(weight_hr, np.arange(P) * H, first, P, last - first, packed, at)
+        at += P * padded_to_vectors(last - first, packed)
+    places[stages + 1] = at
+    D = weight_ih.size // (G * H)
+    pack(weight_ih, np.arange(G * H) * D, d_span[0], G * H, d_span[1] - d_span[0], packed, at)
+    places[stages + 2] = at + G * H * padded_to_vectors(d_span[1] - d_span[0], packed)
+    return places
