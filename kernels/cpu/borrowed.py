@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg"
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg,attr-defined"
 """Arrays that compiled code uses without counting its references: those that the caller holds until the call ends.
 
 Numba counts a reference, as one step that no other thread can come between, whenever an array is taken out of a tuple
