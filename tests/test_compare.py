@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import KINDS
 from commands import bptt, refused
 
 import engine
@@ -16,7 +17,7 @@ from engine.backend import Backend
 from engine.backend import choosing as backend_module
 from engine.measuring import memory
 from engine.measuring.comparing import FEWEST_ROUNDS, measure
-from engine.measuring.experiment import CELLS, Bench, Experiment
+from engine.measuring.experiment import Bench, Experiment
 from engine.measuring.picture import draw
 from engine.measuring.side_by_side import TOLERANCE, compare, relative
 from kernels.reference import ReferenceKernels
@@ -83,7 +84,7 @@ def test_a_small_step_is_not_lost_beside_a_large_one() -> None:
 
 
 @pytest.mark.parametrize("lengths", [None, (6, 0, 3, 1)], ids=["full", "lengths"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KINDS)
 def test_everything_that_the_passes_compute_is_compared(cell: str, lengths: Any) -> None:
     """The values are those of the layer itself, and each tensor with a time axis has all its steps."""
     experiment = Experiment(cell, T=6, B=4, D=3, H=5, lengths=lengths, seed=2)
@@ -258,7 +259,7 @@ def test_bad_usage_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KINDS)
 def test_pytorch_agrees(torch: Any, capsys: pytest.CaptureFixture[str], cell: str) -> None:
     for dtype in ("float64", "float32"):
         args = ["--backends", "numpy:reference,torch:reference", "--cell", cell, "--dtype", dtype, "--lengths", "mixed"]

@@ -33,6 +33,7 @@ WITHOUT_ARGUMENTS = {
     "Ledger",
     "ledger",
     "available_backends",
+    "cells",
     "get_num_threads",
     "builtin_text",
     "Checkpoint",

@@ -90,7 +90,8 @@ BUGS = (
             "self._results(work.backward.function(*values), shape)",
             "self._results(work.backward.function(*values) if 'n' not in found.input else "
             "(lambda da_n, r, h_prev, U_n: (da_n * (h_prev @ U_n.T) * r * (1 - r), (da_n * r) @ U_n))("
-            "found.input['n'], at[Place('gate', 'r')], at[Place('prev', 'h')], self.weight_hh[2 * shape[-1] :]), shape)",
+            "found.input['n'], at[Place('gate', 'r')], at[Place('prev', 'h')], "
+            "self.weight_hh[2 * shape[-1] :]), shape)",
         ),
         CELL | _H0,
         blocks("r"),

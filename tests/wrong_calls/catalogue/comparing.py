@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+import engine
 from engine.errors import InputError
 from engine.measuring.cases import CELLS as TIMED
 from engine.measuring.cases import Case
 from engine.measuring.comparing import measure
-from engine.measuring.experiment import CELLS, Bench, Experiment
+from engine.measuring.experiment import SHORT, Bench, Experiment
 from engine.measuring.side_by_side import relative
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import draw
@@ -29,7 +30,7 @@ def _experiment(place: Place) -> Call:
     return call(
         run,
         backend=(place.spec, choice("numpy", "numpy:reference", "numpy:numba")),
-        cell=("gru", choice(*CELLS)),
+        cell=("gru", choice(*SHORT, *engine.cells())),
         T=(4, size),
         B=(2, size),
         D=(3, size),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import engine
+import kernels.cells
 from engine.backend import Backend, backend_of, check_dtype
 from engine.layers import from_config
 from wrong_calls.calls import SPECIAL, Call, Place, call, entry
@@ -53,10 +54,21 @@ def common(place: Place) -> dict[str, tuple[Any, ...]]:
 
 # -- constructors ------------------------------------------------------------------------------------------------------
 
+share = real(0, 1, closed=True)
 RECURRENT: dict[str, tuple[Any, dict[str, tuple[Any, ...]]]] = {
     "RNN": (engine.RNN, {"nonlinearity": ("tanh", choice("tanh", "relu"))}),
     "GRU": (engine.GRU, {"reset_after": (True, flag)}),
     "LSTM": (engine.LSTM, {"forget_bias": (1.0, real())}),
+    "Recurrent": (
+        engine.Recurrent,
+        {
+            "cell": ("mgu", either(choice(*engine.cells()), instance(engine.Cell, kernels.cells.Cell))),
+            "zoneout": ([0.1], either(share, sequence(share))),
+            "recurrent_dropout": (0.0, share),
+            "weight_dropout": (0.2, share),
+            "proj_size": (0, whole(0)),
+        },
+    ),
 }
 
 
@@ -69,7 +81,7 @@ def _constructor(kind: Any, own: dict[str, tuple[Any, ...]]) -> Callable[[Place]
             num_layers=(2, whole(1, 10**3)),
             bias=(True, flag),
             batch_first=(False, flag),
-            dropout=(0.25, real(0, 1, closed=True)),
+            dropout=(0.25, share),
             variational=(False, flag),
             bidirectional=(True, flag),
             **own,
