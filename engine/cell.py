@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import kernels.cells
 import kernels.gates
-from engine.checks import describe
+import kernels.phases
+from engine.checks import describe, number, one_of
 from engine.errors import InputError, bad_input, bad_type
-from kernels.phases import Phase, Projection
+from kernels.phases import Projection
 
 __all__ = ["Cell", "Phase", "Projection", "cells", "known_cell"]
+
+
+LONGEST = 100  # characters of a name, so that a message with one stays a sentence
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
 
 
 class Cell(kernels.cells.Cell):
@@ -23,11 +33,61 @@ class Cell(kernels.cells.Cell):
         where the functions disagree: one sentence with the cell, the function and the line.
     """
 
-    def __init__(self, name: str, *phases: Phase | Projection, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        *phases: kernels.phases.Phase | Projection,
+        act: str = "tanh",
+        initial: Mapping[str, float] | None = None,
+        title: str | None = None,
+    ) -> None:
+        if not _is_name(name):
+            raise bad_type("name", "letters, digits and single _", describe(name))
+        for phase in phases:
+            if not isinstance(phase, kernels.phases.Phase | Projection):
+                raise bad_type("phase", "an engine.Phase, or an engine.Projection after one", describe(phase))
+            if isinstance(phase, Projection) and not _is_name(phase.source):
+                raise bad_type("source", "the name of a value of a phase before", describe(phase.source))
+        one_of("act", act, ("tanh", "relu"))
+        if initial is not None and not isinstance(initial, Mapping):
+            raise bad_type("initial", "first values by the names of weights p_X", describe(initial))
+        if title is not None and not (isinstance(title, str) and title):
+            raise bad_type("title", "a text, or None", describe(title))
+        first = {str(key): number(f"initial of {key}", value, low=-math.inf) for key, value in (initial or {}).items()}
         try:
-            super().__init__(name, *phases, **options)
+            super().__init__(name, *phases, act=str(act), initial=first, title=title)
         except kernels.cells.CellError as error:
             raise InputError(str(error)) from None
+
+
+class Phase(kernels.phases.Phase):
+    """A product with recurrent weights, and the gate functions after it; see `kernels.phases.Phase` for parameters.
+
+    Raises
+    ------
+    InputTypeError
+        for what is no function, no name or no row functions; what the names say is read by `Cell`.
+    """
+
+    def __init__(
+        self,
+        gates: str | Sequence[str],
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        source: str | None = "h_prev",
+        between: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+    ) -> None:
+        if not isinstance(gates, str | list | tuple) or not all(map(_is_name, gates)):
+            raise bad_type("gates", "a string of letters, or a list of names", describe(gates))
+        for name, function in (("forward", forward), ("backward", backward)):
+            if not inspect.isfunction(function):
+                raise bad_type(name, "a function written with def", describe(function))
+        if source is not None and not _is_name(source):
+            raise bad_type("source", "the name of what is multiplied, or None", describe(source))
+        pair = isinstance(between, list | tuple) and len(between) == 2 and all(map(callable, between))
+        if between is not None and not pair:
+            raise bad_type("between", "row functions (forward, backward), or None", describe(between))
+        super().__init__(gates, forward, backward, source, between)
 
 
 def cells() -> Mapping[str, kernels.cells.Cell]:

@@ -461,11 +461,11 @@ def test_a_tape_that_is_alive_is_never_written_into(kind: str) -> None:
         tapes.append((tape, dy, dstate, layer.backward(tape, dy, dstate)))
         for direction in sum(tape.layers, ()):
             run = direction.run
-            returned += [(part, part.copy()) for part in (direction.x, run.h, run.c, run.gates, run.hidden_n)
-                         if part is not None]  # fmt: skip
+            arrays = (direction.x, *run.states, run.gates, *run.kept.values())
+            returned += [(part, part.copy()) for part in arrays]
         trace = layer.backward_trace(tape, dy, dstate)
         kept = [y, last, tapes[-1][3], layer.predict(x, state), trace.dx, trace.dstate, list(trace.grads.values())]
-        kept += [[d.dh, d.dc, *d.gates.values()] for d in sum(trace.layers, ())]
+        kept += [[*d.states.values(), *d.gates.values()] for d in sum(trace.layers, ())]
         returned += [(part, part.copy()) for part in leaves(kept)]
         assert sum(part.nbytes >= workspace.SMALL for part, _ in returned) > 10
     for part, copy in returned:

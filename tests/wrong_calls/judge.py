@@ -21,6 +21,8 @@ from wrong_calls.domains import Illegal
 
 #: The one form of every message: one line, and not a page of it.
 SENTENCE = re.compile(r"\A[^\n]+?: expected [^\n]+, got [^\n]+\Z")
+#: That of a cell whose functions disagree: the cell, the function and the line, then what is wrong.
+OF_A_CELL = re.compile(r"\Acell '[^\n]+?'[^\n]*: [^\n]+\Z")
 UNAVAILABLE = re.compile(r"\A(backend|kernels) '[^\n]+' cannot be used here: [^\n]+\Z")
 LONGEST = 1000
 
@@ -80,7 +82,7 @@ def _refusal(error: EngineError, untouched: bool) -> Outcome:
         message = str(error)
     except Exception:
         return Outcome(FAILED, f"a {type(error).__name__} whose message cannot be shown")
-    if not form.match(message) and not SENTENCE.match(message):
+    if not any(one.match(message) for one in (form, SENTENCE, OF_A_CELL)):
         return Outcome(FAILED, f"a message of another form: {message[:200]!r}")
     if len(message) > LONGEST:
         return Outcome(FAILED, f"a message of {len(message)} characters: {message[:80]!r}")

@@ -56,7 +56,7 @@ def _cell(place: Place) -> Call:
         name=("mine", _free_name),
         phase=(phase, exactly(phase)),
         act=("tanh", choice("tanh", "relu")),
-        initial=({"p_u": 0.5}, optional(mapping({"p_u": real()}))),
+        initial=({"p_u": 0.5}, optional(either(mapping({"p_u": real()}), mapping({})))),
         title=("My cell", optional(text)),
     )
 
