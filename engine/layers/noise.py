@@ -6,8 +6,8 @@ backend (rule 14), so nothing about it has to be saved but the counter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from engine.backend import Backend
 from engine.checks import describe, probability
@@ -19,52 +19,86 @@ from kernels.options import with_recurrent_mask, with_zoneout
 Array = Any  # of the layer's backend
 
 
+class Rates(NamedTuple):
+    """How likely a unit is dropped, or keeps its state: the options of a layer.
+
+    Attributes
+    ----------
+    between : between layers; whole_sequence : with one mask for all time steps.
+    recurrent : of h before the recurrent product; weights : of an entry of the recurrent weights.
+    zoneout : for each state that has one.
+    """
+
+    between: float
+    whole_sequence: bool
+    recurrent: float
+    weights: float
+    zoneout: Mapping[str, float]
+
+
 class Noise:
-    """What the masks of one pass are drawn from.
+    """The masks of one pass.
 
     Parameters
     ----------
     backend, dtype : of the masks.
+    rates : how likely each is 0.
     key : seed and path of the layer.
     call : the number of the pass; None where nothing is drawn.
     steps, rows : T, and the global numbers of the rows.
     """
 
     def __init__(
-        self, backend: Backend, dtype: Any, key: tuple[int, str], call: int | None, steps: int, rows: range
+        self,
+        backend: Backend,
+        dtype: Any,
+        rates: Rates,
+        key: tuple[int, str],
+        call: int | None,
+        steps: int,
+        rows: range,
     ) -> None:
-        self.backend, self.dtype, self.key, self.call = backend, dtype, key, call
+        self.backend, self.dtype, self.rates, self.key, self.call = backend, dtype, rates, key, call
         self.steps, self.rows = steps, rows
 
-    def keep(self, purpose: str, p: float, steps: int, rows: range, units: int) -> Array:
+    def _keep(self, purpose: str, p: float, steps: int, rows: range, units: int) -> Array:
         """Inverted-dropout mask (steps, rows, units)."""
         assert self.call is not None, "nothing is drawn in this pass"
         seed, path = self.key
         return self.backend.dropout_mask(seed, path, purpose, self.call, range(steps), rows, units, p, self.dtype)
 
-    def between_layers(self, layer: int, p: float, whole_sequence: bool, units: int) -> Array:
+    def between_layers(self, layer: int, units: int) -> Array:
         """Mask (T, B, units) on the input of a layer: never of the first; None where there is none."""
+        p = self.rates.between
         if self.call is None or layer == 0 or p == 0.0:
             return None
-        mask = self.keep(f"dropout:{layer}", p, 1 if whole_sequence else self.steps, self.rows, units)
+        mask = self._keep(f"dropout:{layer}", p, 1 if self.rates.whole_sequence else self.steps, self.rows, units)
         return self.backend.xp.broadcast_to(mask, (self.steps, *mask.shape[1:]))
 
-    def of_weights(self, direction: Direction, p: float, shape: tuple[int, int]) -> Array:
+    def of_weights(self, direction: Direction, shape: tuple[int, int]) -> Array:
         """DropConnect mask of the recurrent weights, one a pass (Wan et al. 2013); None where there is none."""
-        if self.call is None or p == 0.0:
+        if self.call is None or self.rates.weights == 0.0:
             return None
-        return self.keep(f"weights{direction.end}", p, 1, range(shape[0]), shape[1])[0]
+        return self._keep(f"weights{direction.end}", self.rates.weights, 1, range(shape[0]), shape[1])[0]
 
-    def of_recurrent_input(self, direction: Direction, p: float, units: int) -> Array:
-        """Mask (1, B, units) on h_prev before the product, one a sequence (Gal and Ghahramani 2016)."""
-        return self.keep(f"recurrent{direction.end}", p, 1, self.rows, units)
+    def factors(self, direction: Direction, cell: Cell, widths: Mapping[str, int]) -> dict[str, Array]:
+        """The masks k_X that the cell asks for, each (T or 1, B or 1, units); `widths` has the units of each state."""
+        found = {}
+        for name in cell.given:
+            if name == "k_h":  # one mask a sequence on h_prev (Gal and Ghahramani 2016)
+                p = self.rates.recurrent
+                found[name] = self._keep(f"recurrent{direction.end}", p, 1, self.rows, widths["h"])
+            else:
+                state = name.removeprefix("k_zone_")
+                found[name] = self._of_zoneout(direction, state, widths[state])
+        return found
 
-    def of_zoneout(self, direction: Direction, state: str, p: float, units: int) -> Array:
+    def _of_zoneout(self, direction: Direction, state: str, units: int) -> Array:
         """1 where a unit keeps the state before the step; its expectation p where nothing is drawn (rule 28)."""
-        xp = self.backend.xp
+        xp, p = self.backend.xp, self.rates.zoneout[state]
         if self.call is None:
             return xp.full((1, 1, units), p, dtype=self.dtype)
-        drawn = self.keep(f"zoneout:{state}{direction.end}", p, self.steps, self.rows, units)
+        drawn = self._keep(f"zoneout:{state}{direction.end}", p, self.steps, self.rows, units)
         return xp.where(drawn == 0, xp.ones_like(drawn), xp.zeros_like(drawn))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from engine.checks import describe, integer, probability, switch
 from engine.errors import OptionWarning, bad_input, bad_type
 from engine.layers import arguments, empty
 from engine.layers.base import Layer, apply_mask
-from engine.layers.noise import Noise, noisy_cell, zoneout_of
+from engine.layers.cell_parameters import of_direction, shapes_of
+from engine.layers.noise import Noise, Rates, noisy_cell, zoneout_of
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
-from engine.layers.walk import Direction, backward_walk, every_direction, forward_walk
+from engine.layers.walk import Direction, backward_walk, forward_walk
 from kernels.cells import Cell
 
 Array = Any  # of the layer's backend
@@ -137,19 +138,8 @@ class Recurrent(Layer):
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        cell, H, P = self.cell, self.hidden_size, self.widths[0]
-        rows, recurrent, biased = len(cell.gates) * H, len(cell.recurrent) * H, self.bias and cell.biased
-        shapes: dict[str, tuple[int, ...]] = {}
-        for direction in every_direction(self.num_layers, self.num_directions):
-            width = self.input_size if direction.layer == 0 else self.num_directions * P
-            of_direction: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width)}
-            of_direction |= {"weight_hh": (recurrent, P)} if recurrent else {}
-            of_direction |= {"bias_ih": (rows,)} if biased else {}
-            of_direction |= {"bias_hh": (recurrent,)} if biased and recurrent else {}
-            of_direction |= {"weight_hr": (P, H)} if cell.projected else {}
-            of_direction |= dict.fromkeys(cell.own, (H,))
-            shapes |= {name + direction.end: shape for name, shape in of_direction.items()}
-        return shapes
+        sizes = self.input_size, self.hidden_size, self.widths[0], self.num_layers, self.num_directions
+        return shapes_of(self.cell, *sizes, self.bias)
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         first = self.cell.initial.get(name.partition("_l")[0])
@@ -184,12 +174,6 @@ class Recurrent(Layer):
         copy = type(self)(**self._arguments() | dropout, **given)
         copy.dropout = self.dropout
         return copy
-
-    def _of(self, direction: Direction, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The entries of one layer and direction, without the end of their names."""
-        end = direction.end
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *self.cell.own)
-        return {name: arrays[name + end] for name in names if name + end in arrays}
 
     # -- forward and backward ----------------------------------------------------------------------------------------
 
@@ -236,14 +220,19 @@ class Recurrent(Layer):
     ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
         """Output, last state, and what backward needs: a tape for each direction, a mask for each layer."""
         xp, tapes, masks, last = self.backend.xp, [], [], []
+        cell = self._quiet if noise.call is None else self._noisy
+        widths = dict(zip(self.cell.states, self.widths, strict=True))
 
         def enter(layer: int, values: Array) -> Array:
-            masks.append(noise.between_layers(layer, self.dropout, self.variational, values.shape[2]))
+            masks.append(noise.between_layers(layer, values.shape[2]))
             return values if masks[-1] is None else apply_mask(xp, values, masks[-1])
 
         def run(direction: Direction, values: Array) -> Array:
-            weights, drop = self._weights(direction, noise)
-            cell, factors = self._factors(direction, noise)
+            weights, drop = of_direction(self.cell, direction, self._params.own), None
+            if "weight_hh" in weights:
+                drop = noise.of_weights(direction, weights["weight_hh"].shape)
+                weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
+            factors = noise.factors(direction, cell, widths)
             first = tuple(part[direction.slot] for part in states)
             if timeline.empty:
                 found, y = empty.run(self.backend, cell, timeline, self.hidden_size, first)
@@ -305,7 +294,7 @@ class Recurrent(Layer):
             record = tape.layers[direction.layer][direction.reverse]
             last = tuple(None if part is None else part[direction.slot] for part in dlast)
             adjoints, dx_d = self._walk_direction(
-                record, direction, dy_d, last, timeline, self._of(direction, grads), keep
+                record, direction, dy_d, last, timeline, of_direction(self.cell, direction, grads), keep
             )
             dfirst[direction.slot] = adjoints.dstates
             traces[direction.slot] = DirectionTrace(record.cell, adjoints)
@@ -326,7 +315,7 @@ class Recurrent(Layer):
         keep: bool,
     ) -> tuple[Any, Array]:
         """The adjoints and dx of one layer and direction; adds to `grads`."""
-        weights = self._of(direction, self._params.own)
+        weights = of_direction(self.cell, direction, self._params.own)
         if timeline.empty:
             adjoints = empty.adjoints(self.backend, record.cell, record.run, timeline, dlast)
             return adjoints, self.backend.xp.zeros_like(record.x)
@@ -389,28 +378,6 @@ class Recurrent(Layer):
         return call
 
     def _noise(self, call: int | None, timeline: Timeline) -> Noise:
+        rates = Rates(self.dropout, self.variational, self.recurrent_dropout, self.weight_dropout, self._zoneout)
         rows = range(self.row_offset, self.row_offset + timeline.batch)
-        return Noise(self.backend, self.dtype, (self.seed, self.path), call, timeline.steps, rows)
-
-    def _weights(self, direction: Direction, noise: Noise) -> tuple[dict[str, Array], Array]:
-        """The weights of one direction, and the mask that was laid on the recurrent ones."""
-        weights = self._of(direction, self._params.own)
-        if "weight_hh" not in weights:
-            return weights, None
-        mask = noise.of_weights(direction, self.weight_dropout, weights["weight_hh"].shape)
-        if mask is not None:
-            weights["weight_hh"] = weights["weight_hh"] * mask
-        return weights, mask
-
-    def _factors(self, direction: Direction, noise: Noise) -> tuple[Cell, dict[str, Array]]:
-        """The cell of this pass, and the masks that it asks for."""
-        cell = self._quiet if noise.call is None else self._noisy
-        factors = {}
-        for name in cell.given:
-            if name == "k_h":
-                factors[name] = noise.of_recurrent_input(direction, self.recurrent_dropout, self.widths[0])
-            else:
-                state = name.removeprefix("k_zone_")
-                units = self.widths[self.cell.states.index(state)]
-                factors[name] = noise.of_zoneout(direction, state, self._zoneout[state], units)
-        return cell, factors
+        return Noise(self.backend, self.dtype, rates, (self.seed, self.path), call, timeline.steps, rows)

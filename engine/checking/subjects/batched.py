@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.errors import bad_type
 from engine.layers.base import Layer, apply_mask
+from engine.layers.cell_parameters import of_direction
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
@@ -75,7 +76,7 @@ def _recurrent(
 
     def run_direction(direction: Direction, values: Any) -> Any:
         record = tape.layers[direction.layer][direction.reverse]
-        weights = {name: _beside_rows(value) for name, value in layer._of(direction, params).items()}
+        weights = {name: _beside_rows(value) for name, value in of_direction(layer.cell, direction, params).items()}
         if record.weight_mask is not None:
             weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
         pre = _project(xp, values, weights["weight_ih"])

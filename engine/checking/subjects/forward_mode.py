@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import bad_type
+from engine.layers.cell_parameters import of_direction
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
@@ -56,8 +57,10 @@ def _recurrent(
 
     def run(direction: Direction, values_dot: Any) -> Any:
         record = tape.layers[direction.layer][direction.reverse]
-        dots = layer._of(direction, params_dot)
-        weights = {name: Dual(value, dots[name]) for name, value in layer._of(direction, layer.params).items()}
+        dots = of_direction(layer.cell, direction, params_dot)
+        weights = {
+            name: Dual(value, dots[name]) for name, value in of_direction(layer.cell, direction, layer.params).items()
+        }
         if record.weight_mask is not None:
             weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
         states = tuple(
