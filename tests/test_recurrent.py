@@ -214,7 +214,7 @@ def test_backward_only_reads_and_adds(kind: str, kernel_set: str) -> None:
     frozen = [
         (a, a.copy())
         for a in [x, dy, *leaves(state), *leaves(dstate)]
-        + [b for d in sum(tape.layers, ()) for b in (d.x, *d.run) if b is not None]
+        + [b for d in sum(tape.layers, ()) for b in (d.x, *d.run.states, d.run.gates, *d.run.kept.values())]
     ]
     dx, dfirst = layer.backward(tape, dy, dstate)
     once = {name: grad.copy() for name, grad in layer.grads.items()}
