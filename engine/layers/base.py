@@ -265,6 +265,13 @@ class Layer:
     def _take_counters(self, counters: Mapping[str, int]) -> None:
         self.call_counter = counters[self.path]
 
+    def _take_call(self) -> int:
+        """The number of this pass, for its masks; the next one gets the next."""
+        with self._lock:
+            call = self.call_counter
+            self.call_counter += 1
+        return call
+
     def _layout(self, batch_first: bool | None) -> bool:
         """The axis order of a layer that may leave it to its neighbours; `Sequential` settles it then."""
         self._follows_layout = batch_first is None
@@ -334,11 +341,6 @@ def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
 def check_seed(seed: int | None) -> int:
     """The seed as an int >= 0; None means 0."""
     return 0 if seed is None else integer("seed", seed, 0)
-
-
-def apply_mask(xp: Any, values: Any, mask: Any) -> Any:
-    """values * mask, where a dropped unit is 0 whatever stood there, infinity too."""
-    return xp.where(mask != 0, values, xp.zeros_like(values)) * mask
 
 
 def check_no_state(state: Any, dstate: Any = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.checks import describe, integer
+from engine.errors import bad_input
 from engine.layers.walk import Direction, every_direction
 from kernels.cells import Cell
 
@@ -39,3 +41,13 @@ def of_direction(cell: Cell, direction: Direction, arrays: Mapping[str, Array]) 
     """The entries of one layer and direction, by names without their end."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *cell.own)
     return {name: arrays[name + direction.end] for name in names if name + direction.end in arrays}
+
+
+def checked_projection(cell: Cell, proj_size: Any, units: int) -> int:
+    """P, or 0 for a cell without a projection."""
+    size = integer("proj_size", proj_size, 0)
+    if cell.projected is None and size:
+        raise bad_input("proj_size", f"0 for the cell {cell.name}, which has no projection", describe(proj_size))
+    if cell.projected is not None and not 0 < size < units:
+        raise bad_input("proj_size", f"the width of h, 1..{units - 1}", describe(proj_size))
+    return size

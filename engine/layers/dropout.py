@@ -8,7 +8,8 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import probability, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, apply_mask, check_no_state
+from engine.layers.base import Layer, check_no_state
+from engine.layers.masks import apply_mask
 from engine.layers.timeline import Timeline, clean, timeline_of
 
 
@@ -61,9 +62,7 @@ class Dropout(Layer):
         x, timeline = self._enter(x, lengths)
         if not switch("training", training) or self.p == 0.0:
             return x, None, DropoutTape(None, x.shape, timeline, self._stamp())
-        with self._lock:
-            mask = self._mask(x.shape)
-            self.call_counter += 1
+        mask = self._mask(x.shape, self._take_call())
         return apply_mask(self.backend.xp, x, mask), None, DropoutTape(mask, x.shape, timeline, self._stamp())
 
     def backward(self, tape: DropoutTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
@@ -91,7 +90,7 @@ class Dropout(Layer):
         timeline = None if tape.timeline is None else tape.timeline.window(start, stop)
         return DropoutTape(None if tape.mask is None else tape.mask[part], tuple(shape), timeline, tape.stamp)
 
-    def _mask(self, shape: tuple[int, ...]) -> Any:
+    def _mask(self, shape: tuple[int, ...], call: int) -> Any:
         if len(shape) == 2:
             steps, (batch, units) = 1, shape
         else:
@@ -99,9 +98,7 @@ class Dropout(Layer):
             units = shape[2]
         rows = range(self.row_offset, self.row_offset + batch)
         drawn = range(1 if self.variational else steps)
-        mask = self.backend.dropout_mask(
-            self.seed, self.path, "dropout", self.call_counter, drawn, rows, units, self.p, self.dtype
-        )
+        mask = self.backend.dropout_mask(self.seed, self.path, "dropout", call, drawn, rows, units, self.p, self.dtype)
         if len(shape) == 2:
             return mask[0]
         mask = self.backend.xp.broadcast_to(mask, (steps, batch, units))

@@ -6,6 +6,7 @@ A cell is its gate functions (``kernels.gates``); a kernel set walks one layer a
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from engine.cell import known_cell
 from engine.checks import describe, integer, probability, switch
 from engine.errors import OptionWarning, bad_input, bad_type
 from engine.layers import arguments, empty
-from engine.layers.base import Layer, apply_mask
-from engine.layers.cell_parameters import of_direction, shapes_of
+from engine.layers.base import Layer
+from engine.layers.cell_parameters import checked_projection, of_direction, shapes_of
+from engine.layers.masks import apply_mask
 from engine.layers.noise import Noise, Rates, noisy_cell, zoneout_of
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
@@ -29,10 +31,6 @@ from kernels.cells import Cell
 Array = Any  # of the layer's backend
 
 MOST_LAYERS = 1000  # more are a slip: to make a hundred thousand small arrays alone takes minutes
-OPTIONS = (
-    "num_layers, bias, batch_first, dropout, variational, bidirectional, zoneout, recurrent_dropout, weight_dropout, "
-    "proj_size, backend, dtype, seed"
-)
 
 
 class Recurrent(Layer):
@@ -95,8 +93,9 @@ class Recurrent(Layer):
         **unknown: Any,
     ) -> None:
         if unknown:
-            hint = "see help() of the class for its own"
-            raise bad_type("options", f"some of {OPTIONS}", ", ".join(unknown), hint)
+            known = [p.name for p in inspect.signature(Recurrent).parameters.values() if p.kind is p.KEYWORD_ONLY]
+            options = ", ".join(["num_layers", *known])
+            raise bad_type("options", f"some of {options}", ", ".join(unknown), "see help() of the class for its own")
         super().__init__(backend, dtype, seed)
         self.cell = known_cell(cell)
         self.input_size = integer("input_size", input_size, 1)
@@ -115,7 +114,7 @@ class Recurrent(Layer):
         if self.weight_dropout and not self.cell.recurrent:
             hint = f"the cell {self.cell.name} has no recurrent weights"
             raise bad_input("weight_dropout", "0 for this cell", describe(weight_dropout), hint)
-        self.proj_size = self._checked_projection(proj_size)
+        self.proj_size = checked_projection(self.cell, proj_size, self.hidden_size)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
         self._noisy = noisy_cell(self.cell, self._zoneout, self.recurrent_dropout > 0.0)
         self._quiet = noisy_cell(self.cell, self._zoneout, False)
@@ -124,16 +123,6 @@ class Recurrent(Layer):
             warning = bad_input("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
             warnings.warn(OptionWarning(str(warning)), stacklevel=3)  # the line that builds an RNN, GRU or LSTM
         self._allocate()
-
-    def _checked_projection(self, proj_size: Any) -> int:
-        size = integer("proj_size", proj_size, 0)
-        if self.cell.projected is None and size:
-            raise bad_input(
-                "proj_size", "0 for a cell without a projection", describe(proj_size), f"cell {self.cell.name}"
-            )
-        if self.cell.projected is not None and not 0 < size < self.hidden_size:
-            raise bad_input("proj_size", f"the width of h, 1..{self.hidden_size - 1}", describe(proj_size))
-        return size
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -204,8 +193,7 @@ class Recurrent(Layer):
         x, timeline, states = arguments.enter(self, x, state, lengths)
         noise = self._noise(self._next_call(training), timeline)
         y, last, tapes, masks = self._run(timeline.clean(x), timeline, states, noise, keep=True)
-        layers = tuple(tuple(tapes[n : n + self.num_directions]) for n in range(0, len(tapes), self.num_directions))
-        return y, last, RecurrentTape(layers, tuple(masks), timeline, self._stamp())
+        return y, last, RecurrentTape(self._by_layer(tapes), tuple(masks), timeline, self._stamp())
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
@@ -254,7 +242,7 @@ class Recurrent(Layer):
         ----------
         tape : what `forward` returned; it is only read, so the same tape can be walked again.
         dy : gradient of y, in y's shape; None means zeros.  What stands at pads is not looked at.
-        dstate : gradient of the final state, in its structure; None, also for a part of it, means zeros.
+        dstate : gradient of the final state, in its structure; None, also for a part, means zeros.
 
         Returns
         -------
@@ -271,9 +259,7 @@ class Recurrent(Layer):
         return trace.dx, trace.dstate
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
-        """The same pass as `backward`, with the gradients of every state and gate of every step; adds nothing to
-        ``grads``.
-        """
+        """The pass of `backward` with the gradients of every state and gate; adds nothing to ``grads``."""
         grads = {name: self.backend.xp.zeros_like(grad) for name, grad in self._grads.own.items()}
         return self._walk(tape, dy, dstate, grads, keep=True)
 
@@ -301,8 +287,7 @@ class Recurrent(Layer):
             return dx_d
 
         dx = backward_walk(self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0])
-        layers = tuple(tuple(traces[n : n + self.num_directions]) for n in range(0, slots, self.num_directions))
-        return RecurrentTrace(layers, self._laid_out(dx), self._stacked(dfirst), grads)
+        return RecurrentTrace(self._by_layer(traces), self._laid_out(dx), self._stacked(dfirst), grads)
 
     def _walk_direction(
         self,
@@ -335,23 +320,18 @@ class Recurrent(Layer):
     def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
         if self.bidirectional:
-            raise bad_input(
-                "layer",
-                "one direction for truncated BPTT",
-                "a bidirectional layer",
-                "its reverse half needs the whole future",
-            )
+            hint = "its reverse half needs the whole future"
+            raise bad_input("layer", "one direction for truncated BPTT", "a bidirectional layer", hint)
         self.check_kind(tape)
         steps, batch = tape.timeline.steps, tape.timeline.batch
         self.check_window((batch, steps) if self.batch_first else (steps, batch), start, stop)
-        return RecurrentTape(
-            tuple(tuple(d.window(start, stop) for d in layer) for layer in tape.layers),
-            tuple(None if mask is None else mask[start:stop] for mask in tape.masks),
-            tape.timeline.window(start, stop),
-            tape.stamp,
-        )
+        return tape.window(start, stop)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _by_layer(self, parts: list[Any]) -> tuple[tuple[Any, ...], ...]:
+        N = self.num_directions
+        return tuple(tuple(parts[n : n + N]) for n in range(0, len(parts), N))
 
     def _joined(self, outputs: list[Array]) -> Array:
         return self.backend.xp.concatenate(outputs, axis=2)
@@ -368,14 +348,8 @@ class Recurrent(Layer):
     def _next_call(self, training: bool) -> int | None:
         """The call number for this pass's masks; None where no mask is drawn."""
         between = self.dropout > 0.0 and self.num_layers > 1
-        if not switch("training", training):
-            return None
-        if not (between or self._zoneout or self.recurrent_dropout or self.weight_dropout):
-            return None
-        with self._lock:
-            call = self.call_counter
-            self.call_counter += 1
-        return call
+        drawn = between or self._zoneout or self.recurrent_dropout or self.weight_dropout
+        return self._take_call() if switch("training", training) and drawn else None
 
     def _noise(self, call: int | None, timeline: Timeline) -> Noise:
         rates = Rates(self.dropout, self.variational, self.recurrent_dropout, self.weight_dropout, self._zoneout)

@@ -113,6 +113,15 @@ class RecurrentTape:
     timeline: Timeline
     stamp: tuple[int, int]
 
+    def window(self, start: int, stop: int) -> RecurrentTape:
+        """The steps ``start <= t < stop``, as views."""
+        return RecurrentTape(
+            tuple(tuple(direction.window(start, stop) for direction in layer) for layer in self.layers),
+            tuple(None if mask is None else mask[start:stop] for mask in self.masks),
+            self.timeline.window(start, stop),
+            self.stamp,
+        )
+
 
 @dataclass(frozen=True)
 class DirectionTrace:

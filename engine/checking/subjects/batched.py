@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import bad_type
-from engine.layers.base import Layer, apply_mask
+from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
+from engine.layers.masks import apply_mask
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential

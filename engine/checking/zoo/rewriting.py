@@ -22,7 +22,7 @@ from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
-from engine.layers.tape import DirectionTape
+from engine.layers.tape import DirectionTape, RecurrentTape
 from kernels import gates, options, products, reference
 from kernels.cells import Cell
 from kernels.layer import LayerOfSteps
@@ -163,7 +163,7 @@ LAYER = attribute(LayerOfSteps, "backward_layer")
 STACK = attribute(recurrent, "backward_walk")
 WALK, WALK_DIRECTION = attribute(Recurrent, "_walk"), attribute(Recurrent, "_walk_direction")
 BACKWARD = attribute(Recurrent, "backward")
-LAYER_WINDOW, DIRECTION_WINDOW = attribute(Recurrent, "window"), attribute(DirectionTape, "window")
+LAYER_WINDOW, DIRECTION_WINDOW = attribute(RecurrentTape, "window"), attribute(DirectionTape, "window")
 ENTER_DY = attribute(arguments, "enter_dy")
 LINEAR, EMBEDDING = attribute(Linear, "backward"), attribute(Embedding, "backward")
 DROPOUT, SEQUENTIAL = attribute(Dropout, "backward"), attribute(Sequential, "backward")
