@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend
+from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
 from engine.checks import integer
-from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+from engine.layers import GRU, LSTM, Dropout, Embedding, Linear, Sequential
+from engine.layers.rnn import layer_of
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
 STEPS, BATCH, INPUTS, HIDDEN, TOKENS = 6, 3, 4, 5, 7
 
-#: Cells by family: title, class and its own arguments.
-CELLS: dict[str, list[tuple[str, Any, dict[str, Any]]]] = {
-    "rnn": [("RNN tanh", RNN, {"nonlinearity": "tanh"}), ("RNN relu", RNN, {"nonlinearity": "relu"})],
-    "gru": [("GRU reset after", GRU, {"reset_after": True}), ("GRU reset before", GRU, {"reset_after": False})],
-    "lstm": [("LSTM", LSTM, {})],
-}
+#: The cells that have a layer class of their own, by family.
+FAMILIES = {"rnn": ("rnn_tanh", "rnn_relu"), "gru": ("gru", "gru_before"), "lstm": ("lstm",)}
 
+_DROPPED = {"recurrent_dropout": 0.2, "weight_dropout": 0.2}
 #: What is tried with each cell: title, the layer's arguments, and what else differs.
 OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("plain", {}, set()),
@@ -45,7 +44,10 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ("truncated BPTT, k1 = 2, k2 = 3", {}, {"truncation"}),
     ("float32 backward", {}, {"float32"}),
+    ("zoneout, recurrent and weight dropout", {"zoneout": 0.3, **_DROPPED}, {"lengths"}),
 ]
+#: What is tried with a cell that shares all its code with the others but for its own functions.
+FEW = ("plain", "2 layers, dropout, bidirectional, lengths", "zoneout, recurrent and weight dropout")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Case:
 
     Attributes
     ----------
-    family : ``"rnn"``, ``"gru"``, ``"lstm"`` or ``"others"``.
+    family : ``"rnn"``, ``"gru"``, ``"lstm"``, ``"others"``, or the name of a cell of none of these.
     title, options : in words.
     layer, x, state, lengths, truncation, dtype : for `engine.gradcheck`.
     """
@@ -76,16 +78,30 @@ class Case:
         )
 
 
-def catalogue(backend: Backend, seed: int = 0) -> Iterator[Case]:
-    """All cases on one backend."""
+def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> Iterator[Case]:
+    """The cases on one backend.
+
+    Parameters
+    ----------
+    chosen : families and names of cells; none given are all families, and on the plain kernels, where nothing has to be
+        compiled for them, every other cell.
+    """
     rng = np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
-    for family, cells in CELLS.items():
-        for title, kind, own in cells:
-            for options, more, also in OPTIONS:
+    family_of = {name: family for family, names in FAMILIES.items() for name in names}
+    for name, cell in cells().items():
+        family = family_of.get(name, name)
+        wanted = (
+            family in chosen or name in chosen if chosen else name in family_of or backend.kernels.name == "reference"
+        )
+        for options, more, also in OPTIONS if wanted else ():
+            if name in family_of or options in FEW:
                 dtype = "float32" if "float32" in also else "float64"
-                layer = kind(INPUTS, HIDDEN, backend=backend, dtype=dtype, seed=seed, **own, **more)
-                yield _recurrent(rng, family, title, options, layer, also)
-    yield from _others(rng, backend, seed)
+                own = {"proj_size": HIDDEN - 2} if cell.projected else {}
+                more = {key: value for key, value in more.items() if key not in _DROPPED or cell.recurrent}
+                layer = layer_of(name, INPUTS, HIDDEN, backend=backend, dtype=dtype, seed=seed, **own, **more)
+                yield _recurrent(rng, family, cell.title, options, layer, also)
+    if not chosen or "others" in chosen:
+        yield from _others(rng, backend, seed)
 
 
 def _recurrent(rng: np.random.Generator, family: str, title: str, options: str, layer: Any, also: set[str]) -> Case:
@@ -94,8 +110,8 @@ def _recurrent(rng: np.random.Generator, family: str, title: str, options: str, 
     slots = layer.num_layers * layer.num_directions
     upload = layer.backend.asarray
     x = upload(rng.normal(size=shape), layer.dtype)
-    state: Any = tuple(upload(rng.normal(size=(slots, BATCH, HIDDEN)), layer.dtype) for _ in range(2))
-    state = None if "no state" in also else state if len(layer.cell.states) > 1 else state[0]
+    state: Any = tuple(upload(rng.normal(size=(slots, BATCH, width)), layer.dtype) for width in layer.widths)
+    state = None if "no state" in also else state if len(state) > 1 else state[0]
     lengths = [STEPS, 0, STEPS - 2] if "lengths" in also else None
     truncation = (2, 3) if "truncation" in also else None
     return Case(family, title, options, layer, x, state, lengths, truncation, layer.dtype.name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cell import cells as known_cells
 from engine.cli.common import draw_into, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ METHODS = {
     "--cell",
     "cells",
     multiple=True,
-    type=click.Choice(["rnn", "gru", "lstm", "others"]),
-    help="May be given more than once. [all]",
+    type=click.Choice(["rnn", "gru", "lstm", "others", *known_cells()]),
+    help="A family, or one cell; may be given more than once. [all]",
 )
 @click.option(
     "--method", type=click.Choice(list(METHODS)), default="central", show_default=True, help="The second opinion."
@@ -120,9 +121,7 @@ def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) ->
                 raise
             yield "every cell", "every option", spec, str(error)
             continue
-        for case in catalogue(chosen, seed):
-            if cells and case.family not in cells:
-                continue
+        for case in catalogue(chosen, seed, cells):
             if case.truncation is not None and method in ("rtrl", "adjoint"):
                 continue  # forward mode is that of the whole sequence
             yield case.title, case.options, chosen.spec, case.check(method, seed)
