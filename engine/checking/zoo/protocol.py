@@ -30,7 +30,7 @@ def _overwritten(name: str, story: str, case: Make, plant: Rewrite, names: froze
 
 def _mutated(name: str, story: str, case: Make, plant: Rewrite, names: frozenset[str]) -> Bug:
     """Right the first time, so dx departs at no time step."""
-    return Bug(name, story, case, plant, names, NO_GATE, None, frozenset({"input mutated"}))
+    return Bug(name, story, case, plant, names, NO_GATE, None, frozenset({"input mutated", "wrong"}))
 
 
 BUGS = (
