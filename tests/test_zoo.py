@@ -20,7 +20,7 @@ from engine.checking.zoo.cases import parameters
 from engine.layers import arguments, recurrent
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
-from engine.layers.tape import DirectionTape
+from engine.layers.tape import DirectionTape, RecurrentTape
 from kernels import products
 from kernels.layer import LayerOfSteps
 from kernels.reference import ReferenceKernels
@@ -230,7 +230,7 @@ def test_no_bug_leaves_a_trace_in_the_engine() -> None:
 def snapshot() -> list[dict[str, int]]:
     """Which objects stand under which names, wherever a bug can be planted."""
     owners: list[Any] = [engine, truncation, products, arguments, recurrent, ReferenceKernels, LayerOfSteps]
-    owners += [Steps, Recurrent, DirectionTape, *every_cell()]
+    owners += [Steps, Recurrent, DirectionTape, RecurrentTape, *every_cell()]
     owners += [engine.Linear, engine.Embedding, engine.Dropout, Sequential]
     return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
 

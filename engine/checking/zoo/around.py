@@ -106,7 +106,7 @@ _DROPOUT = (
         "dropout-redrawn",
         "Dropout draws a mask of its own on the way back.",
         dropout,
-        DROPOUT.line(_MASKED, "apply_mask(self.backend.xp, dy, self._mask(dy.shape))"),
+        DROPOUT.line(_MASKED, "apply_mask(self.backend.xp, dy, self._mask(dy.shape, self._take_call()))"),
         only("x"),
         NO_GATE,
         LAST,

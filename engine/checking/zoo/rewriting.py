@@ -190,7 +190,7 @@ def carried(state: str, becomes: str, otherwise: str = "dstate") -> Rewrite:
     ----------
     otherwise : what it sends at a pad.
     """
-    right = "_select(xp, valid, dstate * 0 if found.previous[name] is None else found.previous[name], dstate)"
+    right = "_select(xp, valid, _or_zeros(xp, found.previous[name], dstate), dstate)"
     wrong = f"(lambda previous: _select(xp, valid, {becomes}, {otherwise}))(found.previous[name])"
     return TIME_LOOP.line(right, f"({wrong} if name == {state!r} else {right})")
 

@@ -17,7 +17,7 @@ _ADD = "dx = dx_d if dx is None else dx + dx_d"
 _DOWN = "dy = leave(layer, dx)"
 _MASKED = "apply_mask(self.backend.xp, values, mask)"
 _LAST = "part[direction.slot]"
-_GRADS = "self._of(direction, grads)"
+_GRADS = "of_direction(self.cell, direction, grads)"
 
 # The reverse direction walks x's time axis the other way: what goes wrong in it alone is met first at t = 0, and what
 # that spoils lies at larger t.  No single time step says both, so none is given.
@@ -200,7 +200,7 @@ _DROPOUT = (
         _DROPPING,
         WALK.line(
             "mask = tape.masks[layer]",
-            "mask = self._noise(self._next_call(True), timeline).between_layers(layer, 0.5, False, values.shape[2])",
+            "mask = self._noise(self._next_call(True), timeline).between_layers(layer, values.shape[2])",
         ),
         CELL,
         NO_GATE,

@@ -65,10 +65,7 @@ BUGS = (
         "lstm-final-c-twice",
         "The gradient of the final c is counted twice.",
         _LSTM,
-        TIME_LOOP.line(
-            "if part is None else part for slots, part",
-            "if part is None else part * (1 + (slots is not run.h)) for slots, part",
-        ),
+        TIME_LOOP.line("_or_zeros(xp, part, slots[0])", "part * (1 + (slots is not run.h))"),
         CELL | {"c0"},
         blocks("i", "f", "g"),
         LAST,
