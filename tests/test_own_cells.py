@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_cupy
 import numpy as np
 import pytest
 from builders import KERNELS, passes, random_arguments
@@ -228,3 +229,24 @@ def test_names_are_taken_and_cells_of_a_notebook_may_be_run_again(cell: engine.C
         rerun[function.__name__] = copy
     again = engine.Cell("mine", engine.Phase("fgo", rerun["forward"], rerun["backward"]))
     assert engine.cells()["mine"] is again
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("kernels", ["reference", "cuda"])
+def test_it_runs_on_the_look_alike_of_cupy(cell: engine.Cell, kernels: str) -> None:
+    host = layer_of(cell, "reference", num_layers=2, bidirectional=True, zoneout=0.3, weight_dropout=0.2)
+    arguments = random_arguments(host, 5, 3, seed=11)
+    wanted = passes(host, *arguments, lengths=[5, 0, 2])
+    with fake_cupy.installed():
+        layer = host.to(backend=f"cupy:{kernels}")
+        layer.load_call_counters({"": 0})
+        upload = layer.backend.asarray
+        x, state, dy, dstate = (
+            tuple(map(upload, part)) if isinstance(part, tuple) else upload(part) for part in arguments
+        )
+        found = passes(layer, x, state, dy, dstate, [5, 0, 2])
+        if kernels == "cuda":
+            assert layer.backend.kernels.fallback_reason is None
+            assert layer.backend.kernels.last_plan is not None
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name].get(), value, rtol=1e-11, atol=1e-12, err_msg=name)
