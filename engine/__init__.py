@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from engine.checking.forward_of_users import check_jvp
     from engine.checking.objects import check_object
     from engine.checking.second_order import check_hessian, gradgradcheck
-    from engine.counting import Ledger, ledger
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
+    from engine.ledgers import Ledger, ledger
     from engine.losses import cross_entropy, mse
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -48,9 +48,9 @@ _HOMES = {
     "checking.objects": ("check_object",),
     "checking.second_order": ("check_hessian", "gradgradcheck"),
     "checking.assertions": ("assert_gradients",),
-    "counting": ("Ledger", "ledger"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
+    "ledgers": ("Ledger", "ledger"),
     "losses": ("cross_entropy", "mse"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "threads": ("get_num_threads", "set_num_threads"),

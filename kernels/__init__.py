@@ -23,8 +23,8 @@ Weights = Mapping[str, Any]
 class Kernels(Protocol):
     """What every kernel set offers: a layer and direction in one call.  The arrays are those of its library.
 
-    Every set runs every cell with every option.  Where one has no kernel of its own for a cell it walks the array
-    steps (`kernels.reference`); none leaves anything out.
+    Every set runs every cell with every option.  A set that has no kernel of its own for a cell runs the array steps
+    (`kernels.reference`) for it.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Kernels(Protocol):
         """Matrix product of two 2-d arrays."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """A new array with anything in it."""
+        """A new array; its values are not set."""
 
     def checksum(self, arrays: Iterable[Array]) -> int:
-        """A number that changes when anything in the arrays does."""
+        """A number that changes when a value in the arrays changes."""
 
     def forward_layer(
         self,
@@ -52,12 +52,12 @@ class Kernels(Protocol):
 
         Parameters
         ----------
-        x : (T, B, D) in processing order.  Where nothing is kept its pads may hold anything.
+        x : (T, B, D) in processing order.  Without `keep` its pads may hold anything.
         weights : weight_ih (G*H, D), weight_hh (R*H, P), bias_ih (G*H,), bias_hh (R*H,), weight_hr (P, H) and every
-            p_X (H,) by name; what the layer has not is absent.
+            p_X (H,) by name; those that the layer does not have are absent.
         states : for each state of the cell, the initial one (B, H); h is (B, P).
         lengths : (B,) integers on the same device, the number of valid steps of each row; None means T for all.
-        keep : whether backward will follow; without it the `Run` holds the last states only.
+        keep : whether backward will follow; if not, the `Run` holds the last states only.
         factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
 
         Returns
@@ -78,12 +78,12 @@ class Kernels(Protocol):
         trace: bool = False,
         factors: Weights | None = None,
     ) -> tuple[Adjoints, Array]:
-        """Walk the same steps from the end; returns the adjoints (those of single steps for a trace only) and dx.
+        """Walk the same steps from the end; returns the adjoints and dx.  Only a trace has those of single steps.
 
         Parameters
         ----------
         run : what `forward_layer` returned; it is only read.
-        x, weights, lengths, factors : as they were there.
+        x, weights, lengths, factors : as `forward_layer` had them.
         dy : (T, B, P) gradient of every output, 0 past a row's end; or None.
         dlast : for each state, the gradient of the final one; None means zeros.
         grads : where the gradients of `weights` are added, by the same names.
@@ -92,7 +92,7 @@ class Kernels(Protocol):
 
 
 def reason_missing(name: str) -> str | None:
-    """Why the kernel set cannot be used here; None where it can."""
+    """Why the kernel set cannot be used here; None if it can."""
     if name == "numba" and importlib.util.find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
     if name == "cuda" and importlib.util.find_spec("kernels.cuda") is None:

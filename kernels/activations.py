@@ -1,9 +1,8 @@
 """Sigmoid, tanh and relu for whole arrays of any array library, real or complex, without overflow or warning.
 
-Complex input (with a moderate real part) is what the complex-step gradient check feeds; every formula is analytic on
-each side of its kink and never takes a modulus, so an imaginary part passes through as a derivative would.  Its real
-part stays bit for bit what real input would give: a chaotic network, where one last digit changes everything, walks
-the same way.
+The complex-step gradient check feeds complex input (with a moderate real part).  Every formula is analytic on each side
+of its kink and never takes a modulus, so an imaginary part passes through as a derivative would.  The real part of the
+result has the same bits as the result for real input, because in a chaotic network one last digit changes everything.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ def activations(xp: Any) -> Activations:
 
 
 def alike(xp: Any, a: Any, b: Any) -> tuple[Array, Array]:
-    """Two arguments of one function as two arrays, where one of them is a number such as `zero`."""
-    if not getattr(a, "shape", ()):  # a literal has none
+    """Two arguments of one function as two arrays; one of them may be a number such as `zero`."""
+    if not getattr(a, "shape", ()):  # a literal has no shape
         a = xp.zeros_like(b) + a
     return a, b if getattr(b, "shape", ()) else xp.zeros_like(a) + b
 
@@ -94,11 +93,11 @@ def relu_slope(h: Array, one: Array) -> Array:
 
 
 def library(xp: Any, act: str, one: Any) -> dict[str, Any]:
-    """What gate functions may ask for by name, over the array library `xp` (`kernels.equations.LIBRARY`).
+    """The functions and numbers that gate functions may use, by name, over `xp` (`kernels.equations.LIBRARY`).
 
     Parameters
     ----------
-    act : ``"tanh"`` or ``"relu"``: what they get as ``act``.
+    act : ``"tanh"`` or ``"relu"``: the function that they get as ``act``.
     one : the number 1 in the arrays' own dtype.
     """
     functions = activations(xp)._asdict()
@@ -107,7 +106,7 @@ def library(xp: Any, act: str, one: Any) -> dict[str, Any]:
 
 
 def matmul(xp: Any, a: Any, b: Any) -> Any:
-    """a @ b; of complex arrays by real products, so that the real part is that of the real arrays' own product."""
+    """a @ b; for complex arrays by real products, so that the real part has the bits of the real arrays' product."""
     if not (xp.iscomplexobj(a) or xp.iscomplexobj(b)):
         return a @ b
     a_imag, b_imag = xp.imag(a), xp.imag(b)

@@ -53,11 +53,11 @@ class Adjoints(NamedTuple):
     Attributes
     ----------
     da : (T, B, G, H) gradients of the pre-activations on the input side; 0 past a row's end.
-    da_hidden : the same on the hidden side; it is `da` itself unless some gate has two.
+    da_hidden : the same on the hidden side; it is `da` itself unless some gate has two different gradients.
     dstates : for each state (B, H), the gradient of the initial one.
-    traces : for each state (T+1, B, H), the gradient of every slot, where a trace was asked for, else None.
+    traces : for each state (T+1, B, H), the gradient of every slot; None unless a trace was asked for.
     own : gradient of every weight p_X (H,), summed over rows and steps.
-    dprojected : (T, B, P) gradient of the projection's product, else None.
+    dprojected : (T, B, P) gradient of the projection's product; None without a projection.
     """
 
     da: Array
@@ -73,11 +73,11 @@ class Cell:
 
     Parameters
     ----------
-    name : how the registry, checkpoints and the command line call it.
+    name : its name in the registry, in checkpoints and on the command line.
     phases : one `Phase` or several, in order; a `Projection` may come last.  Kept as an attribute, as is `initial`.
-    act : ``"tanh"`` or ``"relu"``, what gate functions get as ``act`` and ``act_slope``.
+    act : ``"tanh"`` or ``"relu"``, which gate functions get as ``act`` and ``act_slope``.
     initial : first values of weights ``p_X``, by name; the others start as all weights do (rule 4).
-    title : how the cell is called in messages; its name where None.
+    title : its name in messages; None means `name`.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Cell:
     Raises
     ------
     CellError
-        where the functions disagree, with the function and the line.
+        if the functions disagree; it names the function and the line.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ _BUILT_IN = "kernels.gates"
 
 
 def _register(cell: Cell) -> None:
-    """Enter the cell under its name; a function that was written anew in place of the old one replaces its cell."""
+    """Enter the cell under its name; a cell whose functions were defined again replaces the old one."""
     there = _CELLS.get(cell.name)
     if there is not None and not _rewritten(there, cell):
         words = f"the name is taken; choose another (engine.cells()[{cell.name!r}] is that cell)"
@@ -178,7 +178,7 @@ def _register(cell: Cell) -> None:
 
 
 def _rewritten(old: Cell, new: Cell) -> bool:
-    """Whether `new` is `old` once more or after an edit, as where a cell of a notebook is run again."""
+    """Whether `new` is `old` defined again, perhaps edited: running a notebook cell twice does that."""
     pairs = [
         (before.function, after.function)
         for one, other in zip(old.works, new.works, strict=False)
@@ -201,5 +201,5 @@ def cells() -> MappingProxyType[str, Cell]:
 
 
 def find(name: str) -> Cell:
-    """The cell of that name; KeyError where none is registered."""
+    """The cell of that name; KeyError if none is registered."""
     return cells()[name]

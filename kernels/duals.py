@@ -1,10 +1,10 @@
 """Forward mode: how a small change of everything moves every state, from the forward gate functions alone.
 
 A dual number is a value with its tangent.  The step of `kernels.steps` runs on dual numbers as it runs on arrays, so
-the derivative follows from the forward functions by the rules below and never looks at a backward function: the two
-testify for or against each other, <J v, u> = <v, J' u> for every v and u (Griewank and Walther 2008, section 3.3).
-Where backward walks time from the end and needs one pass for each output direction, forward mode walks with the time
-and needs one pass for each input direction.
+the derivative follows from the forward functions by the rules below and never looks at a backward function.  So the two
+check each other: <J v, u> = <v, J' u> for every v and u (Griewank and Walther 2008, section 3.3).  Backward walks time
+from the end and needs one pass for each output direction.  Forward mode walks from the start and needs one pass for
+each input direction.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Dual:
 
 
 def dual(value: Any) -> Dual:
-    """The value as a dual number; what is none has the tangent 0."""
+    """The value as a dual number; a plain value gets the tangent 0."""
     return value if isinstance(value, Dual) else Dual(value, 0 * value)
 
 

@@ -1,9 +1,9 @@
 """Reading a gate function: its arguments, its results, and whether it is plain arithmetic.
 
 A gate function is called with whole arrays by `kernels.steps`, compiled for one number of one hidden unit by
-`kernels.cpu.rows`, and translated into CUDA by `kernels.cuda.translate`.  What all three understand is what straight
-arithmetic needs: ``name = expression`` line by line and one ``return`` of names at the end.  Anything else is refused
-here, when the cell is declared, with the line.
+`kernels.cpu.rows`, and translated into CUDA by `kernels.cuda.translate`.  All three understand straight arithmetic:
+``name = expression`` line by line and one ``return`` of names at the end.  Anything else is refused here, when the cell
+is declared, with the line.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-#: What a gate function may call or use without having it as state, gate or weight -> how many arguments a call takes
-#: (None: a number).  ``act`` and ``act_slope`` are those of the cell's nonlinearity.
+#: The functions and numbers that a gate function may use beside states, gates and weights -> how many arguments a call
+#: takes (None: it is a number).  ``act`` and ``act_slope`` are those of the cell's nonlinearity.
 LIBRARY: dict[str, int | None] = {
     "sigmoid": 1, "tanh": 1, "relu": 1, "exp": 1, "log": 1, "maximum": 2, "act": 1, "act_slope": 2, "one": None,
     "zero": None,
@@ -83,7 +83,7 @@ def read(cell: str, function: Any, state: str = "S") -> Equation:
     Raises
     ------
     CellError
-        where it is not a function whose source can be read, or not plain arithmetic.
+        if it is not a function whose source can be read, or not plain arithmetic.
     """
     if not inspect.isfunction(function):
         raise error(cell, f"a gate function is written with `def`, got a {type(function).__name__}")
@@ -108,7 +108,7 @@ def read(cell: str, function: Any, state: str = "S") -> Equation:
 
 
 def _definition(lines: list[str]) -> ast.FunctionDef | None:
-    """The ``def`` that these lines are; None where they are anything else."""
+    """The ``def`` in these lines; None if they are anything else."""
     try:
         tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
     except SyntaxError:  # a lambda in the middle of a call
@@ -117,7 +117,7 @@ def _definition(lines: list[str]) -> ast.FunctionDef | None:
 
 
 def _rename(tree: ast.FunctionDef, state: str) -> None:
-    """Let S in every name stand for `state`: dS_prev -> dc_prev."""
+    """Replace S by `state` in every name: dS_prev -> dc_prev."""
     words = {"S": state, "dS": f"d{state}"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -134,7 +134,7 @@ def body(tree: ast.FunctionDef) -> list[ast.stmt]:
 
 
 def _check(cell: str, equation: Equation) -> tuple[str, ...]:
-    """The names that the function returns; raises where it is anything but straight arithmetic."""
+    """The names that the function returns; raises if it is anything but straight arithmetic."""
     tree, known = equation.tree, set(equation.arguments)
 
     def refuse(node: ast.AST, words: str) -> CellError:

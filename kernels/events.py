@@ -1,14 +1,14 @@
-"""What happens between host and device, told to whoever listens: the open ledgers of `engine.counting`.
+"""Counters of copies, waits, launches and allocations, reported to every open ledger (`engine.ledgers`).
 
-The list stands on the ground floor so that kernels can report too.  While no ledger is open a report is one call that
-walks an empty list.
+The list of ledgers stands on the ground floor so that kernels can report too.  While no ledger is open, a report is one
+call that walks an empty list.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Bytes from which an allocation is a large one: a fresh MiB costs 256 page faults on a CPU, a driver call on a GPU.
+#: An allocation of so many bytes is a large one: a fresh MiB costs 256 page faults on a CPU, a driver call on a GPU.
 LARGE = 1 << 20
 
 #: The open ledgers, outermost first.

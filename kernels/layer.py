@@ -1,4 +1,4 @@
-"""A whole layer and direction around the two time loops of a kernel set that has only these.
+"""A whole layer and direction, for a kernel set that has only the two time loops.
 
 Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T steps,
 and every weight gradient, are single products over T*B rows and are hoisted out of the loop (`kernels.products`).
@@ -76,11 +76,11 @@ class LayerOfSteps:
         self.xp = xp
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """A new array with anything in it."""
+        """A new array; its values are not set."""
         return self.xp.empty(shape, dtype=dtype)
 
     def checksum(self, arrays: Iterable[Array]) -> int:
-        """A number that changes when anything in the arrays does."""
+        """A number that changes when a value in the arrays changes."""
         value = 0
         for array in arrays:
             memory = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)  # on the CPU: nothing is copied

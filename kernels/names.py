@@ -16,13 +16,13 @@ def read_phases(cell: str, phases: Sequence[Phase | Projection]) -> Layout:
     Raises
     ------
     CellError
-        where the functions disagree.
+        if the functions disagree.
     """
     return _Reader(cell, phases).layout()
 
 
 class _Reader:
-    """One reading of a cell's phases.  `made` says of each name which phases return it, in order."""
+    """One reading of a cell's phases.  `made` maps each name to the phases that return it, in order."""
 
     def __init__(self, cell: str, phases: Sequence[Phase | Projection]) -> None:
         self.cell = cell
@@ -92,7 +92,7 @@ class _Reader:
         return ("h", *others)
 
     def _check_new_values(self) -> None:
-        """A phase that gives a name a new value asks for the old one, and sends the gradient on to it."""
+        """A phase that gives a name a new value must ask for the old one, and must return its gradient."""
         for name, makers in self.made.items():
             before = [self.projected_at - 1] if self.projection and name == "h" else []
             for k in [*before, *makers][1:]:
@@ -114,16 +114,16 @@ class _Reader:
     # -- names -> places ----------------------------------------------------------------------------------------------
 
     def _label(self, name: str, k: int) -> str:
-        """The name of what phase k returns as `name`: a later phase may give it a new value."""
+        """The label of the value that phase k returns as `name`: a later phase may give that name a new value."""
         return name if len(self.made[name]) == 1 else f"{name}__{k}"
 
     def _stored(self, name: str, k: int) -> list[Place]:
-        """The slots that take what phase k returns as `name`, whoever asks for it."""
+        """The slots that take what phase k returns as `name`, whether or not anything asks for it."""
         state = [Place("new", name)] if name in self.states and self.made[name][-1] == k else []
         return state + ([Place("gate", name)] if name in self.phases[k].gates else [])
 
     def _array(self, name: str, k: int) -> Place:
-        """An array that holds what phase k returns as `name`; it goes on the tape where it has no slot yet."""
+        """An array that holds what phase k returns as `name`; it goes on the tape if it has no slot yet."""
         stored = self._stored(name, k)
         return stored[0] if stored else self._keep(self._label(name, k))
 
@@ -132,7 +132,7 @@ class _Reader:
         return Place("kept", label)
 
     def _common(self, name: str) -> Place | None:
-        """What both ways of every phase may ask for."""
+        """The place of a name that forward and backward of every phase may ask for."""
         if name in LIBRARY:
             return Place("library", name)
         if name.endswith("_prev") and name[:-5] in self.states:
@@ -181,7 +181,7 @@ class _Reader:
         if self._part(name, k) is not None or self._is_between(name, k):
             return self._keep(name)
         makers = self.made.get(name, [])
-        if makers:  # its own, or what it was given, or what a later phase made of it
+        if makers:  # the value that this phase or one before it returned, else that of the first one after it
             own = [j for j in makers if j <= k]
             return self._array(name, own[-1] if own else makers[0])
         value = name[1:]

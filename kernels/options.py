@@ -41,7 +41,7 @@ def mask_backward(dmasked_h: Array, k_h: Array) -> Array:
 
 
 def with_zoneout(cell: Cell, states: Sequence[str]) -> Cell:
-    """The cell with zoneout of these states, in phases after its own; h is made from the new c, not from the zoned one.
+    """The cell with zoneout of these states, in phases after its own; the new c makes h, not the zoned one.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def with_zoneout(cell: Cell, states: Sequence[str]) -> Cell:
     Raises
     ------
     CellError
-        where one is no state of the cell.
+        if one is no state of the cell.
     """
     for state in states:
         if state not in cell.states:
@@ -71,14 +71,14 @@ def with_zoneout(cell: Cell, states: Sequence[str]) -> Cell:
 
 
 def with_recurrent_mask(cell: Cell) -> Cell:
-    """The cell whose recurrent weights multiply h_prev * k_h in place of h_prev; all else sees h_prev itself.
+    """The cell with recurrent weights that multiply h_prev * k_h instead of h_prev; all else sees h_prev itself.
 
-    A product of something else, such as that of r * h_prev (GRU, reset before), is left as it is.
+    A product of something else, such as that of r * h_prev (GRU, reset before), stays as it is.
 
     Raises
     ------
     CellError
-        where the cell has no product with h_prev.
+        if the cell has no product with h_prev.
     """
     if not any(isinstance(phase, Phase) and _multiplies_h(phase) for phase in cell.phases):
         raise error(

@@ -34,14 +34,14 @@ class Phase:
     Parameters
     ----------
     gates : the names of its gates, as one string of letters or as a sequence of names; the order of their blocks in
-        the weights.  Empty for a phase that only goes on with what others have made.
+        the weights.  Empty for a phase that only uses values of other phases.
     forward, backward : the gate functions.
     source : what the recurrent weights multiply: ``"h_prev"`` or a value that a phase before returned.  None for a
         phase without a recurrent product.
     between : row functions (forward, backward) on all rows of a step, between the product and the gate functions: for
-        normalisation.  They take the input part and the hidden part apart where the gate functions ask for ``x_X`` and
-        ``h_X``, their sum where these ask for ``a_X``.  A phase without gates takes its `source` through them and
-        its gate functions ask for ``between_SOURCE``.  Biases would be normalised away: there are none.
+        normalisation.  They get the input part and the hidden part one by one if the gate functions ask for ``x_X`` and
+        ``h_X``, the sum of the two if these ask for ``a_X``.  In a phase without gates they get its `source`, and its
+        gate functions ask for ``between_SOURCE``.  There are no biases: normalisation would remove them.
     state : what the word S stands for in the names of the two functions: one pair of functions serves any state.
     """
 
@@ -66,7 +66,7 @@ class Phase:
 
 
 class Projection(NamedTuple):
-    """What makes the hidden state of a cell where it is a product of its own: h = W_hr source (Sak et al. 2014).
+    """A product that makes the hidden state of a cell: h = W_hr source (Sak et al. 2014).
 
     It stands after the phases that work on H units.  The product goes into the slot of h; one phase may follow, which
     works on the P units of h and gives it a new value (zoneout).
@@ -99,11 +99,11 @@ class Work(NamedTuple):
     gates : its gates; source : what its weights multiply, None without a product; between : its row functions.
     forward, backward : the two equations.
     inputs : where each argument of forward lies.
-    labels : what each result of forward is called, one of a kind in the cell: ``local`` places refer to it.
+    labels : a name for each result of forward that no other value of the cell has: ``local`` places refer to it.
     outputs : for each result of forward, the places on the tape that take it.
     reads : where each argument of backward lies.
-    replaces : names V whose gradient becomes what backward returns as dV, as it has asked for the dV known so far or
-        its forward gave V a new value; any other result is added.
+    replaces : names V whose gradient is replaced by the dV that backward returns, because backward has asked for the
+        dV known so far, or because forward gave V a new value.  Any other result is added.
     narrow : whether it works on the P units of the hidden state of a cell with a projection, not on the H others.
     """
 

@@ -24,7 +24,7 @@ from kernels.steps import Steps
 Array = Any  # of the kernel set's library
 Weights = Mapping[str, Any]
 
-#: A vanishing product is 0, as it should be; every other floating-point warning stays.
+#: A product too small for the dtype is rightly 0 and needs no warning; every other floating-point warning stays.
 _quiet = np.errstate(under="ignore")
 
 

@@ -3,7 +3,7 @@
 Atomic additions would add in another order at every run, and CuPy's ``add.reduceat`` takes differences of one running
 sum over everything, which loses the digits of the small sums and lets one NaN into all that follow.  So the places are
 sorted on the host, where the ids are, and added by a tree: up to `FAN` places into one sum, then up to `FAN` of these
-sums, until each id has one.  That is gathers and plain sums: every array library has them.
+sums, until each id has one.  That takes gathers and plain sums only, which every array library has.
 """
 
 from __future__ import annotations

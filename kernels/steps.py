@@ -1,7 +1,7 @@
 """One step of any cell in array code, forward and backward, derived from where the names lie (`kernels.phases`).
 
 A value is looked up by its `Place`; a step is a dictionary of them.  Forward fills it phase by phase: product, row
-functions, gate functions.  Backward asks for what forward left, phase by phase from the last.
+functions, gate functions.  Backward reads the values that forward left, phase by phase from the last.
 
 Shapes: B batch, H hidden units, P width of the hidden state (H without a projection), G gate blocks, R of them with
 recurrent weights.  A gradient check runs K changed copies at once: any array may have an axis K in front.
@@ -29,7 +29,7 @@ class Gradients:
     previous : gradient of each state before the step, by name; None where there is none yet.
     input, hidden : gradient of each gate's pre-activation, of its input part and of its hidden part.
     own : gradient of each weight of a unit, row by row, (B, H).
-    totals : of each state, all that it receives within the step, where a backward function says so.
+    totals : the whole gradient of each state within the step: as it came in, or as a backward function returned it.
     projected : gradient of the product that makes the hidden state, in a cell with a projection.
     """
 
@@ -58,7 +58,7 @@ class Gradients:
         self.previous[place.name] = value if known is None else known + value
 
     def take(self, cell: Cell, work: Work, values: tuple[Array, ...]) -> None:
-        """Sort in the results of a backward function."""
+        """Add the results of a backward function to the gradients found so far."""
         for name, value in zip(work.backward.results, values, strict=True):
             kind, _, gate = name.partition("_")
             if gate in cell.gates and kind in ("da", "dx", "dh"):
@@ -79,7 +79,7 @@ class Gradients:
 
 
 def _between(work: Work) -> str:
-    """What gate functions call the source of the phase after its row functions."""
+    """The name under which gate functions ask for the source of the phase after its row functions."""
     assert work.source is not None
     return "between_" + work.source.name.partition("__")[0]
 
@@ -96,12 +96,12 @@ class Steps:
     ----------
     xp : the array library.
     cell : the cell.
-    weights : weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and p_X (H,) by name; what the cell has not is
-        absent or None.
-    factors : k_X by name, each (T or 1, B or 1, H): one for all steps, or all rows, where it is 1.
+    weights : weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and p_X (H,) by name; those that the cell does not
+        have are absent or None.
+    factors : k_X by name, each (T or 1, B or 1, H): an axis of length 1 serves all steps, or all rows.
     one : the number 1 in the arrays' dtype.
     multiply : the matrix product.
-    functions : what gate functions may call, by name; those of `xp` where None.
+    functions : the functions that gate functions may call, by name; None means those of `xp`.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class Steps:
         self.constants |= {Place("library", n): f for n, f in (functions or library(xp, cell.act, one)).items()}
 
     def _fixed(self, t: int) -> Values:
-        """What a step has beside the tape: functions, weights of a unit, and the layer's factors of this step."""
+        """The values of a step that are not on the tape: functions, weights of a unit, factors of this step."""
         return self.constants | {Place("given", name): f[t if len(f) > 1 else 0] for name, f in self.factors.items()}
 
     def _results(self, found: Any, shape: tuple[int, ...]) -> tuple[Array, ...]:
-        """What a gate function returned, each of that shape: a value made of weights and numbers alone is smaller."""
+        """The results of a gate function in that shape: a result made of weights and numbers alone is smaller."""
         values = found if isinstance(found, tuple) else (found,)
         return tuple(value if getattr(value, "shape", ()) == shape else self._filled(value, shape) for value in values)
 
@@ -134,7 +134,7 @@ class Steps:
         return value + self.xp.zeros(shape, dtype=self.constants[Place("library", "one")].dtype)
 
     def _rows(self, work: Work) -> slice:
-        """Where the recurrent weights of a phase stand."""
+        """The rows of weight_hh that belong to a phase."""
         first, H = self.cell.recurrent.index(work.gates[0]), self.weight_hh.shape[-2] // len(self.cell.recurrent)
         return slice(first * H, (first + len(work.gates)) * H)
 
@@ -205,7 +205,7 @@ class Steps:
         return x_out, None if h is None else work.between.forward(h.reshape(wide)).reshape(h.shape)  # type: ignore[union-attr]
 
     def _between_forward_of_value(self, at: Values, work: Work) -> None:
-        """The row functions on a value; on the tape too where backward asks for what they make."""
+        """The row functions on a value; their result goes on the tape too if backward asks for it."""
         name = _between(work)
         value = work.between.forward(at[work.source])  # type: ignore[union-attr, index]
         at |= dict.fromkeys([Place("between", name), *([Place("kept", name)] if name in self.cell.kept else [])], value)
@@ -221,7 +221,7 @@ class Steps:
         return at | {Place("kept", name): values[t] for name, values in run.kept.items()}
 
     def backward(self, at: Values, dstates: tuple[Array, ...]) -> Gradients:
-        """Reverse of `forward`: what the states of the step receive -> what everything before them receives.
+        """Reverse of `forward`: gradients of the states after the step -> gradients of everything before them.
 
         Parameters
         ----------

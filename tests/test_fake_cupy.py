@@ -147,10 +147,10 @@ def test_the_ledger_hooks_into_the_real_package() -> None:
     """CuPy's hook is entered, nested, told of an allocation and left again; no GPU has to make one."""
     code = """
 import cupy, engine
-from engine import counting
-counting.available_backends = lambda: {"cupy": None}
+from engine import ledgers
+ledgers.available_backends = lambda: {"cupy": None}
 with engine.ledger() as outer, engine.ledger() as inner:
-    hook = counting._device_memory(inner)
+    hook = ledgers._device_memory(inner)
     assert isinstance(hook, cupy.cuda.MemoryHook)
     hook.alloc_postprocess(device_id=0, mem_size=1 << 20, mem_ptr=512)
     hook.alloc_postprocess(device_id=0, mem_size=1 << 20, mem_ptr=0)  # failed

@@ -14,7 +14,7 @@ from fake_cuda import counts, machine
 from fake_cupy import installed
 
 import engine
-from engine.counting import Ledger
+from engine.ledgers import Ledger
 from kernels import events
 from kernels.cpu import workspace
 
@@ -130,9 +130,9 @@ def test_what_is_printed() -> None:
 
 
 def test_engine_ledger_stays_the_function() -> None:
-    import engine.counting
+    import engine.ledgers
 
-    assert engine.ledger is engine.counting.ledger
+    assert engine.ledger is engine.ledgers.ledger
     assert {"ledger", "Ledger"} <= set(engine.__all__)
 
 

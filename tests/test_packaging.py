@@ -31,7 +31,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FLOORS = {
     "kernels": 0,
     "engine.errors": 1,
-    "engine.counting": 1,
+    "engine.ledgers": 1,
     "engine.checks": 1,
     "engine.plain_arrays": 1,
     "engine.threads": 1,

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.checks import describe, number
-from engine.counting import ledger
 from engine.errors import BackendUnavailableError, bad_type
+from engine.ledgers import ledger
 from engine.measuring.experiment import Bench, Experiment
 from engine.measuring.side_by_side import Differences, compare
 

@@ -4,8 +4,8 @@
 
 Both rest on exp(z) = 2**k exp(r), with k the nearest integer to z / ln 2 and r = z - k ln 2, so that |r| <= 0.35, where
 exp(r) - 1 is a short polynomial (`_COEFFICIENTS`).  Adding 1.5 * 2**23 (float32) or 1.5 * 2**52 (float64) rounds a
-number to an integer and leaves it in the low bits of the sum; where the exponent's bias is added with it, one shift of
-these bits makes 2**k of them.  No table, no branch, no call.
+number to an integer and leaves it in the low bits of the sum; if the exponent's bias is added too, one shift turns
+these bits into 2**k.  No table, no branch, no call.
 
 log(x) = k ln 2 + log(m) with x = 2**k m and m between sqrt(1/2) and sqrt(2), where log(m) = 2 artanh(s) with
 s = (m - 1) / (m + 1) is a short series in s**2.
@@ -23,7 +23,7 @@ from numba.extending import overload
 
 from kernels.cpu.compiling import INLINED, inlined
 
-#: (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, as polynomials of the least greatest relative error (Remez exchange):
+#: (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, as polynomials with the smallest worst relative error (Remez exchange):
 #: an eighth of a unit in the last place of exp(r) - 1.  Highest power first.
 _COEFFICIENTS = {
     np.float32: (
@@ -99,7 +99,7 @@ def _make(
     Parameters
     ----------
     number : the type.
-    shift : what rounds to an integer when it is added, with the exponent's bias.
+    shift : the number that is added to round to an integer; it includes the exponent's bias.
     ln2 : the logarithm of 2 in two parts, the first with so few bits that k times it is exact.
     ends : where exp(x) has become inf, and where tanh(x) has become 1.
     """
@@ -236,12 +236,12 @@ def relu(x: Any) -> Any:
 
 @inlined
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of two numbers; `b` where one of them is NaN, as in the array steps."""
+    """The larger of two numbers; `b` if one of them is NaN, as in the array steps."""
     return a if a >= b else b
 
 
 def number(value: float, like: Any) -> Any:
-    """A number that is written out in a gate function, in the type of `like`: a float64 would widen all it meets."""
+    """A literal number of a gate function, in the type of `like`: a float64 would widen every value that it meets."""
     return type(like)(value)
 
 

@@ -20,7 +20,7 @@ def rows(a: Array) -> Array:
 
 @functools.cache
 def nothing(axes: int, dtype: Any) -> Array:
-    """An empty array: what stands for one that a cell does not have."""
+    """An empty array, in place of one that a cell does not have."""
     return np.empty((0,) * axes, dtype)
 
 
@@ -30,7 +30,7 @@ def line(a: Array | None, dtype: Any) -> Array:
 
 
 def strided(a: Array) -> tuple[Array, int, int, int]:
-    """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied where need be."""
+    """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied if necessary."""
     T, B, F = a.shape
     if a.flags.writeable and a.flags.c_contiguous:
         return a.reshape(-1), 0, B * F, F
@@ -49,7 +49,7 @@ def matrix(a: Array) -> tuple[Array, int, int]:
 
 @functools.lru_cache(maxsize=64)
 def _all_steps(steps: int, batch: int) -> tuple[Array, Array]:
-    """`in_order` of rows that all run to the end; only read."""
+    """The result of `in_order` for rows that all run to the end; it is only read."""
     return np.full(batch, steps, np.int64), np.arange(batch)
 
 

@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg,var-annotated"
 """Where the threads of a team wait for each other, inside compiled code.
 
-A barrier is a counter and a round number, each in a cache line of its own.  Who comes last sets the counter back and
-begins a new round; the others watch the round number.  They spin, as the wait is a microsecond; a thread that has spun
-for long gives its core away at every turn, for then somebody else has work for it.
+A barrier is a counter and a round number, each in a cache line of its own.  The last thread to come sets the counter
+back and begins a new round; the others watch the round number.  They spin, because the wait is a microsecond.  A thread
+that has spun for long gives its core away at every turn, because then another thread has work for it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def open_for_good(barrier: np.ndarray) -> None:
 
 @intrinsic
 def _add(typingctx, array, index, value):
-    """Add to an element and return what it was, as one step that no other thread can come between."""
+    """Add to an element and return its old value, in one atomic operation."""
 
     def codegen(context, builder, signature, args):
         pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
@@ -98,14 +98,14 @@ def _wait_compiled(barrier, team):
 
 
 # -- between two passes ------------------------------------------------------------------------------------------------
-# To wake a thread that sleeps takes the system 50 microseconds or more, as much as a small pass.  So a thread that has
-# nothing to do watches a number for a while before it sleeps, in compiled code, where it does not hold Python's lock.
+# Waking a sleeping thread takes 50 microseconds or more, as long as a small pass.  So a thread that has nothing to do
+# watches a number for a while before it sleeps, in compiled code, which does not hold Python's lock.
 
 _WATCHED = 30000  # turns of watching, a hundred microseconds or more
 
 
 def ring(bell: Any, number: int) -> None:
-    """Tell those who watch the bell that pass `number` has begun.  Called from compiled code: Python's lock is free."""
+    """Tell the threads that watch the bell: pass `number` has begun.  For compiled code, without Python's lock."""
 
 
 @overload(ring)

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg,attr-defined"
-"""Arrays that compiled code uses without counting its references: those that the caller holds until the call ends.
+"""Arrays that compiled code uses without counting references to them: the caller holds them until the call ends.
 
-Numba counts a reference, as one step that no other thread can come between, whenever an array is taken out of a tuple
-or handed on.  In a small time step that is as much work as the gates.
+Numba counts a reference, by an atomic operation, whenever an array is taken out of a tuple or handed on.  In a small
+time step that is as much work as the gates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numba.np.arrayobj import make_array
 
 
 def borrowed(value: Any) -> Any:
-    """The argument itself, an array or a tuple; only for what the caller of a loop holds, never for more."""
+    """The argument itself, an array or a tuple; use it only for arrays that the caller of a loop holds."""
     return value
 
 

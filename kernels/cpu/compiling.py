@@ -1,4 +1,4 @@
-"""How the CPU kernels are compiled: options, disk cache, and a word to the user while it happens."""
+"""How the CPU kernels are compiled: options, disk cache, and a message to the user while it happens."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def spliced(function: Callable[..., Any]) -> Any:
-    """Mark a part of a time loop: its lines are put in place of its call before anything is compiled.
+    """Mark a part of a time loop: its lines replace its call before anything is compiled.
 
-    A function that is `inlined` is compiled for itself first, with all that it calls; for one that calls products that
-    would take longer than the loop itself.
+    An `inlined` function is compiled by itself first, with all that it calls.  If it calls products, that takes longer
+    than the loop itself.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)
 
@@ -55,9 +55,9 @@ def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[
 
     Parameters
     ----------
-    title : what the loop is, for the line that is printed while it compiles.
+    title : the loop's name, for the line that is printed while it compiles.
     overlapping : whether two of its array arguments may share memory.
-    key : for a function that is written out anew for each cell: the text of all that it encloses.
+    key : the text of all that the function encloses, if it is written out anew for each cell.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -75,10 +75,10 @@ def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[
 
 
 def _widen_literals(dispatcher: Any) -> None:
-    """Take a number that is written out in a call for any number, also within a tuple.
+    """Treat literal integers as plain integers, also within a tuple, so that Numba does not compile twice.
 
-    To Numba ``f((a, 0))`` and ``f((a, n))`` are calls with arguments of two types, for which it compiles f twice, and
-    all that f calls: a whole pass then took 34 seconds instead of 15.
+    For Numba the arguments of ``f((a, 0))`` and ``f((a, n))`` have two types.  It would compile f twice, and all that f
+    calls: a whole pass then took 34 seconds instead of 15.
     """
     original = dispatcher.get_call_template
 

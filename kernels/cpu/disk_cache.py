@@ -1,10 +1,10 @@
-"""Compiled code on disk.  Damaged code would end the process, so nothing is run that is not as it was written.
+"""Compiled code on disk.  Damaged code would end the process, so a file runs only if it is as it was written.
 
-Numba keeps an index beside numbered files and checks neither: one flipped bit was a segmentation fault.  Here a file
-begins with a digest of its content and of what it is for: the function, its arguments' types, the processor, the
-sources.  One that was damaged, cut short, swapped for another or made by other sources is no file at all: the function
-is compiled anew, and its file written anew.  A file's name follows from what it is for, so that there is no index for
-two processes to quarrel over, and a file appears all at once.
+Numba keeps an index beside numbered files and checks neither: one flipped bit caused a segmentation fault.  Here a file
+begins with a digest of its content and of its purpose: the function, its arguments' types, the processor, the sources.
+A file that was damaged, cut short, swapped for another or made from other sources is ignored: the function is compiled
+again, and its file written again.  A file's name follows from its purpose, so there is no index that two processes
+could spoil for each other, and a file appears all at once.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class DiskCache(FunctionCache):
     Parameters
     ----------
     function : what is compiled.
-    sources : stands for all that its code is made of.  Numba watches the one file that holds the function; the
-        equations it inlines live in others.
-    key : the text of what the function encloses, such as the gate functions of a user's cell; "" where it encloses
+    sources : a digest of all source files that its code is made of.  Numba watches only the file that holds the
+        function, but the function inlines equations of other files.
+    key : the text of what the function encloses, such as the gate functions of a user's cell; "" if it encloses
         nothing.  Two cells of one name with different text have different files.
     """
 
@@ -44,7 +44,7 @@ class DiskCache(FunctionCache):
         self._cache_file = _CheckedFiles(Path(self.cache_path), self._impl.filename_base, sources)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        """Numba would pickle the functions that are enclosed; those made from a text would never look the same."""
+        """A file's key.  Numba's own pickles the enclosed functions, and those made from a text never look the same."""
         if not self._enclosed:
             return super()._index_key(sig, codegen)
         return sig, codegen.magic_tuple(), (self._enclosed, self._enclosed)
@@ -53,7 +53,7 @@ class DiskCache(FunctionCache):
         """What was kept for this signature, or None."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whole, and yet not to be used: written by a Numba that somebody has changed, say
+        except Exception:  # a whole file that cannot be used, for example written by a modified Numba
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -70,7 +70,7 @@ class _CheckedFiles:
         self._makers = (name, sources, numba.__version__, llvmlite.__version__)
 
     def path(self, key: Any) -> Path:
-        """Where the code for `key` lies.  Of an older source it is the same place, so that nothing piles up."""
+        """Where the code for `key` lies.  Code of an older source has the same place, so that nothing piles up."""
         signature, processor, (_, enclosed) = key
         which = hashlib.blake2b(repr((signature, processor, enclosed)).encode(), digest_size=8)
         return self._folder / f"{self._name}.{which.hexdigest()}.nbc"
@@ -81,7 +81,7 @@ class _CheckedFiles:
         return digest.digest()
 
     def load(self, key: Any) -> Any:
-        """What was saved under `key`, or None: there is nothing, it cannot be read, or it is not what was written."""
+        """What was saved under `key`; None if there is nothing, or it cannot be read, or it was changed since."""
         try:
             content = self.path(key).read_bytes()
         except OSError:
@@ -100,6 +100,6 @@ class _CheckedFiles:
             new.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Forget everything: what Numba asks for before it compiles a function again."""
+        """Forget everything; Numba calls this before it compiles a function again."""
         for path in self._folder.glob(f"{self._name}.*.nbc"):
             path.unlink(missing_ok=True)

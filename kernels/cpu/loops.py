@@ -33,15 +33,15 @@ from kernels.phases import Place
 
 
 class Loops(NamedTuple):
-    """The loops of a cell, and what they have to be given.
+    """The loops of a cell, and what their callers need to know.
 
     Attributes
     ----------
     forward, backward : the loops.
-    forward_table, backward_table : what `table` is in them.
+    forward_table, backward_table : their argument `table`.
     kept : for each kept array of forward, whether it is as wide as h, not H; values, spares : the same of backward.
     one_block : whether the one gate is the new hidden state, as in an RNN.
-    ran : (way, dtype) of the loops that have run: their compiled code is there.
+    ran : (way, dtype) of the loops that have run, so that their compiled code exists.
     """
 
     forward: Any

@@ -33,7 +33,7 @@ _PADDING = 16  # numbers: rows whose length is a power of two would all fall int
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A vanishing product is 0 and a checksum wraps round, without a warning; compiled code gives none anyway."""
+    """Let a product underflow to 0 and a checksum wrap round without a warning; compiled code gives none anyway."""
     return function if JIT else np.errstate(under="ignore", over="ignore")(function)
 
 
@@ -140,7 +140,7 @@ class NumbaKernels:
 
     @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Array]) -> int:
-        """A number that changes when anything in the arrays does."""
+        """A number that changes when a value in the arrays changes."""
         lanes = np.arange(64, dtype=np.uint32)
         for array in arrays:
             checksum(line(array, array.dtype).view(np.uint32), lanes)
@@ -186,7 +186,7 @@ def _tape(
 
 
 def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> tuple[Any, ...]:
-    """What gate functions are given beside states and gates: own weights, factors, and the number 1."""
+    """The arguments of gate functions beside states and gates: own weights, factors, and the number 1."""
     if not cell.own and not cell.given:
         return (), (), dtype.type(1)
     own = tuple(line(weights[name], dtype) for name in cell.own)

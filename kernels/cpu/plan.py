@@ -12,7 +12,7 @@ from kernels.cpu.products import padded
 from kernels.cpu.tiles import VECTOR_BYTES
 from kernels.cpu.weight_gradients import DEPTH
 
-CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: what stays in a core's own cache
+CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: they stay in a core's own cache
 WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
 WORTH_A_WAIT = 1.5e5  # multiply-adds of a step's recurrent product below which waiting for another costs more
 SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads had better read half of them each

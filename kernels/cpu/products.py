@@ -137,7 +137,7 @@ def from_a_cache_line(line):
 
 
 def only_whole_vectors(columns, array):
-    """Whether `product_at` can be used: compiled, and no vector reaches past the columns."""
+    """Whether `product_at` can be used: in compiled code, if no vector reaches past the columns."""
     return False
 
 
@@ -153,7 +153,7 @@ def _only_whole_vectors_compiled(columns, array):
 
 @compiled("matrix products")
 def product_at(one, count, columns, lane, a, b, c, start):
-    """`product` with an address in place of every array: a small product in a time loop is as long as counting them."""
+    """`product` with an address for every array: counting references takes as long as a small product in a loop."""
     panel = VECTORS * lane
     for first in range(0, columns, panel):
         b_panel = (b[0], b[1] + first * b[2], b[2])
@@ -252,7 +252,7 @@ def product(count, columns, a, b, c, start):
 
 @compiled("matrix products", overlapping=True)
 def _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start):
-    """The last panel where its last vector would reach past the end of C's rows: by way of a buffer of its own."""
+    """The last panel, if its last vector would reach past the end of C's rows: it goes through a buffer of its own."""
     panel = vectors * vector_lanes(c[0])
     edge, edge_rows = np.zeros(ROWS * panel, c[0].dtype), np.arange(ROWS) * panel
     for row in range(0, count, ROWS):

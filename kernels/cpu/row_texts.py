@@ -69,7 +69,7 @@ def kept_names(cell: Cell) -> tuple[str, ...]:
 
 
 def apart(cell: Cell) -> tuple[str, ...]:
-    """Gates whose hidden part is not added to the input part: gate functions, or the tape, want them apart."""
+    """Gates whose hidden part is not added to the input part: gate functions, or the tape, need the two apart."""
     wanted = {*cell.separate, *(gate for gate in cell.recurrent if {f"x_{gate}", f"h_{gate}"} & {*cell.kept})}
     return tuple(gate for gate in cell.gates if gate in wanted)
 
@@ -265,7 +265,7 @@ class _BackwardTexts:
         return f"{self.lines.array('values', self.flow.values.index(name))}[b, j]"
 
     def _store(self, number: int) -> None:
-        """At the end of a stage: what others will read goes to its array."""
+        """At the end of a stage, store the gradients that later stages will read in their arrays."""
         add = self.lines.loop.append
         later: set[str] = set().union(*(read_grads(other) for other in self.cell.stages[:number]))
         if self.cell.projected is not None and number >= projected_before(self.cell):

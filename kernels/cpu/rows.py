@@ -13,8 +13,8 @@ Backward: dstates (B, H) each, what the states of this step receive on entry, wh
 leaving (less what comes through the products); values, spares (B, H) each, see `kernels.cpu.flow`; da, da_hidden
 (R, G*H and some padding); down (R, n*H) gradients of the cell's own weights, row by row.
 
-``first`` and ``last`` are unsigned: for an index that might be negative Numba would add the length of the axis, at
-every access, and the loop would stay scalar (ten times slower).
+``first`` and ``last`` are unsigned.  If an index might be negative, Numba adds the length of the axis at every access,
+and the loop stays scalar (ten times slower).
 """
 
 from __future__ import annotations

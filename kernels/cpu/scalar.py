@@ -1,7 +1,7 @@
 """A gate function as compiled code wants it: the same arithmetic, on one number of one hidden unit.
 
 The source is the one that `kernels.steps` calls with whole arrays.  Three things mean something else for a compiled
-number, and are written out:
+number, and are rewritten:
 
 - a literal takes the type of the numbers: ``0.5 * h`` in float64 would widen all that it meets;
 - a comparison gives 1 or 0 in that type, not a bool;
@@ -54,7 +54,7 @@ def scalar_text(tree: ast.FunctionDef, name: str, unit: str | None = None) -> st
 
     Parameters
     ----------
-    unit : which of its arguments is the number 1; where None, that is one argument more, the last.
+    unit : which of its arguments is the number 1; None adds the number 1 as the last argument.
     """
     arguments = [argument.arg for argument in tree.args.args] + ([UNIT] if unit is None else [])
     change = _ForOneNumber(unit or UNIT)

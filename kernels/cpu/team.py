@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Call ``work(loop, share)`` on every thread of the team; a loop's first run is its compilation.
 
-    Should one thread fail, out of memory, say, the others must not wait for it at the barrier.
+    If one thread fails, for example because memory is full, the others must not wait for it at the barrier.
 
     Parameters
     ----------

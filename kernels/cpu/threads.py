@@ -47,8 +47,8 @@ def get_num_threads() -> int:
     Raises
     ------
     ValueError
-        where ``BPTT_NUM_THREADS`` is no number of threads.  ``OMP_NUM_THREADS`` is there for others too: what is no
-        number there is passed over, and no more threads than cores are taken from it.
+        if ``BPTT_NUM_THREADS`` is no number of threads.  ``OMP_NUM_THREADS`` is meant for other programs too, so a
+        value that is no number is ignored, and it never gives more threads than cores.
     """
     worker = _is_worker()
     if _chosen is not None and not (_inherited and worker):
@@ -63,7 +63,7 @@ def get_num_threads() -> int:
 
 
 def just_one() -> int:
-    """1, for a pass so small that to find out how many there may be would take longer; fails where that would."""
+    """Always 1, for a pass too small to look up the number of threads; still raises if BPTT_NUM_THREADS is invalid."""
     if _chosen is None:
         _ours()
     return 1
@@ -79,14 +79,14 @@ def _ours() -> int | None:
 
 
 def cores() -> int:
-    """The cores that this process may run on; fewer where its container is given less time than that."""
+    """The cores that this process may run on; fewer if its container has a limit of processor time below that."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(found, _quota() or found)
 
 
 @functools.cache
 def _quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int | None:
-    """The processor time that a container is given, in cores, rounded up; None where there is no limit."""
+    """A container's limit of processor time, in cores, rounded up; None if there is no limit."""
     groups = [root]
     with contextlib.suppress(OSError):
         for line in membership.read_text().splitlines():
@@ -130,10 +130,10 @@ class _Job:
             assert self._work is not None
             try:
                 self._work(self._rank)
-            except BaseException as error:  # handed to the caller, whose call this was
+            except BaseException as error:  # the caller raises it
                 self._errors.append(error)
                 self._give_up()
-            self._work = None  # before the caller goes on: it holds the pass's arrays, whose memory is wanted again
+            self._work = None  # before the caller continues: it holds the pass's arrays, whose memory is needed again
             self._finished = True
             self._done.release()
 
@@ -152,11 +152,11 @@ class _Job:
 class _Worker(threading.Thread):
     """A thread that sleeps until it is handed a job, and sleeps again.  It ends with the process.
 
-    Between two jobs it first watches the bell for a while: who sleeps is slow to wake.
+    Between two jobs it first watches the bell for a while, because a sleeping thread is slow to wake.
 
     Attributes
     ----------
-    done : holds the number of the last pass it has ended, once it needs Python's lock no more.
+    done : the number of the last pass that it has ended; written when it no longer needs Python's lock.
     """
 
     def __init__(self, bell: np.ndarray) -> None:
@@ -197,12 +197,12 @@ class _Pool:
         self.lock = threading.RLock()  # a signal handler may run a pass of its own while this thread begins one
         self.workers: list[_Worker] = []
         self.bell, self.number = _flag(), 0  # of the last pass on several threads
-        self.nobodys = _flag()  # where a caller that watches announces nothing
-        self.passes: weakref.WeakSet[Team] = weakref.WeakSet()  # weak: one that an interrupt tore down is none
+        self.nobodys = _flag()  # for a caller that watches and has nothing to announce
+        self.passes: weakref.WeakSet[Team] = weakref.WeakSet()  # weak: a pass that an interrupt broke off drops out
 
     def hire(self, count: int) -> int:
-        """Have `count` workers, or as many as the system gives; returns how many there are, `count` at most."""
-        with self.lock, contextlib.suppress(RuntimeError):  # no more threads here, or the interpreter is ending
+        """Start workers until there are `count`, or as many as the system gives; returns how many, at most `count`."""
+        with self.lock, contextlib.suppress(RuntimeError):  # the system gives no more, or the interpreter is ending
             while len(self.workers) < count:
                 self.workers.append(_Worker(self.bell))
         return min(count, len(self.workers))
@@ -211,8 +211,8 @@ class _Pool:
 class Team:
     """The threads of one pass.  Used as a context, from the planning of the pass to its end.
 
-    The workers are lent to one pass at a time, so that no two wait for each other's.  Where another thread of this
-    process has them, the team is the caller alone; where others run by themselves, it leaves them their cores.
+    One pass at a time has the workers, so that no two passes wait for each other.  While a pass of another thread has
+    them, the team is the caller alone.  If other threads run passes without workers, the team leaves them their cores.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class Team:
         self.size, self.bell, self.number, self._own = 1, _pool.bell, 0, _pool.nobodys
 
     def __enter__(self) -> Team:
-        if self._wanted == 1:  # it asks for nobody, and is over soon or no pass has a second thread
+        if self._wanted == 1:  # it needs no worker; it ends soon, or no pass may have a second thread
             return self
         pool = self._pool
         with pool.lock:
@@ -246,7 +246,7 @@ class Team:
                 self._pool.passes.discard(self)
 
     def hire(self, size: int) -> int:
-        """Set the size, and have a thread ready for every rank; returns the size, which is less where threads lack."""
+        """Set the size, and have a thread ready for every rank; returns the size, which is less if threads lack."""
         self.size = 1 + (self._pool.hire(size - 1) if size > 1 else 0)
         return self.size
 
@@ -258,8 +258,8 @@ class Team:
         Parameters
         ----------
         work : called with the rank.
-        give_up : called where a rank has failed or will never begin, perhaps more than once and by any thread: it makes
-            the others go on where they wait for that rank.  It must not fail.
+        give_up : called if a rank has failed or will never begin, perhaps more than once and by any thread.  It must
+            release the other ranks that wait for that rank, and must not fail.
         """
         size = self.size
         if size == 1:
@@ -275,7 +275,7 @@ class Team:
             for job, worker in zip(jobs, self._pool.workers, strict=False):
                 worker.begin(job)
             work(0)
-        except BaseException as error:  # Ctrl-C among them, which may come at any line here
+        except BaseException as error:  # also Ctrl-C, which may come at any line here
             errors.append(error)
         waiting = True
         while waiting:
@@ -294,7 +294,7 @@ class Team:
             if errors:
                 raise errors[0]
         finally:
-            errors.clear()  # the error's frames hold this list: no circle that keeps the arrays
+            errors.clear()  # the error's frames hold this list: this breaks the circle, which would keep the arrays
 
 
 _pool = _Pool()

@@ -1,8 +1,8 @@
 """How wide the vectors of the compiled loops are: as wide as the processor's registers.
 
-LLVM has an opinion of its own.  For Intel's servers from Skylake to Emerald Rapids it prefers half of a 512-bit
-register, since their first generation lowered its clock for the whole; the product tiles use the whole in any case, so
-the loops beside them gain nothing by the half.  What is chosen here holds for our functions alone.
+LLVM would choose another width.  For Intel's servers from Skylake to Emerald Rapids it prefers half of a 512-bit
+register, because the first of them lowered their clock when whole registers were used.  The product tiles use whole
+registers in any case, so the other loops gain nothing from halves.  The choice here holds for our functions alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def vector_registers(triple: str, features: Mapping[str, bool]) -> Registers:
 
 
 def parse_features(text: str) -> dict[str, bool]:
-    """LLVM's ``+avx,-sse4a`` as a dict; what is said last holds."""
+    """LLVM's ``+avx,-sse4a`` as a dict; the last mention of a feature counts."""
     return {word[1:]: word[0] == "+" for word in text.split(",") if word}
 
 

@@ -22,7 +22,7 @@ class Warmed(NamedTuple):
     Attributes
     ----------
     cell, dtype : names.
-    compiled : how many functions were compiled; 0 where all were on disk, or in memory, already.
+    compiled : how many functions were compiled; 0 if all were on disk, or in memory, already.
     seconds : how long it took.
     """
 

@@ -3,9 +3,9 @@
 `empty` hands out an array; when the last reference to it and to all its views is gone, its memory comes back here and
 serves the next one that fits.  An array that is still alive, on a tape or in a user's hands, is never touched.
 
-What waits here and what is in use are together no more than was in use at once, and a little to spare: what forward
-needs for a moment and what backward needs for a moment are never in use at once, but both are wanted at every step.
-And a block that nobody has wanted for some tens of steps is let go.
+Waiting memory and memory in use together never exceed the most that was in use at one time, plus `SPARE`.  The spare is
+for the temporary arrays of forward and of backward: they are never in use at one time, but every step needs both.  A
+block that nothing has needed for some tens of steps is freed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 from kernels import events
 
 SMALL = 1 << 16  # bytes; below, NumPy's own allocator is as good
-PATIENCE = 1024  # arrays that are handed out before a block that waits is let go
-SPARE = 1 << 26  # bytes beyond what was in use at once; at most as much again
+PATIENCE = 1024  # a waiting block is freed after so many other arrays were handed out
+SPARE = 1 << 26  # bytes beyond the most that was in use at one time; at most as much again
 _ALIGNMENT = 64  # bytes: where a cache line begins
 
 
@@ -42,7 +42,7 @@ class _Store:
         self.in_use = self.most_in_use = self.waits = 0  # bytes
 
     def take(self, room: int) -> np.ndarray | None:
-        """A waiting block of that size, if there is one; either way so much more is in use."""
+        """A waiting block of that size, or None; either way, so many more bytes count as in use."""
         self.news.append((room, None))
         with self.lock:
             if self.busy:
@@ -54,14 +54,14 @@ class _Store:
                 block = self._remove(numbers[-1]) if numbers else None
                 self._let_go()
                 return block
-            except BaseException:  # Ctrl-C between two lines: better nothing than something wrong
+            except BaseException:  # Ctrl-C between two lines: an empty store is better than a wrong one
                 self._forget()
                 raise
             finally:
                 self.busy = False
 
     def clear(self) -> None:
-        """Let everything go that waits."""
+        """Free every waiting block."""
         with self.lock:
             if not self.busy:
                 self._sort_in()
@@ -107,7 +107,7 @@ _store = _Store()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array with anything in it, as `numpy.empty`."""
+    """An array whose values are not set, as `numpy.empty`."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
@@ -138,7 +138,7 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def release() -> None:
-    """Give all memory that waits here back to the system."""
+    """Give all waiting memory back to the system."""
     _store.clear()
 
 
@@ -161,7 +161,9 @@ def _give_back(store: _Store, room: int, block: np.ndarray) -> None:
 
 
 def _after_fork() -> None:
-    """A child begins afresh: another thread may have been in here, and to write into a shared page copies it."""
+    """A child process begins with an empty store: another thread may have been at work in this one, and writing into
+    a page shared with the parent copies it.
+    """
     global _store
     _store = _Store()
 
