@@ -73,7 +73,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.compare $(ARGS)
+	$(BIN)/python -m benchmarks.speed.compare $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmarks`, where this is run as a script
 
 import engine
-from benchmarks import gathering, picture
+from benchmarks.speed import gather as gathering
+from benchmarks.speed import picture
 from engine.checking import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed

@@ -15,7 +15,8 @@ import pytest
 from commands import bptt, refused
 
 import engine
-from benchmarks import compare, gathering, picture, report, store, tables
+from benchmarks.speed import compare, picture, report, store, tables
+from benchmarks.speed import gather as gathering
 from engine.measuring import figures, machine, rounds, serve
 from engine.measuring.cases import CELLS, Case
 from engine.measuring.rounds import Worker, WorkerError, Workers, difference, measure, measure_memory
@@ -225,7 +226,7 @@ def test_the_script_prints_and_keeps_every_row(fakes: Path, tmp_path: Path, caps
     assert "below 1.0: 0 of 2" in out
     document = json.loads(path.read_text())
     assert set(document) == {"command", "date", "commit", "machine", "versions", "absent", "rows"}
-    assert document["command"].startswith("python -m benchmarks.compare --cells LSTM --batch 1,2")
+    assert document["command"].startswith("python -m benchmarks.speed.compare --cells LSTM --batch 1,2")
     assert set(document["machine"]) == {"cpu", "cores", "isa", "system", "python"}
     assert set(document["absent"]) == {"jax"}
     assert document["versions"]["torch"] == np.__version__
@@ -447,4 +448,4 @@ def test_the_picture_has_a_panel_for_each_cell(documents: list[dict[str, Any]]) 
 
 def test_the_page_in_the_docs_is_that_of_the_kept_results() -> None:
     text = report.PAGE.read_text(encoding="utf-8")
-    assert text == report.page(text, gathering.load()), "run python -m benchmarks.report"
+    assert text == report.page(text, gathering.load()), "run python -m benchmarks.speed.report"

@@ -23,7 +23,7 @@ import engine
 from benchmarks.gpucheck import report, sections
 from benchmarks.gpucheck.clock import Budget, Watchdog
 from benchmarks.gpucheck.correctness import first_line
-from benchmarks.store import heading
+from benchmarks.speed.store import heading
 
 #: Kept back from the minutes given, for writing and for a last case that takes longer than it should.
 MARGIN = 20.0

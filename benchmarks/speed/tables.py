@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.peers import LIBRARIES
+from benchmarks.speed.peers import LIBRARIES
 from engine.measuring import figures
 from engine.measuring.rounds import TOLERANCE
 

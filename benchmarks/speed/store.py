@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import key_of
+from benchmarks.speed.tables import key_of
 from engine.measuring.machine import machine
 
 

@@ -1,11 +1,11 @@
 """The engine, PyTorch, torch.compile, JAX and ONNX Runtime side by side, each in a process of its own, in turns.
 
-    python -m benchmarks.compare [--cells LSTM,GRU,RNN] [--batch 1,32] [--steps 50] [--sizes 64,256] [--threads 1,2]
-        [--peers torch,jax] [--mode training|inference|memory|packed] [--budget 2] [--json FILE [--resume]]
+    python -m benchmarks.speed.compare [--cells LSTM,GRU,RNN] [--batch 1,32] [--steps 50] [--sizes 64,256]
+        [--threads 1,2] [--peers torch,jax] [--mode training|inference|memory|packed] [--budget 2] [--json FILE [--resume]]
 
 Printed are, for each case, the median times, the ratios of the peers' to ours with their intervals, and the share of
 what a large sgemm reaches on the same cores in between; then geometric means, worst cases, and each case where a peer
-is faster.  ``--json`` keeps every turn's time, row by row as they come; ``benchmarks.report`` makes the page of them.
+is faster.  ``--json`` keeps every turn's time, row by row as they come; ``benchmarks.speed.report`` makes the page.
 
 Modes: ``training`` is forward and backward with the gradients of the input and of all parameters; ``inference`` is
 `layer.predict`; ``packed`` is training on rows of different length, PyTorch's as packed sequences; ``memory`` is the
@@ -22,15 +22,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import LIBRARIES, PEERS
-from benchmarks.store import Store, heading
-from benchmarks.tables import milliseconds, name_of, notes, table
+from benchmarks.speed.peers import LIBRARIES, PEERS
+from benchmarks.speed.store import Store, heading
+from benchmarks.speed.tables import milliseconds, name_of, notes, table
 from engine.measuring import figures
 from engine.measuring.cases import CELLS, Case
 from engine.measuring.machine import cores
 from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure, measure_memory
 
-MODULE = "benchmarks.peers"
+MODULE = "benchmarks.speed.peers"
 MODES = ("training", "inference", "memory", "packed")
 #: Asked for where nobody says otherwise.
 USUAL = ("torch", "torch-compile", "jax", "onnxruntime")
@@ -148,7 +148,7 @@ def names(text: str) -> list[str]:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options; bad ones end the process with exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare",
+        prog="python -m benchmarks.speed.compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{total} cases, about {estimate(options, cases) / 60:.0f} minutes")
         return 0
     given = sys.argv[1:] if arguments is None else arguments
-    header = heading("benchmarks.compare", given)
+    header = heading("benchmarks.speed.compare", given)
     store: Store | None = None
     broken, code = 0, 0
     asked = ["engine", *options.peers] + ["sgemm"] * (options.mode != "memory")

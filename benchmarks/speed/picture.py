@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.gathering import Document, by_machine, rows_of, training, values
-from benchmarks.tables import Row, timed
+from benchmarks.speed.gather import Document, by_machine, rows_of, training, values
+from benchmarks.speed.tables import Row, timed
 from engine.measuring import figures
 from engine.measuring.cases import CELLS
 

@@ -3,7 +3,7 @@
 The series comes with statsmodels (2284 weeks, 59 of them missing, which are interpolated).  Thirteen weeks, a quarter
 of a year, are forecast at every week of the last 15 %; the season is 52 weeks.  All else is the command's default.
 
-Run it from the root of the repository: ``python benchmarks/forecast_co2.py [directory]``.
+Run it from the root of the repository: ``python benchmarks/tasks/forecast_co2.py [directory]``.
 """
 
 from __future__ import annotations

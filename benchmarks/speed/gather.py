@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import Row, key_of
+from benchmarks.speed.tables import Row, key_of
 from engine.measuring.cases import CELLS
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 #: From here on a sequence is long, and its rows are compared with the same run's shorter ones, not with the grid's.
 LONG = 1000
 Document = dict[str, Any]

@@ -1,0 +1,1 @@
+"""What times the engine: beside other libraries, in one interleaved run."""
