@@ -1,7 +1,8 @@
 """The engine, PyTorch, torch.compile, JAX and ONNX Runtime side by side, each in a process of its own, in turns.
 
     python -m benchmarks.speed.compare [--cells LSTM,GRU,RNN] [--batch 1,32] [--steps 50] [--sizes 64,256]
-        [--threads 1,2] [--peers torch,jax] [--mode training|inference|memory|packed] [--budget 2] [--json FILE [--resume]]
+        [--threads 1,2] [--peers torch,jax] [--mode training|inference|memory|packed] [--budget 2]
+        [--json FILE [--resume]]
 
 Printed are, for each case, the median times, the ratios of the peers' to ours with their intervals, and the share of
 what a large sgemm reaches on the same cores in between; then geometric means, worst cases, and each case where a peer
