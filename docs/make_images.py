@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmar
 
 import engine
 from benchmarks import gathering, picture
-from engine.checking import zoo
+from engine import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
 INK, PAPER, SLOT, STEP = "#222222", "#ffffff", "#e8f0f8", "#f4f1e8"
