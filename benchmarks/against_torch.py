@@ -4,7 +4,7 @@
 
 Three sets are run, in float64, with every check's default tolerances:
 
-* the bugs of `engine.checking.zoo`, planted one at a time;
+* the bugs of `engine.zoo`, planted one at a time;
 * the zoo's cases without their bugs, so that no check is praised for a bug where it fails the right code too;
 * right code from seeds, see `right_case`: every cell and option, weights from small to saturated, T up to 50, most of
   them small, as PyTorch's slow mode walks backward twice for every number that comes out.
@@ -48,8 +48,8 @@ import numpy as np
 
 import engine
 from engine.checking.subjects.trees import leaves, refill
-from engine.checking.zoo import BUGS, Case, protocol
 from engine.layers.rnn import layer_of
+from engine.zoo import BUGS, Case, protocol
 
 OURS = ("central", "complex", "adjoint")
 THEIRS = ("slow", "fast")

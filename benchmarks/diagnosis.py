@@ -26,7 +26,7 @@ import engine  # noqa: E402
 from benchmarks import second_zoo  # noqa: E402
 from benchmarks.mutants import generate  # noqa: E402
 from benchmarks.mutation_test import case_of  # noqa: E402
-from engine.checking.zoo import BUGS  # noqa: E402
+from engine.zoo import BUGS  # noqa: E402
 
 COLUMNS = ("bugs", "caught", "cannot tell", "diagnosed", "place right", "steps asked", "step right")
 

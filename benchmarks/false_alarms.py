@@ -27,8 +27,8 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
-from engine.checking.zoo import Case  # noqa: E402
 from engine.layers.rnn import layer_of  # noqa: E402
+from engine.zoo import Case  # noqa: E402
 
 RELU = 1
 KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")

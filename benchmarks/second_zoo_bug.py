@@ -13,7 +13,7 @@ import numpy as np
 
 import engine
 from engine.checking.report.report import Report
-from engine.checking.zoo.bug import Case
+from engine.zoo.bug import Case
 
 #: All sizes differ, so that no wrong axis has the right length: time steps, rows, features, hidden units.
 T, B, D, H = 5, 3, 2, 4
@@ -33,7 +33,7 @@ WRONG: Names = frozenset({"wrong"})
 class SecondBug:
     """One mistake in somebody's backward code, and the truth about it.
 
-    What `names`, `gates`, `time_step`, `verdicts` and `cause` mean, see `engine.checking.zoo.bug.Bug`.  Inputs of a
+    What `names`, `gates`, `time_step`, `verdicts` and `cause` mean, see `engine.zoo.bug.Bug`.  Inputs of a
     function have no gate blocks that a checker could know of, so `gates` is {None} there.
 
     Attributes

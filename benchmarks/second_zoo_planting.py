@@ -9,7 +9,7 @@ import numpy as np
 
 import engine
 from benchmarks.second_zoo_bug import NO_GATE, B, D, Gates, H, Names, SecondBug, T, layer_bug
-from engine.checking.zoo.bug import Case
+from engine.zoo.bug import Case
 
 #: ``edit(layer, new, dx, dstate) -> (dx, dstate)``; `new` are this pass's own gradients, to be changed in place.
 Edit = Callable[[Any, dict[str, Any], Any, Any], tuple[Any, Any]]

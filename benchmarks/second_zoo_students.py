@@ -23,7 +23,7 @@ from benchmarks.second_zoo_bug import (
     parameters,
     rewritten,
 )
-from engine.checking.zoo.bug import Case
+from engine.zoo.bug import Case
 
 CELL = parameters()
 

@@ -22,9 +22,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmarks`, where this is run as a script
 
 import engine
-from benchmarks.speed import gather as gathering
-from benchmarks.speed import picture
-from engine.checking import zoo
+from benchmarks.speed import gather, picture
+from engine import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
 INK, PAPER, SLOT, STEP = "#222222", "#ffffff", "#e8f0f8", "#f4f1e8"
@@ -252,7 +251,7 @@ def gradient_check() -> Any:
 
 def performance() -> Any:
     """The figures of benchmarks/results/."""
-    return picture.picture(gathering.load())
+    return picture.picture(gather.load())
 
 
 PICTURES: dict[str, Callable[[], Any]] = {
@@ -260,7 +259,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "lstm_step.svg": lstm_step,
     "gradient_check.svg": gradient_check,
 }
-if picture.has_picture(gathering.load()):
+if picture.has_picture(gather.load()):
     PICTURES[picture.PICTURE] = performance
 
 

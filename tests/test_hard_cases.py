@@ -359,7 +359,7 @@ def test_functions_that_lose_the_imaginary_part(function: Any) -> None:
 
 
 def test_an_embedding_that_assigns_in_place_of_adding(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.checking import zoo
+    from engine import zoo
 
     bug = zoo.find("embedding-rows-assigned")
     layer = engine.Embedding(7, 3, dtype="float64")

@@ -159,7 +159,7 @@ def test_foreign_kernels_is_refused(tmp_path: Path, package: str) -> None:
         (tmp_path / "site" / "bptt_engine").symlink_to(ROOT / "bptt_engine", target_is_directory=True)
     # Nothing else may lead to our own `kernels`: neither the folder Python starts in, nor an editable install.
     first = [str(p) for p in path]
-    others = f"[p for p in sys.path if p not in {first} and not os.path.exists(p + '/kernels/gates/lstm.py')]"
+    others = f"[p for p in sys.path if p not in {first} and not os.path.exists(p + '/kernels/__init__.py')]"
     head = f"import os, sys; sys.path = {first} + {others}; "
     done = run_python(head + "import engine", *path)
     last = done.stderr.strip().splitlines()[-1]

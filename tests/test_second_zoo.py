@@ -14,8 +14,8 @@ import pytest
 from benchmarks import second_zoo
 from benchmarks.second_zoo import BUGS
 from benchmarks.second_zoo_bug import Gradients, SecondBug
-from engine.checking.zoo import BUGS as FIRST
-from engine.checking.zoo import CAUSES
+from engine.zoo import BUGS as FIRST
+from engine.zoo import CAUSES
 
 #: A difference that is no round-off.
 DEPARTS = 1e-10

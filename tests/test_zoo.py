@@ -13,14 +13,13 @@ import pytest
 from builders import leaves
 
 import engine
-from engine import truncation
-from engine.checking import zoo
-from engine.checking.zoo import BUGS, CAUSES, Bug, Case, find
-from engine.checking.zoo.cases import parameters
+from engine import truncation, zoo
 from engine.layers import arguments, recurrent
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape, RecurrentTape
+from engine.zoo import BUGS, CAUSES, Bug, Case, find
+from engine.zoo.cases import parameters
 from kernels import products
 from kernels.layer import LayerOfSteps
 from kernels.reference import ReferenceKernels

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 import engine
-from engine.checking import zoo
+from engine import zoo
 from engine.checking.report.report import Report
-from engine.checking.zoo import BUGS, Bug
+from engine.zoo import BUGS, Bug
 
 METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")
 #: Forward mode is that of the whole sequence: truncated gradients are no affair of these.

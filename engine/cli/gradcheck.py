@@ -130,7 +130,7 @@ def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) ->
 def _injected(name: str, method: str, seed: int) -> Iterator[tuple[str, str, str, Any]]:
     """The one check of a planted bug, after a word about it on standard error."""
     import engine
-    from engine.checking import zoo
+    from engine import zoo
 
     bug = zoo.find(name)
     case = bug.case(seed)
@@ -143,7 +143,7 @@ def _injected(name: str, method: str, seed: int) -> Iterator[tuple[str, str, str
 
 
 def _list_bugs(as_json: bool) -> None:
-    from engine.checking import zoo
+    from engine import zoo
 
     if as_json:
         print_json({name: bug.story for name, bug in zoo.BUGS.items()})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
-from engine.checking.zoo.rewriting import ENTER_DY, STACK, WALK, WALK_DIRECTION
+from engine.zoo.bug import Bug
+from engine.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
+from engine.zoo.rewriting import ENTER_DY, STACK, WALK, WALK_DIRECTION
 
 _BOTH = recurrent("lstm", bidirectional=True)
 _BOTH_SHORT = recurrent("gru", lengths=LENGTHS, bidirectional=True)

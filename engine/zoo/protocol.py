@@ -6,9 +6,9 @@ else do, and so does a second walk with the same arguments.
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
-from engine.checking.zoo.rewriting import (
+from engine.zoo.bug import Bug
+from engine.zoo.cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
+from engine.zoo.rewriting import (
     BACKWARD,
     EMBEDDING,
     LAYER,

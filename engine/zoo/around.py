@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import LAST, NO_GATE, dropout, embedding, linear, model, only, parameters
-from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, LINEAR, SEQUENTIAL, Rewrite
+from engine.zoo.bug import Bug
+from engine.zoo.cases import LAST, NO_GATE, dropout, embedding, linear, model, only, parameters
+from engine.zoo.rewriting import DROPOUT, EMBEDDING, LINEAR, SEQUENTIAL, Rewrite
 
 _WEIGHT = "matmul(rows.T, tape.x.reshape(-1, self.in_features))"
 _BIAS = 'grads["bias"] += rows.sum(axis=0)'

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import (
+from engine.zoo.bug import Bug
+from engine.zoo.cases import (
     BEFORE_LAST,
     CELL,
     LAST,
@@ -14,7 +14,7 @@ from engine.checking.zoo.cases import (
     only,
     recurrent,
 )
-from engine.checking.zoo.rewriting import STEP, TIME_LOOP, Rewrite, carried, recurrent_weight
+from engine.zoo.rewriting import STEP, TIME_LOOP, Rewrite, carried, recurrent_weight
 
 
 def _gates(change: str) -> Rewrite:

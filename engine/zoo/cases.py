@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.checking.zoo.bug import Case
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from engine.layers.sequential import Sequential
+from engine.zoo.bug import Case
 
 T, B, D, H, V = 6, 3, 2, 5, 7
 #: The last time step, the first that backward meets; and the next, where a wrong dh_prev or dc_prev first shows.

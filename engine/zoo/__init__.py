@@ -19,7 +19,9 @@ from __future__ import annotations
 import difflib
 
 from engine.checking.diagnosis.causes import CAUSES
-from engine.checking.zoo import (
+from engine.checks import describe
+from engine.errors import bad_input
+from engine.zoo import (
     around,
     gru,
     gru_before,
@@ -34,9 +36,7 @@ from engine.checking.zoo import (
     units,
     weights,
 )
-from engine.checking.zoo.bug import Bug, Case
-from engine.checks import describe
-from engine.errors import bad_input
+from engine.zoo.bug import Bug, Case
 
 __all__ = ["BUGS", "CAUSES", "Bug", "Case", "find"]
 

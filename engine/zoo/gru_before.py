@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
-from engine.checking.zoo.rewriting import (
+from engine.zoo.bug import Bug
+from engine.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
+from engine.zoo.rewriting import (
     GRU_BEFORE_GATES,
     GRU_BEFORE_OUTPUT,
     OPERAND,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, only, recurrent
-from engine.checking.zoo.rewriting import NOTHING_SENT_BACK, RNN_GATES, STEP, TRANSPOSED, Rewrite
+from engine.zoo.bug import Bug
+from engine.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, only, recurrent
+from engine.zoo.rewriting import NOTHING_SENT_BACK, RNN_GATES, STEP, TRANSPOSED, Rewrite
 
 _TANH, _RELU = recurrent("rnn_tanh"), recurrent("rnn_relu")
 _SLOPE = "dh * act_slope(h, one)"

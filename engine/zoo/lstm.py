@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
-from engine.checking.zoo.rewriting import LSTM_GATES, NOTHING_SENT_BACK, STEP, TRANSPOSED, Rewrite, sent_back
+from engine.zoo.bug import Bug
+from engine.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
+from engine.zoo.rewriting import LSTM_GATES, NOTHING_SENT_BACK, STEP, TRANSPOSED, Rewrite, sent_back
 
 _CASE = recurrent("lstm")
 _line = LSTM_GATES.line

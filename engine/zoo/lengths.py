@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import (
+from engine.zoo.bug import Bug
+from engine.zoo.cases import (
     CELL,
     LAST,
     LENGTHS,
@@ -18,7 +18,7 @@ from engine.checking.zoo.cases import (
     only,
     recurrent,
 )
-from engine.checking.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK_DIRECTION, carried
+from engine.zoo.rewriting import DROPOUT, EMBEDDING, ENTER_DY, LINEAR, TIME_LOOP, WALK_DIRECTION, carried
 
 _LSTM = recurrent("lstm", lengths=LENGTHS)
 _GRU = recurrent("gru", lengths=LENGTHS)

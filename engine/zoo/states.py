@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
-from engine.checking.zoo.rewriting import TIME_LOOP, WALK, carried
+from engine.zoo.bug import Bug
+from engine.zoo.cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
+from engine.zoo.rewriting import TIME_LOOP, WALK, carried
 
 _LSTM, _GRU = recurrent("lstm"), recurrent("gru")
 _PART = "None if part is None else part[direction.slot] for part in dlast"

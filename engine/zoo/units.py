@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.checking.zoo.bug import Bug
-from engine.checking.zoo.cases import (
+from engine.zoo.bug import Bug
+from engine.zoo.cases import (
     BEFORE_LAST,
     CELL,
     LAST,
@@ -15,7 +15,7 @@ from engine.checking.zoo.cases import (
     only,
     recurrent,
 )
-from engine.checking.zoo.rewriting import (
+from engine.zoo.rewriting import (
     INDRNN,
     MASK,
     MGU_GATE,
