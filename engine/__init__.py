@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from engine.threads import get_num_threads, set_num_threads
     from engine.truncation import truncated_bptt
 
-#: Where the public names live.  Each is fetched when it is first asked for: the command imports this file, and NumPy
-#: must not be there before the threads of its BLAS are set.
+#: Where the public names live.  Each is imported at its first use: the command imports this file, and must set the
+#: threads of NumPy's BLAS before NumPy is imported.
 _HOMES = {
     "backend": ("Backend", "available_backends", "get_backend"),
     "cell": ("Cell", "Phase", "Projection", "cells"),

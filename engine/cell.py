@@ -1,4 +1,4 @@
-"""Cells of one's own: `Cell` and `Phase` of the kernels, with the engine's errors, and the registry."""
+"""Users' own cells: `Cell` and `Phase` of the kernels, with the engine's errors, and the registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cell(kernels.cells.Cell):
     Raises
     ------
     InputError
-        where the functions disagree: one sentence with the cell, the function and the line.
+        if the functions disagree: one sentence with the cell, the function and the line.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Phase(kernels.phases.Phase):
     Raises
     ------
     InputTypeError
-        for what is no function, no name or no row functions; what the names say is read by `Cell`.
+        for an argument of the wrong kind.  `Cell` checks what the names mean.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ def known_cell(cell: Any) -> kernels.cells.Cell:
     Raises
     ------
     InputError, InputTypeError
-        for a name that nobody has declared, or what is neither a cell nor a name.
+        for a name that nobody has declared, or an object that is neither a cell nor a name.
     """
     if isinstance(cell, kernels.cells.Cell):
         return cell

@@ -16,7 +16,7 @@ from engine.errors import bad_input, bad_type
 
 
 def describe(obj: Any) -> str:
-    """A few words on an object for an error message; never its contents, which may be long."""
+    """A short description of an object for an error message; never its contents, which may be long."""
     try:
         if isinstance(obj, int) and abs(obj) >= 10**20:
             return f"an integer of about {math.log10(abs(obj)):.0f} digits"

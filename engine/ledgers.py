@@ -1,7 +1,7 @@
-"""The ledger: what crosses between host and device, what waits, what is started, what takes fresh memory.
+"""The ledger: it counts copies between host and device, waits, launches and allocations.
 
-On a GPU these four decide whether a training step is fast, and none of them shows in a result.  So they are counted,
-on the CPU too, where a transfer is one that *would* be made: a budget can be tested without a GPU.
+On a GPU these four decide whether a training step is fast, and none of them shows in a result.  They are counted on the
+CPU too, where a copy is one that a GPU *would* need.  So a budget can be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Ledger:
     waits : how often the host stood still for the device; every download is one.
     launches : work started by the kernel set: with ``numba`` a compiled call, with ``cuda`` a kernel on the GPU or a
         product by cuBLAS, with ``reference`` a product or a whole time loop (many array operations in one).
-    array_operations : work that the array library started on its own, or None where it does not tell: neither NumPy
-        nor CuPy does, the look-alike in the tests does.
-    large_allocations, bytes_allocated : fresh memory of 1 MiB or more at a time, not served from memory used before:
-        on the CPU that of the kernels' workspace, on the GPU what CuPy's pool takes from the driver.
+    array_operations : operations that the array library started itself; None if it does not count them.  NumPy and
+        CuPy do not count them, the look-alike in the tests does.
+    large_allocations, bytes_allocated : fresh memory of 1 MiB or more at a time.  Memory that is used again does not
+        count.  On the CPU it is the memory of the kernels' workspace; on the GPU CuPy's pool takes it from the driver.
     """
 
     copies_to_device: int = 0
@@ -69,8 +69,8 @@ def ledger() -> Iterator[Ledger]:
     >>> l.copies_to_device, l.bytes_to_device, l.waits
     (1, 60, 0)
 
-    What it cannot see: a transfer or a wait that goes past the backend, such as ``float(array)`` of a CuPy array; what
-    CuPy starts for an array expression; on a GPU, allocations by other threads.
+    It cannot see: a copy or a wait that does not go through the backend, such as ``float(array)`` of a CuPy array; the
+    kernels that CuPy starts for an array expression; on a GPU, allocations by other threads.
     """
     opened = Ledger()
     with _device_memory(opened):
@@ -82,7 +82,7 @@ def ledger() -> Iterator[Ledger]:
 
 
 def _device_memory(opened: Ledger) -> contextlib.AbstractContextManager[Any]:
-    """CuPy's own hook on the allocations of its pool, where CuPy is in use."""
+    """CuPy's own hook on the allocations of its pool, if CuPy is in use."""
     cupy: Any = sys.modules.get("cupy")  # if nobody has loaded it, there is nothing to watch
     if cupy is None or available_backends().get("cupy", "") is not None:
         return contextlib.nullcontext()

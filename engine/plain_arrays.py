@@ -1,8 +1,8 @@
 """What counts as an array: one check for inputs, targets, lengths, ids, masks, states and weights alike.
 
-An array of a subclass may mask, transpose or label what a plain one holds, and what the engine does with it would drop
-that without a word.  So it is refused here, by all who take arrays; a tensor on the CPU is memory of the host, and
-is checked as NumPy's arrays are.
+An array of a subclass may mask, transpose or label its numbers, and the engine would lose that without a word.  So
+every function that takes arrays refuses it here.  A tensor on the CPU is memory of the host, and is checked as NumPy's
+arrays are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from engine.checks import describe
 from engine.errors import bad_type
 
-#: NumPy's arrays without rules of their own.
+#: NumPy's array classes that have no rules of their own.
 PLAIN = (np.ndarray, np.memmap)
 #: The kinds of dtypes that hold numbers.
 NUMBERS = "biufc"
@@ -73,7 +73,7 @@ def refuse_autograd(argument: str, obj: Any) -> None:
 
 
 def host_view(argument: str, obj: Any, expected: str = "a plain array") -> np.ndarray | None:
-    """The memory of a plain array on the host, a tensor's on the CPU too; None for what lies elsewhere or is no array.
+    """A plain array on the host, or a tensor on the CPU, as a NumPy view; None for anything else.
 
     Raises
     ------
@@ -95,18 +95,18 @@ def host_view(argument: str, obj: Any, expected: str = "a plain array") -> np.nd
 
 
 def numbers(argument: str, value: Any) -> np.ndarray:
-    """Anything on the host that NumPy makes an array of numbers of: an array, a tensor on the CPU, a list, a number."""
+    """An array of numbers from anything on the host: an array, a tensor on the CPU, a list, a number."""
     found = host_view(argument, value)
     return _made(argument, value, "numbers on the host", "give rows of one length") if found is None else found
 
 
 def host_integers(argument: str, value: Any, expected: str, hint: str, hosted: str = "") -> np.ndarray:
-    """Integers on the host: a NumPy array or a tensor on the CPU as it lies there, a list made an array.
+    """Integers on the host: a NumPy array or a tensor on the CPU without a copy; a list becomes an array.
 
     Parameters
     ----------
     expected, hint : of the error, such as ``"integer token ids"``.
-    hosted : what is expected in place of an array on a device, where that takes other words.
+    hosted : the words for the expected argument if the given one is an array on a device; None means `expected`.
     """
     found = host_view(argument, value, expected)
     if found is None:

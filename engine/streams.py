@@ -76,8 +76,9 @@ class Forgiving:
 def open_closed() -> None:
     """Open those of the three standard streams that are closed, as in ``2>&-``.
 
-    The next file to be opened would get the number of a closed one, and a library's messages would go into it.  What is
-    written to standard error is dropped then; writing to standard output fails, as results must not be lost silently.
+    Otherwise the next file that is opened gets the number of a closed stream, and a library's messages go into that
+    file.  Text for standard error is then dropped.  Writing to standard output fails, because results must not be lost
+    silently.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:

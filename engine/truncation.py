@@ -23,8 +23,8 @@ class TruncatedResult(NamedTuple):
     loss : the loss of the whole sequence, 0-d.
     state : the final state.
     y : the output, in the layer's layout.
-    dx : gradient of x, summed over the truncated passes; None where x has none.
-    dstate : gradient of the initial state, from the passes that reach it; None where none does or there is no state.
+    dx : gradient of x, summed over the truncated passes; None if x has none.
+    dstate : gradient of the initial state, from the passes that reach it; None if none does or there is no state.
     """
 
     loss: Any
@@ -45,7 +45,7 @@ def truncated_bptt(
     x : its input, (T, B, D) or as the layer takes it.
     loss : from the output y of the whole sequence to the pair (loss, dy), as ``lambda y: engine.mse(y, target)``.
     k1 : steps between two backward passes.
-    k2 : the most steps that a loss goes back, counted from its chunk's last step; at least k1.
+    k2 : the largest number of steps that a loss goes back, counted from its chunk's last step; at least k1.
     state : the initial state; None is zeros.
 
     Returns

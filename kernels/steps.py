@@ -26,7 +26,7 @@ class Gradients:
     Attributes
     ----------
     values : gradient of each state after the step and of each value within it, by name.
-    previous : gradient of each state before the step, by name; None where there is none yet.
+    previous : gradient of each state before the step, by name; None if there is none yet.
     input, hidden : gradient of each gate's pre-activation, of its input part and of its hidden part.
     own : gradient of each weight of a unit, row by row, (B, H).
     totals : the whole gradient of each state within the step: as it came in, or as a backward function returned it.

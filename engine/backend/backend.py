@@ -87,7 +87,7 @@ class Backend:
         return host
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A new array with anything in it; a large one takes memory that was used before, where the kernels keep it."""
+        """A new array; its values are not set.  A large one may reuse memory that the kernels keep."""
         return self.kernels.empty(shape, dtype)
 
     # -- questions ----------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Backend:
         return type(obj) is plain or (isinstance(obj, plain) and not plain_arrays.has_own_rules(obj))
 
     def dtype_of(self, array: Any) -> np.dtype:
-        """The array's dtype in NumPy's words, whatever its library calls it."""
+        """The array's dtype as NumPy names it, for an array of any library."""
         return np.dtype(self.xp.dtype(array.dtype))
 
     def require(
@@ -108,7 +108,7 @@ class Backend:
 
         Parameters
         ----------
-        argument : the name that the caller's user knows it by.
+        argument : the name of the argument, for the message.
         dtype : the exact dtype wanted; None accepts any.
         shape : the shape wanted, None for an axis of any length; None accepts any.
         axes : the axes in words, such as ``"(T, B, D)"``.
@@ -134,7 +134,7 @@ class Backend:
             raise bad_input(argument, f"{wanted} {axes}".rstrip(), f"shape {tuple(obj.shape)}", _shape_hint(obj, shape))
 
     def _conversion(self, obj: Any) -> str:
-        """How an array of another library gets here: by the host, in words."""
+        """A hint on how to convert an array of another library: through the host."""
         upload = f"engine.get_backend({self.name!r}).asarray"
         home = next((name for name in KERNELS if type(obj).__module__.partition(".")[0] == name), "numpy")
         if home in ("numpy", self.name):
@@ -145,12 +145,12 @@ class Backend:
     def dropout_mask(
         self, seed: int, path: str, purpose: str, call: int, steps: Any, rows: Any, units: int, p: float, dtype: Any
     ) -> Any:
-        """Inverted-dropout mask (T, B, units), computed where the data is and the same on every backend (rule 14)."""
+        """Inverted-dropout mask (T, B, units), computed on the device and the same on every backend (rule 14)."""
         key = philox.stream_key(seed, path, purpose)
         return philox.keep_mask(self.xp, key, call, steps, rows, units, p, dtype)
 
     def fingerprint(self, arrays: Iterable[Any]) -> int | None:
-        """A checksum of the arrays' contents; None where reading them would wait for a device."""
+        """A checksum of the arrays' contents; None if reading them would wait for a device."""
         if self.device != "CPU":
             return None
         return self.kernels.checksum(arrays)

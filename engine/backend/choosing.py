@@ -1,4 +1,4 @@
-"""Which backends there are, which of them can be used here, and why not the others."""
+"""Which backends exist, which of them can be used here, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
 
 
 def available_backends() -> dict[str, str | None]:
-    """Every backend by name: None where it is usable, else the reason why it is not.  Never raises."""
+    """Every backend by name: None if it is usable, else the reason why it is not.  Never raises."""
     return {name: _reason(name) for name in KERNELS}
 
 
@@ -64,11 +64,11 @@ def add_backend(backend: Backend) -> Callable[[], None]:
 
     Parameters
     ----------
-    backend : with a name of its own; its ``xp.ndarray`` is the class of its arrays.
+    backend : a backend with a new name; its ``xp.ndarray`` is the class of its arrays.
 
     Returns
     -------
-    a function that takes it off the list again.
+    a function that removes it from the list again.
     """
     if not isinstance(backend, Backend):
         raise bad_type("backend", "a Backend", describe(backend))
@@ -121,7 +121,7 @@ def _load(library: str, chosen: str | None) -> Backend:
 
 
 def _device(library: str) -> str:
-    """Which of its devices the library would put new arrays on; only torch is asked, the others have one."""
+    """The device on which the library puts new arrays; only torch is asked, the others have one device."""
     if library != "torch":
         return ""
     try:
@@ -149,7 +149,7 @@ def _build_torch(kernel_name: str, place: str) -> Backend:
 
 @functools.cache
 def _reason(library: str) -> str | None:
-    """Why the library cannot be used; None where it can.  CuPy imports without a GPU, so one small array is tried."""
+    """Why the library cannot be used; None if it can.  CuPy imports without a GPU, so one small array is tried."""
     if library == "numpy" or library in _ADDED:
         return None
     if library == "torch":  # found, not imported: that takes seconds, and a CPU is always there
@@ -169,7 +169,7 @@ def _reason(library: str) -> str | None:
 
 
 def _no_device(runtime: Any) -> str:
-    """Why CuPy finds no GPU; of a missing driver and of an old one it says the same."""
+    """Why CuPy finds no GPU; CuPy itself says the same of a missing driver and of an old one."""
     driver, built_for = (version // 1000 for version in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
     if driver == 0:
         return "no CUDA driver, and so no GPU, was found: install NVIDIA's, or stay on the numpy backend"
@@ -180,7 +180,7 @@ def _no_device(runtime: Any) -> str:
 
 
 def _by_name(backend: Backend) -> tuple[Any, ...]:
-    """Copies and pickles are the same backend: a name is all that travels."""
+    """Copies and pickles are the same backend, because a pickle holds only the name."""
     return get_backend, (backend.spec,)
 
 

@@ -1,6 +1,6 @@
-"""What a GPU's libraries say when something is missing, turned into one sentence with a hint.
+"""Errors of a GPU's libraries when something is missing, turned into one sentence with a hint.
 
-CuPy is not imported here: an error is known by the name of its class and by what it says.
+CuPy is not imported here: an error is recognised by the name of its class and by its message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PARTS = {
     "cublas": "cuBLAS, CUDA's library of matrix products",
     "libcudart": "CUDA's run-time library",
 }
-#: Memory that CuPy's pool has no part in: the driver's own, for a module or a launch, and cuBLAS's.
+#: Memory outside CuPy's pool: the driver's own, for a module or a launch, and cuBLAS's.
 _NO_MEMORY = "cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -50,7 +50,7 @@ def explain(error: BaseException) -> EngineError | None:
 
 
 def in_words(error: BaseException) -> str:
-    """What an error says, in one line; of a missing part of CUDA, also how to get it."""
+    """An error's message in one line; if a part of CUDA is missing, also how to get it."""
     first = first_line(error)
     part_missing = _is_a_failed_load(first) and any(word in first.lower() for word in _PARTS)
     return f"{first}; {_INSTALL}" if part_missing else first
@@ -66,7 +66,7 @@ def _is_a_failed_load(text: str) -> bool:
 
 
 class explained:  # noqa: N801  (it reads as a word, as contextlib's do)
-    """A ``with`` block, or a decorated function, out of which CuPy's errors come as the engine's."""
+    """A ``with`` block, or a decorator of a function, that turns CuPy's errors into the engine's."""
 
     def __enter__(self) -> None:
         pass
@@ -80,7 +80,7 @@ class explained:  # noqa: N801  (it reads as a word, as contextlib's do)
                 raise better from error
 
     def __call__(self, function: _Function) -> _Function:
-        """The function with its body inside the block, written out: ``try`` costs nothing, a block a little."""
+        """The function with its body inside a ``try``, which costs nothing; a ``with`` block costs a little."""
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -21,7 +21,7 @@ ROUNDS = 10
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57  # odd constants of the two multiply-high steps (section 3.3)
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio and sqrt(3)-1: the key is raised by these every round
 MASK_32 = 0xFFFFFFFF
-PIECE = 1 << 14  # numbers that are drawn at a time
+PIECE = 1 << 14  # numbers drawn at a time
 
 
 def stream_key(seed: int, path: str, purpose: str) -> tuple[int, int]:
@@ -73,7 +73,7 @@ def bits(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, units:
     Parameters
     ----------
     call : the call counter; a new value gives fresh numbers.
-    steps : (T,) integers, the time step of each slice; a range is counted out where the data is, a list uploaded.
+    steps : (T,) integers, the time step of each slice; a range is made on the device, a list is uploaded.
     rows : (B,) integers, the global row of each local row; likewise.
     units : number of units; unit u takes word u % 4 of block u // 4.
 
@@ -128,7 +128,7 @@ def normal(key: tuple[int, int], shape: tuple[int, ...], dtype: Any = float) -> 
 
 
 def _in_pieces(shape: tuple[int, ...], dtype: Any, piece: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """An array filled piece by piece: what is worked with in float64 and in 64-bit integers stays small."""
+    """An array filled piece by piece, so that the temporary arrays of float64 and of 64-bit integers stay small."""
     found = np.empty(math.prod(shape), dtype)
     for start in range(0, found.size, PIECE):
         stop = min(start + PIECE, found.size)

@@ -1,16 +1,16 @@
-"""PyTorch under NumPy's names: what the engine calls of an array library, on plain ``torch.Tensor`` objects.
+"""PyTorch under NumPy's names: the functions that the engine needs, on plain ``torch.Tensor`` objects.
 
-The engine is written against a small part of NumPy.  ``array_api_compat`` gives most of it for PyTorch (``axis`` for
-``dim``, Python numbers as arguments); here is the rest, a few lines for each difference:
+The engine uses a small part of NumPy.  ``array_api_compat`` gives most of it for PyTorch (``axis`` for ``dim``, Python
+numbers as arguments); here is the rest, a few lines for each difference:
 
-- dtypes are asked for in NumPy's words (``np.dtype("float32")``) and translated;
+- callers name dtypes as NumPy does (``np.dtype("float32")``), and they are translated;
 - new arrays go to one device, which is chosen when the backend is made;
 - ``out=`` is a copy into the array given, so that every function has it;
-- PyTorch shifts and compares no unsigned 64-bit integers: signed ones hold the same bits, and shift as if unsigned;
+- PyTorch cannot shift or compare unsigned 64-bit integers: signed ones hold the same bits, and shift as if unsigned;
 - no array has a negative stride: `flip` copies.
 
-No gradient of PyTorch's is used: a tensor that requires one is refused at the door (`engine.backend.Backend.require`).
-Everything else that can be called is `array_api_compat.torch`'s own.
+PyTorch's autograd is not used: `engine.backend.Backend.require` refuses a tensor that requires a gradient.  All other
+functions are those of `array_api_compat.torch`.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ class TorchLibrary:
     # -- dtypes --------------------------------------------------------------------------------------------------------
 
     def dtype(self, given: Any) -> np.dtype:
-        """NumPy's word for a dtype; raw bytes for one that NumPy has not, such as bfloat16."""
+        """NumPy's name for a dtype; raw bytes for one that NumPy lacks, such as bfloat16."""
         if not isinstance(given, self._torch.dtype):
             return np.dtype(given)
         name = str(given).removeprefix("torch.")
         return np.dtype(name if hasattr(np, name) else f"V{given.itemsize}")
 
     def _native(self, given: Any) -> Any:
-        """PyTorch's word for a dtype; None stays None."""
+        """PyTorch's name for a dtype; None stays None."""
         if given is None or isinstance(given, self._torch.dtype):
             return given
         return getattr(self._torch, np.dtype(given).name)
@@ -89,7 +89,7 @@ class TorchLibrary:
     # -- new arrays ----------------------------------------------------------------------------------------------------
 
     def empty(self, shape: Any, dtype: Any = None) -> Any:
-        """A new array with anything in it."""
+        """A new array; its values are not set."""
         return self._torch.empty(shape, dtype=self._native(dtype), device=self.home)
 
     def zeros(self, shape: Any, dtype: Any = None) -> Any:
@@ -109,7 +109,7 @@ class TorchLibrary:
         return self._torch.arange(*span, dtype=self._native(dtype), device=self.home)
 
     def asarray(self, data: Any, dtype: Any = None) -> Any:
-        """The data on the device; what is a tensor of that dtype already is returned as it is."""
+        """The data on the device; a tensor of that dtype is returned as it is."""
         if not isinstance(data, self._torch.Tensor):
             return self.array(data, dtype)
         return data if dtype is None else data.to(self._native(dtype))
@@ -131,7 +131,7 @@ class TorchLibrary:
         return array.clone(memory_format=self._torch.contiguous_format)
 
     def ascontiguousarray(self, array: Any) -> Any:
-        """The array with its last axis densest; itself where it is so already."""
+        """The array with its last axis contiguous; the array itself if it is so already."""
         return array.contiguous()
 
     # -- functions that PyTorch spells differently ---------------------------------------------------------------------
@@ -156,7 +156,7 @@ class TorchLibrary:
         return self._torch.cat(tuple(arrays), dim=axis)
 
     def copyto(self, target: Any, values: Any, where: Any = True) -> None:
-        """Write the values into the target, where that is asked for."""
+        """Write the values into the target, at the places that `where` selects."""
         target.copy_(values if where is True else self._torch.where(where, values, target))
 
     def right_shift(self, array: Any, places: int) -> Any:

@@ -86,7 +86,7 @@ def run(args: list[str]) -> int:
 
 
 def _failed_stream() -> int | None:
-    """The exit code where standard output could not be written to; None where the error is another's."""
+    """The exit code where standard output could not be written to; None if the error is another's."""
     error = getattr(sys.stdout, "error", None)
     if error is None:
         return None

@@ -13,7 +13,7 @@ from engine.data.table import Selection, Table
 from engine.data.time_column import find_times
 from engine.data.times import Times, gap_note, order
 
-# More rows than this for each one that is there are no gaps in a series, but a slip in one of its times.
+# If more rows than this are missing for each one that is there, a time is likely mistyped: these are no gaps.
 _MOST_INSERTED = 10
 
 
@@ -24,8 +24,8 @@ class Arranged(NamedTuple):
     ----------
     rows : int64 (M,)
         The row of the table for each, -1 for one that was inserted.
-    times : of the table's rows in this order, without those inserted; None where the table has none.
-    notes : what the user should know of them.
+    times : of the table's rows in this order, without those inserted; None if the table has none.
+    notes : sentences for the user about the rows.
     """
 
     rows: NDArray[np.int64]
@@ -36,9 +36,9 @@ class Arranged(NamedTuple):
 def arrange(
     table: Table, columns: Sequence[str], empty: NDArray[np.bool_], time: str | None, *, sort: bool, regular: bool
 ) -> Arranged:
-    """Check the order of a table's rows, and repair it where that is asked for.
+    """Check the order of a table's rows, and repair it if that is asked for.
 
-    Where rows have times, a row that is blank from end to end is no time step and is left out.
+    If rows have times, a row that is entirely blank is no time step and is left out.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def arrange(
     Raises
     ------
     DataError
-        The rows are out of order and not to be sorted, a time stands twice, or there are no times to sort by.
+        The rows are out of order without `sort`, a time occurs twice, or there are no times to sort by.
     """
     whole, rows = table, np.arange(len(table), dtype=np.int64)
     blank = table.blank_rows() if empty.any() else empty

@@ -1,6 +1,6 @@
-"""The forecasts a network has to beat. All work on `Windows`, so that all are scored on the identical held-out targets.
+"""Simple forecasts that a network must beat. All work on `Windows`, so all are scored on the same held-out targets.
 
-They are in whatever unit the windows are in; compare them with a network's in the unit of the series.
+They have the unit of the windows; compare them with a network's in the unit of the series.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def persistence(source: Windows) -> NDArray[np.float64]:
 
 
 def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
-    """Forecast (N, horizon): each value is what it was in the last season that is known when the forecast is made.
+    """Forecast (N, horizon): each value repeats that of the last season known when the forecast is made.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def seasonal_naive(source: Windows, season: int) -> NDArray[np.float64]:
 class LinearAutoregression:
     """Least squares from the T*D values of a window, and a constant, to each of the values ahead (a direct forecast).
 
-    It sees exactly what a network sees; targets that were not measured are no part of it. Where the training part has
-    fewer windows than T*D + 1, the solution of least norm is taken.
+    It sees exactly what a network sees, and ignores targets that were not measured. If the training part has fewer
+    windows than T*D + 1, it takes the solution of least norm.
     """
 
     def __init__(self) -> None:

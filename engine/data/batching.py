@@ -28,10 +28,11 @@ class ContiguousBatches:
     Lane b holds the inputs `ids[b*L : (b+1)*L]` and the targets `ids[b*L+1 : (b+1)*L+1]`, with
     `L = (n - 1) // batch_size`. Batch k+1 continues batch k in every lane, so the hidden state carries over; it starts
     from zeros at batch 0. The last input of a lane predicts the first character of the next one, so each id is a target
-    exactly once, but for the very first, which nothing precedes, and the last `dropped < batch_size` ones, which do not
-    fill the lanes evenly (with `batch_size=1` none). The last chunk is shorter where L is no multiple of `steps`.
+    exactly once. Exceptions are the very first id, which has none before it, and the last `dropped < batch_size` ids,
+    which do not fill the lanes evenly (none with `batch_size=1`). The last chunk is shorter if L is no multiple of
+    `steps`.
 
-    A batch depends on its number alone: a run that is resumed at batch k gets the very batch it would have got.
+    A batch depends on its number alone: a run that is resumed at batch k gets the same batch as without the break.
 
     Parameters
     ----------
@@ -112,8 +113,8 @@ def contiguous_batches(ids: Any, batch_size: int, steps: int, *, allow_short: bo
 def shuffled_order(count: int, seed: int, epoch: int, purpose: int = 0) -> NDArray[np.int64]:
     """Return a permutation (count,) that is a pure function of its arguments.
 
-    It ranks raw words of NumPy's PCG64: that stream is fixed for all NumPy versions, which `Generator.permutation` is
-    not. `purpose` keeps apart orders that are drawn for different things in one epoch.
+    It ranks raw words of NumPy's PCG64. That stream is the same in all NumPy versions; `Generator.permutation` is not.
+    `purpose` gives independent orders for different things in one epoch.
     """
     number = integer("count", count, 0)
     key = (integer("epoch", epoch, 0), integer("purpose", purpose, 0))
@@ -125,7 +126,7 @@ def shuffled_order(count: int, seed: int, epoch: int, purpose: int = 0) -> NDArr
 def bucket_by_length(
     lengths: Any, batch_size: int, *, bucket_width: int = 1, seed: int | None = None, epoch: int = 0
 ) -> list[NDArray[np.int64]]:
-    """Group sequences of similar length, so that little padding is computed on.
+    """Group sequences of similar length, so that little time is spent on padding.
 
     Parameters
     ----------
@@ -134,8 +135,8 @@ def bucket_by_length(
     batch_size : int
         The size of every batch but perhaps one.
     bucket_width : int
-        Lengths that need equally many blocks of this many steps count as equal; a larger one mixes the sequences more
-        from epoch to epoch, and pads more.
+        Lengths that need equally many blocks of this many steps count as equal. A larger width mixes the sequences
+        more from epoch to epoch, and pads more.
     seed, epoch : int
         With a seed, sequences of equal length and the batches themselves come in an order that is a pure function of
         (seed, epoch). Without one, the shortest come first, in their own order.
@@ -206,7 +207,7 @@ def pad_sequences(
 
 
 def _pad_value(value: Any, dtype: np.dtype) -> Any:
-    """The value of the pads, which the dtype of the sequences has to hold as it is."""
+    """The value of the pads; the dtype of the sequences must hold it exactly."""
     if isinstance(value, float | np.floating) and not math.isfinite(value) and dtype.kind == "f":
         return value
     found = number("value", value, low=-math.inf)

@@ -1,4 +1,4 @@
-"""Text tables: the header line, the delimiter and the rows of a CSV file and its many kin."""
+"""Text tables: the header line, the delimiter and the rows of CSV files and similar files."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Records:
 
 
 class TextTable(Table):
-    """The columns of a text table; a column is cut out of the text each time that it is asked for."""
+    """The columns of a text table; a column is cut out of the text each time it is needed."""
 
     unit = "line"
     hint = "choose one of these; if the header line is another one, say so with --skip or --delimiter"
@@ -120,7 +120,7 @@ class TextTable(Table):
         return self._first(name, min(HEAD, len(self)))
 
     def blank_rows(self) -> NDArray[np.bool_]:
-        """Return which rows (N,) are nothing but delimiters."""
+        """Return which rows (N,) hold only delimiters."""
         rows = islice(self._records.rows(), len(self))
         return np.array([not any(cell.strip() for cell in cells) for cells in rows], dtype=bool)
 
@@ -206,8 +206,8 @@ def _shape(
 ) -> tuple[NDArray[np.int64], int]:
     """Return the line of each row, and the number of columns.
 
-    A cell behind the last column that is empty in every row is a delimiter too much, and rows at the end that are
-    empty are no rows.
+    If the cell after the last column is empty in every row, it comes from an extra delimiter and does not count. Empty
+    rows at the end do not count either.
 
     Parameters
     ----------

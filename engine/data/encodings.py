@@ -1,4 +1,4 @@
-"""From bytes to text: UTF-8, what a byte-order mark says, or the encoding that was named."""
+"""From bytes to text, in the encoding that the user names, or that a byte-order mark names, or else in UTF-8."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def decode_text(raw: bytes, path: str | os.PathLike[str], expected: str, encodin
         The bytes are of a binary file, in another encoding (the message names the likely one), or nothing but a
         byte-order mark.
     InputError
-        No text encoding is called so.
+        No text encoding has that name.
     """
     name = os.fspath(path)
     codec = _codec(encoding)
@@ -80,7 +80,7 @@ def _codec(encoding: object) -> str | None:
 
 
 def _refuse_binary(raw: bytes, name: str, expected: str) -> None:
-    """Raise if the bytes are of something else than text in an encoding that leaves ASCII alone."""
+    """Raise unless the bytes are text in an encoding that keeps ASCII as it is."""
     for magic, got in _PACKED.items():
         if raw.startswith(magic):
             raise bad_data(

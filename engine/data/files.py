@@ -22,7 +22,7 @@ _NO_FILES = (
     (stat.S_ISCHR, "a device", _AGAIN),
     (stat.S_ISBLK, "a device", _AGAIN),
 )
-# A file may take this part of the memory: what is made of it is several times as large.
+# A file may have this share of the memory, because the arrays made from it are several times as large.
 _SHARE = 10
 _PIECE = 1 << 20
 
@@ -36,7 +36,7 @@ def file_name(path: object) -> str:
 
 
 def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
-    """Return the content of the file at `path`, which is never empty; what gzip has packed is unpacked.
+    """Return the content of the file at `path`, which is never empty; a gzip file is unpacked.
 
     `expected` says in the message what the file should have been ("a UTF-8 text file").
 
@@ -80,7 +80,7 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
 
 
 def _folder() -> str:
-    """The working directory in brackets; nothing where it has been deleted."""
+    """The working directory in brackets; nothing if it has been deleted."""
     try:
         return f" ({os.getcwd()})"
     except OSError:
@@ -93,7 +93,7 @@ def largest() -> int:
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:
-    """Return what gzip has packed; of more than `largest()` bytes, no more than these are made."""
+    """Unpack a gzip file, but stop after `largest()` bytes."""
     pieces: list[bytes] = []
     left = largest()
     with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:

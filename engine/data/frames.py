@@ -16,7 +16,7 @@ from engine.errors import DataError, bad_type
 
 
 class FrameTable(Table):
-    """The columns of a data frame; its index is no column, and null, NaN and NA are missing cells."""
+    """The columns of a data frame. Its index is not a column; null, NaN and NA are missing cells."""
 
     def __init__(self, names: Sequence[str], columns: Sequence[Any], source: str, index: Any = None) -> None:
         super().__init__(names, np.arange(len(columns[0]) if columns else 0), source)
@@ -66,7 +66,7 @@ def frame_table(argument: str, obj: Any) -> FrameTable | None:
     Raises
     ------
     InputTypeError
-        It is a frame that is not there yet: a lazy one; or two of its columns are called alike.
+        It is a lazy frame, whose data is not in memory yet; or two of its columns have the same name.
     """
     try:
         import narwhals as nw
@@ -124,7 +124,7 @@ def _floats(column: Any) -> Any:
 
 
 def _written(times: NDArray[np.datetime64]) -> list[str]:
-    """Return times without a zone as text, no finer than they need; "" for none."""
+    """Return times without a zone as text, with no more decimals than necessary; "" for a missing time."""
     known = times[~np.isnat(times)].astype(np.int64)
     unit: Any = next(
         (unit for unit, size in (("D", 86_400_000_000), ("s", 1_000_000)) if not (known % size).any()), "us"

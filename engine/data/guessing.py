@@ -1,8 +1,8 @@
-"""Which encoding a text is likely in, for the message that refuses it. Nothing is ever read by a guess.
+"""Guess the likely encoding of a text, for the message that refuses it. No file is ever read with a guessed encoding.
 
-Each encoding in question is tried on the text from the first odd byte on. It is likely if it gives the characters that
-are common in one of the languages that it was made for, where people write them: accents among plain letters, other
-scripts in words of their own, capitals at the head of words.
+Each possible encoding is tried on the text from the first odd byte on. An encoding is likely if it gives characters
+that are common in one of its languages, in their usual places: accents among plain letters, other scripts in words of
+their own, capitals at the start of words.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-# The letters of each language, the frequent ones first where others share their bytes: what follows "|" counts less.
+# The letters of each language, frequent ones first if other letters share their bytes: those after "|" count less.
 _WESTERN = "àâçèéêëîïôùûüœæ äöüß áéíóúñü áâãàçéêíóôõú åäöæøé àèéìíòóù áéíóúýþæöð éèëïöüó".split()
 _CENTRAL = "ąćęłńóśźż áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž áéíóöőúüű ăâîşţ čćđšž".split()
 _BALTIC = "ąčęėįšųūž āčēģīķļņšūž äöõüšž".split()
@@ -26,7 +26,7 @@ _KANA = [
     "".join(map(chr, [*range(0x3041, 0x3097), *range(0x30A1, 0x30FD)]))
     + "日本人年月時分大中国会出行付値数量売上金額気温"
 ]
-# The characters that make up half of an ordinary text, and those at the head of a column.
+# The characters that make up half of an ordinary text, and those at the top of a column.
 _SIMPLIFIED = [
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家"
     "种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日月期间数值价格量温度"
@@ -107,7 +107,7 @@ def likely(raw: bytes, offset: int) -> Guess | None:
 
 
 def wide(raw: bytes) -> str | None:
-    """Return the encoding of two or four bytes a character that makes text of `raw`, if one does."""
+    """Return the encoding with two or four bytes a character in which `raw` is text, or None."""
     best = (0.0, "")
     for name, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         if len(raw) % width or len(raw) < 4 * width:
@@ -123,7 +123,7 @@ def wide(raw: bytes) -> str | None:
 
 
 def cut_short(raw: bytes, error: UnicodeDecodeError) -> bool:
-    """Say whether all of `raw` is UTF-8 but for a character that its end cuts short."""
+    """Say whether all of `raw` is UTF-8, apart from a last character that is cut short."""
     if error.end != len(raw) or "unexpected end" not in error.reason:
         return False
     if len(raw) - error.start > 1 or not raw[: error.start].isascii():
@@ -133,7 +133,7 @@ def cut_short(raw: bytes, error: UnicodeDecodeError) -> bool:
 
 
 def mostly_utf8(raw: bytes, offset: int) -> bool:
-    """Say whether `raw` has the mark of UTF-8, or most characters beyond ASCII around `offset` are sound UTF-8."""
+    """Say whether `raw` has the mark of UTF-8, or most characters beyond ASCII around `offset` are valid UTF-8."""
     if raw.startswith(codecs.BOM_UTF8):
         return True
     characters = re.findall(

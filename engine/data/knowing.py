@@ -1,4 +1,4 @@
-"""What of a series is known when a forecast is made: filled cells are not, nor what they were filled with."""
+"""Which values of a series are known when a forecast is made: filled cells are not known, nor is their filling."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def as_known(
 
 
 def frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The array, which nobody can write into any more."""
+    """The same array, made read-only."""
     array.flags.writeable = False
     return array

@@ -1,4 +1,4 @@
-"""Tables of numbers as arguments: arrays, and data frames as the arrays they hold."""
+"""Tables of numbers as arguments: arrays, and data frames, which become arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.plain_arrays import refuse_own_rules
 
 
 def array_of(argument: str, values: Any) -> Any:
-    """Return the numbers (N, C) of a data frame, NaN where a cell is missing; all else as it is."""
+    """Return the numbers (N, C) of a data frame, NaN where a cell is missing; return anything else as it is."""
     found = None if isinstance(values, np.ndarray) else frame_matrix(argument, values)
     return values if found is None else found
 

@@ -1,6 +1,6 @@
-"""Numbers as people write them: decimal point or comma, thousands marks, and when that cannot be told.
+"""Numbers as people write them: decimal point or comma, thousands marks, and columns in which these are unclear.
 
-A column is read in one style. Every style that could be meant is tried on all of its cells; where two that fit disagree
+A column is read in one style. Every possible style is tried on all cells of the column. If two styles fit and disagree
 on a number, the column is refused. Nothing is guessed cell by cell.
 """
 
@@ -49,7 +49,7 @@ class Style(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The cells of one column, and what its file tells about how numbers are written in it."""
+    """The cells of one column, and what its file shows about the style of its numbers."""
 
     source: str
     cells: Sequence[str]
@@ -60,7 +60,7 @@ class Column(NamedTuple):
 
 
 def looks_numeric(cell: str) -> bool:
-    """Say whether a cell could be a number in any style, for telling header lines and delimiters."""
+    """Say whether a cell could be a number in any style; used to find header lines and delimiters."""
     return _NUMERIC.fullmatch(cell) is not None
 
 
@@ -97,12 +97,12 @@ def read_numbers(column: Column) -> NDArray[np.float64]:
 
 
 def _plain(column: Column, cells: Sequence[str]) -> NDArray[np.float64] | None:
-    """Return the numbers that Python reads in the cells, if no one could read them in another way."""
+    """Return the numbers as Python reads them, if they cannot be read in another way."""
     try:
         found = np.array(list(map(float, cells)))
     except ValueError:
         return None
-    # float() takes "1_000" as Python source does; in a data file it is a slip.
+    # float() accepts "1_000", as Python source does; in a data file it is a mistake.
     point_in_doubt = column.decimal == "," or (column.decimal is None and column.comma_custom)
     together = "".join(cells)
     return None if "_" in together or (point_in_doubt and "." in together) else found

@@ -20,7 +20,7 @@ from engine.errors import bad_input, bad_type
 
 _NPY_MAGIC = b"\x93NUMPY"
 _NPY_FILE = "an NPY file of numbers (N,) or (N, C)"
-# What can be written for a delimiter that a command line makes awkward.
+# Names for delimiters that are awkward to type on a command line.
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "blank": BLANKS, "blanks": BLANKS, "space": BLANKS}
 
 
@@ -42,12 +42,12 @@ def read_table(
         NPY: numbers (N,) or (N, C), whose columns are named "0", "1", ...; loading it never runs code.
         Both may be compressed by gzip.
     decimal : "." or ",", optional
-        The decimal sign. Left out, it is told from all cells of a column; where they can be read in two ways, such as
-        "1,001", they are refused.
+        The decimal sign. If left out, it is found from all cells of a column; cells that can be read in two ways, such
+        as "1,001", are refused.
     delimiter : one character, "tab" or "blank", optional
-        What stands between cells; "blank" stands for runs of blanks. Left out, it is told from the first lines.
+        The character between cells; "blank" means runs of blanks. If left out, it is found from the first lines.
     encoding : str, optional
-        Of a text file, such as "cp1252". Left out, it must be UTF-8, or start with a byte-order mark.
+        Encoding of a text file, such as "cp1252". If left out, the file must be UTF-8, or start with a byte-order mark.
     skip : int
         How many lines to leave out at the top.
 
@@ -56,7 +56,7 @@ def read_table(
     DataError
         The file cannot be used.
     InputError
-        An option is no valid choice.
+        An option has no valid value.
     """
     if decimal is not None and not (isinstance(decimal, str) and decimal in (".", ",")):
         raise bad_input("decimal", '"." or ","', describe(decimal), "name the decimal sign of the file")

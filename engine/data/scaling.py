@@ -1,4 +1,4 @@
-"""Scaling to a range in which a network learns well: fitted once, on the training part alone, and inverted for reports.
+"""Scaling to a range in which a network learns well: fitted once, on the training part only, and undone for reports.
 
 Every scaler is `(x - offset) / scale` with two numbers a column; only how they are measured differs.
 """
@@ -25,13 +25,13 @@ _LEAST_RANGE = float(np.finfo(np.float64).tiny)
 
 
 class Scaler:
-    """What all scalers share; `fit` comes first, and once.
+    """What all scalers share; call `fit` first, and only once.
 
     Attributes
     ----------
     offset, scale : float64 (C,), or None before `fit`
-        `scale` is 1 for a column that is constant in the training part: it transforms to 0 there, and a departure from
-        it later keeps its size.
+        `scale` is 1 for a column that is constant in the training part: there it becomes 0, and later differences from
+        the constant keep their size.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Scaler:
     def transform(self, values: NDArray[Any]) -> _Floats:
         """Return `values` (..., C) scaled, as a new array."""
         offset, scale = self._fitted()
-        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and seen to be
+        with np.errstate(over="ignore"):  # numbers beyond float64 become infinite, which the user sees
             return (self._columns(values, len(offset)) - offset) / scale
 
     def inverse(self, values: NDArray[Any]) -> _Floats:

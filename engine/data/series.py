@@ -1,4 +1,4 @@
-"""Numeric series from files and data frames: strict about what a number is, and open about every gap."""
+"""Numeric series from files and data frames: a strict check of every number, and a note on every gap."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Series:
     source : str
         The file it came from.
     times : Times or None
-        Of the rows, without those that were inserted.
+        The times of the rows, without those that were inserted.
     notes : tuple of str
-        What the user should know of the order and the gaps of the rows, a sentence each.
+        Notes for the user on the order of the rows and their gaps, a sentence each.
     """
 
     values: NDArray[np.float64]
@@ -75,15 +75,15 @@ def load_series(
     column : str, list of str, or None
         The column or columns wanted. None takes the only column of a table, and all columns of an NPY file.
     missing : {"error", "interpolate"}
-        A missing cell is an empty one, NA, N/A, NaN, null or a single point, in any case. "interpolate" fills it on the
-        straight line, by row number, between the known values around it; before the first and after the last known
-        value with that value. The fill of a gap looks at the value after it: cut `windows` with `filled`, so that no
-        window knows that value before it is known, and no filled cell is scored.
+        A missing cell is an empty one, NA, N/A, NaN, null or a single point, in upper or lower case. "interpolate"
+        fills it on the straight line, by row number, between the known values around it; before the first and after
+        the last known value it repeats that value. The filling of a gap uses the value after it. So cut `windows` with
+        `filled`: then no window sees that value too early, and no filled cell is scored.
     decimal, delimiter, encoding, skip
-        How a text file is written, where it cannot be told: see `read_table`.
+        How a text file is written, if that cannot be found from the file: see `read_table`.
     time : str, optional
-        The column with the times of the rows; "none" for none. Left out, it is the one that looks like it. The rows
-        have to go from the oldest to the newest, and no two may have the same time.
+        The column with the times of the rows; "none" for none. If left out, the column that looks like times is taken.
+        The rows must go from the oldest to the newest, and no two may have the same time.
     sort : bool
         Sort the rows by their times.
     regular : bool
@@ -96,7 +96,7 @@ def load_series(
         The file or a cell in it cannot be used, or could be read in two ways; the message names the line and the
         column, and the option that helps.
     InputError
-        An option is no valid choice.
+        An option has no valid value.
     """
     if not isinstance(missing, str) or missing not in ("error", "interpolate"):
         raise bad_input("missing", '"error" or "interpolate"', describe(missing), "choose one of these")
@@ -119,7 +119,7 @@ def series_from(
     sort: bool = False,
     regular: bool = False,
 ) -> Series:
-    """Return the `columns` of a table as a series; None, and what follows, as in `load_series`."""
+    """Return the `columns` of a table as a series; None and the other parameters as in `load_series`."""
     if columns is None:
         if len(table.names) > 1 and not isinstance(table, ArrayTable):
             hint = "say which column is wanted, for example with --column NAME"
@@ -168,7 +168,7 @@ def _fill(
     *,
     interpolate: bool,
 ) -> None:
-    """Fill the gaps in `values` (M, C), or raise where they are not to be filled or a column is nothing but gap.
+    """Fill the gaps in `values` (M, C), or raise if they must not be filled or a column has no known value.
 
     `rows` (M,) are those of the table.
     """

@@ -1,4 +1,4 @@
-"""What the first lines of a text table tell: what stands between cells, and where the header line is."""
+"""Find the delimiter and the header line of a text table from its first lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from engine.data.numbers import looks_numeric
 BLANKS = " "
 _DELIMITERS = (",", ";", "\t", "|")
 _NAME_DELIMITER = 'say what stands between cells with --delimiter, such as --delimiter ";" (delimiter=";")'
-# What a spreadsheet writes for a formula that failed is a cell, not a comment.
+# What a spreadsheet writes for a failed formula is a cell, not a comment.
 COMMENT = re.compile(r"\s*#(?!N/A|DIV/0!|REF!|VALUE!|NAME\?|NUM!|NULL!)")
-# How many lines the delimiter is told from.
+# The delimiter is found from so many lines.
 _SAMPLE = 30
 
 
@@ -50,7 +50,7 @@ def cut_line(line: str, delimiter: str) -> list[str]:
 
 
 def tell_delimiter(lines: Sequence[str], decimal: str | None, source: str) -> str:
-    """Return the delimiter that cuts the header line and most rows below it into equally many cells."""
+    """Return the delimiter that cuts the header line and most rows below it into the same number of cells."""
     known = [delimiter for delimiter in _DELIMITERS if delimiter != decimal]
     quoted = [","] if decimal == "," else []  # it may yet stand between cells if the decimal one is in quotation marks
     merits: dict[str, int] = {}

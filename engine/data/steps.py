@@ -22,8 +22,8 @@ class Step(NamedTuple):
     ----------
     kind : "months", or "fixed" and "week": microseconds, of plain numbers units of their last decimal.
     size : how many of them.
-    even : whether the rows keep to it.
-    week : which of the steps in a week there are, from Monday on: a 1 for each slot that is open.
+    even : whether the rows follow it.
+    week : which steps of a week the rows use, from Monday on: a 1 for each slot that is open.
     """
 
     kind: str
@@ -58,9 +58,9 @@ def _mode(numbers: _Ints) -> tuple[int, float]:
 
 
 def usual_step(axis: _Ints) -> Step:
-    """The most frequent distance, or the middle one where clocks jitter; even if most are whole multiples of it.
+    """The most frequent distance, or the median if clocks jitter; even if most distances are whole multiples of it.
 
-    A tenth of it is tolerated: a day by the wall clock has 23 or 25 hours twice a year.
+    A deviation of a tenth is allowed: a day by the wall clock has 23 or 25 hours twice a year.
     """
     steps = np.diff(axis)
     size, share = _mode(steps)
@@ -89,7 +89,7 @@ def _days_of_month(local: _Ints) -> tuple[_Ints, _Ints]:
 
 
 def monthly_step(local: _Ints) -> Step | None:
-    """The step in months of rows on the same day of theirs, be it the last, or of one row in each of the months."""
+    """The step in months, if all rows are on the same day of a month (or its last), or each month has one row."""
     if (local % DAY != local[0] % DAY).any():
         return None
     months, days = np.diff(months_of(local)), np.diff(local // DAY)
@@ -104,7 +104,7 @@ def monthly_step(local: _Ints) -> Step | None:
 
 
 def later_months(local: _Ints, ahead: _Ints) -> _Ints:
-    """The last row moved by so many months (K,), on the day of the month that all rows have, be it the last."""
+    """The last row moved by so many months (K,), to the day of the month that all rows have (or its last day)."""
     day, length = _days_of_month(local)
     first, later = _month_lengths(months_of(local)[-1] + ahead)
     last_weekdays = (length - day <= 2) & ((local // DAY + 3) % 7 < 5)
@@ -116,7 +116,7 @@ def later_months(local: _Ints, ahead: _Ints) -> _Ints:
 
 
 def weekly_step(local: _Ints) -> Step | None:
-    """The step of rows that leave out the same hours and days again and again, as an exchange or a shop does."""
+    """The step of rows that leave out the same hours and days in every week, as those of an exchange or a shop do."""
     size, share = _mode(np.diff(local))
     if share < 0.5 or size < MINUTE or DAY % size or (local % size != local[0] % size).any():
         return None
@@ -133,7 +133,7 @@ def weekly_step(local: _Ints) -> Step | None:
             enough = len(local) >= 15 and 5 <= found.sum() <= 6
         else:
             enough = gaps >= 3 and span >= 2 * period
-        # Where rows are missing at random, some hours are never seen either, but that explains little of what lacks.
+        # If rows are missing at random, some hours never occur either, but they explain few of the missing rows.
         opened = int(_opened(index, week)[-1])
         if enough and not found.all() and span - opened >= 2 * (opened - len(local)):
             return Step("week", size, week=tuple(int(slot) for slot in week))
@@ -148,7 +148,7 @@ def slots(local: _Ints, size: int) -> _Ints:
 
 
 def open_before(index: _Ints, week: Sequence[int] | NDArray[Any]) -> _Ints:
-    """How many open slots there are before each of these (N,), from any one time on; `week` says which are open."""
+    """How many open slots there are before each of these (N,), from some fixed time on; `week` says which are open."""
     counts = np.concatenate([[0], np.cumsum(np.asarray(week, np.int64))])
     return index // len(week) * counts[-1] + counts[index % len(week)]
 

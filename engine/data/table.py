@@ -1,4 +1,4 @@
-"""Tables: named columns as they were written, before anything is made of them."""
+"""Tables: named columns as they were written, before they are turned into numbers or times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.data.checks import bad_data
 
-#: How many cells tell what a column may hold.
+#: So many cells decide what a column may hold.
 HEAD = 5
 TABLE_FILE = "a CSV file with a header line, or an NPY file of numbers"
 
@@ -22,7 +22,7 @@ class Table:
     ----------
     names : tuple of C strings
     labels : tuple of strings
-        What else names its rows, and is no column: the index of a data frame. `cells` takes these names too.
+        The names of the index of a data frame, which names rows but is not a column. `cells` takes these names too.
     lines : int64 (N,)
         Where each row stands: the line of the file on which it begins, from 1, or its number in an array, from 0.
     unit : str
@@ -50,16 +50,16 @@ class Table:
         Raises
         ------
         DataError
-            No column is called so, or several are.
+            No column has this name, or several have it.
         """
         raise NotImplementedError
 
     def head(self, name: str) -> list[str]:
-        """Return the first few `cells` of column `name`, without reading the others where that can be."""
+        """Return the first few `cells` of column `name`, without reading the others if possible."""
         return self.cells(name)[:HEAD]
 
     def blank_rows(self) -> NDArray[np.bool_]:
-        """Return which rows (N,) have no cell that is not blank."""
+        """Return which rows (N,) have only blank cells."""
         filled = np.zeros(len(self), dtype=bool)
         for name in set(self.names):
             if self.names.count(name) == 1:
@@ -72,12 +72,12 @@ class Table:
         Raises
         ------
         DataError
-            No column is called so, or several are; or a cell is no number, or could be read as two different ones.
+            No column has this name, or several have it; or a cell is no number, or can be read as two different ones.
         """
         raise NotImplementedError
 
     def note(self, name: str) -> str:
-        """Return what a user should know of how the `numbers` of column `name` were read, "" if there is nothing."""
+        """Return a note for the user on how the `numbers` of column `name` were read, "" if there is nothing to say."""
         return ""
 
     def place(self, name: str) -> int:
@@ -90,7 +90,7 @@ class Table:
         return self.names.index(name)
 
     def sound(self, name: str, values: NDArray[np.float64], *, integers: bool) -> NDArray[np.float64]:
-        """Return the values (N,) of column `name` as they are, or raise for one that is infinite, or not exact."""
+        """Return the values (N,) of column `name`, or raise if one is infinite or not exact in float64."""
         wrong = np.isinf(values)
         if wrong.any():
             row = int(np.argmax(wrong))

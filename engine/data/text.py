@@ -28,15 +28,15 @@ Stream = TypeVar("Stream", str, NDArray[Any])
 
 
 def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, encoding: str | None = None) -> str:
-    """Return the text of one file, or of several in the order given; what gzip has packed is unpacked.
+    """Return the text of one file, or of several in the order given; gzip files are unpacked.
 
-    A byte-order mark is dropped and every line end becomes a newline. Where a file does not end in a newline, one is
-    put before the next file.
+    A byte-order mark is dropped and every line end becomes a newline. If a file does not end in a newline, one is put
+    before the next file.
 
     Parameters
     ----------
     encoding : str, optional
-        Of all files, such as "cp1252". Left out, each must be UTF-8 or start with a byte-order mark.
+        Encoding of all files, such as "cp1252". If left out, each must be UTF-8 or start with a byte-order mark.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def load_text(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], 
         A file is missing, no regular file, unreadable, empty, binary, or in another encoding; then the message names
         the likely one.
     InputError
-        No file is named, or no encoding is called so.
+        No file is named, or no encoding has this name.
     """
     if not isinstance(paths, Iterable | str | os.PathLike):
         raise bad_type("paths", "a file name or several", describe(paths), "give names of text files")
@@ -62,8 +62,8 @@ def builtin_text() -> str:
     """Return the reference manual that every CPython carries (`pydoc_data.topics`), about 400 000 characters.
 
     The topics are joined in the order of their names. The manual prints some sections twice, alone and inside a
-    larger one; a long paragraph is kept only where it comes first. Otherwise one in nine of the 50-character
-    passages in the last tenth would also stand in the first nine tenths, and a validation loss would flatter.
+    larger one; only the first copy of a long paragraph is kept. Otherwise one in nine of the 50-character passages in
+    the last tenth would also be in the first nine tenths, and the validation loss would be too good.
     The text is the same on every run of one Python version, and differs a little between versions.
 
     Raises
@@ -98,7 +98,7 @@ def split(ids: Stream, validation_fraction: float, source: str = "ids") -> tuple
     validation_fraction : float
         In [0, 1). 0 leaves the validation part empty; else both parts get at least one element.
     source : str
-        What a message calls the stream, for example the name of its file.
+        The name of the stream in messages, for example that of its file.
 
     Returns
     -------
@@ -119,9 +119,9 @@ def split(ids: Stream, validation_fraction: float, source: str = "ids") -> tuple
 class Vocabulary:
     """The characters a model knows, sorted by code point; a character's id is its place.
 
-    Build it over the whole text, before the split: what that tells a model about the validation part is only which
-    characters exist. A character that training never shows is then simply predicted badly. To keep even that apart,
-    build it over the training part with `unknown=True`; every other character is then mapped to one reserved id.
+    Build it over the whole text, before the split: then a model learns only which characters the validation part has.
+    A character that training never shows is simply predicted badly. To hide even this from the model, build it over
+    the training part with `unknown=True`; every other character then gets one reserved id.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class Vocabulary:
         if not isinstance(text, str):
             raise bad_type(argument, "a string", type(text).__name__, "read files with load_text")
         ids = np.empty(len(text), np.int32)
-        # In pieces, or a large text would take forty times its size for a moment.
+        # In pieces: otherwise a large text would take forty times its size for a moment.
         for start in range(0, len(text), _PIECE):
             codes = _code_points(text[start : start + _PIECE])
             found = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)

@@ -1,4 +1,4 @@
-"""Which column of a table holds the times of its rows: the one that is named, or the one that looks like it."""
+"""Find the column of a table that holds the times of its rows: the one that is named, or the one that looks like it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def named_as_time(name: str) -> bool:
 
 
 def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tuple[Times | None, str]:
-    """Return the times of the rows of a table, and a sentence on why they were not read, "" if nothing is to be said.
+    """Return the times of the rows of a table, and a sentence on why they were not read, or "".
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tupl
     Raises
     ------
     DataError
-        The column that is wanted is not there; or it, or a column named as a time, holds a cell that is none.
+        The wanted column does not exist; or a cell of it, or of a column with a name like "date", is not a time.
     """
     if wanted == NONE and wanted not in (*table.names, *table.labels):
         return None, ""
@@ -76,7 +76,7 @@ def find_times(table: Table, columns: Sequence[str], wanted: str | None) -> tupl
 
 
 def _likeliest(found: list[tuple[Times, str]]) -> list[tuple[Times, str]]:
-    """Those that are dates, not the numbers of rows, and of them those with the plainest names."""
+    """The columns that hold dates rather than row numbers, and among these the ones with the plainest names."""
 
     def rank(times: Times) -> tuple[bool, bool]:
         return times.read.written.calendar, times.name.strip().lower() in _WORDS or ", " in times.name
@@ -86,7 +86,7 @@ def _likeliest(found: list[tuple[Times, str]]) -> list[tuple[Times, str]]:
 
 
 def _told(times: Times) -> tuple[Times, str]:
-    """The times, with day and month in the order that makes more sense of them; and a word where neither does more."""
+    """The times with day and month in the more sensible order; and a note if both orders are equally sensible."""
     other = times.read.other
     if other is None:
         return times, ""
@@ -102,7 +102,7 @@ def _told(times: Times) -> tuple[Times, str]:
 
 
 def _evenness(times: Times) -> float:
-    """How much the usual step of the rows is the usual one; a month counts as one step."""
+    """The share of the rows that have the usual step; a month counts as one step."""
     if not times.in_order or times.step is None:
         return 0.0
     lacking = times.missing_before()
@@ -110,7 +110,7 @@ def _evenness(times: Times) -> float:
 
 
 def _candidate(table: Table, name: str, named: bool) -> tuple[Times | None, str]:
-    """The column as times, if it is one; a word if its name says so and its cells do not."""
+    """The column as times, if it holds times; a note if only its name says that it does."""
     head = table.head(name)
     if isinstance(read_times(head, named), Unread) and not (named and is_time(head[0])):
         return None, _not_understood(table, name, head[0]) if named and not _is_number(head[0]) else ""
@@ -124,7 +124,7 @@ def _candidate(table: Table, name: str, named: bool) -> tuple[Times | None, str]
     if len(cells) > 2 and (read.local == read.local[0]).all():
         return None, ""  # when the file was written, say
     if form in ("number", "year") and not times.distinct:
-        # A year with rows for its months, hours that begin anew every day: the order within is not told.
+        # Such as years with a row for each month, or hours that start again every day: the order within is not known.
         return None, _not_understood(table, name, head[0]) if form == "year" else ""
     if form == "number" and not (times.in_order or _permuted(times)):
         return None, ""
@@ -196,7 +196,7 @@ def _whole(cell: str) -> str:
 
 
 def _with_clock(times: Times, table: Table, free: Sequence[str]) -> Times:
-    """The dates together with a column of the time of the day, if that is what makes each row a time of its own."""
+    """The dates together with a column of the time of the day, if both are needed to give each row its own time."""
     if (times.read.local % DAY).any() or times.read.written.pattern is None:
         return times
     for name in free:

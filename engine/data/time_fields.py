@@ -28,14 +28,14 @@ def field_numbers(texts: dict[str, tuple[Any, ...]], name: str, default: int) ->
 
 
 def full_years(texts: tuple[str, ...]) -> NDArray[np.int64]:
-    """Years; of two digits 69..99 are those of 1969..1999, as POSIX has it."""
+    """Years; with two digits, 69..99 mean 1969..1999, as in POSIX."""
     years = np.fromiter(map(int, texts), np.int64, len(texts))
     short = np.fromiter((len(text) == 2 for text in texts), bool, len(texts))
     return np.where(short, years + np.where(years >= 69, 1900, 2000), years)
 
 
 def month_numbers(texts: dict[str, tuple[Any, ...]], day_first: bool) -> NDArray[np.int64]:
-    """Months from 1; 0 where a name is none."""
+    """Months from 1; 0 where a name is not that of a month."""
     if "mon" in texts:
         names = {name: place % 12 + 1 for place, name in enumerate((*SHORT_MONTHS, *FULL_MONTHS))} | {"sept": 9}
         return np.fromiter((names.get(text.lower(), 0) for text in texts["mon"]), np.int64, len(texts["mon"]))
@@ -49,7 +49,7 @@ def month_numbers(texts: dict[str, tuple[Any, ...]], day_first: bool) -> NDArray
 def calendar_days(
     years: NDArray[np.int64], months: NDArray[np.int64], days: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Days (N,) since 1970, and which of the dates there are."""
+    """Days (N,) since 1970, and which of the dates exist."""
     index = 12 * (years - 1970) + months - 1
     first, after = ((index + k).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for k in (0, 1))
     good = (years >= 1) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= after - first)
@@ -59,7 +59,7 @@ def calendar_days(
 def week_days(
     years: NDArray[np.int64], weeks: NDArray[np.int64], days: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Days (N,) since 1970 of ISO weeks, and which of them there are."""
+    """Days (N,) since 1970 of ISO weeks, and which of them exist."""
 
     def day(year: int, week: int, weekday: int) -> int | None:
         try:
@@ -72,7 +72,7 @@ def week_days(
 
 
 def times_of_day(texts: dict[str, tuple[Any, ...]], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The time of the day (N,) in microseconds, and which of them there are."""
+    """The time of the day (N,) in microseconds, and which of these times exist."""
     if "H" not in texts:
         return np.zeros(count, np.int64), np.ones(count, bool)
     hours, minutes, seconds = (field_numbers(texts, name, 0) for name in "HMS")

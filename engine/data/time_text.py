@@ -1,7 +1,7 @@
 """How times are written in a file: read a column of cells into numbers, and write later times in the same way.
 
-Times are kept as whole microseconds of the wall clock, and apart from them how far that clock is ahead of UTC.
-Numbers that are no date (seconds since a start, row numbers) are kept as whole units of their last decimal.
+Times are kept as whole microseconds of the wall clock; how far that clock is ahead of UTC is kept apart from them.
+Numbers that are not dates (seconds since a start, row numbers) are kept as whole units of their last decimal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLOCK = (
     r"(?:(?:T|,? )(?P<H>\d{1,2})(?::(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?)?(?: ?(?P<p>[AaPp][Mm]))?"
     r"(?: ?(?P<z>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?)?"
 )
-#: Forms that only times have.  ``a`` and ``b`` are day and month in an order that the whole column has to tell.
+#: Forms that only times have.  ``a`` and ``b`` are day and month, in an order that only the whole column can show.
 _FORMS = {
     "year-month-day": r"(?P<Y>\d{4})(?P<sep>[-/.])(?P<m>\d{1,2})(?P=sep)(?P<d>\d{1,2})" + _CLOCK,
     "day.month.year": r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<Y>\d{4}|\d{2})" + _CLOCK,
@@ -52,7 +52,7 @@ _FORMS = {
     "quarter Q year": r"(?P<q>[1-4])[Qq](?P<Y>\d{4})",
     "year-week": r"(?P<Y>\d{4})-?W(?P<w>\d{2})(?:-?(?P<u>[1-7]))?",
 }
-#: Forms that other numbers have too: they count where the column is named as a time.
+#: Forms that other numbers have too: they count only if the column's name is that of a time.
 _NUMERIC_FORMS = {
     "yearmonthday": r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])",
     "yearmonth": r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])",
@@ -60,7 +60,7 @@ _NUMERIC_FORMS = {
 }
 _PATTERNS = {name: re.compile(form) for name, form in _FORMS.items()}
 _NUMERIC_PATTERNS = {name: re.compile(form) for name, form in _NUMERIC_FORMS.items()}
-# Possessive (*+): the way back out of a million rows would take 600 bytes a row.
+# Possessive (*+): backtracking over a million rows would take 600 bytes a row.
 _ISO = re.compile(r"(?:\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?\n)*+")
 _NUMBER = re.compile(r"[+-]?\d{1,19}(?:\.(\d*))?")
 _CHUNK = 20_000
@@ -73,14 +73,14 @@ class Written:
 
     Attributes
     ----------
-    form : in words; "number" for numbers that are no date.
+    form : in words; "number" for numbers that are not dates.
     pattern : what the cells match, or None for numbers.
     unit : microseconds in one of a number's last decimal (epochs), 0 for plain numbers.
     decimals : of the numbers.
     day_first : of ``a`` and ``b``.
     padded : 7 is written 07.
     full : months are written out.
-    last : the last cell, whose separators and widths later times take over.
+    last : the last cell; later times are written with its separators and widths.
     """
 
     form: str
@@ -160,9 +160,9 @@ class Read:
     Attributes
     ----------
     local : int64 (N,): microseconds of the wall clock since 1970; of plain numbers, units of their last decimal.
-    ahead : int64 (N,): how far the wall clock is ahead of UTC, in microseconds; None where no cell says so.
+    ahead : int64 (N,): how far the wall clock is ahead of UTC, in microseconds; None if no cell says so.
     written : how.
-    other : the same column with day and month exchanged, where the cells do not tell them apart.
+    other : the same column with day and month exchanged, if the cells allow both orders.
     """
 
     local: NDArray[np.int64]
@@ -173,12 +173,12 @@ class Read:
 
 @dataclass(frozen=True)
 class Unread:
-    """Why a column is not read as times: the row of the first cell that does not go with the cells before it.
+    """Why a column is not read as times: the row of the first cell that does not match the cells before it.
 
     Attributes
     ----------
     row : of that cell.
-    form : the way of writing of the cells before it; "" where already the first cell is no time.
+    form : how the cells before it are written; "" if the first cell is already not a time.
     """
 
     row: int
@@ -253,7 +253,7 @@ class _Piece(NamedTuple):
 
     Attributes
     ----------
-    local, good : times (M,) and which of them there are, with the month first and, if there are two orders, the day.
+    local, good : times (M,) and which of them exist, with the month first; with two orders, also with the day first.
     ahead : (M,), how far their clocks are ahead of UTC.
     padded, single, full : whether a field is written 07, or 7, and whether a month is written out.
     """
@@ -297,7 +297,7 @@ def _read_piece(cells: Sequence[str], pattern: re.Pattern[str], zoned: bool) -> 
 
 
 def _read_numbers(cells: Sequence[str]) -> Read | Unread | None:
-    """Plain numbers, or an epoch by their size; None where the first cell is neither."""
+    """Plain numbers, or an epoch by their size; None if the first cell is neither."""
     decimals = 0
     for row, cell in enumerate(cells):
         found = _NUMBER.fullmatch(cell)

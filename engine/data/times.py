@@ -50,7 +50,7 @@ class Times:
 
     @cached_property
     def axis(self) -> _Ints:
-        """The rows (N,) on a clock that never goes back: UTC, or the wall clock with its yearly changes taken out."""
+        """The rows (N,) on a clock that never goes back: UTC, or the wall clock without its yearly changes."""
         local = self.read.local
         if self.read.ahead is not None:
             return local - self.read.ahead
@@ -82,7 +82,7 @@ class Times:
         return Times(self.name, cells, Read(self.read.local[rows], ahead, replace(self.read.written, last=cells[-1])))
 
     def missing_before(self) -> _Ints:
-        """How many rows (N,) are missing before each, by the usual step; 0 where there is none to keep to."""
+        """How many rows (N,) are missing before each, by the usual step; 0 if there is no even step."""
         step, lacking = self.step, np.zeros(len(self), np.int64)
         if step is None or not step.even:
             return lacking
@@ -95,7 +95,7 @@ class Times:
         return np.maximum(lacking, 0)
 
     def after(self, count: int) -> list[str] | None:
-        """Return the times of the `count` rows that follow, written as in the file; None where no step is kept to."""
+        """Return the times of the `count` rows that follow, written as in the file; None if there is no even step."""
         step, written = self.step, self.read.written
         if step is None or not step.even:
             return None
@@ -112,17 +112,17 @@ class Times:
 
 
 def order(times: Times, where: Where, source: str, *, sort: bool) -> _Ints | None:
-    """Return the rows from the oldest to the newest, None where they stand so already.
+    """Return the rows from the oldest to the newest; None if they have this order already.
 
     Parameters
     ----------
-    where : what a row is called in messages, such as "line 3".
-    sort : whether rows in another order are welcome.
+    where : the name of a row in messages, such as "line 3".
+    sort : whether rows may have another order.
 
     Raises
     ------
     DataError
-        Two rows have the same time, or the rows are not in order and are not to be sorted.
+        Two rows have the same time, or the rows are not in order and `sort` is off.
     """
     steps = np.diff(times.axis)
     if (steps > 0).all():
@@ -140,7 +140,7 @@ def order(times: Times, where: Where, source: str, *, sort: bool) -> _Ints | Non
 
 
 def gap_note(times: Times, where: Where) -> str:
-    """One sentence on what is missing between the rows, "" where nothing is."""
+    """One sentence on the rows that are missing, "" if none are."""
     step = times.step
     if step is None:
         return ""

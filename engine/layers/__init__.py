@@ -63,7 +63,7 @@ def from_config(
 def sketch(config: dict[str, Any]) -> list[Layer]:
     """The layers of the Sequential that `config` describes, without their arrays: their names, shapes and arguments.
 
-    A description is compared with what it claims to describe before anything of its size is made.
+    So a checkpoint's description can be compared with its arrays before anything large is allocated.
 
     Raises
     ------

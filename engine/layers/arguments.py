@@ -1,4 +1,4 @@
-"""What reaches a recurrent layer, checked: input, state, lengths and gradients, each with one clear error."""
+"""Checks of what a recurrent layer is given: input, state, lengths and gradients, each with one clear error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = Any  # of the layer's backend
 
 
 class RecurrentLayer(Protocol):
-    """What the checks need to know of a layer; `widths` are the units of each state."""
+    """What the checks need to know of a layer; `widths` has the number of units of each state."""
 
     backend: Backend
     dtype: Any
@@ -44,7 +44,7 @@ def enter(layer: RecurrentLayer, x: Array, state: Any, lengths: Any) -> tuple[Ar
 def enter_state(
     layer: RecurrentLayer, name: str, state: Any, batch: int, part_may_be_none: bool = False
 ) -> tuple[Array, ...]:
-    """Check a state or its gradient; returns one for each state of the cell, None where it was not given."""
+    """Check a state or its gradient; returns one for each state of the cell, None if it was not given."""
     states = layer.cell.states
     if state is None:
         return (None,) * len(states)

@@ -1,7 +1,7 @@
-"""Parameters and gradients by name: an entry can be assigned, which writes into its array; none is replaced or removed.
+"""Parameters and gradients by name.  Assigning an entry writes into its array; no array is replaced or removed.
 
-So an optimiser, a Sequential around the layer and a loop of the user's own all change the same memory, and the
-compiled kernels, which check nothing, only meet arrays that the layer has made itself.
+So an optimiser, a Sequential around the layer and a loop of the user's own all change the same memory.  The compiled
+kernels check nothing, and they only get arrays that the layer has made itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.errors import InputError, bad_input, bad_type
 class NamedArrays(MutableMapping[str, Any]):
     """The parameters or the gradients of one layer.
 
-    ``arrays[name] = value`` copies `value` into the array that is there, whose identity stays.
+    ``arrays[name] = value`` copies `value` into the array that is there; it stays the same array.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class NamedArrays(MutableMapping[str, Any]):
 
     Attributes
     ----------
-    own : the same memory by name, in arrays that nobody outside the layer holds.  Someone may give another shape or
-        dtype to an array that was handed out; these keep theirs, so they are what kernels are given.
+    own : the same memory by name, in arrays that nobody outside the layer holds.  Someone may change the shape or dtype
+        of an array that was handed out.  These arrays keep theirs, so kernels get these.
     version : how often entries were assigned, or `touch` was called.
     """
 
@@ -38,7 +38,7 @@ class NamedArrays(MutableMapping[str, Any]):
         self.version = 0
 
     def add(self, name: str, array: Any) -> None:
-        """Take in an array that the layer has made."""
+        """Add an array that the layer has made."""
         self._arrays[name], self.own[name] = array, _own(array)
 
     def touch(self) -> None:
@@ -63,9 +63,9 @@ class NamedArrays(MutableMapping[str, Any]):
         self.touch()
 
     def lend(self, name: str, array: Any) -> None:
-        """Put another array in the place of one, unchecked, until that one is lent back.
+        """Replace an array by another one, unchecked, until the first one is lent back.
 
-        For the gradient check alone: the complex numbers of the complex step find no room in a real array.
+        For the gradient check alone: a real array cannot hold the complex numbers of the complex step.
         """
         self._arrays[name], self.own[name] = array, _own(array)
 
@@ -93,7 +93,7 @@ class NamedArrays(MutableMapping[str, Any]):
 
 
 class JoinedArrays(MutableMapping[str, Any]):
-    """The entries of several layers under one roof, ``"0.weight"`` for ``"weight"`` of the first.
+    """The entries of several layers in one mapping, such as ``"0.weight"`` for ``"weight"`` of the first.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class JoinedArrays(MutableMapping[str, Any]):
 
 
 def _own(array: Any) -> Any:
-    """Another array over the same memory; a torch tensor itself, as ``tensor.data = value`` gives it other memory."""
+    """Another array over the same memory; of torch the tensor itself: ``tensor.data = value`` replaces its memory."""
     return array if hasattr(array, "data_ptr") else array[...]
 
 

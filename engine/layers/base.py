@@ -73,7 +73,7 @@ class Layer:
         self._follows_layout = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a GPU's errors come out of every pass as the engine's own, and no warning of NumPy's."""
+        """Wrap every pass: a GPU's errors become the engine's own, and NumPy gives no warning."""
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
@@ -200,8 +200,7 @@ class Layer:
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Copy values into the parameters, in place.
 
-        Takes a PyTorch state dict as it is, in half precision too.  This is the one place where dtype and library are
-        converted.
+        It takes a PyTorch state dict as it is, in half precision too.  Only here are dtype and library converted.
 
         Parameters
         ----------
@@ -210,7 +209,7 @@ class Layer:
         Raises
         ------
         InputError
-            for a missing or unknown name, a wrong shape, or a number that is not finite; nothing has been changed then.
+            for a missing or unknown name, a wrong shape, or a number that is not finite.  Nothing has changed then.
         """
         self._copy_in(loading.checked(self.params, self.dtype, mapping))
 
@@ -244,7 +243,7 @@ class Layer:
         return type(self)(**self._arguments(), **given)
 
     def _on_host(self) -> dict[str, np.ndarray]:
-        """The parameters in host memory, where they may be already."""
+        """The parameters in host memory, without a copy if they are there already."""
         return {name: self.backend.to_host(param) for name, param in self.params.items()}
 
     def call_counters(self) -> dict[str, int]:
@@ -273,7 +272,7 @@ class Layer:
         return call
 
     def _layout(self, batch_first: bool | None) -> bool:
-        """The axis order of a layer that may leave it to its neighbours; `Sequential` settles it then."""
+        """Set the axis order; with None, a `Sequential` sets it later from the neighbours."""
         self._follows_layout = batch_first is None
         return False if batch_first is None else switch("batch_first", batch_first)
 
@@ -282,15 +281,15 @@ class Layer:
     def _stamp(self) -> tuple[int, int]:
         """What identifies this layer with its present parameters; forward puts it on the tape.
 
-        Where the parameters can be read without waiting for a device it is their checksum, which sees every change.
-        Elsewhere it is a count that `touch` raises: there, whoever writes into ``params`` has to call it.
+        On the CPU it is a checksum of the parameters, which sees every change.  On a GPU, reading the parameters would
+        wait for the device, so it is a count that `touch` raises: code that writes into ``params`` must call `touch`.
         """
         checksum = self.backend.fingerprint(self._params.own.values())
         return self._serial, self._params.version if checksum is None else checksum
 
     @contextlib.contextmanager
     def already_checked(self, tape: Any) -> Iterator[None]:
-        """Take the tape as checked: the weights are read once in a backward pass, not once more for every layer."""
+        """Mark the tape as checked: a backward pass reads the weights once, not once more for every layer."""
         self._checked.add(id(tape))
         try:
             yield
@@ -326,9 +325,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method without NumPy's warnings of numbers that are not finite: the result shows them, and a step refuses
-    them.
-    """
+    """The method without NumPy's warnings of non-finite numbers: the result shows them, and a step refuses them."""
 
     @functools.wraps(method)
     def call(self: Layer, *args: Any, **kwargs: Any) -> Any:

@@ -38,7 +38,7 @@ def shapes_of(
 
 
 def of_direction(cell: Cell, direction: Direction, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The entries of one layer and direction, by names without their end."""
+    """The entries of one layer and direction, by name without the ending."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *cell.own)
     return {name: arrays[name + direction.end] for name in names if name + direction.end in arrays}
 

@@ -15,7 +15,7 @@ from engine.layers.timeline import Timeline, clean, timeline_of
 
 @dataclass(frozen=True)
 class DropoutTape:
-    """The mask that forward multiplied with, 1/(1-p) or 0; None where dropout was off.  The timeline, given lengths."""
+    """The mask of forward, 1/(1-p) or 0; None if dropout was off.  The timeline, if there were lengths."""
 
     mask: Any
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class Dropout(Layer):
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
     ) -> tuple[Any, None, DropoutTape]:
-        """y in the shape of x (T, B, F); the call counter rises by one where a mask is drawn."""
+        """y in the shape of x (T, B, F); the call counter rises by one if a mask is drawn."""
         check_no_state(state)
         x, timeline = self._enter(x, lengths)
         if not switch("training", training) or self.p == 0.0:

@@ -85,7 +85,7 @@ class Embedding(Layer):
         Raises
         ------
         InputError
-            for an id out of range: a device would wrap it around silently, so it is looked for here.
+            for an id out of range; a device would wrap it around silently.
         """
         check_no_state(state)
         switch("training", training)

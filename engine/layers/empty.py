@@ -16,7 +16,7 @@ Array = Any  # of the backend
 
 
 def run(backend: Backend, cell: Cell, timeline: Timeline, units: int, states: tuple[Array, ...]) -> tuple[Run, Array]:
-    """What the time loop of one layer and direction leaves, and its output (T, B, H)."""
+    """The result of the time loop of one layer and direction, and its output (T, B, H)."""
     xp, rows, dtype = backend.xp, (timeline.steps, timeline.batch), states[0].dtype
     gates = xp.zeros((*rows, len(cell.gates), units), dtype=dtype)
     kept = {name: xp.zeros((*rows, units), dtype=dtype) for name in cell.kept}
@@ -25,7 +25,7 @@ def run(backend: Backend, cell: Cell, timeline: Timeline, units: int, states: tu
 
 
 def adjoints(backend: Backend, cell: Cell, record: Run, timeline: Timeline, dlast: tuple[Array, ...]) -> Adjoints:
-    """Reverse of `run`: the gradient of the final state, of which a part may be None, is that of the initial one."""
+    """Reverse of `run`: the initial state gets the gradient of the final one, of which a part may be None."""
     xp = backend.xp
     da = xp.zeros_like(record.gates)  # also on the hidden side: both are empty
     traces = tuple(

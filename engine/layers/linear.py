@@ -17,7 +17,7 @@ from engine.layers.timeline import Timeline, clean, timeline_of
 
 @dataclass(frozen=True)
 class LinearTape:
-    """x (..., D), a copy with pads 0, for the gradient of the weight; the timeline where lengths were given."""
+    """x (..., D), a copy with pads 0, for the gradient of the weight; the timeline if there were lengths."""
 
     x: Any
     timeline: Timeline | None

@@ -1,8 +1,8 @@
-"""Weights of anyone's, checked before any of them is copied: names, shapes, numbers.
+"""Weights from any source, checked before any of them is copied: names, shapes, numbers.
 
-Every library's arrays become NumPy's here, without a copy where their dtype is the layer's already.  Half precision is
-taken, and every value of it is a float32 exactly; what only looks like numbers (the bits of bfloat16 in an integer
-array, a tensor of the meta device) is refused.
+Arrays of every library become NumPy's here, without a copy if they have the layer's dtype already.  Half precision is
+accepted: float32 holds each of its values exactly.  Arrays that only look like numbers are refused (the bits of
+bfloat16 in an integer array, a tensor of the meta device).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def checked(params: Mapping[str, Any], dtype: np.dtype, mapping: Any, finite: bo
 
     Parameters
     ----------
-    params : what they are for, by name.
+    params : the parameters that they are for, by name.
     finite : refuse NaN and infinity, with the name and the index; off for a copy of a layer, which may hold anything.
 
     Returns
@@ -65,7 +65,7 @@ def _listed(names: list[Any], most: int = 8) -> str:
 
 
 def _in_dtype(name: str, host: np.ndarray, dtype: np.dtype, own: list[np.ndarray]) -> np.ndarray:
-    """The array in the layer's dtype; a copy where it is a view of the layer's own, which are written to as well."""
+    """The array in the layer's dtype; a copy if it is a view of the layer's own arrays, which are written to."""
     with np.errstate(over="ignore", under="ignore"):
         value = host.astype(dtype, copy=False)
     if value is not host and (np.isinf(value) & np.isfinite(host)).any():

@@ -1,6 +1,6 @@
-"""What is likely wrong with weights that do not fit, and how to repair it: prefixes, options, transposed matrices.
+"""Hints for weights that do not fit: what is likely wrong and how to repair it (prefixes, options, transposes).
 
-Nothing here decides what is accepted.  Each function returns the end of an error message, or nothing.
+Nothing here decides which weights are accepted.  Each function returns the end of an error message, or nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BLOCKS = {1: "an RNN", 3: "a GRU", 4: "an LSTM"}
 
 
 def not_a_mapping(given: Any) -> str:
-    """Of what came in place of a state dict."""
+    """Hint for an argument that is no mapping."""
     if callable(getattr(given, "state_dict", None)):
         return "pass model.state_dict(), not the model"
     if isinstance(given, str | bytes) or hasattr(given, "__fspath__"):
@@ -30,7 +30,7 @@ def not_a_mapping(given: Any) -> str:
 
 
 def of_names(wanted: Shapes, given: Mapping[Any, Any]) -> str:
-    """Of names that differ."""
+    """Hint for names that differ."""
     nested = _nested(wanted, given)
     if nested:
         return nested
@@ -38,7 +38,7 @@ def of_names(wanted: Shapes, given: Mapping[Any, Any]) -> str:
 
 
 def of_shape(name: str, got: tuple[int, ...], wanted: Shapes, given: Mapping[str, Any]) -> str:
-    """Of an array of another shape."""
+    """Hint for an array of another shape."""
     shape = wanted[name]
     if len(shape) == 2 and got == shape[::-1]:
         square = any(len(other) == 2 and other[0] == other[1] for other in wanted.values())
@@ -67,7 +67,7 @@ def _nested(wanted: Shapes, given: Mapping[Any, Any]) -> str:
 
 
 def _prefix(wanted: Shapes, given: Mapping[Any, Any]) -> str:
-    """One prefix in front of all the names that are wanted, or of all names of a Sequential that has none there."""
+    """One prefix before all wanted names, or before all names of a Sequential that should have none."""
     found = Counter(_prefixes(wanted, given))
     best = [prefix for prefix, count in found.items() if count == max(found.values())]
     fitting = [prefix for prefix in best if _same_shapes(prefix, wanted, given)]
@@ -182,7 +182,7 @@ def _depth(names: set[str]) -> int:
 
 
 def _sizes(name: str, given: Mapping[str, Any]) -> str:
-    """Cell and sizes of a recurrent layer, read off the shapes of its weights."""
+    """Cell and sizes of a recurrent layer, from the shapes of its weights."""
     prefix = name.rpartition(".")[0]
     prefix += "." if prefix else ""
     shapes = [tuple(getattr(given.get(f"{prefix}weight_{side}_l0"), "shape", ())) for side in ("ih", "hh")]

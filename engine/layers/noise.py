@@ -20,13 +20,13 @@ Array = Any  # of the layer's backend
 
 
 class Rates(NamedTuple):
-    """How likely a unit is dropped, or keeps its state: the options of a layer.
+    """The probabilities with which units are dropped or keep their state: the options of a layer.
 
     Attributes
     ----------
-    between : between layers; whole_sequence : with one mask for all time steps.
-    recurrent : of h before the recurrent product; weights : of an entry of the recurrent weights.
-    zoneout : for each state that has one.
+    between : of dropping a unit between layers; whole_sequence : whether one mask serves all time steps.
+    recurrent : of dropping a unit of h before the recurrent product; weights : an entry of the recurrent weights.
+    zoneout : of keeping the old state, for each state that has zoneout.
     """
 
     between: float
@@ -42,9 +42,9 @@ class Noise:
     Parameters
     ----------
     backend, dtype : of the masks.
-    rates : how likely each is 0.
+    rates : the probabilities.
     key : seed and path of the layer.
-    call : the number of the pass; None where nothing is drawn.
+    call : the number of the pass; None if nothing is drawn.
     steps, rows : T, and the global numbers of the rows.
     """
 
@@ -68,7 +68,7 @@ class Noise:
         return self.backend.dropout_mask(seed, path, purpose, self.call, range(steps), rows, units, p, self.dtype)
 
     def between_layers(self, layer: int, units: int) -> Array:
-        """Mask (T, B, units) on the input of a layer: never of the first; None where there is none."""
+        """Mask (T, B, units) on the input of a layer: never of the first; None if there is none."""
         p = self.rates.between
         if self.call is None or layer == 0 or p == 0.0:
             return None
@@ -76,7 +76,7 @@ class Noise:
         return self.backend.xp.broadcast_to(mask, (self.steps, *mask.shape[1:]))
 
     def of_weights(self, direction: Direction, shape: tuple[int, int]) -> Array:
-        """DropConnect mask of the recurrent weights, one a pass (Wan et al. 2013); None where there is none."""
+        """DropConnect mask of the recurrent weights, one a pass (Wan et al. 2013); None if there is none."""
         if self.call is None or self.rates.weights == 0.0:
             return None
         return self._keep(f"weights{direction.end}", self.rates.weights, 1, range(shape[0]), shape[1])[0]
@@ -116,7 +116,7 @@ def zoneout_of(cell: Cell, given: Any) -> dict[str, float]:
 
 
 def noisy_cell(cell: Cell, zoneout: dict[str, float], masked: bool) -> Cell:
-    """The cell with the phases that take in the masks."""
+    """The cell with the phases that apply the masks."""
     try:
         cell = with_recurrent_mask(cell) if masked else cell
     except CellError:

@@ -47,7 +47,7 @@ class Recurrent(Layer):
     variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
     bidirectional : add a second direction that reads each row from its own last valid step.
     zoneout : probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for
-        each state of the cell.  In evaluation the expectation stands in its place.
+        each state of the cell.  Evaluation uses the expected value of the mask.
     recurrent_dropout : probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and
         Ghahramani 2016).
     weight_dropout : probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
@@ -174,10 +174,10 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : (T, B, D), or (B, T, D) with ``batch_first``; of the layer's dtype and backend.
-        state : the tuple of the cell's states, such as ``(h, c)`` for an LSTM, or ``h`` where it has no other; each
-            (L*N, B, H), never batch-first.  None is zeros.
+        state : the tuple of the cell's states, such as ``(h, c)`` for an LSTM, or ``h`` if that is the only state; each
+            (L*N, B, H), never batch-first.  None means zeros.
         lengths : (B,) host integers in 0..T, the valid steps of each row; None means T.
-        training : whether the masks of dropout and zoneout are drawn.
+        training : whether to draw the masks of dropout and zoneout.
 
         Returns
         -------
@@ -198,7 +198,7 @@ class Recurrent(Layer):
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
 
-        Parameters and returned output and state as in `forward`.
+        Parameters, output and state are those of `forward`.
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
         return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
@@ -240,14 +240,14 @@ class Recurrent(Layer):
 
         Parameters
         ----------
-        tape : what `forward` returned; it is only read, so the same tape can be walked again.
-        dy : gradient of y, in y's shape; None means zeros.  What stands at pads is not looked at.
-        dstate : gradient of the final state, in its structure; None, also for a part, means zeros.
+        tape : the tape that `forward` returned; it is only read, so the same tape can be walked again.
+        dy : gradient of y, in y's shape; None means zeros.  Values at pads are ignored.
+        dstate : gradient of the final state, in its structure; None means zeros, for the whole or for one state.
 
         Returns
         -------
         dx : gradient of x, exactly 0 at pads.
-        dstate : gradient of the initial state, also where that was None (the gradient with respect to zeros).
+        dstate : gradient of the initial state, even if that was None (the gradient with respect to zeros).
 
         Raises
         ------
@@ -346,7 +346,7 @@ class Recurrent(Layer):
         return states if len(states) > 1 else states[0]
 
     def _next_call(self, training: bool) -> int | None:
-        """The call number for this pass's masks; None where no mask is drawn."""
+        """The call number for this pass's masks; None if no mask is drawn."""
         between = self.dropout > 0.0 and self.num_layers > 1
         drawn = between or self._zoneout or self.recurrent_dropout or self.weight_dropout
         return self._take_call() if switch("training", training) and drawn else None

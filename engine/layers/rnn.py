@@ -43,9 +43,8 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).  False
-    (as
-        first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
+    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).
+        False (as first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
     options : as for `engine.Recurrent`.
     """
 
@@ -95,7 +94,7 @@ class LSTM(Recurrent):
 
 
 def layer_of(cell: str, *sizes: int, **options: Any) -> Recurrent:
-    """The layer that runs the cell of that name: an RNN, GRU or LSTM where these have it, else a `Recurrent`.
+    """The layer that runs the cell of that name: an RNN, GRU or LSTM if one of them has that cell, else a `Recurrent`.
 
     Parameters
     ----------

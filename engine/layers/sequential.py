@@ -1,4 +1,4 @@
-"""Layers one after another, speaking the protocol of a single layer."""
+"""Layers one after another, with the protocol of a single layer."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Sequential(Layer):
         self._joined_grads = JoinedArrays("grads", [(prefix, layer.grads) for prefix, layer in self._named()])
 
     def _settle_layout(self) -> None:
-        """Give the layers that were built without a layout that of the others."""
+        """Layers that were built without a layout get the layout of the others."""
         explicit = {index: layer.batch_first for index, layer in enumerate(self.layers) if not layer._follows_layout}
         if len(set(explicit.values())) > 1:
             raise bad_input(
@@ -122,7 +122,7 @@ class Sequential(Layer):
         Parameters
         ----------
         x : input of the first layer.
-        state : a tuple with the state of each layer (None for one without), or None.
+        state : a tuple with the state of each layer (None for a layer that has none), or None.
         lengths : (B,) host integers, handed to every layer.
         training : handed to every layer.
 

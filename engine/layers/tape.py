@@ -1,4 +1,4 @@
-"""What a recurrent layer's forward pass leaves for its backward pass, by name, to be read by people as well.
+"""The tape: the values that a recurrent layer's forward pass leaves for its backward pass, by name.  Users read it too.
 
 Shapes are never batch-first.  Slot 0 of a state buffer is the initial state; the reverse direction's buffers are in
 processing order, so that step 0 is each row's last valid step.
@@ -24,9 +24,9 @@ class DirectionTape:
 
     Attributes
     ----------
-    cell : the cell that ran, with the phases of its options.
-    x : (T, B, D) the input as this direction met it, pads 0; needed for the gradient of weight_ih.
-    run : what the kernels left.
+    cell : the cell that ran, together with the phases of the layer's options.
+    x : (T, B, D) the input in this direction's processing order, pads 0; needed for the gradient of weight_ih.
+    run : the tape of the kernels.
     factors : zoneout's and dropout's masks k_X by name, each (T or 1, B or 1, H).
     weight_mask : (R*H, P) the mask on weight_hh of this pass, or None.
     """
@@ -59,7 +59,7 @@ class DirectionTape:
 
     @property
     def kept(self) -> dict[str, Array]:
-        """What else backward asks for, by name, each (T, B, H): U_n h_prev + b_hn of a GRU as ``h_n``."""
+        """Other values that backward needs, by name, each (T, B, H), such as ``h_n`` = U_n h_prev + b_hn of a GRU."""
         return self.run.kept
 
     def check(
@@ -103,7 +103,7 @@ class RecurrentTape:
     Attributes
     ----------
     layers : ``layers[l][d]`` is a `DirectionTape`; d is 0 for forward, 1 for reverse.
-    masks : the dropout mask (T, B, N*H) on the input of each layer; None where there is none.
+    masks : the dropout mask (T, B, N*H) on the input of each layer; None if there is none.
     timeline : the valid steps.
     stamp : whose tape it is, and with which parameters it was made.
     """
@@ -132,7 +132,7 @@ class DirectionTrace:
     states : gradient of the loss with respect to every slot of every state, by name, each (T+1, B, H); slot 0 is that
         of the initial state; for the cell state of an LSTM its share through h is included.
     gates : gradient of every gate's pre-activation by name, each (T, B, H).
-    hidden : the same for its hidden part: another one for the gates that have two, such as the n of a GRU (da_n * r).
+    hidden : the same for its hidden part.  It differs for gates with two gradients, such as n of a GRU (da_n * r).
     """
 
     cell: Cell
@@ -171,8 +171,8 @@ class RecurrentTrace:
     Attributes
     ----------
     layers : ``layers[l][d]`` is a `DirectionTrace`.
-    dx, dstate : what `backward` would have returned.
-    grads : what `backward` would have added to the layer's gradients, by name.
+    dx, dstate : the results that `backward` returns.
+    grads : the gradients that `backward` adds to those of the layer, by name.
     """
 
     layers: tuple[tuple[DirectionTrace, ...], ...]

@@ -16,7 +16,7 @@ class Timeline:
 
     Parameters
     ----------
-    lengths : the number of valid steps of each row, a list or integer array on the host, or None where every row has
+    lengths : the number of valid steps of each row, a list or integer array on the host, or None if every row has
         all T.
 
     Attributes
@@ -33,7 +33,7 @@ class Timeline:
         if lengths is not None:
             host = check_lengths(lengths, steps, batch)
             if (host < steps).any():  # all rows full: the plain path
-                # B numbers are all that is uploaded; the rest is worked out where the data is
+                # only B numbers are uploaded; the rest is computed on the device
                 xp, self._lengths = backend.xp, backend.asarray(host)
                 if isinstance(self._lengths, np.ndarray):
                     self._lengths.flags.writeable = False  # compiled code walks as far as they say
@@ -55,7 +55,7 @@ class Timeline:
         return self.steps == 0 or self.batch == 0
 
     def clean(self, values: Any) -> Any:
-        """A copy of (T, B, ...) with every pad selected to 0: a NaN there goes no further (rule 8)."""
+        """A copy of (T, B, ...) with every pad set to 0 by selection, so that a NaN there goes no further (rule 8)."""
         if self._valid is None:
             copy = self._empty(values.shape, values.dtype)
             copy[...] = values
@@ -95,7 +95,7 @@ def timeline_of(
 
 
 def clean(xp: Any, values: Any, timeline: Timeline | None, batch_first: bool) -> Any:
-    """A copy of (T, B, ...), or (B, T, ...), with pads 0; a plain copy where there are no lengths."""
+    """A copy of (T, B, ...), or (B, T, ...), with pads 0; a plain copy if there are no lengths."""
     if timeline is None:
         return xp.copy(values)
     return timeline.clean(values.swapaxes(0, 1)).swapaxes(0, 1) if batch_first else timeline.clean(values)

@@ -1,7 +1,7 @@
 """The walk over layers and directions: the one place that knows how they are stacked (rule 10).
 
-Forward, predict, backward, the gradient check's copies and its forward mode all walk here; each says what happens in
-one layer and direction.
+Forward, predict, backward, the gradient check's copies and its forward mode all use this walk.  Each passes in the work
+of one layer and direction.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A *position* is one (time step, row) pair.  Each has a weight w (1, or the mask'
 
     L = sum over valid positions of scale * loss(position),   scale = w / n,   n = sum of w, or the `normalizer`
 
-so shards and accumulation steps that are given the same `normalizer` add up to the loss of the whole batch.  What
-stands at a masked position (NaN, infinity, an id out of range) is selected away before any arithmetic: it cannot leak.
+so shards and accumulation steps with the same `normalizer` add up to the loss of the whole batch.  The values at masked
+positions (NaN, infinity, an id out of range) are replaced by selection before any arithmetic, so they cannot leak.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def float_dtype(backend: Backend, argument: str, array: Any) -> np.dtype:
 
 
 def require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...], exact: bool) -> None:
-    """Raise unless the mask has the `shape` (`exact` off: a leading part of it) and a dtype that is meant here."""
+    """Raise unless the mask has the `shape` (`exact` off: a leading part of it) and a suitable dtype."""
     if mask is None:
         return
     host = host_view("mask", mask)
@@ -98,6 +98,6 @@ def require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...]
 
 
 def on_host(backend: Backend, mask: Any) -> np.ndarray:
-    """The mask in host memory, where it may be already."""
+    """The mask in host memory, without a copy if it is there already."""
     host = host_view("mask", mask)
     return backend.to_host(mask) if host is None else host

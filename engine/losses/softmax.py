@@ -29,8 +29,8 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     mask : None (all are valid), a boolean array, or weights >= 0 of the logits' dtype; of the targets' shape, on the
         host or on the backend.  Beside host targets that hold indices out of range (padding such as -100), keep the
         mask on the host too: otherwise it has to be downloaded to tell padding from mistakes.
-    normalizer : what to divide by instead of the number (weight) of valid positions: a number >= 0 or a 0-d array of
-        the backend.  Zero is right only where everything is masked; elsewhere the loss is then infinite.
+    normalizer : the divisor in place of the number (weight) of valid positions: a number >= 0 or a 0-d array of the
+        backend.  Zero is right only if everything is masked; otherwise the loss is infinite.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     P = math.prod(shape)  # positions
     require_mask(backend, mask, dtype, shape, exact=True)
     ids, stray = _class_indices(backend, targets, mask, shape, V)
-    # NumPy's warnings would say in passing what the non-finite loss says for good; CuPy has none.
+    # No warnings: the non-finite loss already tells the user, and CuPy never warns.
     with np.errstate(all="ignore"):
         valid, scale = positions(backend, mask, normalizer, shape, dtype)
         z = logits.reshape(P, V)
@@ -76,7 +76,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
 
 @explained()
 def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, ...], V: int) -> tuple[Any, Any]:
-    """The targets as indices (P,) that are safe to use; of unchecked ones also a bool (P,): which were out of range."""
+    """The targets as indices (P,) that are safe to use, and, if unchecked, a bool (P,): which were out of range."""
     host = host_view("targets", targets)
     if host is None:
         if not backend.is_array(targets):

@@ -24,8 +24,8 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
     mask : None, a boolean array, or weights >= 0 of the prediction's dtype, on the host or on the backend.  Its shape
         is a leading part of the target's, as (T, B) for (T, B, D): a position is an entry of the mask.  Without a mask
         it is an entry of the target's shape without the last axis (of a 1-d target: each element).
-    normalizer : what to divide by instead of the number (weight) of valid *positions*: a number >= 0 or a 0-d array of
-        the backend.  The D elements of a position are divided by on top, so the number of valid positions gives the
+    normalizer : the divisor in place of the number (weight) of valid *positions*: a number >= 0 or a 0-d array of the
+        backend.  The loss is also divided by D, the elements of a position, so the number of valid positions gives the
         default.
 
     Returns

@@ -56,7 +56,7 @@ class Case:
         return 1 + self.bidirectional
 
     def lengths(self) -> np.ndarray | None:
-        """(B,) int64, None where all rows have T steps.
+        """(B,) int64, None if all rows have T steps.
 
         The longest row comes first: PyTorch packs such a batch without sorting it.
         """

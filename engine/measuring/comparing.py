@@ -32,13 +32,13 @@ class Row:
     Attributes
     ----------
     spec : its name, as it was asked for.
-    reason : why it could not be run; None where it was.
+    reason : why it could not be run; None if it was.
     device : what it computes on.
     differences : from the first backend that was run; None for that one itself.
     seconds : of each timed step.
     bytes_to_device, bytes_to_host : moved for one whole step: its input there, every output and gradient back.
     inside : copies between forward's first line and backward's last; those that are there cost time at every step.
-    memory : the most bytes that a few steps took beyond those of the program and its code; None where unknown.
+    memory : the most bytes that a few steps took beyond those of the program and its code; None if unknown.
     memory_unknown : why.
     """
 

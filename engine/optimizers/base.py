@@ -1,8 +1,9 @@
 """The machinery of an optimiser, without its equation: buffers, scratch, the finite check, saving and loading.
 
-A step waits for nothing.  Whether all gradients are finite is worked out where the data is, and every new value is
-*selected* by that flag (``keep``): multiplying by it would let NaN through.  A refused step leaves weights, buffers
-and step count as they were, and sets `Optimizer.nonfinite`, which is read at the next report (rule 16).
+A step never waits for the device.  The device itself computes a flag: whether all gradients are finite.  Every new
+value is *selected* by that flag (``keep``), because multiplying by it would let NaN through.  A refused step leaves
+weights, buffers and step count as they were.  It sets `Optimizer.nonfinite`, which is read at the next report (rule
+16).
 
 Finite gradients beyond the root of the dtype's range (1.8e19 in float32) overflow their squares: elements of Adagrad,
 RMSprop and Adam then stand still for good, as in PyTorch.  Clipping by norm comes before the step and prevents it.
@@ -71,7 +72,7 @@ class Optimizer:
         return {}
 
     def _factors(self, t: Any) -> tuple[Any, ...]:
-        """What the equation needs of the step number t (1 at the first step), 0-d float64 on the device."""
+        """The factors of the equation that depend on the step number t (1 at the first), 0-d float64 on the device."""
         return ()
 
     def _update(self, keep: Keep, w: Any, g: Any, room: Room, factors: tuple[Any, ...]) -> None:
@@ -169,7 +170,7 @@ class Optimizer:
     # -- saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on exactly: ``"type"``, every hyper-parameter, and copies of the arrays.
+        """All that is needed to continue exactly: ``"type"``, every hyper-parameter, and copies of the arrays.
 
         Arrays are ``"steps"``, ``"nonfinite"`` and the buffers, such as ``"exp_avg.weight_ih_l0"``; all else is
         JSON-able.
@@ -179,13 +180,12 @@ class Optimizer:
         return {"type": type(self).__name__, **scalars, **arrays}
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
-        """Go on from a saved state, hyper-parameters included; arrays may come from the host or from another backend.
+        """Continue from a saved state, hyper-parameters included; arrays may come from the host or another backend.
 
         Raises
         ------
         InputError
-            for another optimiser's state, a missing or unknown name, a wrong shape or value; nothing has been changed
-            then.
+            for another optimiser's state, a missing or unknown name, a wrong shape or value.  Nothing has changed then.
         """
         if not isinstance(mapping, Mapping):
             raise bad_type("state_dict", "what state_dict() returned", describe(mapping))
@@ -231,7 +231,7 @@ class Optimizer:
 
 
 def _require_possible(name: str, host: np.ndarray, dtype: np.dtype) -> None:
-    """Raise for values that no step leaves behind: NaN, what the dtype cannot hold, a negative count or mean square."""
+    """Raise for values that no step produces: NaN, a number beyond the dtype, a negative count or mean square."""
     with np.errstate(over="ignore"):  # a square that overflowed is infinite, and rightly so
         lost = np.isnan(host) | (np.isinf(host.astype(dtype)) & np.isfinite(host))
     kind = "a count" if dtype.kind in "iu" else "numbers"

@@ -19,8 +19,8 @@ def clip_grad_norm(model: Any, max_norm: float) -> Any:
 
     The factor is min(1, max_norm/(norm + 1e-6)), as PyTorch has it.  Squares are added up in float64, so that float32
     gradients of 1e25 or 1e-30 have a correct norm.  A norm that is not finite (a NaN or infinite gradient, or a
-    float64 gradient beyond about 1e154) makes every gradient NaN: the optimiser's step then refuses the update and
-    says so, where a factor of 0 would have hidden it.
+    float64 gradient beyond about 1e154) makes every gradient NaN.  The optimiser's step then refuses the update and
+    says so; a factor of 0 would have hidden the fault.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
 def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
     """The backend and the parameters of a model, or of a list of models (names then start with the place in the list).
 
-    An optimiser stands for the parameters that it updates: its list was checked when it was made.
+    For an optimiser, these are the parameters that it updates: they were checked when it was made.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _require_apart(arrays: list[tuple[str, Any]]) -> None:
 
 
 def _overlaps_itself(array: np.ndarray) -> bool:
-    """Whether two entries of an array may lie in one place: each axis has to step over all that the finer ones span."""
+    """Whether two entries of an array may share a place: each axis must step over all that the finer axes span."""
     reach = array.itemsize
     for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
         if size > 1:
@@ -105,8 +105,8 @@ def _overlaps_itself(array: np.ndarray) -> bool:
 class Number:
     """A hyper-parameter ``0 <= value < below``, always a Python float.
 
-    A np.float64 would promote float32 arrays (rule 22).  All but the learning rate are set once, since the buffers are
-    laid out for them.
+    A np.float64 would promote float32 arrays (rule 22).  All but the learning rate are set only once, because the
+    buffers are made for them.
     """
 
     def __init__(self, below: float = math.inf, settable: bool = False) -> None:

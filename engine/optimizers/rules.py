@@ -21,7 +21,7 @@ class SGD(Optimizer):
     ----------
     model, lr, l1, l2 : see `Optimizer`.
     momentum : share of the old direction that stays, in [0, 1).
-    dampening : share of the new gradient that is left out of the direction (never at the first step).
+    dampening : share of the new gradient that does not enter the direction (the first step takes all of it).
     nesterov : look ahead along the new direction; needs momentum > 0 and dampening 0.
     """
 

@@ -138,7 +138,7 @@ class Warmup(Schedule):
         return self.lr * (self.start_factor + (1.0 - self.start_factor) * step / self.steps)
 
 
-#: The schedules that have a name, with the options that each needs and may have besides.
+#: The schedules by name, with the options that each needs and those that it may have.
 NAMES: dict[str, tuple[type[Schedule], tuple[str, ...], tuple[str, ...]]] = {
     "constant": (Constant, (), ()),
     "step": (StepDecay, ("step_size",), ("gamma",)),
@@ -157,14 +157,13 @@ def make_schedule(
     warmup_steps: int = 0,
     start_factor: float | None = None,
 ) -> Schedule:
-    """The schedule of that name, after a warm-up if there is to be one.
+    """The schedule of that name, after a warm-up if one is asked for.
 
     Parameters
     ----------
     name : ``"constant"``, ``"step"`` or ``"cosine"``.
     lr : the base rate, the highest one.
-    total_steps : the length of the whole run, warm-up included; ``"cosine"`` needs it, the others take no notice of
-        it.
+    total_steps : the length of the whole run, warm-up included; ``"cosine"`` needs it, the others ignore it.
     step_size, gamma : steps between two drops and the factor of a drop (``"step"``).
     min_lr : the last rate (``"cosine"``).
     warmup_steps, start_factor : length of the linear rise and the share of the first rate that it starts at.

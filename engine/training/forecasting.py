@@ -110,7 +110,7 @@ def forecast(model: Sequential, scaling: Scaling, windows: Windows) -> np.ndarra
 
 
 def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainConfig) -> list[dict[str, Any]]:
-    """What comes after the last row: the row, its time (None where the series has none) and the value of each step.
+    """What comes after the last row: the row, its time (None if the series has none) and the value of each step.
 
     Raises
     ------

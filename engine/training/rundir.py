@@ -40,7 +40,7 @@ class Run:
     directory : where its files go; locked.
     config : its options; the backend is spelt out (``"numpy:numba"``), for results depend on the kernels.
     checkpoint : the state to go on from, or None to start at step 0.
-    fingerprint : of the data it was started on, or None where that is not known yet.
+    fingerprint : of the data it was started on, or None if that is not known yet.
     note : what the user should be told about how it starts, or "".
     warning : what the user has to be told even where notes are not wanted, or "".
     """

@@ -20,7 +20,7 @@ class Pass(NamedTuple):
     ----------
     loss : 0-d, the mean over the batch's positions.
     dy : gradient of the loss with respect to the model's output, in its shape.
-    state : the state after the batch, or None where none is carried on.
+    state : the state after the batch, or None if none is carried on.
     tape : what the model's backward pass needs.
     positions : how many targets the mean is over.
     """

@@ -38,7 +38,7 @@ class CudaKernels(LayerOfSteps):
     Attributes
     ----------
     last_plan : the `Plan` of the last forward or backward that was run; None before, and where `reference` ran.
-    fallback_reason : why plain array code runs in place of the last cell's kernels, with the mend; None where they run.
+    fallback_reason : why plain array code runs instead of the last cell's kernels, with a hint; None if they run.
     """
 
     name = "cuda"
@@ -310,7 +310,7 @@ def _in_order(fields: list[elements.Field], buffers: dict[str, Any]) -> tuple[An
 
 
 def _blocks(cell: Cell, weights: Weights, H: int) -> list[Array]:
-    """For each part the weights that it multiplies with; None where it has no product."""
+    """For each part the weights that it multiplies with; None if it has no product."""
     found = []
     for part in parts(cell):
         if part.source is None or part.name == "projection":

@@ -188,7 +188,7 @@ def weight_stride(length: int, lanes: int, size: int) -> int:
 
 
 def not_persistent(cell: Cell) -> str | None:
-    """Why the kernels of a whole sequence do not know the products of a cell; None where they do."""
+    """Why the kernels of a whole sequence do not know the products of a cell; None if they do."""
     if cell.projected is not None:
         return "its hidden state is a projection"
     if any(stage.source is None for stage in cell.stages):
@@ -258,7 +258,7 @@ def _choose(
 
 
 def persistent(work: Product, lanes: int, row_tile: int, B: int, H: int, size: int, device: Device) -> Pass | None:
-    """The launch with that many lanes of a block and rows of a thread, or None where it does not fit."""
+    """The launch with that many lanes of a block and rows of a thread, or None if it does not fit."""
     units = lanes * work.spread
     slices = -(-H // units)
     if slices > device.multiprocessors:

@@ -181,7 +181,7 @@ def _nearest(blocks: list[Block]) -> Block:
 
 
 def _gate(blocks: list[Block], chosen: Block) -> str | None:
-    """The gate to blame; None where every gate of the tensor departs alike."""
+    """The gate to blame; None if every gate of the tensor departs alike."""
     gates = chosen.finding.part.gates
     if not gates:
         return None

@@ -72,7 +72,7 @@ class _Axes:
             self.singular[time_axis] = "time step"
 
     def of(self, marked: np.ndarray, silent: np.ndarray) -> dict[int, np.ndarray] | None:
-        """By axis the indices of a block that holds all marked entries and no others; None where there is none."""
+        """By axis the indices of a block that holds all marked entries and no others; None if there is none."""
         found = self.bounds(marked, silent)
         for box in (*({axis: indices} for axis, indices in found.items()), found):
             block: np.ndarray = np.ones(self.shape, dtype=bool)

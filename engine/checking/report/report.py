@@ -21,7 +21,7 @@ class Departure:
     ----------
     name : parameter, ``x``, or part of the state.
     gate : the gate block to blame, or None.
-    time_step : the largest time step at which gradients depart, the first that backward meets; None where there is
+    time_step : the largest time step at which gradients depart, the first that backward meets; None if there is
         none.
     index : the entry's index in its tensor; empty for methods that look along directions.
     analytic, numeric : the two values (for the Taylor method: the order of the remainder, and 2).
@@ -88,8 +88,8 @@ class Diagnosis:
     Attributes
     ----------
     name : the tensor nearest to the bug.
-    gate : its gate block, or None where no single one is to blame.
-    time_step : the largest time step at which the gradient of x departs; None where it is right, or not known.
+    gate : its gate block, or None if no single one is to blame.
+    time_step : the largest time step at which the gradient of x departs; None if it is right, or not known.
     cause : what fits the numbers, such as ``"sign"`` or ``"transposed"``; or nothing.
     seen_in : the outputs whose gradient shows it most simply.
     pattern : how the gradient departs there, in words, where that has a pattern; see `Row.pattern`.

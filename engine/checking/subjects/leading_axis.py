@@ -35,7 +35,7 @@ class LeadingAxis:
         self._takes: dict[tuple[str, str], bool] = {}
 
     def run(self, name: str, stack: np.ndarray) -> list[np.ndarray] | None:
-        """Outputs (K, ...) for values (K, ...) of one input; None where they have to be run one by one."""
+        """Outputs (K, ...) for values (K, ...) of one input; None if they have to be run one by one."""
         key = (name, stack.dtype.kind)
         if key not in self._takes:
             shift = MOVED * np.random.default_rng(7).normal(size=(COPIES, *stack.shape[1:]))

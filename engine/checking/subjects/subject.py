@@ -156,7 +156,7 @@ class Subject(abc.ABC):
         """Run backward; returns the claimed gradients by name."""
 
     def pull_again(self) -> dict[str, Any] | None:
-        """What backward gives at the second call on one cache; None where a cache is good for one use."""
+        """What backward gives at the second call on one cache; None if a cache is good for one use."""
         return None
 
     @abc.abstractmethod
@@ -168,14 +168,14 @@ class Subject(abc.ABC):
         """The same function at a place nearby, off any kink that this one stands on."""
 
     def off_kinks(self) -> Subject | None:
-        """The subject at a place nearby; None where the function is not defined there."""
+        """The subject at a place nearby; None if the function is not defined there."""
         try:
             return self.displaced()
         except Exception:
             return None
 
     def moderate(self) -> Subject | None:
-        """The same function where no tensor has an entry larger than about 1; None where that place is out of reach."""
+        """The same function where no tensor has an entry larger than about 1; None if that place is out of reach."""
         if not self._tried_moderate:
             self._tried_moderate = True
             try:
@@ -189,7 +189,7 @@ class Subject(abc.ABC):
 
     @abc.abstractmethod
     def moderated(self) -> Subject | None:
-        """A new subject, its tensors made `smaller`; None where that cannot be had."""
+        """A new subject, its tensors made `smaller`; None if that cannot be had."""
 
     @staticmethod
     def smaller(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -202,7 +202,7 @@ class Subject(abc.ABC):
         return None
 
     def copies(self, name: str, stack: Any) -> list[Any] | None:
-        """Outputs (K, ...) for K values (K, ...) of one tensor; None where they have to be run one by one."""
+        """Outputs (K, ...) for K values (K, ...) of one tensor; None if they have to be run one by one."""
         return None
 
     #: Whether `copies` is known.

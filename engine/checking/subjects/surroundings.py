@@ -57,7 +57,7 @@ def sizes(subject: Subject) -> dict[str, int]:
 
 
 def batch_axis(subject: Subject, part: Part) -> int | None:
-    """The axis that counts the rows of a batch; None where it is not known."""
+    """The axis that counts the rows of a batch; None if it is not known."""
     if part.time_axis in (0, 1):
         return 1 - part.time_axis
     if re.fullmatch(r"(.*\.)?[hc]0", part.name) and len(part.shape) == 3:

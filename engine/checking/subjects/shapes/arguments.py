@@ -20,7 +20,7 @@ _PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KE
 
 
 def parameters_of(function: Any) -> list[inspect.Parameter] | None:
-    """The parameters of a function; None where they cannot be told, as of functions written in C."""
+    """The parameters of a function; None if they cannot be told, as of functions written in C."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -42,7 +42,7 @@ def as_arguments(
     Returns
     -------
     forward, inputs, names
-        a function of the inputs in order, and their names; None where the signature has them.
+        a function of the inputs in order, and their names; None if the signature has them.
     """
     try:
         leaves(inputs)

@@ -234,7 +234,7 @@ def _read_returned(reading: Reading, returned: Returned, candidates: list[tuple[
 
 
 def _in_order(parts: list[Any], candidates: list[tuple[str, Place, Any]]) -> list[tuple[str, Place]] | None:
-    """Candidates in order whose shapes are those of the parts; None where some part finds none."""
+    """Candidates in order whose shapes are those of the parts; None if some part finds none."""
     chosen, rest = [], iter(candidates)
     for part in parts:
         fitting = next(((name, place) for name, place, value in rest if np.shape(value) == np.shape(part)), None)

@@ -29,7 +29,7 @@ KEPT = ("running", "moving", "mean", "var", "momentum", "velocity", "cache")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: its name, where it lies, and where its gradient does; None where no gradient was found."""
+    """One parameter: its name, where it lies, and where its gradient does; None if no gradient was found."""
 
     name: str
     place: Place

@@ -17,7 +17,7 @@ DEEPEST = 6
 
 
 def get(value: Any, place: Place) -> Any:
-    """What stands at a place; None where the way ends."""
+    """What stands at a place; None if the way ends."""
     for how, key in place:
         try:
             if how == "[]":
