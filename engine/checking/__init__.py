@@ -1,8 +1,9 @@
 """Third floor: gradient checks.
 
-`check` is the way in for layers and functions, `objects` for objects, `forward_of_users` and `second_order` for
-derivatives that someone wrote by hand.  Read `subjects` (what is checked), `oracles` (the second opinions), `verdicts`
-(what departs, what cannot be told), `diagnosis` (where it comes from), `report` (what comes back).
+Begin with `check` for layers and functions, `objects` for objects, `forward_of_users` and `second_order` for forward
+mode and second derivatives that a user wrote by hand.  Then read `subjects` (what is checked), `oracles` (the second
+opinions), `verdicts` (what departs, what cannot be decided), `diagnosis` (where the error comes from), `report` (the
+result).
 """
 
 # ruff: noqa: F401  (the names under TYPE_CHECKING are public)
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from engine.checking.second_order import check_hessian, gradgradcheck
     from engine.checking.verdicts.budget import Progress
 
-#: Where these names live; each is fetched when it is first asked for, as in `engine` and for the same reason.
+#: Where these names live; each is imported at its first use, as in `engine` and for the same reason.
 _HOMES = {
     "verdicts.budget": ("Progress",),
     "check": ("check_gradients", "gradcheck"),

@@ -13,12 +13,12 @@ from engine.checking.subjects.shapes.loss_methods import LOSSES
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 
-#: Verdicts that a test may let through: those that find nothing wrong, only something that cannot be decided.
+#: Verdicts that a test may allow: they find nothing wrong, only something that cannot be decided.
 UNDECIDED = ("kink", "cannot tell")
 
 
 class LayerLike(Protocol):
-    """What tells a layer from a function; `engine.gradcheck` says what else a layer needs."""
+    """The methods that distinguish a layer from a function; `engine.gradcheck` says what else a layer needs."""
 
     @property
     def forward(self) -> Callable[..., Any]:
@@ -30,7 +30,7 @@ class LayerLike(Protocol):
 
 
 class LossLike(Protocol):
-    """A model whose method works out loss and gradients, which `engine.check_object` reads; so is the method itself."""
+    """A model with a method that computes loss and gradients, or the method itself; see `engine.check_object`."""
 
     @property
     def loss(self) -> Callable[..., Any]:
@@ -66,22 +66,21 @@ def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = 
     layer, x, state, lengths : as for `engine.gradcheck`.
     object, x : as for `engine.check_object`: ``forward(x)`` and ``backward(dout)``, or a loss with its gradients.
     forward, backward, inputs : as for `engine.check_gradients`.
-    allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  None does by default, since a
-        gradient that was not checked is not right.  For functions, ``"mutation"`` as well: they may write into their
-        arguments.
+    allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  By default none passes, because
+        an unchecked gradient may be wrong.  For functions also ``"mutation"``: they may write into their arguments.
     options : ``method``, ``seed``, ``tol`` and the others of the function that does the check.
 
     Returns
     -------
     Report
-        what the check found, where it passes.
+        the result of the check, if it passes.
 
     Raises
     ------
     AssertionError
-        where a gradient does not pass; the message holds the report.
+        if a gradient does not pass; the message holds the report.
     InputError, InputTypeError
-        for arguments that make no check.
+        for arguments that cannot be checked.
 
     Examples
     --------
@@ -116,7 +115,7 @@ def check_for(subject: Any, arguments: Sequence[Any]) -> Callable[..., Report]:
 
 
 def _is_layer(subject: Any) -> bool:
-    """Whether it takes what layers of the engine do: ``forward(x, state)``, ``backward(tape, dy, dstate)``."""
+    """Whether it takes the arguments of the engine's layers: ``forward(x, state)``, ``backward(tape, dy, dstate)``."""
     try:
         inspect.signature(subject.forward).bind("x", "state")
         inspect.signature(subject.backward).bind("tape", "dy", "dstate")
@@ -130,7 +129,7 @@ def _is_layer(subject: Any) -> bool:
 def assert_passes(
     check: Callable[..., Report], arguments: tuple[Any, ...], allow: Collection[str], options: dict[str, Any]
 ) -> Report:
-    """Assert that `check` passes, or finds no more than is allowed; its arguments are made sure of first."""
+    """Assert that `check` passes, or finds no more than is allowed; its arguments are checked first."""
     __tracebackhide__ = True
     expected = f"some of the verdicts {', '.join(map(repr, UNDECIDED))}"
     if isinstance(allow, str) or not isinstance(allow, Collection):
@@ -150,7 +149,7 @@ def assert_passes(
     if "backward" in bound.arguments and not callable(bound.arguments["backward"]):
         raise bad_type("backward", "a function backward(dout, cache)", describe(bound.arguments["backward"]))
     report = check(*bound.args, **bound.kwargs)
-    # the report's own verdict is the gravest of its rows', and would hide a lesser one that is not allowed
+    # the report's own verdict is the most serious of its rows', and would hide a lesser one that is not allowed
     if {report.verdict, *(row.verdict for row in report.rows)} <= {"ok", *allow}:
         return report
     headline = f"gradient check: {report.verdict}"

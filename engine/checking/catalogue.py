@@ -23,7 +23,7 @@ STEPS, BATCH, INPUTS, HIDDEN, TOKENS = 6, 3, 4, 5, 7
 FAMILIES = {"rnn": ("rnn_tanh", "rnn_relu"), "gru": ("gru", "gru_before"), "lstm": ("lstm",)}
 
 _DROPPED = {"recurrent_dropout": 0.2, "weight_dropout": 0.2}
-#: What is tried with each cell: title, the layer's arguments, and what else differs.
+#: The variants of each cell that are checked: title, the layer's arguments, and other differences.
 OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("plain", {}, set()),
     ("no initial state", {}, {"no state"}),
@@ -46,7 +46,7 @@ OPTIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("float32 backward", {}, {"float32"}),
     ("zoneout, recurrent and weight dropout", {"zoneout": 0.3, **_DROPPED}, {"lengths"}),
 ]
-#: What is tried with a cell that shares all its code with the others but for its own functions.
+#: The variants for a cell that shares all code with the others, except its gate functions.
 FEW = ("plain", "2 layers, dropout, bidirectional, lengths", "zoneout, recurrent and weight dropout")
 
 
@@ -83,8 +83,8 @@ def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> It
 
     Parameters
     ----------
-    chosen : families and names of cells; none given are all families, and on the plain kernels, where nothing has to be
-        compiled for them, every other cell.
+    chosen : families and names of cells.  Without any, all families, and on the plain kernels also every other cell,
+        because nothing has to be compiled there.
     """
     rng = np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
     family_of = {name: family for family, names in FAMILIES.items() for name in names}

@@ -1,4 +1,4 @@
-"""Forward mode that someone wrote by hand, checked against differences of forward."""
+"""Check a forward mode that a user wrote by hand against differences of forward."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_jvp(
 ) -> Report:
     """Check a Jacobian-vector product, the forward mode of a function, against differences.
 
-    Each column of the Jacobian is asked for by itself, and a sum of all of them together.
+    jvp is called for each column of the Jacobian by itself, and for the sum of all columns.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def check_jvp(
     Returns
     -------
     Report
-        of the inputs; a column that is wrong shows at the entry that moves.
+        for the inputs; a wrong column is reported at the entry that moves.
 
     Raises
     ------
@@ -104,7 +104,7 @@ class _Columns:
         return tuple(transform(lambda leaf: next(pieces) if _is_float(leaf) else None, one) for one in self._inputs)
 
     def _jacobian(self, out: Any, cache: Any) -> np.ndarray:
-        """(N, P) what moves each output by each entry of the inputs; kept as long as the cache is the same."""
+        """(N, P) derivatives of each output by each entry of the inputs; kept as long as the cache is the same."""
         key = _digest(cache)
         if key in self._known:
             return self._known[key]
@@ -154,7 +154,7 @@ def _is_float(leaf: Any) -> bool:
 
 
 def _digest(cache: Any) -> bytes:
-    """What tells one cache from another; nothing for one that cannot be written down."""
+    """A digest that distinguishes caches; empty for a cache that cannot be pickled."""
     try:
         return hashlib.sha256(pickle.dumps(refill(cache, iter(leaves(cache))))).digest()
     except Exception:  # locks, generators, local functions

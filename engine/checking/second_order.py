@@ -1,6 +1,6 @@
-"""Second derivatives that someone wrote by hand, checked against differences of their backward.
+"""Check second derivatives that a user wrote by hand against differences of the first ones.
 
-Both checks are `check_gradients` of another pair: its forward is the backward in question.
+Both checks are `check_gradients` of another pair: its forward is the user's backward.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ def check_hessian(
 ) -> Report:
     """Check a Hessian-vector product against differences of backward.
 
-    The Hessian is that of ``sum(dout * out)`` with dout held.  Backward itself is taken for right: check it first, with
-    `check_gradients`, for with a wrong one the two disagree as well.
+    The Hessian is that of ``sum(dout * out)`` with dout fixed.  Backward itself is assumed to be right: check it first,
+    with `check_gradients`, because with a wrong backward the two disagree as well.
 
     Parameters
     ----------
     forward, backward, inputs : as for `check_gradients`.
     hvp : ``hvp(dout, cache, directions) -> products``; directions come in a tuple, one for each gradient that backward
         gives, and products are returned as gradients are.
-    dout : what the outputs are weighted with, in their structure; None draws random numbers.
+    dout : the weights of the outputs, in their structure; None draws random numbers.
     method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
 
     Returns
     -------
     Report
-        of the tensors that the products stand for, called as the inputs are.
+        for the products, under the names of the inputs.
 
     Raises
     ------
@@ -98,15 +98,15 @@ def gradgradcheck(
     Parameters
     ----------
     forward, backward, inputs : as for `check_gradients`.
-    double_backward : ``double_backward(dgradients, dout, cache) -> (ddout, *dinputs)``: given the gradient of a loss by
-        each result of backward, in order, that by dout and by each input.
-    dout : where backward is differentiated, in the structure of out; None draws random numbers.
+    double_backward : ``double_backward(dgradients, dout, cache) -> (ddout, *dinputs)``.  It gets the gradient of a loss
+        with respect to each result of backward, in order, and returns that with respect to dout and each input.
+    dout : the place at which backward is differentiated, in the structure of out; None draws random numbers.
     method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
 
     Returns
     -------
     Report
-        of dout and of the inputs.
+        for dout and for the inputs.
 
     Raises
     ------

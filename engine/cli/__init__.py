@@ -1,4 +1,4 @@
-"""The command ``bptt``: a file a command, each thin; what they do lives on the floors below.
+"""The command ``bptt``: one short file for each command; the work is done on the floors below.
 
 Exit codes: 0 success, also for a training that Ctrl-C, SIGTERM or SIGHUP ends (the state is saved then); 2 bad usage or
 bad input, with one line on standard error; 1 when the thing itself fails, such as a gradient check that does not pass,
@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
-# One BLAS thread unless the user says otherwise: the products of the plain kernels are small, and where a core is busy
-# with something else, two threads mostly wait for each other (a step then took 20 times as long).  NumPy's BLAS reads
-# this when NumPy is loaded, so it stands before the imports.  OMP_NUM_THREADS is left alone: the compiled kernels read
-# it too, and they are the faster for every core (docs/threads.md).
+# One BLAS thread unless the user says otherwise.  The products of the plain kernels are small, and if other programs
+# use the cores, two threads mostly wait for each other (a step then took 20 times as long).  NumPy's BLAS reads this
+# when NumPy is loaded, so it stands before the imports.  OMP_NUM_THREADS is left alone: the compiled kernels read it
+# too, and more cores make them faster (docs/threads.md).
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
@@ -55,7 +55,7 @@ for _command in (train, sample, evaluate, predict, gradcheck, compare, bench, ba
 def main() -> None:
     """Run the command line and leave with its exit code."""
     open_closed()
-    # The text of a model may hold characters that a terminal's encoding has not.
+    # The text of a model may hold characters that a terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -86,7 +86,7 @@ def run(args: list[str]) -> int:
 
 
 def _failed_stream() -> int | None:
-    """The exit code where standard output could not be written to; None if the error is another's."""
+    """The exit code if standard output could not be written to; None if the error has another cause."""
     error = getattr(sys.stdout, "error", None)
     if error is None:
         return None
@@ -98,7 +98,7 @@ def _failed_stream() -> int | None:
 
 
 def _failed_file(error: OSError) -> str:
-    """What to say of a file: whatever is written is reported where it is written, so it was being read."""
+    """The message for a file that was being read; a failed write is reported by the code that writes."""
     name = "a file" if error.filename is None else os.fspath(error.filename)
     return f"{name}: expected a file that can be read, got '{error.strerror or error}'"
 

@@ -1,4 +1,4 @@
-"""``bptt backends``: what can compute here, and why the rest cannot."""
+"""``bptt backends``: which backends can be used here, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.cli.common import json_option, print_json, print_table
 @click.command(short_help="List what can compute here.")
 @json_option
 def backends(as_json: bool) -> None:
-    """List the array backends and their kernels, with the reason where one cannot be used."""
+    """List the array backends and their kernels; for one that cannot be used, the reason."""
     import engine
     from engine.backend import KERNELS
     from engine.errors import BackendUnavailableError

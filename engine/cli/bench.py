@@ -1,4 +1,4 @@
-"""``bptt bench``: how long a training step takes on this machine, beside PyTorch's where that is installed."""
+"""``bptt bench``: how long a training step takes on this machine, beside PyTorch's if that is installed."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def bench(
 ) -> None:
     """Time a training step: forward, and backward to the input and to every parameter, in float32.
 
-    The engine and PyTorch have a process each, on the same cores, and take turns. The ratio is PyTorch's time over
-    ours, with a 95 % interval; "of sgemm" is the share of what a large matrix product reaches on these cores. For
-    repeatable figures nothing else should run on the machine.
+    The engine and PyTorch have a process each, on the same cores, and take turns. The ratio is PyTorch's time divided
+    by ours, with a 95 % interval; "of sgemm" compares our speed with that of a large matrix product on these cores.
+    For repeatable figures run nothing else on the machine.
     """
     from engine.checks import integer
     from engine.errors import bad_input

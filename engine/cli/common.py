@@ -56,7 +56,7 @@ def add_options(options: _Options, option: Callable[..., Callable[[Any], Any]] =
 
 
 class PlainNumber(click.ParamType):
-    """A number in the digits 0 to 9: Python reads those of every script, and underscores between them."""
+    """A number in the digits 0 to 9 alone: Python also reads digits of other scripts, and underscores."""
 
     def __init__(self, name: str, kind: click.ParamType, form: str) -> None:
         self.name, self._kind, self._form = name, kind, re.compile(form)
@@ -93,7 +93,7 @@ _ALIASES = {"kernels": "backend"}
 
 
 def in_options(error: Exception, command: click.Command | None) -> str:
-    """The words of an error that a command met; an argument is called as the command calls it."""
+    """The message of an error, with the command's name for an argument."""
     words = str(error)
     argument, colon, rest = words.partition(": ")
     # Of the other errors the first word is the name of a file, which may be "out" as well.
@@ -159,7 +159,7 @@ def section(title: str) -> Callable[..., Callable[[Any], Any]]:
 
 
 def decimal(value: float, places: int) -> str:
-    """A number with so many decimals, or in powers of ten where that would be a long row of digits."""
+    """A number with so many decimals, or in powers of ten if it would have too many digits."""
     return f"{value:.{places}f}" if abs(value) < 1e9 else f"{value:.4g}"
 
 
@@ -187,13 +187,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
         table.add_row(*map(Text, row))  # as text: brackets in a cell are no markup
     if title:
         click.echo(title)
-    # Off a terminal there is no width to keep to, and a wrapped cell would break what reads the table.
+    # Without a terminal there is no fixed width, and a wrapped cell would break programs that read the table.
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
 def draw_into(path: str, draw: Callable[[], Any]) -> None:
-    """Draw a picture into a file; all that can go wrong with it is one error of ours."""
+    """Draw a picture into a file; every failure becomes one error of ours."""
     try:
         draw()
     except EngineError:

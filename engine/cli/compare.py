@@ -64,11 +64,11 @@ def compare(
     out: str | None,
     as_json: bool,
 ) -> int:
-    """Run forward and backward of one layer on several backends, with the same numbers, and set them side by side.
+    """Run forward and backward of one layer on several backends, with the same numbers, and compare them.
 
-    A difference is the largest one of a tensor, over the tensor's largest size; the worst of all is also looked for in
-    every single time step. Exit code 1 if two backends differ by more than 1e-10 (float64) or 1e-3 (float32), or if
-    none could be run; a backend that is missing is a row with the reason.
+    A difference is the largest difference in a tensor, divided by the tensor's largest absolute value; the worst is
+    also searched in every single time step. Exit code 1 if two backends differ by more than 1e-10 (float64) or 1e-3
+    (float32), or if none could be run; a missing backend is a row with the reason.
     """
     from engine.checks import integer
     from engine.errors import bad_input

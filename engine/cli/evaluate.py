@@ -39,7 +39,7 @@ def evaluate(
 
     A character model is measured on the validation part of its own text, or on the whole of other FILEs: bits per
     character and perplexity. A forecaster is scored beside its baselines on the held-out last part of its series, or of
-    another FILE with the same columns. How the rows of a series are read is as in training, where no option says else.
+    another FILE with the same columns. The rows of a series are read as in training, unless an option changes that.
     """
     from engine.training import TrainConfig, checkpoint_in, read_checkpoint
     from engine.training.config import FORECAST, elsewhere

@@ -1,4 +1,4 @@
-"""``bptt gradcheck``: every hand-written gradient against a second opinion; or a planted bug, and how it is found."""
+"""``bptt gradcheck``: compare every hand-written gradient with a second opinion; or plant a bug and find it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def gradcheck(
 
 
 def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) -> Iterator[tuple[str, str, str, Any]]:
-    """Title, options, backend and report of every check; a reason in place of the report where a backend is missing."""
+    """Title, options, backend and report of every check; if a backend is missing, the reason in place of the report."""
     import engine
     from engine.backend import KERNELS
     from engine.checking.catalogue import catalogue

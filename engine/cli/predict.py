@@ -1,4 +1,4 @@
-"""``bptt predict``: what comes after the last row of a series."""
+"""``bptt predict``: forecast the values after the last row of a series."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Examples:
 def predict(run: Path, which: str | None, backend: str | None, as_json: bool, **reading: Any) -> None:
     """Forecast what comes after the last row with the forecaster of RUN [default: runs/forecast].
 
-    RUN is a run's directory or a checkpoint file. The values are in units of the series; their times go on in the step
-    of the column of times. How rows are read is as in training, where no option says else.
+    RUN is a run's directory or a checkpoint file. The values are in units of the series; their times continue in the
+    step of the column of times. Rows are read as in training, unless an option changes that.
     """
     from engine.training import checkpoint_in, read_checkpoint
     from engine.training.session import predict_next

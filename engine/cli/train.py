@@ -29,7 +29,7 @@ learning = section("Learning")
 rhythm = section("Rhythm, in steps")
 technical = section("Numbers")
 
-#: Where a run goes that is not told where to go.
+#: The directory of a run without --out.
 DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
 
 
@@ -91,7 +91,7 @@ def train(
     """Train a character model on FILEs, or on the manual that every Python carries if none are given.
 
     Writes checkpoints (last, best), metrics.jsonl and loss.png into the directory of the run. Ctrl-C saves and ends;
-    --resume goes on from there, also after a kill.
+    --resume continues from there, also after a kill.
     """
     from engine.training import run_training
 
@@ -109,7 +109,7 @@ def train(
 
 
 def _summarise(result: dict[str, Any]) -> None:
-    """What came of it, for people."""
+    """The result of a training, in words."""
     from engine.training.progress import clock
 
     done = f"step {result['step']:,} ({result['epoch']:.2f} epochs) after {clock(result['seconds'])}"
@@ -136,7 +136,7 @@ def _summarise(result: dict[str, Any]) -> None:
 
 
 def print_scores(result: dict[str, Any]) -> None:
-    """The table of a forecaster and its baselines, over how many points it is, and what else is to be said of them."""
+    """The table of a forecaster and its baselines, the number of points behind it, and notes."""
     scores = sorted(result["scores"].items(), key=lambda item: item[1]["rmse"])
     held_out = result["held_out"]
     title = (

@@ -19,8 +19,8 @@ DTYPES = ("float32", "float64")
 def warmup(cells: tuple[str, ...], dtypes: tuple[str, ...], as_json: bool) -> None:
     """Compile the kernels now and keep them on disk, so that no first training step waits for the compiler.
 
-    Compiling takes some ten seconds for each cell and dtype; where all is on disk already, it takes a moment and says
-    so. To do after an installation or in the building of a container. NUMBA_CACHE_DIR names the folder.
+    Compiling takes some ten seconds for each cell and dtype; if all is on disk already, it takes a moment and says so.
+    Do this after an installation, or when you build a container. NUMBA_CACHE_DIR names the folder.
     """
     import engine
     from engine.errors import BackendUnavailableError

@@ -1,4 +1,4 @@
-"""The model that a run's options describe: counted before it is built."""
+"""The model that a run's options describe; its memory is counted before it is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe_model(config: TrainConfig, inputs: int, outputs: int) -> dict[str, 
 
     Parameters
     ----------
-    inputs, outputs : numbers that go in and come out at each time step; for a text both are the size of its vocabulary.
+    inputs, outputs : how many numbers go in and out at each time step; for a text both are its vocabulary's size.
     """
     parts: list[tuple[str, dict[str, Any]]] = []
     if config.task == LANGUAGE:
@@ -73,7 +73,7 @@ def parameter_shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...
 
 
 def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], outputs: int, positions: int) -> None:
-    """Raise if what certainly lies in memory at once during a step is more than the machine has."""
+    """Raise if the arrays that a step certainly holds at one time need more memory than the machine has."""
     parameters = sum(map(math.prod, shapes.values()))
     kept = 2 + _BUFFERS[config.optimizer]  # weights, gradients and what the optimiser keeps
     activations = positions * (2 * config.layers * config.hidden + 2 * outputs)  # states and one gate; logits twice

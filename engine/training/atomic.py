@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all: a write goes to a temporary file beside the target, and is then renamed.
+"""Files that appear whole or not at all: write a temporary file beside the target, then rename it.
 
-The order is the one that survives a kill and a power cut: write, flush, fsync the file, rename over the target, fsync
-the directory.  A rename within one directory is atomic on POSIX, so a reader sees the old file or the new one.
+This order survives a kill and a power cut: write, flush, fsync the file, rename over the target, fsync the directory.
+A rename within one directory is atomic on POSIX, so a reader sees the old file or the new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ try:
 except ImportError:  # pragma: no cover - Windows has no flock; two runs in one directory are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-#: Ends the names of our temporary files, and of nobody else's.
+#: The ending of our temporary files; no other program uses it.
 TEMPORARY = ".bptt.tmp"
 
 
@@ -49,12 +49,12 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def temporary_for(path: Path) -> Path:
-    """The temporary file that `path` is written through: in the same directory, for a rename cannot cross disks."""
+    """The temporary file for `path`: in the same directory, because a rename cannot cross disks."""
     return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
 
 
 def storage_error(path: Path, wanted: str, error: OSError) -> StorageError:
-    """The one sentence that a failed write gives."""
+    """The error for a failed write, in one sentence."""
     reason = error.strerror or str(error) or type(error).__name__
     hint = "free some space or choose another --out"
     if isinstance(error, PermissionError):
@@ -75,9 +75,9 @@ def sync_directory(directory: Path) -> None:
 
 
 def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
-    """Delete the temporary files that a killed run left of the files `names`, and nothing else.
+    """Delete the temporary files that a killed run left for the files `names`, and nothing else.
 
-    Only under `locked`: another run's could be in use.
+    Call it only under `locked`, because another run may be using its own.
     """
     targets = "|".join(map(re.escape, names))
     ours = re.compile(rf"\.(?:{targets})\.[0-9]+{re.escape(TEMPORARY)}")
@@ -90,7 +90,7 @@ def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory for one run; the lock goes with the process, however that ends.
+    """Hold the directory for one run; the lock ends with the process, however that ends.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Checkpoints: arrays in a safetensors file, everything else as JSON in its header.
 
 Nothing in the format can run code: an 8-byte length, a JSON header, then raw numbers (`engine.training.container`).
-What it says is checked before any of it is used (`engine.training.schema`), and each way in which it can be wrong has a
-message of its own.
+The metadata is checked before any of it is used (`engine.training.schema`), and each possible fault has a message of
+its own.
 
 The same training state gives the same bytes: there is one metadata entry, its keys are sorted, and no clock is in it.
 """
@@ -26,7 +26,7 @@ from engine.training.container import DTYPES, RESTORE, Entry, read_arrays, read_
 from engine.training.reading import MOST_BYTES, opened, parse_json, problem
 from engine.training.schema import check_metadata, field, match_shapes
 
-#: The one metadata entry, and the version of what stands in it and of how the arrays are named.
+#: The only metadata entry, and the version of its content and of the names of the arrays.
 KEY = "bptt-engine"
 #: Version 1 left dtypes and shapes out of the checksum.
 FORMAT_VERSION = 2
@@ -37,7 +37,7 @@ BEST = "best.safetensors"
 #: Bytes that may be read of any file, whatever it says it is.
 SMALL = 32_000_000
 
-#: Squares that overflowed leave these infinite, and their weights where they are (`engine.optimizers.base`).
+#: These may be infinite, because squares can overflow; their weights then stop moving (`engine.optimizers.base`).
 _MAY_BE_INFINITE = ("optimizer/exp_avg_sq.", "optimizer/square_avg.", "optimizer/sum.", "trainer/norm_sum")
 
 
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     CheckpointError
         naming the file, what was expected, what came and the likely hint: if it is missing, no plain file, empty, cut
         short, damaged, not a safetensors file, without this engine's metadata, of another format version, or if its
-        parts do not go together.
+        parts do not fit each other.
     """
     return read_file(file_name("path", path), check_metadata)
 
@@ -104,9 +104,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def read_file(
     path: Path, check: Callable[[Path, Mapping[str, Any], Mapping[str, Entry]], None] | None = None
 ) -> Checkpoint:
-    """Read a file that `write_checkpoint` wrote, whatever it says.
+    """Read a file that `write_checkpoint` wrote, with any content.
 
-    `check` is asked before the arrays of a large file are read; of a small one it is first seen whether it is damaged.
+    For a large file, `check` is called before the arrays are read.  A small file is first tested for damage.
     """
     hint = "train one first (bptt train), or name a run or a .safetensors file"
     with opened(path, "a checkpoint file", hint) as (file, size):
@@ -127,7 +127,7 @@ def read_file(
 
 
 def _named_arrays(arrays: Any) -> Mapping[str, np.ndarray]:
-    """The arrays, which must be such as a checkpoint holds."""
+    """The arrays, checked to be of the kinds that a checkpoint holds."""
     instance("arrays", arrays, Mapping, "a mapping from names to arrays")
     for name, array in arrays.items():
         instance("arrays", name, str, "names that are strings")
@@ -157,7 +157,7 @@ def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[st
 
 
 def _metadata(path: Path, entries: Any) -> dict[str, Any]:
-    """The engine's own part of the header, of a version that is known here."""
+    """The engine's own part of the header; raises for a version that this release does not know."""
     text = entries.get(KEY) if isinstance(entries, dict) else None
     if text is None:
         hint = "it was not saved by 'bptt train'; bare weights go through load_state_dict"
@@ -176,7 +176,7 @@ def _metadata(path: Path, entries: Any) -> dict[str, Any]:
 
 
 def _require_numbers(path: Path, name: str, array: np.ndarray) -> None:
-    """Raise if an array holds what no run saves: NaN, infinity, or a byte that is neither true nor false."""
+    """Raise if an array holds a value that no run saves: NaN, infinity, or a byte that is neither true nor false."""
     if array.dtype.kind == "f":
         wrong = np.isnan(array) if name.startswith(_MAY_BE_INFINITE) else ~np.isfinite(array)
     elif array.dtype.kind == "b":

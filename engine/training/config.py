@@ -1,4 +1,4 @@
-"""What a training run is: every choice that shapes its result, in one frozen record that goes into its checkpoints."""
+"""The options of a training run: all choices that shape its result, in one frozen record that its checkpoints hold."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from engine.training.rules import Rule, choice, listed, real, shown, switch, tex
 
 LANGUAGE, FORECAST = "language", "forecast"
 
-#: Options that say how long to train.  Exactly one is in force; a resumed run may be given another.
+#: Options that say how long to train.  Exactly one applies; a resumed run may be given another.
 BUDGETS = ("steps", "epochs", "minutes")
-#: How a file with data is written, with what means that this is told from it.
+#: How a data file is written; the values given here mean: find it from the file.
 FORMAT: dict[str, Any] = {"decimal": None, "delimiter": None, "encoding": None, "skip": 0}
-#: Where the data lies. A resumed run is held to the same *contents*, by fingerprint, not to the same names or format.
+#: Where the data lies. A resumed run must have the same *contents* (by fingerprint), not the same names or format.
 SOURCES = ("files", "data")
 
 
@@ -105,7 +105,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainConfig:
-        """The record that `to_json` described, checked as if it had been typed."""
+        """The record that `to_json` described, checked as if a user had typed it."""
         if not isinstance(record, dict):
             raise bad_input("config", "a record of options", shown(record))
         record = {**_ADDED, **record}
@@ -120,7 +120,7 @@ class TrainConfig:
 
     @property
     def budget(self) -> str:
-        """Which of the budgets is in force."""
+        """Which of the budgets applies."""
         return next(name for name in BUDGETS if getattr(self, name) is not None)
 
     def check(self, label: Callable[[str], str] = str) -> None:
@@ -193,9 +193,9 @@ def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[
 
 
 def elsewhere(stored: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """The stored record for data in another file: how that one is written, the options `given` say or it tells.
+    """The stored record for data in another file, whose format comes from the options `given` or from the file.
 
-    That the run's own file had no column of times says nothing of the other file.
+    The other file may have a column of times even if the run's own file has none.
     """
     time = None if stored.time == _ADDED["time"] else stored.time
     return replace(stored, **{**FORMAT, "time": time, **given})
@@ -223,7 +223,7 @@ def _trainable() -> tuple[str, ...]:
 CELLS = _trainable()
 SCALINGS = ("zscore", "minmax", "none")
 
-#: More layers than this are a slip of the keys, and would take minutes to build.
+#: More layers than this are a typing mistake, and would take minutes to build.
 _MOST_LAYERS = 1000
 _MOST_RATE = 1e300  # schedules add two of them
 _MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
@@ -280,7 +280,7 @@ _RULES: dict[str, Rule] = {
 }
 #: Options that may be left open.
 _OPTIONAL = ("data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
-#: Options that came after the first release, with what runs saved before them did: nothing saved is ever lost.
+#: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 _ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 
 _SERIES_ONLY = {

@@ -1,7 +1,7 @@
-"""The frame of a checkpoint file: safetensors, read with suspicion.
+"""The format of a checkpoint file: safetensors, read without trusting it.
 
-An 8-byte length, a JSON header, then raw numbers.  The header is looked through before any array is made, and an array
-is made only of a size that the file has.
+An 8-byte length, a JSON header, then raw numbers.  The header is checked before any array is made, and no array is
+larger than the file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
 
 
 def read_header(path: Path, file: BufferedReader, size: int) -> tuple[Any, dict[str, Entry]]:
-    """The metadata of a safetensors file and its arrays by name, after checking that all of the file is accounted for.
+    """The metadata of a safetensors file and its arrays by name, after a check that these are the whole file.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_header(path: Path, file: BufferedReader, size: int) -> tuple[Any, dict[
         raise problem(path, "a checkpoint", "an empty file (0 bytes)", RESTORE)
     head = file.read(9)
     length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else 0
-    # Every safetensors header opens with a brace: anything else was never one, however it goes on.
+    # Every safetensors header begins with a brace: a file with anything else was never one.
     if size > 8 and (head[8:] != b"{" or length > MOST_BYTES):
         raise problem(path, "a safetensors checkpoint", "a file of another kind", "give a file saved by 'bptt train'")
     if size < 8 + max(length, 2):

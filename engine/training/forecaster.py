@@ -1,8 +1,9 @@
-"""The forecast task: from a window of a series to its next values, beside the baselines that have to be beaten.
+"""The forecast task: from a window of a series to its next values, beside the baselines that it must beat.
 
-A window enters as differences from its last known value, scaled.  A series with a trend leaves the range of values that
-a network was trained on, and a network does not extrapolate; the differences stay in that range.  The forecast is the
-last known value plus what the network says.  All scaling is measured on the windows of the training part alone.
+The network sees the differences from the window's last known value, scaled.  The values of a series with a trend leave
+the range that the network was trained on, and a network does not extrapolate; the differences stay in that range.  The
+forecast is the last known value plus the network's output.  All scaling is measured on the windows of the training part
+alone.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Forecaster:
     def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
         """Mean squared error of the output (T, B, horizon) at the last time step, in scaled units.
 
-        Targets that were not measured are no part of it.
+        Targets that were not measured do not count.
         """
         loss, dlast = mse(y[-1], targets, None if self._all_known else targets == targets)
         dy = self.model.backend.xp.zeros_like(y)
@@ -106,7 +107,7 @@ class Forecaster:
         return {"column": self.series.names[0], **self.scaling.to_json()}
 
     def restore_scaling(self, checkpoint: Checkpoint) -> None:
-        """Scale as the checkpoint's network was trained to see it, also where the series is another."""
+        """Scale as the checkpoint's network was trained to see it, even if the series is another one."""
         self.scaling = Scaling.of(checkpoint)
 
     # -- forecasts in the unit of the series ---------------------------------------------------------------------------
@@ -119,7 +120,7 @@ class Forecaster:
         """The forecasts (N, horizon) of the network and of every baseline for the held-out last part, by name.
 
         The linear autoregression sees exactly what the network sees: the same windows, as differences.  Seasonal-naive
-        is left out where no season is given.
+        is left out if no season is given.
         """
         held_out, train = self.parts.test, self.parts.train
         found = {self.config.cell.upper(): self.forecast(held_out), "persistence": persistence(held_out)}

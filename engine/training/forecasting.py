@@ -1,4 +1,4 @@
-"""What a forecaster's network sees and says: windows as scaled differences from their last known row, and back."""
+"""The input and output of a forecaster's network: windows as scaled differences from their last known row, and back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxSca
 
 #: Windows that are forecast at a time.
 CHUNK = 256
-#: Scaled values (of deviations or ranges) from which on a series is another than the one that was learnt.
+#: Beyond this scaled value (of deviations or ranges) a series counts as different from the one that was learnt.
 FAR = 100.0
 
 
@@ -133,7 +133,7 @@ def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainC
 
 
 def far_note(scaling: Scaling, series: Series, config: TrainConfig) -> list[str]:
-    """A word where the last window is far from what the network has seen: there its forecast means nothing."""
+    """A note if the last window is far from all that the network has seen: then its forecast means nothing."""
     farthest = float(np.abs(scaling.apply(_last_window(series, config)).x).max())
     if config.scaling == "none" or farthest < FAR:
         return []
@@ -151,7 +151,7 @@ def _last_window(series: Series, config: TrainConfig) -> Windows:
 
 
 def series_notes(series: Series) -> list[str]:
-    """What the user should know of the series: its times, and what was filled at its end."""
+    """Notes for the user on the series: its times, and the cells filled at its end."""
     notes = list(series.notes)
     for name, filled in zip(series.names, series.filled.T, strict=True):
         open_ = len(filled) - 1 - int(np.flatnonzero(~filled)[-1])

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as requests: the step in hand is finished, everything is saved, then training ends."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests: the current step is finished, everything is saved, then training ends."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 class StopRequest:
     """While entered, the first signal is a request to stop; a second SIGINT does what it did before, at once.
 
-    A `KeyboardInterrupt` may be lost or come out as another error, for instance while Numba compiles.  Then it is
-    raised by the next look at `requested`, or at the end in place of that error.
+    A `KeyboardInterrupt` may be lost or turn into another error, for instance while Numba compiles.  Then the next
+    read of `requested` raises it, or it is raised at the end in place of that error.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class StopRequest:
         return self._requested
 
     def __enter__(self) -> StopRequest:
-        # Only the main thread may set handlers; elsewhere signals do what the host program wants.
+        # Only the main thread may set handlers; in other threads the host program handles signals.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 # nohup has a run ignore that its terminal is closed

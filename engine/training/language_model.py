@@ -1,4 +1,4 @@
-"""The language task: predict the next character of a text, with the state carried along the whole of it."""
+"""The language task: predict the next character of a text; the state is carried through the whole text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_text(files: tuple[str, ...], encoding: str | None = None) -> str:
 
 
 def name_of(files: tuple[str, ...]) -> str:
-    """What messages call the text of the files."""
+    """The name of the files' text in messages."""
     return ", ".join(files) or "the built-in text"
 
 
@@ -104,7 +104,7 @@ def mean_loss(model: Sequential, ids: np.ndarray, lanes: int = LANES) -> float:
     wanted = np.pad(ids[1:], (0, pad)).reshape(rows, length).T
     valid = (np.arange(rows * length) < targets).reshape(rows, length).T
     total, state = xp.zeros((), dtype=np.float64), None
-    with np.errstate(all="ignore"):  # a loss that is not finite says it all
+    with np.errstate(all="ignore"):  # the non-finite loss is message enough
         for start in range(0, length, CHUNK):
             part = slice(start, start + CHUNK)
             logits, state = model.predict(np.ascontiguousarray(inputs[part]), state)

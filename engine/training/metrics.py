@@ -1,11 +1,11 @@
-"""Metrics as JSON lines: one object a line, in the file that a run leaves for people and for plots.
+"""Metrics as JSON lines: one object in each line, for people and for plots.
 
 Two kinds of line, told apart by ``"kind"``::
 
     {"kind": "train", "step": 50, "epoch": 0.1, "loss": 2.31, "bpc": 3.33, "lr": 0.002, "grad_norm": 0.7, "timing": {}}
     {"kind": "validation", "step": 500, "epoch": 1, "loss": 1.62, "bpc": 2.34, "best": true, "timing": {}}
 
-What depends on the clock stands under ``"timing"`` alone, so that two runs can be compared without it.
+Only ``"timing"`` depends on the clock, so two runs can be compared without it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class MetricsLog:
     Parameters
     ----------
     path : the file.
-    lines : how many of its lines belong to the state that training goes on from; what stands after them was written
-        between the last checkpoint and a kill (perhaps half a line), will be written again, and is cut off.
+    lines : how many of its lines belong to the state from which training continues.  Lines after these were written
+        between the last checkpoint and a kill (the last one perhaps half).  They are cut off, and written again later.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class MetricsLog:
         self.lines += 1
 
     def sync(self) -> None:
-        """Force the lines to the disk: a checkpoint that counts them must not outlive them."""
+        """Force the lines to the disk, because the checkpoint that counts them must not survive without them."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -106,7 +106,7 @@ def read_metrics(path: Path, figure: str, most: int | None = None) -> list[dict[
 
 
 def elapsed_in(path: Path, lines: int, figure: str) -> float:
-    """Seconds of training that the first `lines` lines of the file account for.
+    """Seconds of training up to the line with number `lines`.
 
     The clock is kept here and not in the checkpoint, so that equal states make equal checkpoint files.
     """
@@ -132,7 +132,7 @@ def _record(path: Path, number: int, line: bytes, figure: str) -> dict[str, Any]
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines of the file that have an end; none without a file."""
+    """The complete lines of the file; none without a file."""
     if not path.exists():
         return
     with opened(path, _EXPECTED, _MEND) as (file, _):

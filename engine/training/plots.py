@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, TRAIN, VALIDATION, MUTED = "#222222", "#8fb3d9", "#c44536", "#9a9a9a"
-#: Of a long held-out part the last rows are drawn: more are a band of ink, and take minutes.
+#: Only so many last rows of a held-out part are drawn: more would be a solid band, and take minutes.
 MOST_ROWS = 2000
-#: Points of a curve. Of more, the lowest and the highest of each stretch are drawn: the eye sees the same.
+#: Points of a curve. Longer curves are drawn by the lowest and highest point of each stretch, which looks the same.
 MOST_POINTS = 4000
 _STYLE: Any = {
     "font.size": 10,
@@ -76,7 +76,7 @@ def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, uni
 
 
 def _curve(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of what the records call `name`, thinned to `MOST_POINTS`."""
+    """Steps and values of the entry `name` of the records, thinned to `MOST_POINTS`."""
     steps, values = np.array([r["step"] for r in records]), np.array([r[name] for r in records], dtype=float)
     stretches = MOST_POINTS // 2
     width = -(-len(values) // stretches)
@@ -106,7 +106,7 @@ def draw_forecast(
     windows : those of the held-out part.
     forecasts : (N, horizon) by name; the first one is the network's.
     rmse : of each, over all measured points of the held-out part.
-    upcoming : what the network says of the rows after the last.
+    upcoming : the network's forecast for the rows after the last.
     """
     names = list(forecasts)
     network, horizon = names[0], windows.horizon
@@ -152,7 +152,7 @@ def draw_forecast(
 
 
 def _draw_truth(axes: Axes, windows: Windows, filled: np.ndarray, first: int, shown: int) -> None:
-    """The series around the forecasts that are shown; what was missing is told from what was measured."""
+    """The series around the forecasts that are shown, with filled values marked."""
     truth = windows.history
     rows = np.arange(max(0, first - shown // 5), len(truth))
     gaps = filled[rows]
@@ -181,7 +181,7 @@ def _draw_errors(
     rmse: Mapping[str, float],
     colours: Mapping[str, str],
 ) -> None:
-    """RMSE by steps ahead; as bars where there is but one step."""
+    """RMSE by steps ahead; as bars if there is only one step."""
     axes.set_title("RMSE on the held-out part")
     if windows.horizon == 1:
         axes.bar(list(rmse), list(rmse.values()), color=[colours[name] for name in rmse])
@@ -205,7 +205,7 @@ def _draw_errors(
 
 
 def _clip_start(axes: Axes, train: Sequence[float], validation: Sequence[float]) -> None:
-    """Let the first few reports run out of the picture, where they would flatten all that follows."""
+    """Let the first few reports leave the picture if they would flatten the rest of the curve."""
     if len(train) < 20:
         return
     values = [*train[len(train) // 50 + 1 :], *validation]

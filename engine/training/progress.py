@@ -1,7 +1,7 @@
-"""How a run looks while it works: a live line on a terminal, plain lines elsewhere, nothing with ``--quiet``.
+"""What a run shows while it works: a live line on a terminal, plain lines elsewhere, nothing with ``--quiet``.
 
 All of it goes to standard error; standard output is for results.  A line that cannot be written (standard error is
-closed, its disk is full, its terminal has gone) is dropped: training goes on.
+closed, its disk is full, its terminal has gone) is dropped, and training continues.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Moment:
     ----------
     step, total : steps made and steps to make; total is None under a budget in minutes.
     share : how much of the budget is used up, in 0..1.
-    left : seconds left, if they can be told yet.
+    left : seconds left; None if they cannot be estimated yet.
     """
 
     step: int
@@ -67,7 +67,7 @@ class Reporter:
         """Say something that the user should know."""
 
     def warn(self, text: str) -> None:
-        """Say what must not go unsaid, with ``--quiet`` too."""
+        """Print a warning, with ``--quiet`` too."""
         print(f"bptt: {text}", file=cast(TextIO, Forgiving(sys.stderr)), flush=True)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Reporter:
 
 
 class PlainReporter(Reporter):
-    """A line now and then, for logs and pipes; validations come through more often."""
+    """A line now and then, for logs and pipes; validations more often."""
 
     def __init__(self, position: str = "positions", stream: TextIO | None = None) -> None:
         super().__init__(position)

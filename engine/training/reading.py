@@ -1,4 +1,4 @@
-"""Reading what lies in a run's directory: plain files alone, of no more than a run writes, and JSON that is JSON."""
+"""Reading the files of a run's directory: only plain files, no larger than a run writes them, and strict JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.errors import CheckpointError, sentence
 
 #: The longest JSON text that is read: a hundred times what a run of a thousand layers needs.
 MOST_BYTES = 4_000_000
-#: The most values in one: a megabyte of brackets would take a hundred of memory.
+#: The most values in one JSON text: a megabyte of brackets would take a hundred of memory.
 MOST_VALUES = 250_000
 
 
@@ -26,7 +26,7 @@ def problem(path: Path, expected: str, got: str, hint: str) -> CheckpointError:
 
 @contextmanager
 def opened(path: Path, expected: str, hint: str) -> Iterator[tuple[BufferedReader, int]]:
-    """The plain file at `path` and its size.  A pipe or a device is not even opened: it could keep us for ever.
+    """The plain file at `path` and its size.  A pipe or a device is not opened, because it could block for ever.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def opened(path: Path, expected: str, hint: str) -> Iterator[tuple[BufferedReade
 
 
 def read_json(path: Path, expected: str, hint: str) -> Any:
-    """The value in a file of JSON that is small by nature."""
+    """The value in a JSON file, which must be small."""
     with opened(path, expected, hint) as (file, size):
         if size > MOST_BYTES:
             raise problem(path, expected, f"a file of {size:,} bytes", hint)
@@ -65,7 +65,7 @@ def parse_json(data: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        if it is none, holds NaN or infinity (which Python reads), or is made to fill the memory or the stack.
+        if it is not JSON, holds NaN or infinity (which Python reads), or would fill the memory or the stack.
     """
     text = data.decode() if isinstance(data, bytes) else data
     if len(text) > MOST_BYTES or sum(map(text.count, ",[{")) > MOST_VALUES:

@@ -1,4 +1,4 @@
-"""What a value may be, declared: options, metadata of checkpoints and lines of metrics keep to rules of this form."""
+"""Rules that say which values are allowed, for options, for metadata of checkpoints and for lines of metrics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST = 10**15
 
 
 class Rule(NamedTuple):
-    """What a value may be.
+    """Which values are allowed.
 
     Attributes
     ----------
     words : what is expected, for a message.
-    good : whether a value of any type at all is that, `most` apart.
+    good : whether a value, of any type, follows the rule, apart from `most`.
     most : the largest number allowed.
     """
 
@@ -38,7 +38,7 @@ class Rule(NamedTuple):
 
 
 def whole(low: int, most: int = MOST) -> Rule:
-    """An integer; True is none."""
+    """An integer; True does not count as one."""
     return Rule(f"an integer >= {low}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low, most)
 
 
@@ -73,24 +73,24 @@ def switch() -> Rule:
 
 
 def either(words: str, *rules: Rule) -> Rule:
-    """What keeps to one of several rules."""
+    """A value that follows one of several rules."""
     return Rule(words, lambda v: any(rule.fault(v) is None for rule in rules))
 
 
 def listed(rule: Rule, kind: type[list[Any]] | type[tuple[Any, ...]] = list) -> Rule:
-    """A list (or a tuple) whose members all keep to a rule."""
+    """A list (or a tuple) whose members all follow a rule."""
     return Rule(f"a list of {rule.words}", lambda v: isinstance(v, kind) and all(rule.fault(x) is None for x in v))
 
 
 def named(rule: Rule) -> Rule:
-    """A record with any names, whose values all keep to a rule."""
+    """A record with any names, whose values all follow a rule."""
     return Rule(
         f"a record of {rule.words}", lambda v: isinstance(v, dict) and all(rule.fault(x) is None for x in v.values())
     )
 
 
 def record() -> Rule:
-    """A record, whatever stands in it."""
+    """A record with any content."""
     return Rule("a record", lambda v: isinstance(v, dict))
 
 

@@ -1,4 +1,4 @@
-"""The directory of a run: what lies in it, who may write there, and where a resumed run goes on.
+"""The directory of a run: its files, who may write there, and where a resumed run continues.
 
 ``run.json`` holds the options, written before the first step; ``last.safetensors`` the newest state;
 ``best.safetensors`` the weights with the lowest validation loss; ``metrics.jsonl`` the figures; ``loss.png`` (and
@@ -39,10 +39,10 @@ class Run:
     ----------
     directory : where its files go; locked.
     config : its options; the backend is spelt out (``"numpy:numba"``), for results depend on the kernels.
-    checkpoint : the state to go on from, or None to start at step 0.
+    checkpoint : the state to continue from, or None to start at step 0.
     fingerprint : of the data it was started on, or None if that is not known yet.
-    note : what the user should be told about how it starts, or "".
-    warning : what the user has to be told even where notes are not wanted, or "".
+    note : a note for the user on how it starts, or "".
+    warning : a warning for the user, shown even if notes are off, or "".
     """
 
     directory: Path
@@ -75,8 +75,8 @@ def open_run(
     ----------
     task : the task asked for; None means the language task, or that of the run that is resumed.
     given : the options that the user gave; all others come from the run that is resumed, or from the task's defaults.
-    resume : go on with the run that is there.
-    label : how an option is called in messages.
+    resume : continue the run that is there.
+    label : gives the name of an option in messages.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def open_run(
             label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", hint
         )
     if resume and not present and not any(given.get(name) for name in SOURCES):
-        # A name that is mistyped would train the built-in text.  Who names the data may mean: begin, or go on.
+        # With a mistyped directory the built-in text would be trained.  If the data is named, the user may mean: begin.
         hint = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
         raise bad_input(label("resume"), f"a run in {directory}", "none", hint)
     if not present:  # before the directory is made: bad options leave nothing behind
@@ -124,7 +124,7 @@ def open_run(
 
 
 def _absolute(argument: str, value: Any, several: bool) -> Any:
-    """A file name, or several, that mean the same from another working directory."""
+    """A file name, or several, that stay valid in another working directory."""
     if not several:
         return os.path.abspath(file_name(argument, value))
     if not isinstance(value, tuple | list):
@@ -133,7 +133,7 @@ def _absolute(argument: str, value: Any, several: bool) -> Any:
 
 
 def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
-    """The checkpoint file that `path` means: the file itself, or of a run directory the best one, else the last.
+    """The checkpoint file that `path` means: the file itself, or the best one of a run directory, else the last.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
 
 
 def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, str]:
-    """What ``run.json`` says: the options, and the fingerprint of the data."""
+    """The content of ``run.json``: the options, and the fingerprint of the data."""
     path, expected = directory / OPTIONS, "the options of a run in JSON"
     hint = f"choose another {label('out')}"
     said = read_json(path, expected, hint)

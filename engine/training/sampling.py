@@ -29,8 +29,8 @@ def sample(
 
     Parameters
     ----------
-    prompt : read by the model first, from a zero state; if empty, the model starts behind a newline (or, where the
-        vocabulary has none, behind its first character), which is not part of the text.
+    prompt : the model reads it first, from a zero state.  If it is empty, the model starts after a newline, which is
+        not part of the text (or after the first character of a vocabulary that has no newline).
     temperature : the logits are divided by it: below 1 the likely characters gain, above 1 the unlikely ones; 0 always
         takes the likeliest.
     top_k : draw among the k likeliest characters alone; 0 draws among all.
@@ -39,7 +39,7 @@ def sample(
     Raises
     ------
     InputError
-        for a value out of range, or a prompt with a character that the vocabulary has not.
+        for a value out of range, or a prompt with a character that the vocabulary lacks.
     """
     instance("model", model, Sequential, "a character model", "load one with load_model")
     instance("vocabulary", vocabulary, Vocabulary, "a Vocabulary", "take that of the model's checkpoint")
@@ -85,9 +85,9 @@ def _choose(logits: np.ndarray, temperature: float, top_k: int, source: np.rando
     with np.errstate(over="ignore"):
         scaled = (logits - logits.max()) / temperature
     if 0 < top_k < len(scaled):
-        # By rank, not by value, so that equal logits do not let more than k through.
+        # By rank, not by value: with equal logits, more than k could pass by value.
         scaled[np.argsort(-scaled, kind="stable")[top_k:]] = -np.inf
     cumulated = np.cumsum(np.exp(scaled))
-    # The top 53 bits of a raw word: the generator's stream is fixed for all NumPy versions, its methods are not.
+    # The top 53 bits of a raw word: the raw words are the same in all NumPy versions, the generator's methods are not.
     uniform = (int(source.random_raw()) >> 11) / 2.0**53
     return min(int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right")), len(logits) - 1)

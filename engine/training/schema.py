@@ -1,7 +1,7 @@
-"""What a checkpoint has to say, declared in one place and checked before any array is read.
+"""What a checkpoint must contain, declared in one place and checked before any array is read.
 
-Each section of the metadata has rules for its values.  Then the sections are held against each other: the model that
-the options describe, the one that the metadata describes and the arrays in the file are the same.
+Each section of the metadata has rules for its values.  Then the sections are compared: the options, the metadata and
+the arrays in the file must describe the same model.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ POSITION = {
     "planned": whole(0),
 }
 _SCALAR = either("a number, a string, true or false", real(), text(), switch())
-#: What every checkpoint says.
+#: The entries of every checkpoint.
 _ALWAYS = {"config": record(), "data": text(), "model": record(), "task": record(), "trainer": record()}
-#: What a checkpoint says that a run can go on from; one with weights alone says nothing of it.
+#: The entries of a checkpoint from which a run can continue; a checkpoint with weights only lacks them.
 RESUMABLE = {"optimizer": named(_SCALAR), "counters": named(whole(0)), "metrics_lines": whole(0)}
 
 _LAYER = {"type": text(), "args": named(_SCALAR)}
@@ -119,7 +119,7 @@ def _keep_to(path: Path, section: str, rules: Mapping[str, Rule], said: Any, clo
 
 
 def _check_position(path: Path, trainer: Mapping[str, Any]) -> None:
-    """Numbers that are each possible have to be so together."""
+    """Raise if the numbers, each valid by itself, contradict each other."""
     step, since, best, loss = (trainer[name] for name in ("step", "since", "best_step", "best_loss"))
     together = {
         "'since' and 'positions' of 'trainer' to be 0 together": (since == 0) == (trainer["positions"] == 0),
@@ -161,7 +161,7 @@ def _check_model(
 
 
 def _check_task(path: Path, config: TrainConfig, task: Mapping[str, Any], outputs: int) -> None:
-    """The vocabulary, or the scalings, that go with the weights."""
+    """The vocabulary, or the scalings, that belong to the weights."""
     try:
         if config.task == LANGUAGE:
             size = len(Vocabulary.from_json(task.get("vocabulary", {})))
@@ -184,7 +184,7 @@ def _check_arrays(
     entries: Mapping[str, Entry],
     resumable: bool,
 ) -> None:
-    """Dtype and shape of every array; nothing is there that has no use."""
+    """Dtype and shape of every array; raises for an array that has no use."""
     floats = np.dtype(config.dtype)
     known: dict[str, tuple[np.dtype[Any], Shape]] = {f"model/{name}": (floats, shape) for name, shape in shapes.items()}
     if resumable:
@@ -211,7 +211,7 @@ def _check_arrays(
 
 
 def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
-    """Names and shapes of the carried state, which is one entry a layer: none, an array, or several."""
+    """Names and shapes of the carried state: for each layer None, an array, or several."""
     if nest is None:
         return {}
     at = 1 if config.task == LANGUAGE else 0  # the recurrent layers' place, behind the embedding

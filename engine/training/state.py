@@ -38,7 +38,7 @@ class Position:
 
 
 class Live:
-    """Everything that the next step depends on, beside data and options.
+    """Everything that decides the next step, beside data and options.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Live:
 
         Parameters
         ----------
-        everything : all that a resumed run needs; else what the use of the model needs.
+        everything : whether to pack all that a resumed run needs, or only what is needed to use the model.
         """
         to_host = self.model.backend.to_host
         arrays = {f"model/{name}": to_host(value) for name, value in self.model.params.items()}

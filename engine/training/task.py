@@ -1,4 +1,4 @@
-"""What the trainer asks of a task; the language model and the forecaster supply it."""
+"""What the trainer needs from a task; the language model and the forecaster supply it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pass(NamedTuple):
     loss : 0-d, the mean over the batch's positions.
     dy : gradient of the loss with respect to the model's output, in its shape.
     state : the state after the batch, or None if none is carried on.
-    tape : what the model's backward pass needs.
+    tape : the tape for the model's backward pass.
     positions : how many targets the mean is over.
     """
 
@@ -41,7 +41,7 @@ class Task(Protocol):
     batches : batches in an epoch; step s is batch ``s % batches`` of epoch ``s // batches``, and a batch depends on
         nothing else, so that a resumed run needs the step number alone.
     fingerprint : of the data's contents.
-    unit, position : how the task's figure and its positions are called, as "bits per character" and "characters".
+    unit, position : the names of the task's figure and of its positions, as "bits per character" and "characters".
     title : model and data in words, for the head of a picture.
     """
 
@@ -68,7 +68,7 @@ class Task(Protocol):
         """Name and value of the figure that people read, from a loss."""
 
     def describe(self) -> dict[str, Any]:
-        """What is needed beside the weights to use the model later, JSON-able: a vocabulary, a scaling."""
+        """The data beside the weights that is needed to use the model later, JSON-able: a vocabulary, a scaling."""
 
 
 def forward(task: Task, step: int, state: Any) -> Pass:

@@ -1,7 +1,7 @@
 """The training loop: one step after another, with reports, validations and checkpoints at fixed step numbers.
 
-A step never waits for the device: losses and norms are added up there and read once a report.  Everything that the next
-step depends on is in the checkpoint, so a run that is killed and resumed computes what it would have computed.
+A step never waits for the device: losses and norms are added up there and read once a report.  The checkpoint holds
+everything that decides the next step, so a run that is killed and resumed computes the same as without the break.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Trainer:
     ----------
     run : from `engine.training.rundir.open_run`.
     task : data and model.
-    reporter : told how it goes.
+    reporter : shows the progress.
     stop : asked after every step whether to save and end.
 
     Attributes
     ----------
-    warning : what a resumed run's new budget does that its user may not expect, or "".
+    warning : an effect of a resumed run's new budget that its user may not expect, or "".
     """
 
     def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
@@ -139,7 +139,7 @@ class Trainer:
         task, config, state, optimizer = self.task, self.config, self.state, self.optimizer
         xp = task.model.backend.xp
         self._recorded.append(Recorded(state.step, self.live.carried, task.model.call_counters()))
-        # Where an update is refused, the flag and the replay say so; NumPy's warnings would say it a second time.
+        # If an update is refused, the flag and the replay say so; NumPy's warnings would only repeat it.
         with np.errstate(all="ignore"):
             out = forward(task, state.step, self.live.carried)
             task.model.zero_grad()
@@ -148,7 +148,7 @@ class Trainer:
                 clip_grad_value(optimizer, config.clip_value)
             norm = clip_grad_norm(optimizer, config.clip or math.inf)
             optimizer.lr = self.schedule(state.step)
-            # Once an update has been refused, so are all that follow: the weights stay those that the replay needs.
+            # After a refused update all later ones are refused too, so the weights stay those that the replay needs.
             optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
             self.live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
             self.live.norm_sum += norm
@@ -256,11 +256,11 @@ class Trainer:
             raise problem(checkpoint.path, "the state of this run", f"'{error}'", hint) from error
 
     def _require_finite(self, weights: bool = False) -> None:
-        """Rule 16: if an update was refused since the last look, replay its batch and say what was wrong.
+        """Rule 16: if an update was refused since the last check, replay its batch and say what was wrong.
 
-        Before a file is written the `weights` are looked at too: an update can overflow although loss and gradients are
-        finite.  Buffers of the optimiser need no look of their own: one that no run may hold (NaN, or infinity where it
-        is not a sum of squares) has taken its weight with it in the same update.
+        Before a file is written the `weights` are checked too: an update can overflow although loss and gradients are
+        finite.  The optimiser's buffers need no check of their own: a bad buffer (NaN, or infinity where it is not a
+        sum of squares) has spoilt its weight in the same update.
         """
         to_host = self.task.model.backend.to_host
         if bool(to_host(self.optimizer.nonfinite)):
@@ -275,9 +275,9 @@ class Trainer:
     # -- budget and learning rate --------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """Under a budget in minutes: estimate the steps in all anew, from the share of the time that is used up.
+        """Under a budget in minutes: estimate the total number of steps again, from the share of the time used.
 
-        The learning rate so falls along the same curve, over time instead of steps.
+        So the learning rate falls along the same curve, over time instead of steps.
         """
         self.state.planned = max(self.state.step, round(self.state.step / max(self._moment().share, 1e-6)))
         self.schedule = make_schedule(self.config, self.total or self.state.planned)

@@ -1,4 +1,4 @@
-"""Whether a model is better than none: than guessing among the characters, or than repeating the last value."""
+"""Whether a model is better than no model, that is, than guessing among characters or repeating the last value."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MEND = "lower --lr, clip harder with --clip, or train longer"
 
 
 def beside_guessing(bpc: float, characters: int) -> dict[str, Any]:
-    """The figure of guessing among so many `characters`, and whether `bpc` bits per character are more."""
+    """The bits per character of guessing among so many `characters`, and whether `bpc` is more than that."""
     guess = math.log2(characters)
     return {"guessing": guess, "worse_than_guessing": bpc > guess}
 
 
 def language_verdict(best: float, records: Sequence[Mapping[str, Any]], characters: int) -> dict[str, Any]:
-    """`beside_guessing` for a run: its best validation counts, and so does the one that it ended with.
+    """`beside_guessing` for a run: for its best validation, and for its last one.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str) -> dict
     Raises
     ------
     NonFiniteError
-        for errors that no number can say.
+        for errors that are not finite.
     """
     ours, theirs = scores[name]["rmse"], scores["persistence"]["rmse"]
     if not math.isfinite(ours):

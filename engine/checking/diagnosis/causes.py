@@ -1,10 +1,10 @@
 """Where a wrong gradient comes from.
 
-Backward carries an error along: what goes wrong in one gate at one step soon spoils every gradient before it.  So the
-diagnosis looks for the group of outputs whose gradient is spoilt least.  The loss of step 0 alone has nothing behind
-it but one step of the cell, and what departs there departs by itself; the final state alone shows whether its
-gradient is taken up at all.  In that group the topmost layer counts, because backward passes it first.  Then the
-numbers are held against those of well-known mistakes.
+Backward carries an error along: a fault in one gate at one step soon spoils every gradient before it.  So the diagnosis
+looks for the group of outputs with the least spoilt gradient.  The loss of step 0 alone depends on one step of the cell
+only, so a gradient that is wrong there is wrong by itself.  The final state alone shows whether backward uses its
+gradient at all.  In that group the topmost layer counts, because backward passes it first.  Then the numbers are
+compared with those of well-known mistakes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MASK, TRUNCATION, OVERWRITTEN = "mask forgotten", "off by one in truncation", "o
 CAUSES = (
     SIGN, TWICE, TRANSPOSED, NO_C, NO_FINAL_STATE, LATER_H, MERGED_BIAS, MASK, TRUNCATION, OVERWRITTEN, EXCHANGED
 )  # fmt: skip
-#: How closely numbers have to fit a mistake.
+#: How closely numbers must fit a mistake.
 FIT = 1e-4
-#: What functions call their input, and a state that they start from; for layers these are x, h0, c0, state0, ...
+#: Names that functions give to their input, and to their initial state; for layers these are x, h0, c0, state0, ...
 INPUTS, STATES = (
     ("x", "xs", "inputs", "input", "inp", "xt", "x_t"),
     r"(prev_?)?[hcs](_?(prev|0|init|old|tm1))?|state\d*",
 )
-#: Gate blocks that a block's error reaches within one step, so that they are not to blame where it departs as well.
+#: Gate blocks that a block's error reaches within one step: they are not to blame if that block departs as well.
 DOWNSTREAM = {"n": ("r",)}
 
 
@@ -165,7 +165,7 @@ def _final_state_block(subject: Subject, blocks: list[Block], group: int) -> Blo
 
 
 def _nearest(blocks: list[Block]) -> Block:
-    """Of the blocks that depart, the one nearest to the bug: in the topmost layer, parameters before states, x last."""
+    """The departing block nearest to the bug: in the topmost layer, parameters before states, x last."""
     top = max(_layer(block.name) for block in blocks if _rank(block.name) == min(_rank(b.name) for b in blocks))
     rank = min(_rank(block.name) for block in blocks)
     here = [block for block in blocks if _rank(block.name) == rank and _layer(block.name) == top]
@@ -181,7 +181,7 @@ def _nearest(blocks: list[Block]) -> Block:
 
 
 def _gate(blocks: list[Block], chosen: Block) -> str | None:
-    """The gate to blame; None if every gate of the tensor departs alike."""
+    """The gate with the fault; None if every gate of the tensor departs alike."""
     gates = chosen.finding.part.gates
     if not gates:
         return None
@@ -193,7 +193,7 @@ def _gate(blocks: list[Block], chosen: Block) -> str | None:
 
 
 def _beside(blocks: list[Block], chosen: Block) -> tuple[str, ...]:
-    """The other gates of the tensor that depart about as far, without those that the chosen one's error reaches."""
+    """The other gates of the tensor that depart about as far, except those that the chosen gate's error reaches."""
     reached = DOWNSTREAM.get(chosen.gate or "", ())
     own = [block for block in blocks if block.name == chosen.name and block.gate not in (chosen.gate, *reached)]
     return tuple(block.gate for block in own if block.gate and 10.0 * block.error >= chosen.error)
@@ -225,7 +225,7 @@ def _cause(subject: Subject, findings: list[Finding], blocks: list[Block], chose
 
 
 def _own_causes(findings: list[Finding], blocks: list[Block], chosen: Block) -> list[str]:
-    """Causes that the numbers of one group alone give away."""
+    """Causes that the numbers of one group alone show."""
     found = []
     claimed, numeric = chosen.claimed, chosen.numeric
     if fits(claimed, -numeric):
@@ -250,7 +250,7 @@ def fits(claimed: np.ndarray, wanted: np.ndarray) -> bool:
 
 
 def _lacks_c(findings: list[Finding], blocks: list[Block], chosen: Block) -> bool:
-    """LSTM: nothing arrives at c, so neither at its gates i, f, g, while o is right; or nothing at the step before."""
+    """LSTM: no gradient arrives at c, so none at its gates i, f, g, but o is right; or none at the step before."""
     if chosen.name.rpartition(".")[2] == "c0":
         return not chosen.claimed.any() and bool(chosen.numeric.any())
     if chosen.finding.part.gates != ("i", "f", "g", "o") or chosen.gate == "o":

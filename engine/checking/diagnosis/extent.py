@@ -17,13 +17,13 @@ def extent(
     Parameters
     ----------
     departs : entries that depart.
-    silent : entries that could not have departed, as both values are 0 or nobody looked; they fit any description.
-    time_axis, batch_axis : the axes that count time steps and rows of a batch, where they are known.
+    silent : entries that cannot depart, because both values are 0 or they were not checked; they fit any description.
+    time_axis, batch_axis : the axes that count time steps and rows of a batch, if they are known.
 
     Returns
     -------
     str
-        such as ``"only columns 15 to 19"``; nothing where no entry departs, or there is but one.
+        such as ``"only columns 15 to 19"``; empty if no entry departs, or the tensor has only one.
     """
     silent = np.zeros_like(departs) if silent is None else silent & ~departs
     count = int(np.count_nonzero(departs))
@@ -84,7 +84,7 @@ class _Axes:
         return None
 
     def bounds(self, marked: np.ndarray, silent: np.ndarray) -> dict[int, np.ndarray]:
-        """By axis the indices at which something is marked, where that is not all along the axis."""
+        """By axis the indices at which something is marked, except for axes where all are."""
         found = {}
         for axis in range(len(self.shape)):
             others = tuple(one for one in range(len(self.shape)) if one != axis)

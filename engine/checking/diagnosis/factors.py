@@ -1,4 +1,4 @@
-"""A factor between two gradients, in words: 0.25 is 1/B where B is 4."""
+"""A factor between two gradients, in words: 0.25 is 1/B if B is 4."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 
-#: How closely a factor must be the one that is named.
+#: How close a factor must be to the one that is named.
 NEAR = 1e-4
 #: A factor this close to 1 is a constant cut short, or an epsilon.
 SLIGHT = 1e-3
@@ -21,12 +21,12 @@ def factor_in_words(
     ----------
     place : ``"everywhere"`` or ``"there"``.
     sizes, scalars : lengths of axes, and numbers between 0 and 1, by name; see `pairs.Around`.
-    many : whether several entries have the same factor; of a single one only factors that have a name are told.
+    many : whether several entries have the same factor; for a single entry only factors with a name are reported.
 
     Returns
     -------
     str
-        nothing where it is 1, or belongs to a single entry and has no name.
+        empty if the factor is 1, or belongs to a single entry and has no name.
     """
     slight = abs(factor - 1.0)
     if slight == 0.0:
@@ -54,7 +54,7 @@ def factor_in_words(
 
 
 def _means(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
-    """Means and sums that were taken for each other, over axes at hand."""
+    """Means in place of sums, and sums in place of means, over the known axes."""
     known = {name: length for name, length in sizes.items() if length > 1}
     letters = [name for name in known if len(name) == 1]
     products = {f"({one} {other})": known[one] * known[other] for one, other in itertools.combinations(letters, 2)}
@@ -71,7 +71,7 @@ def _means(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _rates(size: float, scalars: Mapping[str, float]) -> Iterator[str]:
-    """What scales go with a rate among the inputs."""
+    """Scales that follow from a rate among the inputs."""
     for name, rate in scalars.items():
         if 0.0 < rate < 1.0:
             kept = 1.0 - rate
@@ -94,7 +94,7 @@ def _roots(size: float, sizes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _guesses(size: float) -> Iterator[str]:
-    """What is behind round numbers where nothing at hand is equal to them."""
+    """Guesses for round numbers, if no known number is equal to them."""
     if size < 0.4 and _near(1.0 / size, round(1.0 / size)):
         yield f"1/{round(1.0 / size)}: a mean in place of a sum?"
     rate = 20.0 * (1.0 - min(size, 1.0 / size))

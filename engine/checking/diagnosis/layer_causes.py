@@ -1,6 +1,6 @@
-"""Causes of a wrong gradient that only the layer's own inside gives away: its states, weights and lengths.
+"""Causes of a wrong gradient that only the inside of a layer shows: its states, weights and lengths.
 
-`subject` is a `engine.checking.subjects.layers.LayerSubject` throughout, which asks here.
+`subject` is always an `engine.checking.subjects.layers.LayerSubject`, which calls `explain`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def explain(subject: Any, chosen: Block) -> Iterator[str]:
 
 
 def _later_h(subject: Any, chosen: Block) -> bool:
-    """Whether the recurrent weight was paired with the state after each step, where the one before belongs."""
+    """Whether the recurrent weight was paired with the state after each step instead of the one before it."""
     number, direction = _place(chosen.name)
     record = subject.tape.layers[number][direction]
     da = _hidden_gradients(subject, chosen.group, number, direction)
@@ -44,7 +44,7 @@ def _later_h(subject: Any, chosen: Block) -> bool:
 
 
 def _reset(subject: Any, record: Any, gate: str) -> Any:
-    """(T, B, H) what h_prev was multiplied by before the product of a gate, r in a GRU with reset before; or None."""
+    """(T, B, H) the factor of h_prev before the product of a gate: r in a GRU with reset before; else None."""
     place = next(stage.source for stage in record.cell.stages if gate in record.cell.gates[stage.first : stage.last])
     if place is None or place.kind == "prev":
         return None

@@ -11,7 +11,7 @@ from engine.checking.diagnosis.pairs import ENOUGH, Pair
 
 
 def moved(pair: Pair) -> str:
-    """Words for where the numbers of a gradient went; nothing where they are not the right ones."""
+    """Words for where the numbers of a gradient went; empty if they are not the right numbers."""
     return next(_moves(pair), "")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: A pattern leaves no more of the numbers, and no more of the error, than these parts.
+#: A pattern fits if it leaves no more than these parts of the numbers, and of the error.
 FIT, LEFT = 1e-4, 1e-2
 #: Fewer entries than this fit too many patterns by chance.
 ENOUGH = 3
@@ -26,7 +26,7 @@ class Around:
     squares : square matrices, by name.
     repeated : by name of an integer input, for each entry of axis 0 whether its index occurs twice or more there.
     time_axis : the axis that counts time steps.
-    dout : the gradient of the output where that is one number; both gradients are multiples of it.
+    dout : the gradient of the output if that is one number; both gradients are multiples of it.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Pair:
 
     @property
     def gap(self) -> np.ndarray:
-        """How far the claim lies off, entry by entry."""
+        """How far the claim is off, entry by entry."""
         return self.claimed - self.numeric
 
     @property
     def everywhere(self) -> bool:
-        """Whether all departs that could."""
+        """Whether every entry departs that can depart."""
         return bool((self.departs | ((self.claimed == 0) & (self.numeric == 0))).all())
 
     @property

@@ -1,7 +1,7 @@
 """How a wrong gradient departs, in words: a factor, a transpose, a step too early, a term that is left out.
 
-Every word here is measured: the claimed numbers are those of the pattern, and the pattern leaves next to nothing of
-the error.  What the pattern may come from is put as a question.
+Every pattern is measured: the claimed numbers are those of the pattern, and the pattern explains nearly all of the
+error.  The possible cause of a pattern is put as a question.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from engine.checking.diagnosis.pairs import ENOUGH, FIT, LEFT, Around, Pair
 
 #: Larger tensors are looked at for a factor and for zeros only.
 LARGE = 200_000
-#: Matrices of a larger condition number cannot be taken out of a product again.
+#: A product with a matrix of a larger condition number cannot be undone.
 WELL = 1e6
 
 
 def pattern(claimed: np.ndarray, numeric: np.ndarray, departs: np.ndarray, around: Around | None = None) -> str:
-    """Words for how a gradient departs; nothing where no pattern fits.
+    """Words for how a gradient departs; empty if no pattern fits.
 
     Parameters
     ----------
-    claimed, numeric, departs : what backward says, what is right, and where they lie too far apart; of one shape.
-    around : what else is known.
+    claimed, numeric, departs : backward's gradient, the right one, and where they lie too far apart; of one shape.
+    around : other facts that are known.
     """
     pair = Pair(claimed, numeric, departs, around or Around())
     if not departs.any():
@@ -90,7 +90,7 @@ def _transposed_factor(pair: Pair) -> str:
 
 
 def _repeated(pair: Pair) -> str:
-    """Rows of an embedding that were assigned where they should be added."""
+    """Rows of an embedding that were assigned instead of added."""
     rows: np.ndarray = np.asarray(pair.departs.reshape(len(pair.departs), -1).any(axis=1))
     for name, repeated in pair.around.repeated.items():
         if len(repeated) == len(rows) and rows.any() and not (rows & ~repeated).any():
@@ -114,7 +114,7 @@ def _clipped(pair: Pair) -> str:
 
 
 def _added(pair: Pair) -> str:
-    """A term that is too many or too few: a constant, or a multiple of the tensor itself."""
+    """One term too many or too few: a constant, or a multiple of the tensor itself."""
     gap = pair.gap[pair.departs] / pair.around.dout
     mean = float(gap.mean())
     if np.ptp(gap) <= LEFT * abs(mean):
@@ -130,7 +130,7 @@ def _added(pair: Pair) -> str:
 
 
 def _factor_of_each(pair: Pair) -> str:
-    """A factor that is another for each index of one axis, such as a scale that was left out."""
+    """A factor that differs for each index of one axis, such as a scale that was left out."""
     for axis in range(pair.claimed.ndim if pair.claimed.ndim > 1 else 0):
         claimed, numeric = (
             np.moveaxis(values, axis, 0).reshape(pair.claimed.shape[axis], -1)

@@ -1,4 +1,4 @@
-"""What a row and a diagnosis say beside their numbers: which entries, in what pattern, why undecided."""
+"""The words of a row and of a diagnosis beside their numbers: which entries, in what pattern, why undecided."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _along(finding: Finding) -> str:
 
 
 def _why(finding: Finding, said: str) -> str:
-    """Why a tensor stays undecided, as far as its own numbers say; nothing where the reason is known of the whole."""
+    """Why a tensor stays undecided, as far as its own numbers show; empty if the reason concerns all tensors."""
     if said or finding.verdict not in ("cannot tell", "kink"):
         return ""
     if finding.verdict == "kink":

@@ -1,9 +1,10 @@
 """Central differences that know how far they can be trusted.
 
-One step size is right for no function: a large one sees the function's bend, a small one its rounding, and in float32,
-beside a kink or in a chaotic network there may be none in between.  So a sweep of steps is taken, each a quarter of
-the one before; Richardson's extrapolation removes the leading powers of the step (Richardson 1911), and the estimate
-whose neighbours in the tableau agree best is kept, with that disagreement as its error bound (Ridders 1982).
+No single step size is right for every function: a large step sees the function's bend, and a small one its rounding.
+In float32, beside a kink or in a chaotic network, there may be no good step in between.  So a sweep of steps is taken,
+each a quarter of the one before.  Richardson's extrapolation removes the leading powers of the step (Richardson 1911).
+The estimate whose neighbours in the tableau agree best is kept, and their disagreement is its error bound (Ridders
+1982).
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ import numpy as np
 
 from engine.checking.subjects.subject import Part, Subject
 
-#: The first look: where the function is smooth, three steps give ten digits.
+#: The first steps: if the function is smooth, three steps give ten digits.
 FIRST_STEPS = (2.0**-9, 2.0**-11, 2.0**-13)
 PAIR_ALONG = 2.0**-14
-#: Where they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
+#: If they do not agree: from steps that a float32 function needs, to steps too short to reach a kink nearby.
 ALL_STEPS = tuple(2.0**-k for k in range(3, 26, 2))
 SHORTEST = 2.0**-27
 #: Beside a pole or the end of a domain, and where a function turns within a millionth.
 FINE_STEPS = tuple(2.0**-k for k in range(3, 48, 2))
-#: So many times in a row a slope must shrink with the step to be that of a zero.
+#: A slope that shrinks with the step so many times in a row counts as 0.
 SHRINKS = 6
 EPS = float(np.finfo(np.float64).eps)
 #: How far the neighbours' disagreement may underestimate the error.
 SAFETY = 4.0
-#: How many times their measured noise outputs may be off: of the thousands of differences that a check takes not one
-#: may stray farther.
+#: Outputs may be off by so many times their measured noise.  A check takes thousands of differences, and none of them
+#: may be farther off.
 ROUNDINGS = 12.0
 #: Along directions: bounds larger than this part of the slope call for all steps, and for those beside poles.
 ROUGH, STEEP = 1e-7, 1e-5
@@ -37,10 +38,10 @@ BLOCK = 4_000_000
 
 
 def one_pair(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives (n, G) by the shortest of the first steps alone, and what rounding does to each.
+    """Derivatives (n, G) by the shortest of the first steps alone, and the effect of rounding on each.
 
-    Nothing bounds what the function's bend does to them: they settle an entry whose claimed gradient they confirm, for
-    an error would have to be that of the difference to go unseen.
+    The effect of the function's bend is not bounded.  They still settle an entry if they confirm its claimed gradient,
+    because a wrong gradient would have to be wrong by exactly the error of the difference.
     """
     return _differences(subject, part, entries, FIRST_STEPS[-1])
 
@@ -54,7 +55,7 @@ def central(
 
     Parameters
     ----------
-    pair : what `one_pair` gave for the same entries, where it is known.
+    pair : the result of `one_pair` for the same entries, if it is known.
     """
     steps = FIRST_STEPS if pair is None else FIRST_STEPS[:-1]
     slopes, floors = _sweep(subject, part, entries, steps)
@@ -66,9 +67,9 @@ def central(
 
 
 def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `central`, with all steps, and at the end one so short that a kink nearby is hardly ever crossed.
+    """As `central`, with all steps, and a last one so short that it hardly ever crosses a kink nearby.
 
-    That last one needs no agreement with a longer step: the slopes to its left and right vouch for each other.
+    The last step need not agree with a longer one: the slopes to its left and right confirm each other.
     """
     slopes, floors = _sweep(subject, part, entries, ALL_STEPS)
     best, bound = _settle(subject, slopes, floors, ALL_STEPS[0])
@@ -85,7 +86,7 @@ def thorough(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndar
 
 
 def fine(subject: Subject, part: Part, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `thorough`, for what is steep or has an end nearby: steps relative to small numbers, and far shorter ones.
+    """As `thorough`, for steep functions or the end of a domain: steps relative to small numbers, and far shorter ones.
 
     A slope that shrinks with the step all the way is that of a minimum, or of a higher power, and becomes 0.
     """
@@ -107,7 +108,7 @@ def _closest(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _settle(subject: Subject, slopes: np.ndarray, floors: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best estimates and their bounds; what never moves may still do so within the outputs' rounding."""
+    """The best estimates and their bounds; an output that never moves may still move within its rounding."""
     best, bound = extrapolate(slopes, floors)
     return best, np.where((best == 0.0) & (bound == 0.0), output_rounding(subject) / longest, bound)
 
@@ -117,7 +118,7 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
 
     Parameters
     ----------
-    slopes, floors : (S, ...) central differences for steps that shrink by 4, and what rounding alone does to each.
+    slopes, floors : (S, ...) central differences for steps that shrink by 4, and the effect of rounding on each.
     """
     floors = floors.copy()
     for k in range(1, len(floors)):  # what moved at a longer step is only hidden by rounding at a shorter one
@@ -151,11 +152,11 @@ def extrapolate(slopes: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def unsettled(slopes: np.ndarray, floors: np.ndarray, best: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    """The error bounds (n, G), infinite where differences do not settle at all.
+    """The error bounds (n, G), infinite where the differences do not converge.
 
     In a chaotic network the outputs change by as much for a step of 1e-8 as for one of 1e-1, so the slope grows as the
-    step shrinks; where it would settle lies far below rounding.  If it is so for many entries, it is so for all: a few
-    agree by chance.
+    step shrinks.  It would converge only at steps far below rounding.  If this holds for many entries, it holds for
+    all: a few agree by chance.
     """
     shortest = np.abs(slopes[-1])
     growing = (shortest > 30.0 * np.abs(best)) & (shortest > 100.0 * floors[-1])
@@ -181,15 +182,15 @@ def one_sided_along(subject: Subject, part: Part, directions: np.ndarray, step: 
 
 
 def output_rounding(subject: Subject) -> np.ndarray:
-    """(G,) what rounding of all outputs may do to their weighted sum."""
+    """(G,) how far rounding of all outputs may move their weighted sum."""
     return ROUNDINGS * np.sqrt((subject.weights**2) @ subject.output_noise() ** 2)
 
 
 def first_movement(subject: Subject, part: Part, entry: int) -> float:
     """How much the outputs move when they begin to, as one entry is moved further and further away.
 
-    In units of each output's own rounding; 0 if none ever does.  A saturated function begins by the last digit; one
-    that has a kink in the distance, such as a relu that is off, begins at once.
+    In units of each output's own rounding; 0 if none ever moves.  A saturated function begins to move in the last
+    digit; a function with a kink farther away, such as a relu that is off, begins with a jump.
     """
     here = subject.here()
     digit = np.maximum(subject.output_noise(), EPS * np.abs(here)) + np.finfo(np.float64).tiny

@@ -21,7 +21,7 @@ from engine.checking.verdicts import precision
 EPS = differences.EPS
 #: The complex step has no cancellation, so the step can be so small that nothing of second order is left.
 COMPLEX_STEP = 1e-30
-#: Derivatives smaller than this are hidden by the square of the step, which is all that is left of higher orders.
+#: The square of the step, all that is left of higher orders, hides derivatives smaller than this.
 COMPLEX_UNDERFLOW = 1e-57
 #: Random directions through a whole tensor; every gate block and span of time steps gets one of its own beside them.
 DIRECTIONS = 3
@@ -37,7 +37,7 @@ TAYLOR_STEPS = tuple(2.0**-k for k in range(3, 27))
 def complex_step(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
     """Derivatives (n, G) by the complex step: Im f(x + ih) / h, exact to round-off (Squire and Trapp 1998).
 
-    NaN where the function does not take complex numbers, or gives none back: then nothing can be said.
+    NaN where the function does not take complex numbers, or returns real ones: then nothing is known.
     """
     values = subject.host(part).astype(np.complex128)
     block = differences.block_size(subject, part)
@@ -55,10 +55,10 @@ def complex_step(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarra
 
 
 def complex_reach(subject: Subject, seed: int) -> str:
-    """Why the complex step does not reach this function; nothing where it does.
+    """Why the complex step does not work for this function; empty if it works.
 
-    Any ``abs``, real buffer, cast or conjugating product on the way drops imaginary parts without a word, and what
-    comes out is still a number.  So the complex step is compared with a difference along a random direction first.
+    Any ``abs``, real buffer, cast or conjugating product on the way drops imaginary parts silently, and the result is
+    still a number.  So the complex step is first compared with a difference along a random direction.
     """
     here = subject.here()
     generator = np.random.default_rng([seed, 4])
@@ -103,7 +103,7 @@ def _run_complex(subject: Subject, part: Part, stack: np.ndarray) -> np.ndarray 
 def rtrl(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
     """Derivatives (n, G) by forward accumulation: real-time recurrent learning (Williams and Zipser 1989).
 
-    The sensitivity of every state to one entry is carried along with the time; for small nets only.
+    The sensitivity of every state to one entry is carried forward in time; for small nets only.
     """
     found = np.zeros((len(entries), len(subject.weights)))
     for row, entry in enumerate(entries):
@@ -121,7 +121,7 @@ def rtrl(subject: Subject, part: Part, entries: np.ndarray) -> np.ndarray:
 class Direction:
     """A random direction through a tensor, or through one gate block or span of time steps of it.
 
-    `reach` is how far along it one unit step goes; 0 leaves that to the size of the tensor's entries.
+    `reach` is the length of one unit step along it; 0 takes the size of the tensor's entries.
     """
 
     values: np.ndarray
@@ -142,7 +142,7 @@ def directions(subject: Subject, part: Part, seed: int) -> list[Direction]:
 def _everywhere(subject: Subject, part: Part, seed: int) -> list[Direction]:
     """Directions to look along: some through everything, and one for each gate block and each span of time steps.
 
-    A span of its own keeps the early steps, whose gradients have shrunk, from drowning in the later ones.
+    Early steps have spans of their own because their gradients have shrunk: later steps would hide them.
     """
     generator = np.random.default_rng([seed, 1])
     if part.size == 0:
@@ -188,7 +188,7 @@ def lengths(looks: list[Direction]) -> np.ndarray:
 
 
 def adjoint(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
-    """<J v, u> (n, G), which is to be <v, J' u>: forward mode against backward, exact to round-off."""
+    """<J v, u> (n, G), which must equal <v, J' u>: forward mode against backward, exact to round-off."""
     found = [
         subject.weights @ subject.flat(subject.tangent({part.name: subject.backend.asarray(look.values)}))
         for look in looks
@@ -205,13 +205,13 @@ def reach(subject: Subject, part: Part, looks: list[Direction]) -> np.ndarray:
 def taylor(subject: Subject, part: Part, looks: list[Direction], allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order in h of the remainder |f(x + hv) - f(x) - h <gradient, v>|: about 2 if the gradient is right, 1 if wrong.
 
-    The slope of the finest steps that stand clear of round-off.  2 also where the remainder sinks into round-off at a
-    step where a gradient wrong by one part in a million would not, or all at once.  NaN where too few steps are left
-    to tell.
+    It is the slope over the finest steps that are clear of round-off.  It is also 2 if the remainder sinks into
+    round-off at once, or at a step where that of a gradient wrong by one part in a million would not.  It is NaN if too
+    few steps are left.
 
     Parameters
     ----------
-    allowed : (n, G) by how much a right derivative may be off, in the directions' own length.
+    allowed : (n, G) how far a right derivative may be off, in the directions' own length.
 
     Returns
     -------

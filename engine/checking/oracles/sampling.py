@@ -10,8 +10,8 @@ from engine.checking.subjects.subject import Part
 def choose(part: Part, entries: int | None, seed: int) -> np.ndarray | None:
     """Flat indices of at most `entries` entries, an equal share from every gate block or time step; None is all.
 
-    A plain random sample would leave out whole blocks, and a bug in one of them would pass.  At least one entry of
-    each block or step is taken, also where that makes more than `entries`.
+    A plain random sample could leave out whole blocks, and a bug in one of them would pass.  At least one entry of each
+    block or step is taken, even if that makes more than `entries`.
     """
     if part.free is not None:
         places = np.flatnonzero(part.free)

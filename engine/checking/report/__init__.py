@@ -1,1 +1,1 @@
-"""What a check found: as data, as a table, as a page, as a picture."""
+"""The result of a check: as data, as a table, as a page, as a picture."""

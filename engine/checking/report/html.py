@@ -1,4 +1,4 @@
-"""A report for notebooks: a small table that needs nothing from elsewhere, and is readable on light and dark ground."""
+"""A report for notebooks: a small table without outside resources, readable on a light and on a dark background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.checking.report.text import in_one_line, notes, numbers, only_verdic
 if TYPE_CHECKING:
     from engine.checking.report.report import Report, Row
 
-#: Colours of verdicts, thin enough to let black text and white text be read.
+#: Colours of verdicts, so transparent that black text and white text stay readable.
 TINTS = {"ok": "rgba(46,160,67,.22)", "wrong": "rgba(229,57,53,.30)", "non-finite": "rgba(229,57,53,.30)"}
 OTHER = "rgba(219,154,4,.28)"
 CELL = "padding:2px 8px;text-align:left;border-top:1px solid rgba(128,128,128,.35)"
@@ -19,7 +19,7 @@ HEADS = ("tensor", "shape", "error", "verdict", "at", "backward", "numerical")
 
 
 def page(report: Report) -> str:
-    """The report as HTML; all that comes from outside is escaped."""
+    """The report as HTML; every text from outside is escaped."""
     heads = "".join(f'<th style="{CELL}">{head}</th>' for head in HEADS)
     rows = "".join(itertools.starmap(_row, zip(report.rows, said(report), strict=True)))
     below = "".join(f"<div>{_text(note)}</div>" for note in notes(report))

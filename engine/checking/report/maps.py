@@ -31,9 +31,9 @@ MOST, CELLS = 4, 120
 
 
 def chosen(report: Any) -> list[Any]:
-    """The rows to draw a map of: matrices that are not right, first the one to blame.
+    """The rows to draw a map of: matrices that are not right, first the one with the fault.
 
-    Backward carries an error along into every entry of other tensors, and a map where all is marked says nothing.
+    Backward carries an error into every entry of other tensors, and a map with every entry marked shows nothing.
     """
     blamed = report.diagnosis.name if report.diagnosis is not None else report.rows[0].name
     rows = [row for row in report.rows if row.errors is not None and len(row.shape) > 1 and row.errors.size > 1]

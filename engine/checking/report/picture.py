@@ -26,11 +26,11 @@ ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "nco
 def draw(report: Any, path: Any = None) -> Any:
     """Draw a report's errors.
 
-    Above, the error of every time step of x, where x has time; then every tensor, by gate blocks where it has any;
-    below, a map of the entries of matrices that are not right, with the entries that depart marked.  Green lies within
-    the tolerance, red does not, orange stands at a kink, grey could not be told; a dashed line is the tolerance.  A
-    wrong gradient spoils nearly every tensor, so black dots show the errors for those outputs alone that the diagnosis
-    looked at: what is red there is what is wrong by itself.
+    At the top, the error of every time step of x, if x has time steps; then every tensor, by its gate blocks if it has
+    any; below, a map of each matrix that is not right, with the departing entries marked.  Green is within the
+    tolerance, red is not, orange is at a kink, grey could not be decided; a dashed line is the tolerance.  A wrong
+    gradient spoils nearly every tensor.  So black dots show the errors for only those outputs that the diagnosis looked
+    at: a tensor whose dot is above the line is wrong by itself.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.checking.subjects.subject import ALL
 
-#: Verdicts other than "ok", the most serious first: what comes earlier makes what comes later meaningless.
+#: Verdicts other than "ok", the most serious first: an earlier one makes the later ones meaningless.
 SERIOUS = ("non-deterministic", "non-finite", "wrong", "input mutated", "kink", "cannot tell")
 
 
@@ -20,7 +20,7 @@ class Departure:
     Attributes
     ----------
     name : parameter, ``x``, or part of the state.
-    gate : the gate block to blame, or None.
+    gate : the gate block with the fault, or None.
     time_step : the largest time step at which gradients depart, the first that backward meets; None if there is
         none.
     index : the entry's index in its tensor; empty for methods that look along directions.
@@ -47,11 +47,11 @@ class Row:
     worst : its farthest entry.
     verdict : of this tensor alone.
     by_step, by_gate : largest relative error of every time step, of every gate block, where it has any.
-    hidden_steps : time steps at which nothing can be told.
-    extent : which entries the verdict is about, such as ``"only columns 15 to 19"``; nothing of a tensor that is right.
-    pattern : how a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; nothing
-        where no pattern fits.
-    why : what another verdict than "ok" and "wrong" comes from.
+    hidden_steps : time steps at which nothing can be decided.
+    extent : which entries the verdict is about, such as ``"only columns 15 to 19"``; empty if the tensor is right.
+    pattern : how a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; empty if
+        no pattern fits.
+    why : the reason for a verdict other than "ok" and "wrong".
     time_axis : the axis that counts time steps, if there is one.
     errors, marked : of a tensor that is not right, the relative error of each entry, and the entries that `extent`
         describes; for pictures.
@@ -76,24 +76,24 @@ class Row:
 
     @property
     def words(self) -> str:
-        """What stands below the row in the table."""
+        """The text below the row in the table."""
         start = {"cannot tell": "not decided: ", "kink": "at a kink: "}.get(self.verdict, "")
         return "; ".join(filter(None, (start + self.extent if self.extent else "", self.pattern, self.why)))
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where a wrong gradient comes from, as far as the numbers tell.
+    """Where a wrong gradient comes from, as far as the numbers show.
 
     Attributes
     ----------
     name : the tensor nearest to the bug.
-    gate : its gate block, or None if no single one is to blame.
+    gate : its gate block, or None if no single block has the fault.
     time_step : the largest time step at which the gradient of x departs; None if it is right, or not known.
-    cause : what fits the numbers, such as ``"sign"`` or ``"transposed"``; or nothing.
+    cause : the mistake that fits the numbers, such as ``"sign"`` or ``"transposed"``; or empty.
     seen_in : the outputs whose gradient shows it most simply.
-    pattern : how the gradient departs there, in words, where that has a pattern; see `Row.pattern`.
-    beside : gate blocks of that tensor that depart as well, where one error may have reached them all.
+    pattern : how the gradient departs there, in words, if a pattern fits; see `Row.pattern`.
+    beside : gate blocks of that tensor that depart as well, if one error may have reached them all.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """Outcome of a gradient check.
+    """The result of a gradient check.
 
     Attributes
     ----------
@@ -124,10 +124,10 @@ class Report:
     tol : largest error that passes, relative to each slice.
     method : how the numerical values were found.
     trouble : a finding about the function as a whole, ``"non-deterministic"`` or ``"input mutated"``, or nothing.
-    diagnosis : of a wrong gradient; else None.
-    cause : what `trouble` comes from, in words.
-    warnings : what this check cannot see because of the numbers it was given, in sentences.
-    notes : how the functions were read, and what they do beside computing, in sentences.
+    diagnosis : where a wrong gradient comes from; else None.
+    cause : the cause of `trouble`, in words.
+    warnings : sentences on mistakes that this check cannot see because of the numbers it was given.
+    notes : sentences on how the functions were read, and on what they do beside computing.
     """
 
     rows: tuple[Row, ...]
@@ -143,11 +143,11 @@ class Report:
     def verdict(self) -> str:
         """The most serious finding.
 
-        ``"ok"``: every gradient is right.  ``"wrong"``: one is not.  ``"kink"``: all that departs stands at a kink,
-        where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``: some
-        part of a gradient is hidden by rounding, or the method does not reach this function.  ``"non-finite"``: NaN
+        ``"ok"``: every gradient is right.  ``"wrong"``: one is not.  ``"kink"``: every departing entry is at a kink,
+        where the slopes on the two sides differ and the claimed gradient lies between them.  ``"cannot tell"``:
+        rounding hides some part of a gradient, or the method does not work for this function.  ``"non-finite"``: NaN
         or infinity.  ``"non-deterministic"``: two evaluations at the same place differ.  ``"input mutated"``: a
-        function wrote into its arguments, or backward into its tape; its gradients are right, or were not looked at.
+        function wrote into its arguments, or backward into its tape; its gradients are right, or were not checked.
         """
         found = {self.trouble, *(row.verdict for row in self.rows)}
         return next((verdict for verdict in SERIOUS if verdict in found), "ok")
@@ -159,7 +159,7 @@ class Report:
 
     @property
     def worst(self) -> Departure:
-        """The entry that lies farthest from its numerical value; of a wrong gradient, in the tensor to blame."""
+        """The entry farthest from its numerical value; for a wrong gradient, in the tensor with the fault."""
         rows = [row for row in self.rows if row.verdict == self.verdict] or list(self.rows)
         if self.diagnosis is not None:
             blamed = [row for row in rows if row.name == self.diagnosis.name]
@@ -183,7 +183,7 @@ class Report:
         return table(self)
 
     def _repr_html_(self) -> str:
-        """The table for notebooks; readable on light and dark ground."""
+        """The table for notebooks; readable on a light and on a dark background."""
         from engine.checking.report.html import page
 
         return page(self)

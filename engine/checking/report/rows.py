@@ -37,7 +37,7 @@ def row(finding: Finding, seen: int | None = None) -> Row:
 
 
 def unread(subject: Subject) -> tuple[Row, ...]:
-    """Rows of a subject that was not compared, because something is the matter with the whole."""
+    """Rows of a subject that was not compared, because the function as a whole has a fault."""
     nan = float("nan")
     return tuple(
         Row(part.name, part.shape, Departure(part.name, None, None, (), nan, nan, nan), "not looked at")

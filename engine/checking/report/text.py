@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from engine.checking.report.report import Departure, Report, Row
 
 WIDTH = 79
-#: What is longer than this is said once.
+#: A text longer than this is printed only once.
 LONG = 50
 #: What to do next, by verdict.
 NEXT = {
@@ -29,7 +29,7 @@ OTHER_METHOD = {
 
 
 def table(report: Report) -> str:
-    """The rows, what is to be said of each, the verdict, and what follows from it."""
+    """The rows with their texts, the verdict, and what to do next."""
     values = "order / right order" if report.method == "taylor" else "backward / numerical"
     lines = [f"{'tensor':<20} {'shape':<13} {'error':>8}  {'verdict':<11} at: {values}"]
     for row, words in zip(report.rows, said(report), strict=True):
@@ -41,10 +41,10 @@ def table(report: Report) -> str:
 
 
 def said(report: Report) -> list[str]:
-    """What stands below each row.
+    """The text below each row.
 
-    Backward carries an error along into every entry of every tensor before it: that is not said of each of them, and
-    what is said of several at length is said once.
+    Backward carries an error into every entry of every tensor before it.  This is not repeated for each of them, and a
+    long text that fits several rows is printed once.
     """
     found: list[str] = []
     first: dict[str, str] = {}
@@ -97,7 +97,7 @@ def place(worst: Departure) -> str:
 
 
 def two_numbers(one: float, other: float) -> tuple[str, str]:
-    """Both with four digits, or as many as it takes to see that they differ, and two more to see by how much."""
+    """Both with four digits, or as many as show the difference, and two more that show its size."""
     digits = 4
     while digits < 17 and one != other and f"{one:.{digits}g}" == f"{other:.{digits}g}":
         digits += 1
@@ -112,7 +112,7 @@ def in_one_line(name: str, width: int | None = None) -> str:
 
 
 def numbers(row: Row) -> tuple[str, str]:
-    """What backward says at the row's place, and what is right there."""
+    """Backward's value at the row's place, and the right one."""
     worst = row.worst
     if row.verdict == "ok":
         return f"{worst.analytic:.4g}", f"{worst.numeric:.4g}"

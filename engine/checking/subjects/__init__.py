@@ -1,1 +1,1 @@
-"""What is checked: layers, functions and objects of anyone's, each as a `Subject` whose inputs can be moved."""
+"""What is checked: layers, users' functions and users' objects, each as a `Subject` whose inputs can be moved."""

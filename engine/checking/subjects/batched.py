@@ -1,8 +1,8 @@
 """Many changed copies of a layer's forward pass at once.
 
-A difference needs the outputs for thousands of slightly changed tensors.  Here K of them run together: every array
-has an axis of copies in front, of length K where it is changed and 1 elsewhere, and the plain kernels
-(`kernels.reference`), which do not mind such an axis, walk the time once for all.  Complex arrays pass too.
+Differences need the outputs for thousands of slightly changed tensors.  Here K of them run together: every array has an
+axis of copies in front, of length K if it is changed and 1 otherwise.  The plain kernels (`kernels.reference`) accept
+such an axis, and walk the time once for all copies.  Complex arrays pass too.
 
 The dropout masks are those of a tape, so every copy drops the same units.
 """
@@ -27,7 +27,7 @@ from engine.layers.walk import Direction, forward_walk
 from kernels.activations import matmul
 from kernels.reference import ReferenceKernels
 
-#: The layers that this file knows.  One derived from them with a forward of its own is run copy by copy.
+#: The layers that this file knows.  A subclass with its own forward runs copy by copy.
 KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
 ALL_STEPS = slice(None)
 
@@ -49,8 +49,8 @@ def run(
     layer : a layer that is `known`.
     tape : of a forward pass with the same lengths; its masks are used.
     params : by name, each with the axis of copies in front.
-    x, state : likewise; an Embedding's x is on its tape.
-    span : the time steps of the tape that x holds, where rows are full.
+    x, state : with that axis as well; an Embedding's x is on its tape.
+    span : the time steps of the tape that x holds, if rows are full.
 
     Returns
     -------

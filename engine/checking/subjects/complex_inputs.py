@@ -1,8 +1,8 @@
 """Functions of complex arrays, as functions of their real and imaginary parts.
 
-The gradient of a real loss by a complex z = a + ib is dL/da + i dL/db, twice the derivative by the conjugate of z, as
-in PyTorch; a complex dout is the same of an output.  So both are looked at as two real numbers each, in a last axis,
-and everything that is known of real functions holds.
+The gradient of a real loss with respect to a complex z = a + ib is dL/da + i dL/db, twice the derivative with respect
+to the conjugate of z, as in PyTorch.  A complex dout is the same for an output.  So every complex number becomes two
+real ones, in a last axis, and the checks of real functions apply.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def gives_complex(forward: Callable[..., Any], inputs: Sequence[Any]) -> bool:
 def as_real(
     forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any], names: Sequence[str]
 ) -> tuple[Callable[..., Any], Callable[..., Any], list[Any]]:
-    """A pair of functions of real arrays, and its inputs, that is right where the complex pair is."""
+    """A pair of functions of real arrays, and its inputs; the real pair is right if the complex pair is."""
     first = forward(*copy.deepcopy(list(inputs)))
     convention = convention_of(backward, first)
     pattern = tuple(inputs)
@@ -64,7 +64,7 @@ def _is_complex(leaf: Any) -> bool:
 
 
 def _parted(nest: Any) -> Any:
-    """Complex leaves as real ones with an axis more."""
+    """The nest with each complex array as a real one with one more axis."""
     return transform(lambda leaf: _two(leaf) if _is_complex(leaf) else leaf, nest)
 
 
@@ -74,7 +74,7 @@ def _two(leaf: Any) -> np.ndarray:
 
 
 def _joined(nest: Any, pattern: Any) -> Any:
-    """The nest with complex leaves where the pattern has them."""
+    """The nest with complex arrays where the pattern has them."""
     own = iter(leaves(nest))
 
     def join(leaf: Any) -> Any:

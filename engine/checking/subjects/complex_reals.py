@@ -1,4 +1,4 @@
-"""Where someone's code makes real numbers of complex ones, or takes none."""
+"""Find the line at which a user's code turns complex numbers into real ones, or refuses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 Result = TypeVar("Result")
-#: The code of others, whose lines say nothing to who wrote the function.
+#: Code of libraries: its lines do not help the author of the function.
 OTHERS = (str(Path(np.__file__ or "").parent), str(Path(__file__).parents[1]))
 
 
@@ -23,7 +23,7 @@ def strictly(run: Callable[[], Result]) -> Result:
 
 
 def where(run: Callable[[], object]) -> str:
-    """The line at which complex numbers come to an end, in words; nothing where no line complains."""
+    """The line at which complex numbers are lost, in words; empty if no line raises."""
     try:
         strictly(run)
     except (TypeError, np.exceptions.ComplexWarning) as error:

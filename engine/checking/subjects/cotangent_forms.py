@@ -15,7 +15,7 @@ TOGETHER = 3
 
 
 def check_batched(subject: FunctionSubject) -> None:
-    """Whether backward gives for a stack (K, ...) of cotangents the stack of its gradients; else a cause is noted."""
+    """Whether backward turns a stack (K, ...) of cotangents into a stack of gradients; else a cause is noted."""
     generator = np.random.default_rng([subject.seed, 10])
     lists = [_drawn(subject, generator) for _ in range(TOGETHER)]
     singles = [subject.pull(one) for one in lists]

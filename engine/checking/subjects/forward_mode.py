@@ -1,7 +1,7 @@
 """Forward-mode derivatives of whole layers: the tangent of the output and of the final state, in one pass.
 
 The cells' part is `kernels.duals`; here it is carried through stacking, directions, lengths, dropout masks and the
-layers around it.  Nothing here is shared with the backward passes, which it testifies for or against.
+layers around it.  Nothing here is shared with the backward passes, because it must check them independently.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def jvp(layer: Any, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_
     Parameters
     ----------
     layer : any layer of the engine.
-    tape : of the forward pass to differentiate at.
+    tape : of the forward pass at which to differentiate.
     params_dot : tangent of every parameter by name.
-    x_dot : tangent of the input, in its shape; not looked at where the input is integer.
+    x_dot : tangent of the input, in its shape; ignored if the input is integer.
     state_dot : tangent of the initial state, in its structure; None is zeros.
 
     Returns

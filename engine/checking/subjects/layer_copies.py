@@ -14,7 +14,7 @@ from engine.errors import EngineError, bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.sequential import Sequential, SequentialTape
 
-#: Methods that only backward passes through.
+#: Methods that only backward uses.
 BACKWARD = {"backward", "backward_trace", "_walk"}
 #: Attributes that a copy keeps for itself.
 COUNTERS = {"_serial", "call_counter"}
@@ -23,8 +23,8 @@ COUNTERS = {"_serial", "call_counter"}
 def twins(layer: Any, dtype: str) -> tuple[Any, Any]:
     """Two copies of a layer: one in float64 to be evaluated, one in `dtype` for backward.
 
-    A method that was replaced on the object, and not in its class, may be tied to that very object.  No copy would run
-    it, so the object itself is used then, and put back as it was in the end.
+    A method that was replaced on the object, and not in its class, may belong to that one object.  A copy would not run
+    it.  Then the object itself is used, and restored at the end.
     """
     replaced = replaced_methods(layer)
     if not replaced:
@@ -62,7 +62,7 @@ def _convert(layer: Any, dtype: str) -> Any:
 
 
 def _take_along(layer: Layer, moved: Layer) -> None:
-    """Give a copy the attributes that its constructor does not know of; methods stay those of the class."""
+    """Give a copy the attributes that its constructor does not know; methods stay those of the class."""
     for name, value in vars(layer).items():
         if name not in vars(moved) and not callable(value):
             setattr(moved, name, copy.deepcopy(value))

@@ -1,9 +1,9 @@
 """Many copies of someone's function in one call: one of its inputs stacked along a new first axis.
 
-Functions of elementwise operations, products with ``@`` and axes counted from the end do not mind an axis in front,
-and the thousands of evaluations that differences need then cost a few calls.  Nobody says whether a function is one of
-them, so it is tried: the stacked call has to give what single calls give, to the last bit, for an entry that does not
-move an output at all must not seem to move it by a rounding.
+Functions of elementwise operations, products with ``@`` and axes counted from the end accept an axis in front.  Then
+the thousands of evaluations that differences need cost only a few calls.  A trial finds out whether a function is of
+this kind: the stacked call must give the results of single calls to the last bit, because an entry that does not move
+an output must not seem to move it by a rounding.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Evaluate = Callable[[dict[str, Any]], list[Any]]
 
 
 class LeadingAxis:
-    """Runs copies together where that is the same as running them one by one.
+    """Runs copies together if that gives the same as running them one by one.
 
     Parameters
     ----------
-    evaluate : outputs on the host, for inputs that are replaced by name.
+    evaluate : gives the outputs on the host, with some inputs replaced by name.
     """
 
     def __init__(self, evaluate: Evaluate) -> None:
@@ -48,7 +48,7 @@ class LeadingAxis:
         return found
 
     def _together(self, name: str, stack: np.ndarray, rows: Sequence[int]) -> list[np.ndarray] | None:
-        """Outputs of the stacked call; None unless some rows are the same when they are run alone."""
+        """Outputs of the stacked call; None unless some of its rows are the same when they run alone."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""What the tensors of a layer are called: gate blocks of its parameters, parts of its state."""
+"""Names for the tensors of a layer: gate blocks of its parameters, parts of its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from kernels.cells import Cell
 
-#: Gate blocks of a foreign layer whose recurrent weight has so many rows for each of its columns.
+#: Gate blocks of a user's layer, by the number of rows of its recurrent weight for each of its columns.
 GUESSED_GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
 
 
@@ -58,7 +58,7 @@ def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
 
 
 def spread(nest: Any, like: Any) -> list[Any]:
-    """The arrays of a state's gradient in the order of the state's own; None for what is left out."""
+    """The arrays of a state's gradient in the order of the state's arrays; None for each that is left out."""
     if isinstance(like, (tuple, list)):
         parts = nest if isinstance(nest, (tuple, list)) and len(nest) == len(like) else (None,) * len(like)
         return [leaf for part, own in zip(parts, like, strict=True) for leaf in spread(part, own)]
