@@ -51,7 +51,7 @@ test-proof: $(VENV)/.test
 	$(PYTEST) -m proof $(ARGS)
 
 # A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
-UNCOMPILED := $(addprefix tests/test_,kernels.py recurrent.py layers.py gradcheck.py truncation.py recorded_layers.py)
+UNCOMPILED := $(addprefix tests/test_,kernels.py compiled_cells.py own_cells.py recurrent.py layers.py gradcheck.py truncation.py recorded_layers.py)
 test-nojit: $(VENV)/.test
 	NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(PYTEST) -m "not slow and not oracle and not device" $(UNCOMPILED) $(ARGS)
 
