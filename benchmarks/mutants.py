@@ -34,9 +34,13 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "zoneout": ("lstm", {"zoneout": (0.3, 0.4)}),
     "projected zoneout": ("projected_lstm", {"proj_size": 2, "zoneout": (0.3, 0.4)}),
     "recurrent mask": ("gru", {"recurrent_dropout": 0.4}),
+    "odd": ("odd", {}),
 }  # fmt: skip
 #: Those that between them run every line that all cells share.
-SHARED = ("lstm", "gru", "gru_before", "projected_lstm", "layernorm_gru", "layernorm_lstm", "zoneout")
+SHARED = (
+    "lstm", "gru", "gru_before", "projected_lstm", "layernorm_gru", "layernorm_lstm", "zoneout", "peephole_lstm",
+    "indrnn", "odd", "projected zoneout",
+)  # fmt: skip
 
 _PAGES = {work.backward.function.__module__ for cell in cells().values() for work in cell.works}
 MODULES: dict[str, ModuleType] = {name: sys.modules[name] for name in sorted(_PAGES)} | {
@@ -225,7 +229,8 @@ def _settings(module: str, name: str) -> tuple[str, ...]:
     page = tuple(
         setting
         for setting, (cell, more) in SETTINGS.items()
-        if not more.keys() - {"proj_size"}
+        if cell != "odd"
+        and not more.keys() - {"proj_size"}
         and any(work.backward.function.__module__ == module for work in cells()[cell].works)
     )
     return page or SHARED

@@ -30,6 +30,8 @@ import numpy as np
 
 import engine
 from benchmarks.mutants import SETTINGS, Mutant, generate
+from benchmarks.odd_cell import odd_cell
+from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from kernels.cells import Cell, cells
 from kernels.phases import Phase, Projection
@@ -75,7 +77,9 @@ def _case(setting: str, rng: np.random.Generator, layers: int, **options: Any) -
     """A layer with weights that move every gate and saturate none, an input and a state."""
     cell, more = SETTINGS[setting]
     options |= {"dtype": "float64", "backend": BACKEND, **more}
-    layer: Any = layer_of(cell, D, H, layers, **options)
+    layer: Any = (
+        Recurrent(odd_cell(), D, H, layers, **options) if cell == "odd" else layer_of(cell, D, H, layers, **options)
+    )
     layer.load_state_dict({name: rng.normal(scale=0.4, size=p.shape) for name, p in layer.params.items()})
     slots = layers * layer.num_directions
     states = tuple(rng.normal(size=(slots, B, width)) for width in layer.widths)

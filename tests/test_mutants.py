@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from benchmarks import mutation_test
 from benchmarks.mutants import Mutant, generate
-from kernels import gates, products, reference
+from kernels import products
+from kernels.gates import lstm, rnn
+from kernels.reference import ReferenceKernels
+from kernels.steps import Gradients
 
 MUTANTS = generate()
 #: Spread over the whole list, so that every file and most kinds of mistake are among them.
 SAMPLE = MUTANTS[5::60]
 
 
-def one(after: str, function: str) -> Mutant:
-    (found,) = (mutant for mutant in MUTANTS if (mutant.after, mutant.function) == (after, function))
+def one(after: str, module: str, function: str) -> Mutant:
+    place = (after, f"kernels.{module}", function)
+    (found,) = (mutant for mutant in MUTANTS if (mutant.after, mutant.module, mutant.function) == place)
     return found
 
 
@@ -28,16 +34,18 @@ def test_the_list_is_long_fixed_and_without_repeats() -> None:
         "variable",
         "off by one",
         "slice",
-        "transposed",
         "not transposed",
         "order",
         "condition",
         "mask forgotten",
+        "left out",
+        "overwritten",
     }
     for mutant in MUTANTS:
-        assert mutant.cells
+        assert mutant.settings
         assert mutant.before != mutant.after
-        assert bool(mutant.gates) == (not mutant.function.startswith(("Reference", "project", "recurrent")))
+        page = mutant.module.startswith("kernels.gates.") and not mutant.module.endswith("normalising")
+        assert bool(mutant.gates) == page
 
 
 def test_right_code_passes_the_checks_that_mutants_are_tried_on() -> None:
@@ -52,14 +60,14 @@ def test_a_sample_is_found(mutant: Mutant) -> None:
 
 def test_planting_changes_what_runs_and_leaves_no_trace() -> None:
     held = {
-        "rnn_backward": gates.rnn_backward,
-        "_lstm_backward": reference._STEPS["lstm"][1],
-        "ReferenceKernels.backward": reference.ReferenceKernels.backward.__wrapped__,  # type: ignore[attr-defined]
-        "project_backward": products.project_backward,
+        ("kernels.gates.lstm", "backward"): lstm.backward,
+        ("kernels.steps", "Gradients.take"): Gradients.take,
+        ("kernels.reference", "ReferenceKernels.backward"): inspect.unwrap(ReferenceKernels.backward),
+        ("kernels.products", "project_backward"): products.project_backward,
     }
-    for name, function in held.items():
+    for place, function in held.items():
         right = function.__code__
-        mutant = next(mutant for mutant in MUTANTS if mutant.function == name)
+        mutant = next(mutant for mutant in MUTANTS if (mutant.module, mutant.function) == place)
         with mutant.plant():
             assert function.__code__ != right
         assert function.__code__ is right
@@ -70,34 +78,34 @@ def test_planting_changes_what_runs_and_leaves_no_trace() -> None:
     def slope(h: float, one: float) -> float:
         return 1.0
 
-    with one("da = dh + act_slope(h, one)", "rnn_backward").plant():
-        assert gates.rnn_backward(3.0, 0.5, slope, 1.0) == 4.0
-    assert gates.rnn_backward(3.0, 0.5, slope, 1.0) == 3.0
+    with one("da_h = dh + act_slope(h, one)", "gates.rnn", "backward").plant():
+        assert rnn.backward(3.0, 0.5, slope, 1.0) == 4.0
+    assert rnn.backward(3.0, 0.5, slope, 1.0) == 3.0
 
 
 @pytest.mark.parametrize(
-    ("function", "after", "blamed"),
+    ("page", "function", "after", "blamed"),
     [
-        ("lstm_backward", "do = dh + tanh_c", {"o"}),
-        ("lstm_backward", "dg = dc * f", {"g"}),
-        ("lstm_backward", "da_i = di * i * (one + i)", {"i"}),
-        ("lstm_backward", "dc = dc - dh * o * (one - tanh_c * tanh_c)", {"i", "f", "g", None}),
-        ("lstm_backward", "dc_prev = dc * i", {None}),
-        ("gru_after_backward", "dn = dh * z", {"n", "r"}),
-        ("gru_after_backward", "dr = da_n", {"r"}),
-        ("gru_after_backward", "dh_n = da_n", {"n"}),
-        ("gru_before_output_backward", "dn = dh * z", {"n", "r"}),
-        ("gru_before_output_backward", "dz = dh * (h_prev + n)", {"z"}),
-        ("gru_before_gates_backward", "dh_prev = dreset_h", {None}),
-        ("tanh_slope", "return one - h", {None}),
-        ("_gru_before_backward", "dreset_h = da_z @ step.weight[2 * H:]", {"r"}),
-        ("_lstm_backward", "dh_prev = step.xp.concatenate(da[::-1], axis=1) @ step.weight", {None}),
+        ("lstm", "backward", "do = dh + tanh_c", {"o"}),
+        ("lstm", "backward", "dg = dc * f", {"g"}),
+        ("lstm", "backward", "da_i = di * i * (one + i)", {"i"}),
+        ("lstm", "backward", "dc = dc - dh * o * (one - tanh_c * tanh_c)", {"i", "f", "g", None}),
+        ("lstm", "backward", "dc_prev = dc * g", {None}),
+        ("gru", "backward", "dn = dh * (one + z)", {"n", "r"}),
+        ("gru", "backward", "dr = dx_n", {"r"}),
+        ("gru", "backward", "dh_n = dx_n", {"n"}),
+        ("gru_before", "output_backward", "dn = dh * (one + z)", {"n", "r"}),
+        ("gru_before", "output_backward", "dz = dh * (h_prev + n)", {"z"}),
+        ("gru_before", "gates_backward", "dh_prev = dreset_h", {None}),
+        ("mgu", "output_backward", "df = dh * (n + h_prev)", {"f"}),
+        ("peephole_lstm", "backward", "dp_f = da_f + c_prev", {None}),
+        ("rnn", "backward", "da_h = dh + act_slope(h, one)", {None}),
     ],
 )
 def test_the_gates_to_blame_are_those_that_the_mistake_reaches(
-    function: str, after: str, blamed: set[str | None]
+    page: str, function: str, after: str, blamed: set[str | None]
 ) -> None:
-    assert one(after, function).gates == blamed
+    assert one(after, f"gates.{page}", function).gates == blamed
 
 
 def test_every_reason_belongs_to_a_mutant_that_there_is() -> None:
