@@ -4,8 +4,8 @@
 
 Every mutant of `benchmarks.mutants` is planted in turn and tried with nothing but `engine.gradcheck` and
 `engine.check_gradients` on small layers, until a check finds it.  Printed is how many were found by a wrong gradient,
-how many raised, and every one that survived.  A survivor must be listed in `EQUIVALENT`, with the reason why it changes
-no gradient; else, or if a listed one is found, the exit code is 1.
+how many raised, and every one that survived.  A survivor must be listed in `benchmarks.equivalent_mutants`, with the
+reason why it changes no gradient; else, or if a listed one is found, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ from typing import Any
 import numpy as np
 
 import engine
+from benchmarks.equivalent_mutants import EQUIVALENT
 from benchmarks.mutants import SETTINGS, Mutant, generate
 from benchmarks.odd_cell import odd_cell
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from kernels.cells import Cell, cells
 from kernels.phases import Phase, Projection
-
-#: (function, before, after): why no gradient can tell.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
 
 # All sizes differ, so that a wrong axis is a wrong shape; one row is empty, one is full.
 T, B, D, H = 5, 4, 2, 3

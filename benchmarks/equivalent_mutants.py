@@ -1,0 +1,110 @@
+"""Mutants of `benchmarks.mutation_test` that no check finds, each with the reason why no gradient can tell."""
+
+from __future__ import annotations
+
+#: (function, before, after): the reason.
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "normalising.normalise_backward",
+        "centred = rows - _mean(rows)",
+        "centred = -(rows - _mean(rows))",
+    ): ("centred is used in its square alone"),
+    (
+        "normalising.normalise_backward",
+        "scale = _inverse_root(_mean(centred * centred))",
+        "scale = _inverse_root(_mean(rows * centred))",
+    ): ("the mean of centred is 0, so rows and centred differ by nothing in that product"),
+    (
+        "normalising.normalise_backward",
+        "scale = _inverse_root(_mean(centred * centred))",
+        "scale = _inverse_root(_mean(centred * rows))",
+    ): ("the mean of centred is 0, so rows and centred differ by nothing in that product"),
+    (
+        "activations.relu_slope",
+        "return one * (h.real > 0)",
+        "return h.real > 0",
+    ): ("the 1 only gives the truth value a dtype, and its product with dh has dh's dtype in any case"),
+    (
+        "steps.Steps.backward",
+        "if number == self.cell.projected_at:",
+        "if number != self.cell.projected_at:",
+    ): (
+        "projected after another phase that leaves h and what was projected alone, or once more when nothing "
+        "reads it any longer"
+    ),
+    (
+        "steps.Steps._between_backward",
+        "apart, G = (work.gates[0] in self.cell.separate, len(work.gates))",
+        "apart, G = (-(work.gates[0] in self.cell.separate), len(work.gates))",
+    ): ("-True is as true as True"),
+    (
+        "steps.Steps._between_backward",
+        "found.hidden |= {gate: found.input[gate] for gate in work.gates}",
+        "found.hidden = {gate: found.input[gate] for gate in work.gates}",
+    ): ("the hidden sides of later phases have gone back already, and where no gate splits nobody reads them again"),
+    (
+        "steps.Steps._between_backward",
+        "rows = at[Place('kept', f'rows_{kind}_{work.gates[0]}')]",
+        "rows = -at[Place('kept', f'rows_{kind}_{work.gates[0]}')]",
+    ): ("normalisation is odd and its slope is even"),
+    (
+        "steps.Steps._between_backward_of_value",
+        "rows, dout = (at[place], found.values.pop(_between(work)))",
+        "rows, dout = (-at[place], found.values.pop(_between(work)))",
+    ): ("normalisation is odd and its slope is even"),
+    (
+        "reference.ReferenceKernels.backward",
+        "xp, gates = (self.xp, run.gates)",
+        "xp, gates = (self.xp, -run.gates)",
+    ): ("only their shape and dtype are asked for here"),
+    (
+        "reference.ReferenceKernels.backward",
+        "dstates = tuple((_or_zeros(xp, part, slots[0]) for slots, part in zip(run.states, dlast, strict=True)))",
+        "dstates = tuple((_or_zeros(xp, part, slots[1]) for slots, part in zip(run.states, dlast, strict=True)))",
+    ): ("only its shape and dtype are asked for"),
+    (
+        "reference.ReferenceKernels.backward",
+        "da_hidden[t, :, block] = _select(xp, valid, found.hidden.get(gate, found.input[gate]), 0)",
+        "da_hidden[t, :, block] = found.hidden.get(gate, found.input[gate])",
+    ): ("past a row's end the stored r is 0, and so is dh_n = dx_n * r: the mask is a second lock"),
+    (
+        "reference.ReferenceKernels.backward",
+        "da_hidden[t, :, block] = _select(xp, valid, found.hidden.get(gate, found.input[gate]), 0)",
+        "da_hidden[t, :, block] = _select(xp, valid, found.hidden.get(gate, found.hidden[gate]), 0)",
+    ): ("every gate has a hidden side by then"),
+    (
+        "reference.ReferenceKernels.backward",
+        "dprojected[t] = _select(xp, valid, found.projected, 0)",
+        "dprojected[t] = found.projected",
+    ): ("past a row's end what was projected is stored as 0, and the two are multiplied"),
+    (
+        "reference.ReferenceKernels.backward",
+        "dprojected[t] = _select(xp, valid, found.projected, 0)",
+        "dprojected[t] = _select(xp, valid, found.projected, 1)",
+    ): ("past a row's end what was projected is stored as 0, and the two are multiplied"),
+    (
+        "reference.ReferenceKernels.backward",
+        "slots[t + 1] = _select(xp, valid, found.totals[name], dstate)",
+        "slots[t + 1] = found.totals[name]",
+    ): ("past a row's end the stored gates are 0, so no state receives anything within the step"),
+    (
+        "reference.ReferenceKernels.backward",
+        "slots[t + 1] = _select(xp, valid, found.totals[name], dstate)",
+        "slots[t + 1] = _select(xp, valid, found.values[name], dstate)",
+    ): ("they differ in the trace of zoneout alone, which no check pushes on"),
+    (
+        "products.recurrent_weight_backward",
+        "found['weight_hh'] = parts[0] if len(parts) == 1 else xp.concatenate(parts)",
+        "found['weight_hh'] = parts[0] if len(parts) == 0 else xp.concatenate(parts)",
+    ): ("the short way for one part; joining one part gives the same"),
+    (
+        "products.recurrent_weight_backward",
+        "found['bias_hh'] = sums[0] if len(sums) == 1 else xp.concatenate(sums)",
+        "found['bias_hh'] = sums[0] if len(sums) == 0 else xp.concatenate(sums)",
+    ): ("the short way for one part; joining one part gives the same"),
+    (
+        "products.project_backward",
+        "rows = da.reshape(steps * batch, -1)",
+        "rows = da.reshape(steps * batch, -2)",
+    ): ("NumPy takes any negative length for the one that it works out itself"),
+}
