@@ -15,7 +15,7 @@ from kernels.steps import Gradients
 
 MUTANTS = generate()
 #: Spread over the whole list, so that every file and most kinds of mistake are among them.
-SAMPLE = MUTANTS[5::60]
+SAMPLE = [mutant for mutant in MUTANTS[5::60] if mutation_test.key(mutant) not in mutation_test.EQUIVALENT]
 
 
 def one(after: str, module: str, function: str) -> Mutant:
@@ -49,13 +49,13 @@ def test_the_list_is_long_fixed_and_without_repeats() -> None:
 
 
 def test_right_code_passes_the_checks_that_mutants_are_tried_on() -> None:
-    assert mutation_test.alarms() == []
+    """Those of the proof try every setting."""
+    assert mutation_test.alarms(["lstm", "gru_before", "odd"]) == []
 
 
 @pytest.mark.parametrize("mutant", SAMPLE, ids=lambda mutant: f"{mutant.function}-{mutant.line}-{mutant.operator}")
 def test_a_sample_is_found(mutant: Mutant) -> None:
-    wanted = ("survived",) if mutation_test.key(mutant) in mutation_test.EQUIVALENT else ("killed", "raised")
-    assert mutation_test.fate(mutant) in wanted
+    assert mutation_test.fate(mutant) in ("killed", "raised")
 
 
 def test_planting_changes_what_runs_and_leaves_no_trace() -> None:
