@@ -60,7 +60,7 @@ class ReferenceKernels(LayerOfSteps):
         slots = tuple(xp.empty((T + 1, *rows, state.shape[-1]), dtype=pre.dtype) for state in states)
         for buffer, state in zip(slots, states, strict=True):
             buffer[0] = state
-        gates, kept = xp.empty_like(pre), {}
+        gates, kept = xp.empty(pre.shape, dtype=pre.dtype), {}
         for t in range(T):
             at = steps.forward(pre[t], tuple(buffer[t] for buffer in slots), t)
             valid = None if lengths is None else (lengths > t)[:, None]  # (B, 1)
@@ -90,12 +90,12 @@ class ReferenceKernels(LayerOfSteps):
         events.launched()
         xp, gates = self.xp, run.gates
         steps = self._steps(cell, weights, factors, gates.dtype)
-        da = xp.empty_like(gates)
-        da_hidden = xp.empty_like(gates) if cell.splits else da
+        da = xp.empty(gates.shape, dtype=gates.dtype)
+        da_hidden = xp.empty(gates.shape, dtype=gates.dtype) if cell.splits else da
         dstates = tuple(_or_zeros(xp, part, slots[0]) for slots, part in zip(run.states, dlast, strict=True))
-        traces = tuple(xp.empty_like(slots) for slots in run.states) if trace else None
+        traces = tuple(xp.empty(slots.shape, dtype=slots.dtype) for slots in run.states) if trace else None
         own = {name: xp.zeros_like(weights[name]) for name in cell.own}
-        dprojected = xp.empty_like(run.h[1:]) if cell.projected else None
+        dprojected = xp.empty(run.h[1:].shape, dtype=gates.dtype) if cell.projected else None
         for t in range(len(gates) - 1, -1, -1):
             valid = None if lengths is None else (lengths > t)[:, None]
             if dy is not None:

@@ -24,7 +24,7 @@ def test_layers_agree_with_recorded_values(case: str, kernel_set: str) -> None:
     options: dict[str, Any] = {"bidirectional": bidirectional == "True", "dtype": "float64"}
     if kind.startswith("rnn"):
         options["nonlinearity"] = kind.removeprefix("rnn_")
-    build = {"lstm": engine.LSTM, "gru": engine.GRU}.get(kind, engine.RNN)
+    build = {"lstm": engine.LSTM, "gru_after": engine.GRU}.get(kind, engine.RNN)
     layer: Any = build(3, 2, int(layers), backend=f"numpy:{kernel_set}", **options)
     layer.load_state_dict({name[6:]: value for name, value in found.items() if name.startswith("param.")})
     parts = 2 if kind == "lstm" else 1

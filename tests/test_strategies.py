@@ -228,8 +228,8 @@ def test_bad_arguments_are_named() -> None:
     with refused(engine.InputTypeError, "layer: expected a layer of engine, got 3"):
         strategies.states(3, 4)  # type: ignore[arg-type]
     for strategy in (strategies.layers, strategies.problems):
-        with refused(engine.InputError, "kinds: expected one of 'rnn_tanh', ", "got 'gru'"):
-            strategy(["lstm", "gru"])
+        with refused(engine.InputError, "kinds: expected one of ", "'rnn_tanh', ", "got 'gru_after'"):
+            strategy(["lstm", "gru_after"])
         with refused(engine.InputError, "kinds: expected at least one, got none"):
             strategy([])
     with refused(engine.InputTypeError, "size: expected a strategy such as sizes(), got a engine.Sizes"):

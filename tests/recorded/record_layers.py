@@ -19,7 +19,7 @@ T, B, D, H = 5, 4, 3, 2
 LENGTHS = np.array([5, 2, 4, 1])
 CASES = [
     (kind, layers, bidirectional, lengths)
-    for kind in ("rnn_tanh", "rnn_relu", "lstm", "gru")
+    for kind in ("rnn_tanh", "rnn_relu", "lstm", "gru_after")
     for layers in (1, 2)
     for bidirectional in (False, True)
     for lengths in (False, True)
@@ -32,7 +32,7 @@ def record(kind: str, layers: int, bidirectional: bool, with_lengths: bool, seed
     options = {"num_layers": layers, "bidirectional": bidirectional, "dtype": torch.float64}
     if kind == "lstm":
         layer: torch.nn.Module = torch.nn.LSTM(D, H, **options)
-    elif kind == "gru":
+    elif kind == "gru_after":
         layer = torch.nn.GRU(D, H, **options)
     else:
         layer = torch.nn.RNN(D, H, nonlinearity=kind.removeprefix("rnn_"), **options)
