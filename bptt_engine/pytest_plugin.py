@@ -55,7 +55,7 @@ class GradientChecks:
             return assertions.assert_passes(check.check_gradients, (*pair, inputs), allow, options)
 
     def _defaults(self, forward_mode: bool) -> dict[str, Any]:
-        from engine.checking.check import FORWARD_MODE
+        from engine.checking.options import FORWARD_MODE
 
         asked = self._method is not None and (forward_mode or self._method not in FORWARD_MODE)
         return {"seed": self._seed} | ({"method": self._method} if asked else {})

@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import against_torch
+from benchmarks.checker.against_torch import __main__ as command
+from benchmarks.checker.against_torch import cases, checks, figures
 from engine.checking.subjects.trees import leaves
 
 pytestmark = pytest.mark.oracle
@@ -29,8 +30,8 @@ SEEDS = 6
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     path: Path = tmp_path_factory.mktemp("against") / "results.json"
-    checks = ["--checks", "central", "slow", "fast"]
-    against_torch.main([*checks, "--seeds", str(SEEDS), "--bugs", *BUGS, "--out", str(path)])
+    asked = ["--checks", "central", "slow", "fast"]
+    command.main([*asked, "--seeds", str(SEEDS), "--bugs", *BUGS, "--out", str(path)])
     return json.loads(path.read_text())["checks"]
 
 
@@ -56,7 +57,7 @@ def test_what_cannot_be_asked_or_seen_stands_apart(published: dict[str, dict]) -
 
 
 def test_the_table_shows_every_figure(published: dict[str, dict]) -> None:
-    text = "\n".join(against_torch.lines(published))
+    text = "\n".join(figures.lines(published))
     assert max(map(len, text.splitlines())) <= 120
     for expected in ("PyTorch, slow        3 / 5     3 / 4      - / 1", "  gradients-overwritten (protocol)"):
         assert expected in text
@@ -67,7 +68,7 @@ def test_an_exception_is_caught_and_a_doubt_is_not() -> None:
     answers = {verdict: {"verdict": verdict, "seconds": 1.0} for verdict in verdicts}
     bugs = {("bug", name): answer for name, answer in zip(BUGS, answers.values(), strict=False)}
     seeds = {("seed", str(seed)): answer for seed, answer in enumerate(answers.values())}
-    found = against_torch.figures(bugs | seeds)
+    found = figures.figures(bugs | seeds)
     assert (found["bugs caught"], found["bugs raised"]) == ([2, 5], 1)
     assert set(found["bugs missed"]) == {BUGS[1], BUGS[3], BUGS[4]}
     assert (found["false alarms"], found["undecided"]) == ([3, 5], 1)
@@ -77,7 +78,7 @@ def test_an_exception_is_caught_and_a_doubt_is_not() -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) -> None:
     """Its values and gradients are those of forward and backward, dropout masks and all."""
-    case = against_torch.right_case(seed)
+    case = cases.right_case(seed)
     layer = case.layer
     counters = layer.call_counters()
     y, last, tape = layer.forward(case.x, case.state, case.lengths)
@@ -85,7 +86,7 @@ def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) 
     dx, dfirst = layer.backward(tape, np.cos(y), None)
     wanted = [*(grad.copy() for grad in layer.grads.values()), dx, *leaves(dfirst)]
 
-    function, inputs = against_torch.torch_function(torch, case)
+    function, inputs = checks.torch_function(torch, case)
     outputs = function(*inputs)
     function(*(tensor + 1 for tensor in inputs))  # another pass between leaves the first one's backward alone
     for found, expected in zip(outputs, (y, *leaves(last)), strict=True):
@@ -96,8 +97,8 @@ def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) 
 
 
 def test_right_cases_are_drawn_from_every_cell_and_option() -> None:
-    drawn = [against_torch.draw(seed) for seed in range(200)]
-    assert against_torch.draw(7) == drawn[7]
+    drawn = [cases.draw(seed) for seed in range(200)]
+    assert cases.draw(7) == drawn[7]
     assert len({choices["kind"] for choices in drawn}) == 5
     for name in ("bias", "batch_first", "bidirectional", "zero state"):
         assert {choices[name] for choices in drawn} == {False, True}
@@ -107,4 +108,4 @@ def test_right_cases_are_drawn_from_every_cell_and_option() -> None:
     assert {0 in choices["lengths"] for choices in drawn if choices["lengths"]} == {False, True}
     assert min(choices["T"] for choices in drawn) == 3
     assert max(choices["T"] for choices in drawn) > 40
-    assert {against_torch.regime(("seed", str(seed))) for seed in range(20)} == set(against_torch.REGIMES)
+    assert {figures.regime(("seed", str(seed))) for seed in range(20)} == set(figures.REGIMES)

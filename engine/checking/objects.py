@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.checking.check import FORWARD_MODE, TOLERANCE, judge, time_axis_of, tolerance_of
+from engine.checking.options import FOR_ALL, Options, read_options
 from engine.checking.report.report import Report
-from engine.checking.subjects.functions import FunctionSubject, Shape
+from engine.checking.reporting import report_on
+from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.shapes.arguments import Convention
 from engine.checking.subjects.shapes.loss_methods import MODEL, LossMethod
 from engine.checking.subjects.shapes.object_search import read_object
 from engine.checking.subjects.shapes.objects import STEP, Reading
-from engine.checking.subjects.shapes.options import allowed, gate_names, input_names
+from engine.checking.subjects.shapes.options import Shape, input_names, read_shape
 from engine.checking.subjects.shapes.places import in_words
 from engine.checking.verdicts.budget import Clock
-from engine.checks import integer, number, one_of
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")  # a trial may leave a function's domain
@@ -59,8 +60,7 @@ def check_object(
         alone.
     grads : ``"auto"``, or the names of the gradients in the order of params.
     names : of the arguments of forward; None takes those of its parameters.
-    method, seed, tol, entries, time_axis, gates, gate_axis, check, fixed, allow : as for `check_gradients`.
-    seconds, progress, atol : likewise.
+    method, seed and all others : as for `check_gradients`.
 
     Returns
     -------
@@ -72,28 +72,22 @@ def check_object(
     InputError, InputTypeError
         for arguments that are not as described, and for an object of which no backward or no such parameter is found.
     """
-    clock = Clock(seconds, progress)
-    one_of("method", method, [name for name in TOLERANCE if name not in FORWARD_MODE])
-    seed = integer("seed", seed, 0)
-    entries = None if entries is None else integer("entries", entries, 1)
-    reading = read_object(layer, x, params, grads)
+    options = read_options(FOR_ALL, method, seed, tol, entries, atol, Clock(seconds, progress), allow)
+    shape = read_shape(time_axis, gates, gate_axis, check, fixed)
+    return report_on(_subject(read_object(layer, x, params, grads), names, shape, options), options)
+
+
+def _subject(reading: Reading, names: Any, shape: Shape, options: Options) -> FunctionSubject:
+    """The object as a pair of functions of forward's arguments and of the parameters."""
     reading.names = input_names(names, reading.names)
     with_dout = bool({"dout", "douts"} & set(reading.handed))
-    shape = Shape(
-        [*reading.names, *_apart(reading)],
-        time_axis_of(time_axis),
-        gate_names(gates),
-        None if gate_axis is None else integer("gate_axis", gate_axis, -2),
-        check,
-        fixed,
-        Convention() if with_dout else Convention(("cache",)),
-    )
+    convention = Convention() if with_dout else Convention(("cache",))
+    shape = dataclasses.replace(shape, names=[*reading.names, *_apart(reading)], convention=convention)
     inputs = [*reading.given, *reading.values()]
     backward = reading.pull if with_dout else lambda held: reading.pull(None, held)
-    subject = FunctionSubject(reading.run, backward, inputs, seed, shape)
-    subject.atol = number("atol", atol)
+    subject = FunctionSubject(reading.run, backward, inputs, options.seed, shape)
     subject.notes[:0] = [_in_words(reading), *reading.notes]
-    return judge(subject, method, seed, tolerance_of(method, tol, subject.narrow), entries, allowed(allow), clock)
+    return subject
 
 
 def _apart(reading: Reading) -> list[str]:

@@ -49,48 +49,30 @@ GROUPS = {
 @click.option("--memory/--no-memory", default=True, help="Peak memory; a process for each backend. [on]")
 @click.option("--out", metavar="FILE", help="Draw the picture into this PNG file.")
 @json_option
-def compare(
-    backends: str,
-    cell: str,
-    T: int,
-    B: int,
-    D: int,
-    H: int,
-    lengths: str | None,
-    dtype: str,
-    seed: int,
-    seconds: float,
-    memory: bool,
-    out: str | None,
-    as_json: bool,
-) -> int:
-    """Run forward and backward of one layer on several backends, with the same numbers, and compare them.
+def compare(backends: str, seconds: float, memory: bool, out: str | None, as_json: bool, **layer: Any) -> int:
+    """Run forward and backward of one layer on several backends, with the same numbers, and set them side by side.
 
     A difference is the largest difference in a tensor, divided by the tensor's largest absolute value; the worst is
     also searched in every single time step. Exit code 1 if two backends differ by more than 1e-10 (float64) or 1e-3
     (float32), or if none could be run; a missing backend is a row with the reason.
     """
-    from engine.checks import integer
     from engine.errors import bad_input
     from engine.measuring.comparing import measure
-    from engine.measuring.experiment import Experiment
 
     specs = [spec.strip() for spec in backends.split(",") if spec.strip()]
     if not specs or len(set(specs)) < len(specs):
         raise bad_input("--backends", "names between commas, each once", repr(backends))
-    for option, value in (("--steps", T), ("--batch", B), ("--inputs", D), ("--size", H)):
-        integer(option, value, 1)
-    integer("--seed", seed, 0)
+    experiment = _experiment(**layer)
     if not 0 <= seconds < math.inf:
         raise bad_input("--seconds", "a finite number >= 0", seconds)
     if out is not None and (Path(out).suffix.lower() != ".png" or not Path(out).parent.is_dir()):
         raise bad_input("--out", "a PNG file in a directory that exists", repr(out))
-    experiment = Experiment(cell, T, B, D, H, _lengths(lengths, T, B, seed), dtype, seed)
     rows = measure(experiment, specs, seconds, memory)
     ran = [row for row in rows if row.reason is None]
-    agreed = bool(ran) and all(row.differences.agree(dtype) for row in ran if row.differences)
+    agreed = bool(ran) and all(row.differences.agree(experiment.dtype) for row in ran if row.differences)
     if as_json:
-        print_json({"experiment": experiment.as_dict(), "agree": agreed, "rows": [_record(row, dtype) for row in rows]})
+        records = [_record(row, experiment.dtype) for row in rows]
+        print_json({"experiment": experiment.as_dict(), "agree": agreed, "rows": records})
     else:
         _print(experiment, rows)
     if out is not None and ran:
@@ -100,6 +82,17 @@ def compare(
         if not as_json:
             click.echo(f"picture: {out}")
     return 0 if agreed else 1
+
+
+def _experiment(*, cell: str, T: int, B: int, D: int, H: int, lengths: str | None, dtype: str, seed: int) -> Experiment:
+    """The layer and its arguments, as the options describe them."""
+    from engine.checks import integer
+    from engine.measuring.experiment import Experiment
+
+    for option, value in (("--steps", T), ("--batch", B), ("--inputs", D), ("--size", H)):
+        integer(option, value, 1)
+    integer("--seed", seed, 0)
+    return Experiment(cell, T, B, D, H, _lengths(lengths, T, B, seed), dtype, seed)
 
 
 def _lengths(text: str | None, T: int, B: int, seed: int) -> tuple[int, ...] | None:

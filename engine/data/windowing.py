@@ -169,14 +169,7 @@ def windows(
     column = integer("target", target, 0)
     if column >= table.shape[1]:
         raise bad_input("target", f"a column in 0..{table.shape[1] - 1}", column, "count the columns from 0")
-    start, stop = _bounds(part, len(table))
-    first = max(start, back)
-    if first + ahead > stop:
-        if start < back:
-            expected = f"at least steps + horizon = {back} + {ahead} rows up to the end of the part"
-            raise bad_data("values", expected, stop, "lower steps or horizon, or give a longer series")
-        expected = f"at least horizon = {ahead} rows in the part"
-        raise bad_data("values", expected, max(0, stop - start), "lower horizon, or make the part larger")
+    first, stop = _first_origin(part, len(table), back, ahead)
     require_finite("values", table[:stop])
     history = frozen(table[:stop])
     gaps = filled_cells(filled, table)[:stop]
@@ -303,6 +296,19 @@ class WindowBatches:
         """Iterate over the batches of `epoch`, from batch `start` on."""
         number, first = integer("epoch", epoch, 0), integer("start", start, 0)
         return (self.batch(index, number) for index in range(first, len(self)))
+
+
+def _first_origin(part: range | None, rows: int, back: int, ahead: int) -> tuple[int, int]:
+    """The first row of a part that can be a window's first target, and where the part ends."""
+    start, stop = _bounds(part, rows)
+    first = max(start, back)
+    if first + ahead > stop:
+        if start < back:
+            expected = f"at least steps + horizon = {back} + {ahead} rows up to the end of the part"
+            raise bad_data("values", expected, stop, "lower steps or horizon, or give a longer series")
+        expected = f"at least horizon = {ahead} rows in the part"
+        raise bad_data("values", expected, max(0, stop - start), "lower horizon, or make the part larger")
+    return first, stop
 
 
 def _bounds(part: range | None, rows: int) -> tuple[int, int]:

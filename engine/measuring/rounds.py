@@ -223,6 +223,27 @@ def measure(workers: Workers, case: Case, budget: float, turn: float = TURN) -> 
     WorkerError
         if the first library fails.
     """
+    built, failed = _build(workers, case)
+    seconds, cores, steps = _take_turns(workers, built, failed, budget, turn)
+    reference = built[workers.first]["values"]
+    row: dict[str, Any] = {**case.as_dict(), "threads": workers.threads}
+    products = seconds.pop("sgemm", [])
+    if products:
+        row["sgemm"] = [_digits(built["sgemm"]["flops"] / value / 1e9) for value in products]
+    row["seconds"] = {library: [_digits(value) for value in values] for library, values in seconds.items()}
+    row["steps"] = {library: steps[library] for library in seconds}
+    row["cores"] = {library: _digits(float(np.median(cores[library])), 3) for library in seconds}
+    row["difference"] = {}
+    for library in seconds:
+        if library != workers.first:
+            apart = difference(reference, built[library]["values"])
+            row["difference"][library] = _digits(apart, 2) if apart < np.inf else None
+    row["failed"] = failed
+    return row
+
+
+def _build(workers: Workers, case: Case) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """What each library answers when it has built the case, and the reason of each that could not."""
     failed: dict[str, str] = {}
     built: dict[str, dict[str, Any]] = {}
     for library in workers.libraries:
@@ -232,6 +253,13 @@ def measure(workers: Workers, case: Case, budget: float, turn: float = TURN) -> 
             if library == workers.first:
                 raise
             failed[library] = str(error)
+    return built, failed
+
+
+def _take_turns(
+    workers: Workers, built: Iterable[str], failed: dict[str, str], budget: float, turn: float
+) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, int]]:
+    """By library the seconds and the cores of each turn, and the steps of all; one that fails moves to `failed`."""
     seconds: dict[str, list[float]] = {library: [] for library in built}
     cores: dict[str, list[float]] = {library: [] for library in built}
     steps = dict.fromkeys(built, 0)
@@ -255,21 +283,7 @@ def measure(workers: Workers, case: Case, budget: float, turn: float = TURN) -> 
             seconds[library].append(answer["seconds"])
             cores[library].append(answer["cores"])
             steps[library] += answer["steps"]
-    reference = built[workers.first]["values"]
-    row: dict[str, Any] = {**case.as_dict(), "threads": workers.threads}
-    products = seconds.pop("sgemm", [])
-    if products:
-        row["sgemm"] = [_digits(built["sgemm"]["flops"] / value / 1e9) for value in products]
-    row["seconds"] = {library: [_digits(value) for value in values] for library, values in seconds.items()}
-    row["steps"] = {library: steps[library] for library in seconds}
-    row["cores"] = {library: _digits(float(np.median(cores[library])), 3) for library in seconds}
-    row["difference"] = {}
-    for library in seconds:
-        if library != workers.first:
-            apart = difference(reference, built[library]["values"])
-            row["difference"][library] = _digits(apart, 2) if apart < np.inf else None
-    row["failed"] = failed
-    return row
+    return seconds, cores, steps
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:

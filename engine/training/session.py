@@ -22,9 +22,9 @@ from engine.training.language_model import LanguageModel
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_forecast, draw_loss
 from engine.training.progress import make_reporter
-from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, checkpoint_in, open_run
+from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, Run, checkpoint_in, open_run
 from engine.training.task import Task, fingerprint, load_model, load_weights
-from engine.training.trainer import INTERRUPTED, Trainer
+from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 from engine.training.verdict import forecast_verdict, language_verdict
 
 
@@ -73,31 +73,34 @@ def run_training(
             outcome = trainer.train()
         finally:
             reporter.close()
-        figure, best = (None, None) if outcome.best_loss is None else job.figure(outcome.best_loss)
-        result: dict[str, Any] = {
-            "task": run.config.task,
-            "out": str(run.directory),
-            "ending": outcome.ending,
-            "step": outcome.step,
-            "epoch": outcome.step / job.batches,
-            "seconds": round(outcome.seconds, 1),
-            "validation": None
-            if figure is None
-            else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
-            "unit": job.unit,
-            "warning": trainer.warning or None,
-            "checkpoint": str(run.directory / LAST),
-            "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
-        }
-        name = job.figure(1.0)[0]
-        records = read_metrics(run.directory / METRICS, name)
-        result |= drawn("picture", draw_loss, run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
-        if isinstance(job, LanguageModel) and best is not None:
-            result |= language_verdict(best, records, len(job.vocabulary))
-        if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
-            load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
-            result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
-        return result
+        return _result(run, job, outcome, trainer.warning)
+
+
+def _result(run: Run, job: Task, outcome: Outcome, warning: str) -> dict[str, Any]:
+    """What came of a session, with the pictures drawn and a forecaster scored."""
+    figure, best = (None, None) if outcome.best_loss is None else job.figure(outcome.best_loss)
+    result: dict[str, Any] = {
+        "task": run.config.task,
+        "out": str(run.directory),
+        "ending": outcome.ending,
+        "step": outcome.step,
+        "epoch": outcome.step / job.batches,
+        "seconds": round(outcome.seconds, 1),
+        "validation": None if figure is None else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
+        "unit": job.unit,
+        "warning": warning or None,
+        "checkpoint": str(run.directory / LAST),
+        "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
+    }
+    name = job.figure(1.0)[0]
+    records = read_metrics(run.directory / METRICS, name)
+    result |= drawn("picture", draw_loss, run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
+    if isinstance(job, LanguageModel) and best is not None:
+        result |= language_verdict(best, records, len(job.vocabulary))
+    if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
+        load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
+        result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
+    return result
 
 
 def make_task(config: TrainConfig, vocabulary: Vocabulary | None = None) -> Task:

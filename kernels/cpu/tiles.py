@@ -40,84 +40,97 @@ def lanes(dtype: Any) -> int:
 _INDEX = ir.IntType(64)
 
 
+def _number(value: int) -> ir.Constant:
+    return ir.Constant(_INDEX, value)
+
+
+def _at(builder: ir.IRBuilder, pointer: Any, index: Any) -> Any:
+    return builder.gep(pointer, [index], inbounds=True)
+
+
+def _load(builder: ir.IRBuilder, vector: ir.VectorType, pointer: Any) -> Any:
+    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    loaded.align = _align(vector)
+    return loaded
+
+
+def _store(builder: ir.IRBuilder, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = _align(value.type)
+
+
+def _align(vector: ir.VectorType) -> int:
+    """A vector may begin at any number."""
+    return 4 if isinstance(vector.element, ir.FloatType) else 8
+
+
 def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vectors: int, values: dict[str, Any]) -> None:
     """Emit the tile: run over k, add what the sums start from, store."""
     vector = ir.VectorType(element, width)
-    align = 4 if isinstance(element, ir.FloatType) else 8
-    # fused where the processor can, as every one of the last ten years; else a product and a sum
-    name = f"llvm.fmuladd.v{width}{'f32' if align == 4 else 'f64'}"
-    fma = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-
-    def at(pointer: Any, index: Any) -> Any:
-        return builder.gep(pointer, [index], inbounds=True)
-
-    def number(value: int) -> ir.Constant:
-        return ir.Constant(_INDEX, value)
-
-    def load(pointer: Any) -> Any:
-        loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        loaded.align = align
-        return loaded
-
-    def write(value: Any, pointer: Any) -> None:
-        builder.store(value, builder.bitcast(pointer, vector.as_pointer())).align = align
-
-    def row_pointers(array: str, offsets: str) -> list[Any]:
-        found = []
-        for row in range(rows):
-            offset = builder.load(at(values[offsets], builder.add(values["first"], number(row))))
-            found.append(at(values[array], builder.add(offset, values[f"{array}_at"])))
-        return found
-
+    fma = _multiply_add(builder, vector)
     grid = [(row, v) for row in range(rows) for v in range(vectors)]
-    a_row, c_row = row_pointers("a", "a_rows"), row_pointers("c", "c_rows")
-    start_row = row_pointers("start", "start_rows")
-    packed = at(values["packed"], values["packed_at"])
+    a_row, c_row, start_row = (_row_pointers(builder, values, rows, array) for array in ("a", "c", "start"))
+    packed = _at(builder, values["packed"], values["packed_at"])
     entry = builder.block
-    loop, add, store, end = (builder.append_basic_block(name) for name in ("loop", "add", "store", "end"))
+    loop, add, store, end, finish = map(builder.append_basic_block, ("loop", "add", "store", "end", "finish"))
     builder.branch(loop)
 
     builder.position_at_end(loop)
     k, a_at = builder.phi(_INDEX), builder.phi(_INDEX)
     sums = {pair: builder.phi(vector) for pair in grid}
-    k.add_incoming(number(0), entry)
-    a_at.add_incoming(number(0), entry)
+    k.add_incoming(_number(0), entry)
+    a_at.add_incoming(_number(0), entry)
     for pair in grid:
         sums[pair].add_incoming(ir.Constant(vector, [0.0] * width), entry)
-    line = at(packed, builder.mul(k, number(vectors * width)))
-    b = [load(at(line, number(v * width))) for v in range(vectors)]
-    undefined = ir.Constant(vector, ir.Undefined)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    line = _at(builder, packed, builder.mul(k, _number(vectors * width)))
+    b = [_load(builder, vector, _at(builder, line, _number(v * width))) for v in range(vectors)]
     after = {}
     for row in range(rows):
-        one = builder.insert_element(undefined, builder.load(at(a_row[row], a_at)), ir.Constant(ir.IntType(32), 0))
-        spread = builder.shuffle_vector(one, undefined, everywhere)
+        spread = _spread(builder, vector, builder.load(_at(builder, a_row[row], a_at)))
         for v in range(vectors):
             after[row, v] = builder.call(fma, [spread, b[v], sums[row, v]])
-    k_next = builder.add(k, number(1))
+    k_next = builder.add(k, _number(1))
     k.add_incoming(k_next, loop)
     a_at.add_incoming(builder.add(a_at, values["a_step"]), loop)
     for pair in grid:
         sums[pair].add_incoming(after[pair], loop)
-    finish = builder.append_basic_block("finish")
     builder.cbranch(builder.icmp_signed("<", k_next, values["depth"]), loop, finish)
 
     builder.position_at_end(finish)
-    builder.cbranch(builder.icmp_signed("!=", values["has_start"], number(0)), add, store)
-
+    builder.cbranch(builder.icmp_signed("!=", values["has_start"], _number(0)), add, store)
     builder.position_at_end(add)
     for row, v in grid:
-        write(
-            builder.fadd(load(at(start_row[row], number(v * width))), after[row, v]), at(c_row[row], number(v * width))
-        )
+        start = _load(builder, vector, _at(builder, start_row[row], _number(v * width)))
+        _store(builder, builder.fadd(start, after[row, v]), _at(builder, c_row[row], _number(v * width)))
     builder.branch(end)
-
     builder.position_at_end(store)
     for row, v in grid:
-        write(after[row, v], at(c_row[row], number(v * width)))
+        _store(builder, after[row, v], _at(builder, c_row[row], _number(v * width)))
     builder.branch(end)
-
     builder.position_at_end(end)
+
+
+def _multiply_add(builder: ir.IRBuilder, vector: ir.VectorType) -> Any:
+    """LLVM's a b + c: fused where the processor can, as every one of the last ten years; else a product and a sum."""
+    name = f"llvm.fmuladd.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def _row_pointers(builder: ir.IRBuilder, values: dict[str, Any], rows: int, array: str) -> list[Any]:
+    """Where each row of the tile begins in an array."""
+    found = []
+    for row in range(rows):
+        offset = builder.load(_at(builder, values[f"{array}_rows"], builder.add(values["first"], _number(row))))
+        found.append(_at(builder, values[array], builder.add(offset, values[f"{array}_at"])))
+    return found
+
+
+def _spread(builder: ir.IRBuilder, vector: ir.VectorType, number: Any) -> Any:
+    """A vector that holds one number everywhere."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    one = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, undefined, everywhere)
 
 
 _ARGUMENTS = (
@@ -169,19 +182,11 @@ TILES = {
 def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values: dict[str, Any]) -> None:
     """Emit the transpose of a square of `width` rows by `width` columns, a vector a row."""
     vector = ir.VectorType(element, width)
-    align = 4 if isinstance(element, ir.FloatType) else 8
-
-    def at(pointer: Any, index: Any) -> Any:
-        return builder.gep(pointer, [index], inbounds=True)
-
     lines = []
     for row in range(width):
-        offset = builder.load(at(values["rows"], builder.add(values["first"], ir.Constant(_INDEX, row))))
-        loaded = builder.load(
-            builder.bitcast(at(values["source"], builder.add(offset, values["source_at"])), vector.as_pointer())
-        )
-        loaded.align = align
-        lines.append(loaded)
+        offset = builder.load(_at(builder, values["rows"], builder.add(values["first"], _number(row))))
+        source = _at(builder, values["source"], builder.add(offset, values["source_at"]))
+        lines.append(_load(builder, vector, source))
 
     def interleave(one: Any, other: Any, first: int) -> Any:
         pick = [first + n // 2 + (width if n % 2 else 0) for n in range(width)]
@@ -191,9 +196,8 @@ def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values:
     for _ in range(width.bit_length() - 1):  # log2(width) rounds of shuffling like two halves of a pack of cards
         lines = [interleave(lines[n // 2], lines[n // 2 + half], half * (n % 2)) for n in range(width)]
     for n, line in enumerate(lines):
-        target = builder.add(values["target_at"], builder.mul(values["step"], ir.Constant(_INDEX, n)))
-        store = builder.store(line, builder.bitcast(at(values["target"], target), vector.as_pointer()))
-        store.align = align
+        target = builder.add(values["target_at"], builder.mul(values["step"], _number(n)))
+        _store(builder, line, _at(builder, values["target"], target))
 
 
 @intrinsic

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.checking.diagnosis.causes import LATER_H, MASK, TRANSPOSED, Block, fits
+from engine.checking.oracles import differences
 from engine.layers.recurrent import Recurrent
 
 
@@ -24,8 +25,26 @@ def explain(subject: Any, chosen: Block) -> Iterator[str]:
         square = layer.cell.recurrent == layer.cell.gates and not layer.proj_size  # blocks of weight_hh: (H, H)
         if chosen.name == "h0" and square and _transposed_use(subject, chosen):
             yield TRANSPOSED
-    if subject.lengths is not None and subject.right_without_lengths():
+    if subject.lengths is not None and _right_without_lengths(subject):
         yield MASK
+
+
+def _right_without_lengths(subject: Any) -> bool:
+    """Whether backward is right where every row is full."""
+    x = subject.backend.to_host(subject.x)
+    if not np.isfinite(x).all():
+        return False
+    try:
+        full = subject.with_full_rows()
+    except Exception:  # a backward that is wrong with lengths may well fail without them
+        return False
+    entries = [differences.central(full, part, np.arange(part.size)) for part in full.parts]
+    for part, (numeric, error) in zip(full.parts, entries, strict=True):
+        claimed = full.claimed[part.name].reshape(len(full.groups), -1).T
+        size = np.max(np.abs(numeric), initial=0.0)
+        if (np.abs(claimed - numeric) > error + 1e-4 * size).any():
+            return False
+    return not full.trouble
 
 
 def _later_h(subject: Any, chosen: Block) -> bool:

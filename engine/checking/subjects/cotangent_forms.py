@@ -9,9 +9,18 @@ import numpy as np
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.trees import kind
 from engine.checking.verdicts.closeness import near
+from engine.checks import switch
 
 #: Cotangents that are given together.
 TOGETHER = 3
+
+
+def check_forms(subject: FunctionSubject, batched: Any, undefined: Any) -> None:
+    """Try the other forms that are asked for."""
+    if switch("batched", batched):
+        check_batched(subject)
+    if switch("undefined", undefined):
+        check_undefined(subject)
 
 
 def check_batched(subject: FunctionSubject) -> None:

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.checking.diagnosis.patterns import shape_in_words
+from engine.checking.subjects import function_promises
 from engine.checking.subjects.leading_axis import LeadingAxis
 from engine.checking.subjects.shapes import remarks, returned
-from engine.checking.subjects.shapes.arguments import Convention, convention_of
+from engine.checking.subjects.shapes.arguments import convention_of
 from engine.checking.subjects.shapes.calling import called
 from engine.checking.subjects.shapes.gate_blocks import gates_by_name
 from engine.checking.subjects.shapes.inputs import Inputs, chosen_names, free_entries
-from engine.checking.subjects.shapes.insides import float_arrays, named_arrays
+from engine.checking.subjects.shapes.insides import float_arrays
+from engine.checking.subjects.shapes.options import Shape
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
-from engine.checking.subjects.trees import copied, dtype_of, kind, leaves, named_leaves, refill, transform
+from engine.checking.subjects.trees import copied, kind, leaves, named_leaves, refill, transform
 from engine.checking.verdicts import blind_spots
 from engine.checking.verdicts.closeness import same
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, refuse_own_rules
 
-ONE_USE = "backward reads the latest forward pass, not the cache it is given: call it before the next forward"
 A_LOSS = "backward takes no account of dout: right for a loss, where dout is 1"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How someone's functions are to be read; see `engine.check_gradients`."""
-
-    names: Sequence[str]
-    time_axis: int | None = None
-    gates: Sequence[str] | None = None
-    gate_axis: int | None = None
-    check: Any = None
-    fixed: Mapping[str, Any] | None = None
-    convention: Convention | None = None
 
 
 class FunctionSubject(Subject):
@@ -70,9 +57,9 @@ class FunctionSubject(Subject):
         self._read_parts(cache)
         self.warnings += blind_spots.blind_spots(self, self.parts)
         self._weigh()
-        everything = self._watch()
+        everything = function_promises.watch(self)
         self.claim([everything, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
-        self._look_again()
+        function_promises.look_again(self)
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
@@ -139,18 +126,10 @@ class FunctionSubject(Subject):
 
     def _find_float32(self, cache: Any, gradients: dict[str, Any]) -> None:
         """Say where float64 inputs are met by float32 numbers, and be content with their precision."""
-        if any(part.dtype != np.float64 for part in self.parts):
-            self.narrow = True
-            return
-        found = [name for name, array in named_leaves(self.out, "out") if dtype_of(array) == np.float32]
-        found += [f"the gradient of {name}" for name, one in gradients.items() if dtype_of(one) == np.float32]
-        for name, array in named_arrays(cache, "cache"):
-            if dtype_of(array) == np.float32 and np.unique(self.backend.to_host(array)).size > 2:  # no mask
-                found.append(name)
-        if found:
-            self.narrow = True
-            shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
-            self.warnings.append(f"inputs are float64, but float32 is at work inside ({shown}): checked to 1e-4 only")
+        own = any(part.dtype != np.float64 for part in self.parts)
+        found = [] if own else remarks.on_float32(self.backend, self.out, gradients, cache)
+        self.narrow = own or bool(found)
+        self.warnings += found
 
     def _look_for_a_loss(self, ones: list[Any]) -> None:
         """Whether backward takes no account of dout, which for a loss is 1."""
@@ -179,7 +158,7 @@ class FunctionSubject(Subject):
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """The outputs with some inputs replaced; the functions get copies, which are theirs to spoil."""
         replaced = {name: self._with_lost(name, array) for name, array in replaced.items()}
-        out, _ = self._call(self.inputs.given(replaced))
+        out, _ = self.call(self.inputs.given(replaced))
         return [array for array in map(self._array, leaves(out)) if kind(array) in ("f", "c")]
 
     def _with_lost(self, name: str, array: Any) -> Any:
@@ -209,12 +188,13 @@ class FunctionSubject(Subject):
         if note not in self.notes:
             self.notes.append(note)
 
-    def _call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    def call(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Run forward; returns out and cache."""
         return self.convention.split(self.forward(*inputs))
 
     def displaced(self) -> FunctionSubject:
         """The functions at inputs nearby."""
-        return self._at(self._nearby())
+        return self._at(self.nearby())
 
     def moderated(self) -> FunctionSubject:
         """The functions at inputs of moderate size."""
@@ -224,7 +204,7 @@ class FunctionSubject(Subject):
     def _at(self, moved: dict[str, Any]) -> FunctionSubject:
         return FunctionSubject(self.forward, self.backward, self.inputs.given(moved), self.seed, self.shape)
 
-    def _nearby(self) -> dict[str, Any]:
+    def nearby(self) -> dict[str, Any]:
         """The float inputs a little way off, each in a way of its own, so that ties come apart."""
         generator = np.random.default_rng([self.seed, 5])
         return self._moved(lambda values: values + generator.normal(scale=1e-2, size=values.shape))
@@ -253,20 +233,20 @@ class FunctionSubject(Subject):
 
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims, on a fresh cache."""
-        _, cache = self._call(self.inputs.given({}))
-        return self._gradients(cotangents, cache)
+        _, cache = self.call(self.inputs.given({}))
+        return self.gradients(cotangents, cache)
 
     def pull_as_it_is(self, cotangents: list[Any]) -> dict[str, Any]:
         """What backward gives, by the names of the inputs' arrays, for cotangents of any form."""
-        _, cache = self._call(self.inputs.given({}))
+        _, cache = self.call(self.inputs.given({}))
         return self._returned(cotangents, cache)
 
     def pull_again(self) -> dict[str, Any] | None:
         """The gradients of a second call on the same cache."""
-        _, cache = self._call(self.inputs.given({}))
-        self._gradients(self.cotangents(), cache)
+        _, cache = self.call(self.inputs.given({}))
+        self.gradients(self.cotangents(), cache)
         try:
-            return self._gradients(self.cotangents(), cache)
+            return self.gradients(self.cotangents(), cache)
         except Exception:  # a cache that is good for one use is no fault
             return None
 
@@ -275,62 +255,23 @@ class FunctionSubject(Subject):
 
         Without arrays in the cache backward reads what it finds elsewhere, and the inputs are moved in their place.
         """
-        _, cache = self._call(self.inputs.given({}))
+        _, cache = self.call(self.inputs.given({}))
         if next(float_arrays(cache), None) is None:
             moved = {part.name: copied(part.array) for part in self.parts}
             self.jitter(moved.values(), generator, roundings=roundings)
-            cache = self._call(self.inputs.given(moved))[1]
+            cache = self.call(self.inputs.given(moved))[1]
         else:
             try:
                 cache = copy.deepcopy(cache)  # it may hold arrays that are not ours to change
             except Exception:
-                cache = self._call(self.inputs.given({}))[1]
+                cache = self.call(self.inputs.given({}))[1]
             else:
                 self.jitter(float_arrays(cache), generator, roundings=roundings)
         cotangents = self.cotangents(group)
         self.jitter(cotangents, generator)
-        return self._gradients(cotangents, cache)
+        return self.gradients(cotangents, cache)
 
-    def _watch(self) -> dict[str, Any]:
-        """The gradients of all outputs together; notes whether forward or backward writes into what it is given."""
-        host = self.backend.to_host
-        given = self.inputs.given({})
-        own = [array for array in leaves(given) if kind(array) and self.backend.is_array(array)]
-        before = [host(array).copy() for array in own]
-        _, cache = self._call(given)
-        cotangents = self.cotangents()
-        untouched = [host(array).copy() for array in cotangents]
-        gradients = self._gradients(cotangents, cache)
-        if not all(same(old, host(new)) for old, new in zip(before, own, strict=True)):
-            self.mutated = "a function writes into its inputs"
-        elif not all(same(old, host(new)) for old, new in zip(untouched, cotangents, strict=True)):
-            self.mutated = "backward writes into the gradient it is given"
-        return gradients
-
-    def _look_again(self) -> None:
-        """A second look, after another forward pass; a backward without a cache cannot but read the latest one."""
-        _, cache = self._call(self.inputs.given({}))
-        if next(float_arrays(cache), None) is None:
-            return
-        try:
-            self._call(self.inputs.given(self._nearby()))
-        except Exception:  # forward may not be defined there
-            return
-        later = self._gradients(self.cotangents(), cache)
-        for part in self.parts:
-            found = np.asarray(self.backend.to_host(later[part.name]), dtype=np.float64)
-            size = float(np.max(np.abs(found), initial=0.0, where=np.isfinite(found)))
-            if not np.allclose(found, self.claimed[part.name][0], rtol=0.0, atol=1e-6 * size, equal_nan=True):
-                self._note_latest(part.name)
-                return
-
-    def _note_latest(self, name: str) -> None:
-        """Say that backward reads the latest pass, unless it gives something else whenever it is called."""
-        again = np.asarray(self.backend.to_host(self.pull(self.cotangents())[name]), dtype=np.float64)
-        if same(again, self.claimed[name][0]):
-            self.notes.append(ONE_USE)
-
-    def _gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
+    def gradients(self, cotangents: list[Any], cache: Any) -> dict[str, Any]:
         """Copies of the gradients of all parts: the arrays may be buffers that are used again."""
         found = self._returned(cotangents, cache)
         gradients = {part.name: self._as_gradient(part, found.get(part.name), found) for part in self.parts}

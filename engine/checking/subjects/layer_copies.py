@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from engine.checking.subjects import batched
+from engine.checking.subjects.trees import copied
 from engine.checks import describe
 from engine.errors import EngineError, bad_input, bad_type
+from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
 from engine.layers.sequential import Sequential, SequentialTape
 
@@ -100,3 +104,30 @@ def check_protocol(layer: Any) -> None:
             describe(layer),
             "for an object with forward(x) and backward(dout) use check_object, for functions check_gradients",
         )
+
+
+@contextmanager
+def lent(params: Any, replaced: Mapping[str, Any]) -> Iterator[None]:
+    """Give parameters other values for a while."""
+    before = {name: params[name] for name in replaced if name in params}
+    values = {name: copied(param) for name, param in before.items()}
+    for name, param in before.items():
+        if replaced[name].dtype == param.dtype:
+            param[...] = replaced[name]  # in place: a layer may hold the array under another name as well
+        else:
+            _lend(params, name, replaced[name])  # complex numbers find no room in a real array
+    try:
+        yield
+    finally:
+        for name, param in before.items():
+            if params[name] is not param:
+                _lend(params, name, param)
+            param[...] = values[name]
+
+
+def _lend(params: Any, name: str, array: Any) -> None:
+    """Put another array in the place of a parameter, for a while."""
+    if isinstance(params, NamedArrays | JoinedArrays):
+        params.lend(name, array)
+    else:
+        params[name] = array

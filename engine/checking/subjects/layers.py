@@ -14,19 +14,17 @@ import numpy as np
 from engine.backend import get_backend
 from engine.checking.diagnosis import layer_causes
 from engine.checking.diagnosis.patterns import shape_in_words
-from engine.checking.oracles import differences
-from engine.checking.subjects import batched
+from engine.checking.subjects import batched, layer_promises
 from engine.checking.subjects.forward_mode import jvp
-from engine.checking.subjects.layer_copies import adopt, check_protocol, replaced_methods, twins, zero_grads
+from engine.checking.subjects.layer_copies import adopt, check_protocol, lent, replaced_methods, twins, zero_grads
 from engine.checking.subjects.naming import gates_of, spread, state_names
 from engine.checking.subjects.shapes.insides import float_arrays
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.subjects.trees import copied, kind, leaves, refill, transform
 from engine.checking.verdicts import blind_spots
-from engine.checking.verdicts.closeness import close, near, same
+from engine.checking.verdicts.closeness import near, same
 from engine.checks import describe
 from engine.errors import bad_type
-from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
 
 
@@ -42,6 +40,7 @@ class LayerSubject(Subject):
         self.dtype, self.lengths, self.seed = dtype, lengths, seed
         self._kept = [copied(array) for array in (*layer.params.values(), *layer.grads.values())]
         self.original = layer
+        self.params_before: dict[str, Any] = {}
         if isinstance(layer, Layer):
             if replaced_methods(layer):
                 dtype = self.dtype = layer.dtype.name  # the object itself is used, as it is
@@ -51,7 +50,7 @@ class LayerSubject(Subject):
         self.exact, self.checked = twins(layer, dtype)
         self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
         self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
-        self.x, self.state = self._cast(x, "float64"), self._cast(state, "float64")
+        self.x, self.state = self.cast(x, "float64"), self.cast(state, "float64")
         self.y, last, self.exact_tape = self.forward(self.exact, self.x, self.state)
         if self.state is None:  # the gradient with respect to zeros is checked at zeros
             self.state = transform(self.backend.xp.zeros_like, last)
@@ -113,21 +112,8 @@ class LayerSubject(Subject):
 
     def evaluate(self, replaced: dict[str, Any]) -> list[Any]:
         """The outputs with some tensors replaced."""
-        params = self.exact.params
-        before = {name: params[name] for name in replaced if name in params}
-        values = {name: copied(param) for name, param in before.items()}
-        for name, param in before.items():
-            if replaced[name].dtype == param.dtype:
-                param[...] = replaced[name]  # in place: a layer may hold the array under another name as well
-            else:
-                _lend(params, name, replaced[name])  # complex numbers find no room in a real array
-        try:
+        with lent(self.exact.params, replaced):
             return self._outputs(replaced.get("x", self.x), self._with_state(replaced))
-        finally:
-            for name, param in before.items():
-                if params[name] is not param:
-                    _lend(params, name, param)
-                param[...] = values[name]
 
     def _outputs(self, x: Any, state: Any) -> list[Any]:
         y, last, _ = self.forward(self.exact, x, state)
@@ -159,7 +145,7 @@ class LayerSubject(Subject):
         if near(found, own):
             return True
         # other kernels round otherwise: in a chaotic network that shows, as it does if the input is off by a rounding
-        x = self._cast(self.x, "float64")
+        x = self.cast(self.x, "float64")
         self.jitter([x], np.random.default_rng(0))
         blurred = self.flat(self.evaluate({"x": x}))
         return float(np.max(np.abs(blurred - own))) > 0.1 * float(np.max(np.abs(found - own)))
@@ -182,19 +168,20 @@ class LayerSubject(Subject):
     def pull(self, cotangents: list[Any]) -> dict[str, Any]:
         """The gradients that backward claims; one that it does not return counts as zeros."""
         zero_grads(self.checked)
-        return self._pull_more(cotangents)
+        return self.pull_more(cotangents)
 
-    def _pull_more(self, cotangents: list[Any]) -> dict[str, Any]:
+    def pull_more(self, cotangents: list[Any]) -> dict[str, Any]:
         """Backward on top of the gradients that are there; with a fresh tape and parameters if it spoils them."""
         tape = self._tape(self.checked) if self.mutated else self.tape
-        found = self.backward(self.checked, tape, self._cast(cotangents, self.dtype))
+        found = self.backward(self.checked, tape, self.cast(cotangents, self.dtype))
         if self.mutated:
-            self._restore_params()
+            self.restore_params()
         return found
 
-    def _restore_params(self) -> None:
+    def restore_params(self) -> None:
+        """Undo what backward has written into the parameters."""
         for name, param in self.checked.params.items():
-            param[...] = self._params[name]
+            param[...] = self.params_before[name]
         if isinstance(self.checked, Layer):
             self.checked.touch()
 
@@ -266,29 +253,16 @@ class LayerSubject(Subject):
 
     def trace(self, cotangents: list[Any]) -> Any:
         """What backward has inside, step by step."""
-        cotangents = self._cast(cotangents, self.dtype)
+        cotangents = self.cast(cotangents, self.dtype)
         return self.checked.backward_trace(self.tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
 
     def explain(self, block: Any) -> Iterable[str]:
         """Causes that the layer's inside gives away."""
         return layer_causes.explain(self, block)
 
-    def right_without_lengths(self) -> bool:
-        """Whether backward is right where every row is full."""
-        x = self.backend.to_host(self.x)
-        if not np.isfinite(x).all():
-            return False
-        try:
-            full = LayerSubject(self.original, self.x, self.state, None, 0, self.dtype)
-        except Exception:  # a backward that is wrong with lengths may well fail without them
-            return False
-        entries = [differences.central(full, part, np.arange(part.size)) for part in full.parts]
-        for part, (numeric, error) in zip(full.parts, entries, strict=True):
-            claimed = full.claimed[part.name].reshape(len(full.groups), -1).T
-            size = np.max(np.abs(numeric), initial=0.0)
-            if (np.abs(claimed - numeric) > error + 1e-4 * size).any():
-                return False
-        return not full.trouble
+    def with_full_rows(self) -> LayerSubject:
+        """The same check without lengths."""
+        return LayerSubject(self.original, self.x, self.state, None, 0, self.dtype)
 
     def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with tape and cotangents moved by a rounding; in float32 forward's numbers as well.
@@ -298,7 +272,7 @@ class LayerSubject(Subject):
         """
         eps = roundings * float(np.finfo(self.dtype).eps)
         model = twins(self.original, self.dtype)[1]
-        x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
+        x, state = self.cast(self.x, self.dtype), self.cast(self.state, self.dtype)
         if self.dtype != "float64":
             self.jitter((*model.params.values(), *leaves(x), *leaves(state)), generator, eps)
             if isinstance(model, Layer):
@@ -306,7 +280,7 @@ class LayerSubject(Subject):
         tape = self._tape(model, x, state)
         params = {id(param) for param in model.params.values()}
         self.jitter([array for array in float_arrays(tape) if id(array) not in params], generator, eps)
-        cotangents = self._cast(self.cotangents(group), self.dtype)
+        cotangents = self.cast(self.cotangents(group), self.dtype)
         self.jitter(cotangents, generator, eps)
         zero_grads(model)
         return self.backward(model, tape, cotangents)
@@ -317,62 +291,22 @@ class LayerSubject(Subject):
         Compiled kernels round otherwise than plain ones.  In a chaotic network that grows until the two walk different
         ways, and right gradients of the one would be wrong for the other.
         """
-        x = self._cast(self.x, self.dtype) if x is None else x
-        state = self._cast(self.state, self.dtype) if state is None else state
+        x = self.cast(self.x, self.dtype) if x is None else x
+        state = self.cast(self.state, self.dtype) if state is None else state
         tape = self.forward(model, x, state)[2]
         # two forwards before a backward are legal: a backward that reads the latest pass, not its tape, shows itself
-        self.forward(model, *self._cast(self._nearby(), self.dtype))
+        self.forward(model, *self.cast(self._nearby(), self.dtype))
         if not self.can_copy or self.dtype != "float64" or self.backend.kernels.name == "reference":
             return tape
         plain = self.exact.to(backend=f"{self.backend.name}:reference")
         return adopt(self.forward(plain, x, state)[2], model)
 
     def _claim(self) -> None:
-        first = self._watch()
-        self._promises(first)
+        first = layer_promises.watch(self)
+        layer_promises.look_again(self, first)
         self.claim([first, *(self.pull(self.cotangents(group)) for group in range(1, len(self.groups)))])
 
-    def _watch(self) -> dict[str, Any]:
-        """The gradients of all outputs together; notes whether backward writes into what it is given."""
-        self._params = {name: copied(param) for name, param in self.checked.params.items()}
-        host = self.backend.to_host
-        before = [host(array).copy() for array in float_arrays(self.tape)]
-        cotangents = self._cast(self.cotangents(), self.dtype)
-        handed = [host(array).copy() for array in cotangents]
-        zero_grads(self.checked)
-        first = self.backward(self.checked, self.tape, cotangents)
-        self.mutated = self._written(before, handed, cotangents) or self.mutated
-        if self.mutated:
-            self._restore_params()
-        return first
-
-    def _written(self, before: list[np.ndarray], handed: list[np.ndarray], cotangents: list[Any]) -> str:
-        """What backward has written into, in words; nothing where it has left all that it was given alone."""
-        host, params = self.backend.to_host, self.checked.params
-        if not all(same(old, host(new)) for old, new in zip(handed, cotangents, strict=True)):
-            return "backward writes into the gradients it is given"
-        if not all(same(old, host(new)) for old, new in zip(before, float_arrays(self.tape), strict=True)):
-            return "backward writes into its tape"
-        if not all(same(host(old), host(params[name])) for name, old in self._params.items()):
-            return "backward writes into the parameters"
-        return ""
-
-    def _promises(self, first: dict[str, Any]) -> None:
-        """Backward gives the same on the same tape, and adds to grads: so a call on top of another doubles."""
-        host = self.backend.to_host
-        again = self.pull(self.cotangents())
-        if not all(close(host(again[name]), host(first[name]), self.dtype) for name in first):
-            self.trouble = "non-deterministic"
-            self.causes[""] = "a second backward on the same tape gives something else"
-            return
-        twice = self._pull_more(self.cotangents())
-        for name in self.exact.params:
-            once, now = host(first[name]), host(twice[name])
-            if not close(now, 2 * once, self.dtype):
-                kept = close(now, once, self.dtype)
-                self.causes[name] = "overwritten, not added" if kept else "not simply added to the gradients there"
-
-    def _cast(self, value: Any, dtype: str) -> Any:
+    def cast(self, value: Any, dtype: str) -> Any:
         """A contiguous copy of an array or a nest of arrays, floats in the dtype asked for."""
 
         def one(array: Any) -> Any:
@@ -380,11 +314,3 @@ class LayerSubject(Subject):
             return host if host.dtype.kind in "iu" else self.backend.asarray(np.array(host, order="C"), dtype=dtype)
 
         return transform(one, value)
-
-
-def _lend(params: Any, name: str, array: Any) -> None:
-    """Put another array in the place of a parameter, for a while."""
-    if isinstance(params, NamedArrays | JoinedArrays):
-        params.lend(name, array)
-    else:
-        params[name] = array

@@ -95,14 +95,14 @@ class TruncatedSubject(LayerSubject):
         zero_grads(self.checked)
         if self.counters is not None:
             self.checked.load_call_counters(self.counters)
-        x, state = self._cast(self.x, self.dtype), self._cast(self.state, self.dtype)
-        (dy,) = self._cast(cotangents, self.dtype)
+        x, state = self.cast(self.x, self.dtype), self.cast(self.state, self.dtype)
+        (dy,) = self.cast(cotangents, self.dtype)
         found = truncated_bptt(self.checked, x, lambda y: (0.0, dy), self.k1, self.k2, state)
         return self.named(self.checked, found.dx, found.dstate)
 
     def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with moved cotangents; its tape is out of reach."""
-        cotangents = self._cast(self.cotangents(group), self.dtype)
+        cotangents = self.cast(self.cotangents(group), self.dtype)
         self.jitter(cotangents, generator, 8 * roundings * float(np.finfo(self.dtype).eps))
         return self.pull(cotangents)
 
@@ -125,11 +125,9 @@ class TruncatedSubject(LayerSubject):
         """The same check of another layer or at another place."""
         return TruncatedSubject(layer, x, state, self.seed, self.dtype, self.k1, self.k2)
 
-    def _watch(self) -> dict[str, Any]:
-        return self.pull(self.cotangents())
-
-    def _promises(self, first: dict[str, Any]) -> None:
+    def _claim(self) -> None:
         """It makes its own tape; there is nothing to look at twice."""
+        self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
 
 
 def _steps(array: Any, axis: int, start: int, stop: int) -> Any:

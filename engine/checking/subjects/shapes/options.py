@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from engine.checks import describe
+from engine.checking.subjects.shapes.arguments import Convention
+from engine.checks import describe, integer
 from engine.errors import bad_input, bad_type
 
 #: What a check may let pass on demand.
 ALLOWED = ("mutation",)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How someone's functions are to be read; see `engine.check_gradients`."""
+
+    names: Sequence[str]
+    time_axis: int | None = None
+    gates: Sequence[str] | None = None
+    gate_axis: int | None = None
+    check: Any = None
+    fixed: Mapping[str, Any] | None = None
+    convention: Convention | None = None
+
+
+def read_shape(
+    time_axis: Any, gates: Any, gate_axis: Any, check: Any, fixed: Any, convention: Convention | None = None
+) -> Shape:
+    """How the functions are to be read, made sure of; the names of the inputs are added when they are known."""
+    if time_axis is not None and integer("time_axis", time_axis, 0) > 2:
+        raise bad_input("time_axis", "0, 1 or 2", describe(time_axis))
+    axis = None if gate_axis is None else integer("gate_axis", gate_axis, -2)
+    return Shape((), time_axis, gate_names(gates), axis, check, fixed, convention)
 
 
 def input_names(given: Any, own: Sequence[str]) -> list[str]:

@@ -1,51 +1,27 @@
-"""Hypothesis strategies for tests of recurrent code: sizes, lengths, arrays, states, layers, whole gradient checks.
-
-Numbers come from a generator whose seed hypothesis draws, not entry by entry: an array of any size costs one draw, and
-is never the zeros or ones that hide a swapped axis.
-"""
+"""Hypothesis strategies for states, layers and whole gradient checks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import strategies as st
 
 from engine.backend import Backend, check_dtype, get_backend
 from engine.cell import cells
-from engine.checks import describe, integer, number, one_of, switch
+from engine.checking.strategies.sizes_and_arrays import Range, Sizes, generators, lengths, size_range, sizes
+from engine.checks import describe, integer, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.layers import Sequential
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 
-try:
-    from hypothesis import strategies as st
-except ModuleNotFoundError as error:
-    raise ImportError(
-        f"engine.checking.strategies needs {error.name}, which is not installed: pip install hypothesis"
-    ) from error
-
-__all__ = ["KINDS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths", "problems", "sizes", "states"]
-
 #: The cells that `layers` draws from.
 KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 #: Standard deviation of the weights: every gate moves, and none saturates.
 WEIGHT = 0.4
-LARGEST = 100_000  # of any axis
-
-#: A size, or the smallest and the largest one.
-Range: TypeAlias = int | tuple[int, int]
-
-
-class Sizes(NamedTuple):
-    """Time steps, rows, input features, hidden units."""
-
-    T: int
-    B: int
-    D: int
-    H: int
 
 
 class Problem(NamedTuple):
@@ -62,112 +38,6 @@ class Problem(NamedTuple):
         arguments = ", ".join(f"{name}={value!r}" for name, value in config["args"].items())
         state = "None" if self.state is None else "given"
         return f"Problem({config['type']}({arguments}), x {self.x.shape}, state {state}, lengths {self.lengths})"
-
-
-def sizes(
-    T: Range = (3, 7), B: Range = (1, 5), D: Range = (1, 5), H: Range = (2, 6), distinct: bool = True
-) -> st.SearchStrategy[Sizes]:
-    """Draw sizes of a small problem.
-
-    Parameters
-    ----------
-    T, B, D, H : the smallest and the largest value, or the only one.
-    distinct : whether the four differ, so that no swap of two axes goes unseen.
-
-    Returns
-    -------
-    SearchStrategy
-        of `Sizes`, a named tuple ``(T, B, D, H)``.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        for a range that holds no size, or ranges that hold no four different ones.
-
-    Examples
-    --------
-    >>> from hypothesis import given
-    >>> @given(sizes(T=(3, 20), B=4))
-    ... def test(size):
-    ...     assert size.T >= 3 and size.B == 4 and size.D != size.H
-    >>> test()
-    """
-    ranges = [_range(name, value) for name, value in (("T", T), ("B", B), ("D", D), ("H", H))]
-    if switch("distinct", distinct) and not _differ(ranges, set()):
-        raise bad_input("sizes", "ranges with four different sizes", str(ranges), "widen one, or give distinct=False")
-    return _sizes(ranges, distinct)
-
-
-def lengths(T: int, B: int, zero: bool = True) -> st.SearchStrategy[list[int]]:
-    """Draw the number of valid steps of each row; the two ends come up more often than all between.
-
-    Parameters
-    ----------
-    T, B : time steps and rows.
-    zero : whether a row may have no step at all; the shortest has 1 otherwise.
-
-    Returns
-    -------
-    SearchStrategy
-        of lists of B integers in 0..T.
-
-    Examples
-    --------
-    >>> from hypothesis import given
-    >>> @given(lengths(T=5, B=3))
-    ... def test(rows):
-    ...     assert len(rows) == 3 and all(0 <= row <= 5 for row in rows)
-    >>> test()
-    """
-    T, B = integer("T", T, 1), integer("B", B, 1)
-    shortest = 0 if switch("zero", zero) else 1
-    return st.lists(st.sampled_from((T, shortest)) | st.integers(shortest, T), min_size=B, max_size=B)
-
-
-def dtypes() -> st.SearchStrategy[str]:
-    """Draw the name of a dtype that layers come in, ``"float64"`` or ``"float32"``.
-
-    Examples
-    --------
-    >>> from hypothesis import given
-    >>> @given(dtypes().flatmap(lambda dtype: problems("lstm", dtype=dtype)))
-    ... def test(problem):
-    ...     assert problem.layer.dtype == problem.x.dtype
-    >>> test()
-    """
-    return st.sampled_from(("float64", "float32"))
-
-
-def arrays(shape: int | Sequence[int], dtype: Any = "float64", scale: float = 1.0) -> st.SearchStrategy[np.ndarray]:
-    """Draw a NumPy array of normally distributed numbers: finite, all different, symmetric in no axes.
-
-    Two draws in one example may give the same numbers, since hypothesis likes to repeat itself; draw one array and
-    split it where that would hide something.
-
-    Parameters
-    ----------
-    shape : length, or length of each axis.
-    dtype : ``"float64"`` or ``"float32"``.
-    scale : standard deviation.
-
-    Returns
-    -------
-    SearchStrategy
-        of arrays.
-
-    Examples
-    --------
-    >>> from hypothesis import given
-    >>> @given(arrays((7, 3, 2), "float32"))
-    ... def test(x):
-    ...     assert x.shape == (7, 3, 2) and np.isfinite(x).all()
-    >>> test()
-    """
-    axes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    axes = tuple(integer("shape", axis, 0) for axis in axes)
-    dtype = check_dtype(dtype)
-    scale = number("scale", scale, low=1e-30, below=1e30)  # float32 holds no more
-    return _generators().map(lambda rng: rng.normal(scale=scale, size=axes).astype(dtype))
 
 
 def states(layer: Layer, batch: int, none: bool = True) -> st.SearchStrategy[Any]:
@@ -198,7 +68,7 @@ def states(layer: Layer, batch: int, none: bool = True) -> st.SearchStrategy[Any
     if not isinstance(layer, Layer):
         raise bad_type("layer", "a layer of engine", describe(layer))
     batch = integer("batch", batch, 1)
-    given = _generators().map(lambda rng: _state(layer, batch, rng))
+    given = generators().map(lambda rng: _state(layer, batch, rng))
     return st.none() | given if switch("none", none) else given
 
 
@@ -244,7 +114,7 @@ def layers(
     """
     common = {"dtype": check_dtype(dtype).name, "backend": get_backend(backend)}
     most = integer("max_layers", max_layers, 1)
-    return _layers(_kinds(kinds), most, _range("D", D), _range("H", H), common, fixed)
+    return _layers(_kinds(kinds), most, size_range("D", D), size_range("H", H), common, fixed)
 
 
 def problems(
@@ -291,17 +161,6 @@ def problems(
 
 
 @st.composite
-def _sizes(draw: st.DrawFn, ranges: list[tuple[int, int]], distinct: bool) -> Sizes:
-    found: list[int] = []
-    for position, (low, high) in enumerate(ranges):
-        choices: Sequence[int] = range(low, high + 1)
-        if distinct:  # only what leaves a choice to those that follow
-            choices = [n for n in choices if n not in found and _differ(ranges[position + 1 :], {*found, n})]
-        found.append(draw(st.sampled_from(choices)))
-    return Sizes(*found)
-
-
-@st.composite
 def _layers(
     draw: st.DrawFn,
     kinds: tuple[str, ...],
@@ -338,17 +197,13 @@ def _problems(
 ) -> Problem:
     T, B, D, H = draw(size)
     layer = draw(layers(kinds, max_layers, D=D, H=H, **options))
-    rng = draw(_generators())  # one for all arrays: no two of them are alike
+    rng = draw(generators())  # one for all arrays: no two of them are alike
     x = _normal(layer, (B, T, D) if layer.batch_first else (T, B, D), rng)
     state = _state(layer, B, rng) if draw(st.booleans()) else None
     rows = draw(st.none() | lengths(T, B))
     if rows is not None and T not in rows:
         rows[draw(st.integers(0, B - 1))] = T
     return Problem(layer, x, state, rows)
-
-
-def _generators() -> st.SearchStrategy[np.random.Generator]:
-    return st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
 def _normal(layer: Layer, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
@@ -376,27 +231,3 @@ def _kinds(kinds: Any) -> tuple[str, ...]:
     if not found:
         raise bad_input("kinds", "at least one", "none")
     return found
-
-
-def _range(name: str, value: Any) -> tuple[int, int]:
-    """The smallest and the largest size."""
-    if not isinstance(value, tuple | list):
-        value = (value, value)
-    if len(value) != 2:
-        raise bad_input(name, "a size, or the smallest and the largest one", f"{len(value)} numbers")
-    for size in value:
-        if integer(name, size, 1) > LARGEST:
-            raise bad_input(name, f"sizes up to {LARGEST:,}", describe(size), "a test of larger ones would find no end")
-    low = integer(name, value[0], 1)
-    return low, integer(name, value[1], low)
-
-
-def _differ(ranges: Iterable[tuple[int, int]], taken: set[int]) -> bool:
-    """Whether each range can give a number that is not taken and that no other gives."""
-    taken = set(taken)
-    for low, high in sorted(ranges, key=lambda ends: ends[1]):  # who ends first is served first, with the least
-        size = next((n for n in range(low, high + 1) if n not in taken), None)
-        if size is None:
-            return False
-        taken.add(size)
-    return True

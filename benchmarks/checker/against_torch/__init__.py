@@ -1,0 +1,1 @@
+"""The engine's gradient checks beside torch.autograd.gradcheck, on bugs and on right code."""
