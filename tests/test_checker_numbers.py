@@ -13,7 +13,7 @@ from benchmarks.checker import hard_cases, planted, saturated_nets
 from benchmarks.checker.hard.case import METHODS
 from engine.checking.subjects import roundings
 from engine.checking.subjects.functions import FunctionSubject
-from engine.checking.subjects.shapes.options import Shape
+from engine.checking.subjects.shapes.function_options import Shape
 from engine.checking.verdicts import precision
 
 CASES = hard_cases.cases()

@@ -20,7 +20,7 @@ import engine.training.atomic as atomic
 from engine.errors import CheckpointError, InputError, StorageError
 from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, read_file, write_checkpoint
 from engine.training.metrics import MetricsLog, elapsed_in, read_metrics
-from engine.training.reading import read_json
+from engine.training.run_files import read_json
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 

@@ -17,8 +17,8 @@ from engine.backend import Backend
 from engine.backend import choosing as backend_module
 from engine.measuring import memory
 from engine.measuring.comparing import FEWEST_ROUNDS, measure
+from engine.measuring.comparison_picture import draw
 from engine.measuring.experiment import Bench, Experiment
-from engine.measuring.picture import draw
 from engine.measuring.side_by_side import TOLERANCE, compare, relative
 from kernels.reference import ReferenceKernels
 

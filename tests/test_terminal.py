@@ -140,7 +140,7 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(
         ("gradcheck --inject rnn-sign --plot {}", "engine.checking.report.picture.new_figure"),
         (
             "compare --backends numpy:reference --no-memory --seconds 0 --out {}",
-            "engine.measuring.picture.new_figure",
+            "engine.measuring.comparison_picture.new_figure",
         ),
     ],
 )

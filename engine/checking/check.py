@@ -14,7 +14,7 @@ from engine.checking.subjects import complex_inputs, cotangent_forms
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.layers import LayerSubject
 from engine.checking.subjects.shapes.arguments import argument_names, as_arguments, with_cache
-from engine.checking.subjects.shapes.options import Shape, input_names, read_shape
+from engine.checking.subjects.shapes.function_options import Shape, input_names, read_shape
 from engine.checking.subjects.trees import dtype_of, kind, named_leaves
 from engine.checking.subjects.truncated import TruncatedSubject
 from engine.checking.verdicts.budget import Clock

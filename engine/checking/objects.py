@@ -13,10 +13,10 @@ from engine.checking.report.report import Report
 from engine.checking.reporting import report_on
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.shapes.arguments import Convention
+from engine.checking.subjects.shapes.function_options import Shape, input_names, read_shape
 from engine.checking.subjects.shapes.loss_methods import MODEL, LossMethod
+from engine.checking.subjects.shapes.object_as_functions import STEP, ObjectAsFunctions
 from engine.checking.subjects.shapes.object_search import read_object
-from engine.checking.subjects.shapes.objects import STEP, Reading
-from engine.checking.subjects.shapes.options import Shape, input_names, read_shape
 from engine.checking.subjects.shapes.places import in_words
 from engine.checking.verdicts.budget import Clock
 
@@ -77,37 +77,37 @@ def check_object(
     return report_on(_subject(read_object(layer, x, params, grads), names, shape, options), options)
 
 
-def _subject(reading: Reading, names: Any, shape: Shape, options: Options) -> FunctionSubject:
+def _subject(functions: ObjectAsFunctions, names: Any, shape: Shape, options: Options) -> FunctionSubject:
     """The object as a pair of functions of forward's arguments and of the parameters."""
-    reading.names = input_names(names, reading.names)
-    with_dout = bool({"dout", "douts"} & set(reading.handed))
+    functions.names = input_names(names, functions.names)
+    with_dout = bool({"dout", "douts"} & set(functions.handed))
     convention = Convention() if with_dout else Convention(("cache",))
-    shape = dataclasses.replace(shape, names=[*reading.names, *_apart(reading)], convention=convention)
-    inputs = [*reading.given, *reading.values()]
-    backward = reading.pull if with_dout else lambda held: reading.pull(None, held)
-    subject = FunctionSubject(reading.run, backward, inputs, options.seed, shape)
-    subject.notes[:0] = [_in_words(reading), *reading.notes]
+    shape = dataclasses.replace(shape, names=[*functions.names, *_apart(functions)], convention=convention)
+    inputs = [*functions.given, *functions.values()]
+    backward = functions.pull if with_dout else lambda held: functions.pull(None, held)
+    subject = FunctionSubject(functions.run, backward, inputs, options.seed, shape)
+    subject.notes[:0] = [_in_words(functions), *functions.notes]
     return subject
 
 
-def _apart(reading: Reading) -> list[str]:
+def _apart(functions: ObjectAsFunctions) -> list[str]:
     """The names of the parameters, told from those of forward's arguments."""
-    return [f"self.{one.name}" if one.name in reading.names else one.name for one in reading.parameters]
+    return [f"self.{one.name}" if one.name in functions.names else one.name for one in functions.parameters]
 
 
-def _in_words(reading: Reading) -> str:
+def _in_words(functions: ObjectAsFunctions) -> str:
     """What was taken for what."""
     pairs = []
-    for one in reading.parameters:
-        where = reading.returned.get(one.name)
+    for one in functions.parameters:
+        where = functions.returned.get(one.name)
         if where is None:
             pairs.append(f"{one.name} <- {'none' if one.grad is None else in_words(one.grad, frozenset({MODEL}))}")
         elif where == STEP:
-            pairs.append(f"{one.name} <- the step that {reading.backward} takes")
+            pairs.append(f"{one.name} <- the step that {functions.backward} takes")
         else:
             pairs.append(f"{one.name} <- returned{f'[{where}]' if isinstance(where, int) else f' {where}'}")
-    call = f"{type(reading.layer).__name__}.{reading.forward}, .{reading.backward}"
-    if isinstance(reading.layer, LossMethod):
-        method = reading.layer.method
+    call = f"{type(functions.layer).__name__}.{functions.forward}, .{functions.backward}"
+    if isinstance(functions.layer, LossMethod):
+        method = functions.layer.method
         call = f"{type(method.__self__).__name__}.{method.__name__} for the loss and its gradients"  # type: ignore[attr-defined]
     return f"took {call}; gradients {', '.join(pairs)}" if pairs else f"took {call}; no parameters were found"

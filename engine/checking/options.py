@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from engine.checking.subjects.shapes.options import allowed
+from engine.checking.subjects.shapes.function_options import allowed
 from engine.checking.verdicts import judging
 from engine.checking.verdicts.budget import Clock
 from engine.checks import integer, number, one_of

@@ -8,7 +8,7 @@ from engine.checking.diagnosis import wording
 from engine.checking.diagnosis.causes import diagnose
 from engine.checking.options import Options
 from engine.checking.oracles import methods
-from engine.checking.oracles.sampling import choose
+from engine.checking.oracles.chosen_entries import choose
 from engine.checking.report.report import Report
 from engine.checking.report.rows import row, unread
 from engine.checking.subjects.subject import Subject

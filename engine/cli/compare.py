@@ -76,7 +76,7 @@ def compare(backends: str, seconds: float, memory: bool, out: str | None, as_jso
     else:
         _print(experiment, rows)
     if out is not None and ran:
-        from engine.measuring.picture import draw
+        from engine.measuring.comparison_picture import draw
 
         draw_into(out, lambda: draw(Path(out), experiment, rows))
         if not as_json:

@@ -23,7 +23,7 @@ from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
 from engine.training.atomic import write_atomic
 from engine.training.container import DTYPES, RESTORE, Entry, read_arrays, read_header
-from engine.training.reading import MOST_BYTES, opened, parse_json, problem
+from engine.training.run_files import MOST_BYTES, opened, parse_json, problem
 from engine.training.schema import check_metadata, field, match_shapes
 
 #: The only metadata entry, and the version of its content and of the names of the arrays.

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.training.reading import MOST_BYTES, parse_json, problem
 from engine.training.rules import choice, listed, record_fault, whole
+from engine.training.run_files import MOST_BYTES, parse_json, problem
 
 RESTORE = "restore the file from a copy, or train anew"
 

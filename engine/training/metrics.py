@@ -20,8 +20,8 @@ from typing import Any
 
 from engine.errors import CheckpointError
 from engine.training.atomic import storage_error
-from engine.training.reading import opened, parse_json, problem
 from engine.training.rules import choice, real, record, record_fault, switch, whole
+from engine.training.run_files import opened, parse_json, problem
 
 METRICS = "metrics.jsonl"
 

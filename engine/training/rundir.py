@@ -22,8 +22,8 @@ from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, with_budget
 from engine.training.metrics import METRICS
-from engine.training.reading import read_json
 from engine.training.rules import record, record_fault, text
+from engine.training.run_files import read_json
 from engine.training.schema import RESUMABLE, stored_options
 
 OPTIONS = "run.json"

@@ -20,7 +20,6 @@ from engine.layers import sketch
 from engine.training.architecture import describe_model, parameter_shapes
 from engine.training.config import LANGUAGE, TrainConfig
 from engine.training.container import DTYPES, RESTORE, Entry
-from engine.training.reading import problem
 from engine.training.rules import (
     Rule,
     choice,
@@ -35,6 +34,7 @@ from engine.training.rules import (
     text,
     whole,
 )
+from engine.training.run_files import problem
 
 Shape = tuple[int, ...]
 

@@ -18,10 +18,10 @@ from engine.errors import CheckpointError, InputError, NonFiniteError, bad_type
 from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, write_checkpoint
 from engine.training.config import TrainConfig
-from engine.training.learning import course_changed, make_optimizer, make_schedule, total_steps
 from engine.training.metrics import METRICS, MetricsLog, elapsed_in
+from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
+from engine.training.optimizer_and_schedule import course_changed, make_optimizer, make_schedule, total_steps
 from engine.training.progress import Moment, Reporter
-from engine.training.replay import Recorded, diagnose, finite_weights, overflow
 from engine.training.rundir import Run
 from engine.training.state import Live, Position
 from engine.training.task import Task, forward, load_weights

@@ -329,8 +329,8 @@ def _mend(words: str) -> str:
     """One line for kernels that could not be compiled or loaded: a slower path runs, which nobody should miss."""
     if "nvrtc" in words.lower():
         words = "CUDA's compiler NVRTC is missing or does not load"
-        mend = "pip install 'bptt-engine[cuda12]' or 'bptt-engine[cuda13]', as the driver has it, brings it"
+        hint = "pip install 'bptt-engine[cuda12]' or 'bptt-engine[cuda13]', as the driver has it, brings it"
     else:
         words = f"the CUDA kernels do not compile here ({words})"
-        mend = "kernels='reference' runs without them"
-    return f"{words}: slower code runs instead; {mend}"
+        hint = "kernels='reference' runs without them"
+    return f"{words}: slower code runs instead; {hint}"

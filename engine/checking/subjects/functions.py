@@ -14,10 +14,10 @@ from engine.checking.subjects.leading_axis import LeadingAxis
 from engine.checking.subjects.shapes import remarks, returned
 from engine.checking.subjects.shapes.arguments import convention_of
 from engine.checking.subjects.shapes.calling import called
+from engine.checking.subjects.shapes.function_options import Shape
 from engine.checking.subjects.shapes.gate_blocks import gates_by_name
 from engine.checking.subjects.shapes.inputs import Inputs, chosen_names, free_entries
 from engine.checking.subjects.shapes.insides import float_arrays
-from engine.checking.subjects.shapes.options import Shape
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
 from engine.checking.subjects.trees import copied, kind, leaves, named_leaves, refill, transform
 from engine.checking.verdicts import blind_spots

@@ -24,7 +24,7 @@ BACKWARD = {"backward", "backward_trace", "_walk"}
 COUNTERS = {"_serial", "call_counter"}
 
 
-def twins(layer: Any, dtype: str) -> tuple[Any, Any]:
+def two_copies(layer: Any, dtype: str) -> tuple[Any, Any]:
     """Two copies of a layer: one in float64 to be evaluated, one in `dtype` for backward.
 
     A method that was replaced on the object, and not in its class, may belong to that one object.  A copy would not run

@@ -16,7 +16,7 @@ from engine.checking.diagnosis import layer_causes
 from engine.checking.diagnosis.patterns import shape_in_words
 from engine.checking.subjects import batched, layer_promises
 from engine.checking.subjects.forward_mode import jvp
-from engine.checking.subjects.layer_copies import adopt, check_protocol, lent, replaced_methods, twins, zero_grads
+from engine.checking.subjects.layer_copies import adopt, check_protocol, lent, replaced_methods, two_copies, zero_grads
 from engine.checking.subjects.naming import gates_of, spread, state_names
 from engine.checking.subjects.shapes.insides import float_arrays
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
@@ -47,7 +47,7 @@ class LayerSubject(Subject):
             self.narrow = dtype == "float32"
         else:
             self.narrow = any(getattr(param, "dtype", None) == np.float32 for param in layer.params.values())
-        self.exact, self.checked = twins(layer, dtype)
+        self.exact, self.checked = two_copies(layer, dtype)
         self.counters = layer.call_counters() if hasattr(layer, "call_counters") else None
         self.time_axis = 1 if getattr(layer, "batch_first", False) else 0
         self.x, self.state = self.cast(x, "float64"), self.cast(state, "float64")
@@ -224,7 +224,7 @@ class LayerSubject(Subject):
         """A copy of the layer, its parameters and arguments made smaller."""
         if replaced_methods(self.original):  # no copy would run them
             return None
-        layer, generator = twins(self.original, "float64")[0], np.random.default_rng(9)
+        layer, generator = two_copies(self.original, "float64")[0], np.random.default_rng(9)
 
         def smaller(array: Any) -> Any:
             if kind(array) != "f":
@@ -271,7 +271,7 @@ class LayerSubject(Subject):
         rounding is no error of the gradient, not even in a chaotic network, where it grows without bound.
         """
         eps = roundings * float(np.finfo(self.dtype).eps)
-        model = twins(self.original, self.dtype)[1]
+        model = two_copies(self.original, self.dtype)[1]
         x, state = self.cast(self.x, self.dtype), self.cast(self.state, self.dtype)
         if self.dtype != "float64":
             self.jitter((*model.params.values(), *leaves(x), *leaves(state)), generator, eps)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.checking.oracles import differences, methods
+from engine.checking.oracles.chosen_entries import choose
 from engine.checking.oracles.methods import Direction
-from engine.checking.oracles.sampling import choose
 from engine.checking.subjects.subject import Part, Subject
 from engine.checking.verdicts import judging
 from engine.checking.verdicts.finding import Finding

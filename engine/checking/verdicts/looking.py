@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.checking.oracles.sampling import choose
+from engine.checking.oracles.chosen_entries import choose
 from engine.checking.report.report import SERIOUS
 from engine.checking.subjects.subject import Part, Subject
 from engine.checking.verdicts import judging

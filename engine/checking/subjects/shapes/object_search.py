@@ -18,7 +18,7 @@ from engine.checking.subjects.shapes.arguments import (
 )
 from engine.checking.subjects.shapes.calling import called
 from engine.checking.subjects.shapes.loss_methods import LossMethod, with_loss
-from engine.checking.subjects.shapes.objects import STEP, Reading, Returned
+from engine.checking.subjects.shapes.object_as_functions import STEP, ObjectAsFunctions, Returned
 from engine.checking.subjects.shapes.parameters import (
     Parameter,
     aliases,
@@ -41,7 +41,7 @@ BACKWARDS = ("backward", "backprop", "bwd", "backward_pass", "backward_propagati
 RATES = ("lr", "learning_rate", "alpha", "eta", "learningrate", "step_size", "rate")
 
 
-def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -> Reading:
+def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -> ObjectAsFunctions:
     """Find forward, backward, parameters and gradients of an object, on copies of it; see `engine.check_object`."""
     if isinstance(params, str) and params == "auto" and not (isinstance(grads, str) and grads == "auto"):
         raise bad_input("grads", '"auto" where params is "auto"', describe(grads), "name both")
@@ -53,40 +53,42 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     _require_arguments(method, given)
     shared = _shared(layer)
     names = argument_names(method, len(given))
-    reading = Reading(copy_with(layer, shared), forward, backward, names, given, shared=shared)
-    trial = reading.fresh()
-    with called(_name_of(method), reading.names, given):
+    functions = ObjectAsFunctions(copy_with(layer, shared), forward, backward, names, given, shared=shared)
+    trial = functions.fresh()
+    with called(_name_of(method), functions.names, given):
         found = getattr(trial, forward)(*copy.deepcopy(given))
     once = dict(numbers(trial))
     getattr(trial, forward)(*copy.deepcopy(given))
     stable = stable_places(once, trial)
     late = {place for place in stable if get(layer, place) is None}
-    trial = reading.fresh()
+    trial = functions.fresh()
     if late:  # parameters that the first pass draws must be the same in every copy
         getattr(trial, forward)(*copy.deepcopy(given))
-        reading.layer = copy_with(trial, shared)
-    _read_calls(reading, getattr(layer, backward), found)
-    out, held = reading.pass_forward(trial, copy.deepcopy(given))
+        functions.layer = copy_with(trial, shared)
+    _read_calls(functions, getattr(layer, backward), found)
+    out, held = functions.pass_forward(trial, copy.deepcopy(given))
     before = {place: copy.deepcopy(value) for place, value in numbers(trial) if place in stable}
     dout = _cotangent(out)
-    with called(backward, ["dout"], [dout], dict(zip(reading.names, given, strict=True))):
-        returned = Returned.of(reading.pass_backward(held, dout))
-    reading.parameters = find(trial, stable)
-    if "rate" in reading.handed or _set_rates(reading, trial, before):
-        _take_steps(reading, trial, before)
-    without = [one for one in reading.parameters if one.grad is None and one.name not in reading.returned]
-    reading.parameters = [one for one in reading.parameters if one not in without]
-    rest = unmatched(trial, stable, [*reading.parameters, *without])
-    _read_returned(reading, returned, [*((one.name, one.place) for one in without), *rest])
-    reading.parameters += [one for one in without if one.name not in reading.returned]
-    _read_forgotten(reading, trial, unmatched(trial, stable, reading.parameters), out)
+    with called(backward, ["dout"], [dout], dict(zip(functions.names, given, strict=True))):
+        returned = Returned.of(functions.pass_backward(held, dout))
+    functions.parameters = find(trial, stable)
+    if "rate" in functions.handed or _set_rates(functions, trial, before):
+        _take_steps(functions, trial, before)
+    without = [one for one in functions.parameters if one.grad is None and one.name not in functions.returned]
+    functions.parameters = [one for one in functions.parameters if one not in without]
+    rest = unmatched(trial, stable, [*functions.parameters, *without])
+    _read_returned(functions, returned, [*((one.name, one.place) for one in without), *rest])
+    functions.parameters += [one for one in without if one.name not in functions.returned]
+    _read_forgotten(functions, trial, unmatched(trial, stable, functions.parameters), out)
     if not isinstance(params, str) or params != "auto":
-        known, reading.parameters = list(reading.parameters), []
-        _take_named(reading, trial, [] if params is None else params, grads, known)
-        reading.returned = {one.name: reading.returned[one.name] for one in reading.parameters if one.grad is None}
-    reading.places = {one.name: aliases(reading.layer, one.place) for one in reading.parameters}
-    _note_the_rest(reading, unmatched(trial, stable, reading.parameters), out)
-    return reading
+        known, functions.parameters = list(functions.parameters), []
+        _take_named(functions, trial, [] if params is None else params, grads, known)
+        functions.returned = {
+            one.name: functions.returned[one.name] for one in functions.parameters if one.grad is None
+        }
+    functions.places = {one.name: aliases(functions.layer, one.place) for one in functions.parameters}
+    _note_the_rest(functions, unmatched(trial, stable, functions.parameters), out)
+    return functions
 
 
 def _shared(layer: Any) -> Shared:
@@ -138,7 +140,7 @@ def _has(layer: Any, names: Sequence[str]) -> str | None:
     return next((name for name in names if callable(getattr(layer, name, None))), None)
 
 
-def _read_calls(reading: Reading, backward: Callable[..., Any], found: Any) -> None:
+def _read_calls(functions: ObjectAsFunctions, backward: Callable[..., Any], found: Any) -> None:
     """What backward is handed, told by the names of its parameters and what forward returned."""
     places = [one for one in parameters_of(backward) or [] if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     needed = [one.name for one in places if one.default is inspect.Parameter.empty]
@@ -151,27 +153,27 @@ def _read_calls(reading: Reading, backward: Callable[..., Any], found: Any) -> N
             handed.append("rate")
         elif is_cache(name) and len(name) > 1:
             handed.append("cache")
-        elif name in reading.names and (len(needed) > 1 or is_number_alone(found)):
-            handed.append(reading.names.index(name))
+        elif name in functions.names and (len(needed) > 1 or is_number_alone(found)):
+            handed.append(functions.names.index(name))
         else:
             handed.append("dout")
     if not needed and optional and not is_number_alone(found):
         handed = ["dout"]
     if not needed and optional and is_gradient(optional[0]):
         handed = ["dout"]
-    reading.pair = "cache" in handed and isinstance(found, tuple) and len(found) == 2
+    functions.gives_cache = "cache" in handed and isinstance(found, tuple) and len(found) == 2
     if handed.count("dout") > 1:
         if isinstance(found, tuple) and len(found) == len(handed):
             handed = ["douts"]
         elif isinstance(found, tuple) and len(found) == 2 and len(handed) == 2:
-            handed, reading.pair = ["dout", "cache"], True
+            handed, functions.gives_cache = ["dout", "cache"], True
         else:
             got = f"one that takes {', '.join(needed)}"
             raise bad_type("layer", "a backward that takes the gradient of the output", got, "use check_gradients")
     if not {"dout", "douts"} & set(handed) and not is_number_alone(found):
         hint = "only where out is one number, a loss, does backward know dout: it is 1"
         raise bad_input("layer", "a backward(dout)", "one that takes no dout", hint)
-    reading.handed = tuple(handed)
+    functions.handed = tuple(handed)
 
 
 def _cotangent(out: Any) -> Any:
@@ -183,14 +185,14 @@ def _cotangent(out: Any) -> Any:
     return 1.0 if isinstance(out, float) else out * 0 + 1 if kind(out) == "f" else None
 
 
-def _set_rates(reading: Reading, trial: Any, before: Mapping[Place, Any]) -> bool:
+def _set_rates(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, Any]) -> bool:
     """Whether backward made a step with a learning rate of the object's own; it is 1 then in every copy."""
     rates = [place for place, _ in numbers(trial) if str(place[-1][1]).lower() in RATES]
-    known = {one.grad for one in reading.parameters}
+    known = {one.grad for one in functions.parameters}
     if not any(place not in known and _moved(get(trial, place), value) for place, value in before.items()):
         return False
     for place in rates:
-        put(reading.layer, [place], 1.0)
+        put(functions.layer, [place], 1.0)
     return bool(rates)
 
 
@@ -199,37 +201,37 @@ def _moved(now: Any, value: Any) -> bool:
     return kind(value) == "f" and np.shape(now) == np.shape(value) and bool((now != value).any())
 
 
-def _take_steps(reading: Reading, trial: Any, before: Mapping[Place, Any]) -> None:
+def _take_steps(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, Any]) -> None:
     """Parameters that backward itself updates: with a learning rate of 1 the step that it takes is the gradient."""
-    taken = {place for one in reading.parameters for place in (one.place, one.grad)}
+    taken = {place for one in functions.parameters for place in (one.place, one.grad)}
     for place, value in before.items():
         now = get(trial, place)
         if place not in taken and _moved(now, value):
-            _add(reading, in_words(place), place, STEP)
+            _add(functions, in_words(place), place, STEP)
 
 
-def _add(reading: Reading, name: str, place: Place, where: Any) -> None:
-    reading.parameters.append(Parameter(name, place, None))
-    reading.returned[name] = where
+def _add(functions: ObjectAsFunctions, name: str, place: Place, where: Any) -> None:
+    functions.parameters.append(Parameter(name, place, None))
+    functions.returned[name] = where
 
 
-def _read_returned(reading: Reading, returned: Returned, candidates: list[tuple[str, Place]]) -> None:
+def _read_returned(functions: ObjectAsFunctions, returned: Returned, candidates: list[tuple[str, Place]]) -> None:
     """Parameters whose gradients backward returns, by name or in order, behind that of the input or before it."""
-    own = {key_for(name, returned.named) for name in reading.names}
+    own = {key_for(name, returned.named) for name in functions.names}
     for name, place in candidates:
         key = key_for(name.rpartition(".")[2], [one for one in returned.named if one not in own])
         if key is not None:
-            _add(reading, name, place, key)
+            _add(functions, name, place, key)
             own.add(key)
-    extra = len(returned.parts) - sum(key_for(name, returned.named) is None for name in reading.names)
+    extra = len(returned.parts) - sum(key_for(name, returned.named) is None for name in functions.names)
     if extra <= 0 or returned.named:
         return
     for start in (len(returned.parts) - extra, 0):
-        values = [(name, place, get(reading.layer, place)) for name, place in candidates]
+        values = [(name, place, get(functions.layer, place)) for name, place in candidates]
         chosen = _in_order(returned.parts[start : start + extra], values)
         if chosen is not None:
             for k, (name, place) in enumerate(chosen):
-                _add(reading, name, place, start + k)
+                _add(functions, name, place, start + k)
             return
 
 
@@ -244,7 +246,7 @@ def _in_order(parts: list[Any], candidates: list[tuple[str, Place, Any]]) -> lis
     return chosen
 
 
-def _take_named(reading: Reading, trial: Any, params: Any, grads: Any, known: Sequence[Parameter]) -> None:
+def _take_named(functions: ObjectAsFunctions, trial: Any, params: Any, grads: Any, known: Sequence[Parameter]) -> None:
     """The parameters that the caller names, and their gradients."""
     if isinstance(params, str):
         params = [params]
@@ -259,13 +261,13 @@ def _take_named(reading: Reading, trial: Any, params: Any, grads: Any, known: Se
             grad = _place(by_grad[name], everything, "grads")
         elif found is not None and found.grad is not None:
             grad = found.grad
-        elif name in reading.returned:
-            reading.parameters.append(Parameter(name, place, None))
+        elif name in functions.returned:
+            functions.parameters.append(Parameter(name, place, None))
             continue
         else:
             hint = "name it in grads=[...], in the order of params"
             raise bad_input("grads", f"a gradient of {name} in the object", "none by a common name", hint)
-        reading.parameters.append(Parameter(name, place, grad))
+        functions.parameters.append(Parameter(name, place, grad))
 
 
 def _names_of_gradients(params: Sequence[str], grads: Any) -> dict[str, str] | None:
@@ -291,33 +293,33 @@ def _place(name: str, everything: Sequence[tuple[str, Place]], argument: str) ->
     return found[0]
 
 
-def _note_the_rest(reading: Reading, rest: Sequence[tuple[str, Place]], out: Any) -> None:
+def _note_the_rest(functions: ObjectAsFunctions, rest: Sequence[tuple[str, Place]], out: Any) -> None:
     """Say which arrays forward reads that are not checked."""
-    read = [name for name, place in rest if _is_read(reading, place, out)]
+    read = [name for name, place in rest if _is_read(functions, place, out)]
     if read:
         what = f"forward reads {', '.join(read)} too, of which no gradient was found"
         known = f"d{read[0].rpartition('.')[2]}"
-        reading.notes.append(f"{what}: not checked; is {known} forgotten, or is {read[0]} no parameter?")
+        functions.notes.append(f"{what}: not checked; is {known} forgotten, or is {read[0]} no parameter?")
 
 
-def _read_forgotten(reading: Reading, trial: Any, rest: Sequence[tuple[str, Place]], out: Any) -> None:
+def _read_forgotten(functions: ObjectAsFunctions, trial: Any, rest: Sequence[tuple[str, Place]], out: Any) -> None:
     """Parameters that have a place for a gradient, which is still None after backward."""
     for name, place in rest:
         grad = empty_gradient(trial, place)
-        if grad is not None and _is_read(reading, place, out):
-            reading.parameters.append(Parameter(name, place, grad))
-            reading.notes.append(f"{in_words(grad)} is None after backward: forgotten?")
+        if grad is not None and _is_read(functions, place, out):
+            functions.parameters.append(Parameter(name, place, grad))
+            functions.notes.append(f"{in_words(grad)} is None after backward: forgotten?")
 
 
-def _is_read(reading: Reading, place: Place, out: Any) -> bool:
+def _is_read(functions: ObjectAsFunctions, place: Place, out: Any) -> bool:
     """Whether the output moves with the numbers at a place."""
-    layer = reading.fresh()
+    layer = functions.fresh()
     value = get(layer, place)
     if value is None or not value.size:
         return False
     put(layer, aliases(layer, place), value * 1.01 + 0.01)
     try:
-        return not _same(reading.pass_forward(layer, copy.deepcopy(reading.given))[0], out)
+        return not _same(functions.pass_forward(layer, copy.deepcopy(functions.given))[0], out)
     except Exception:  # forward may refuse other numbers there
         return False
 

@@ -37,7 +37,7 @@ class Held:
 
 
 @dataclass
-class Reading:
+class ObjectAsFunctions:
     """What was taken for what in an object.
 
     Attributes
@@ -50,7 +50,7 @@ class Reading:
     returned : by name of a parameter, the place or the name of its gradient in what backward returns, or `STEP`.
     handed : what backward is handed: ``"dout"``, ``"cache"``, ``"rate"``, or the number of an input; ``("douts",)``
         where it takes a gradient for each output.
-    pair : whether forward returns its output and a cache.
+    gives_cache : whether forward returns its output and a cache.
     places : by name of a parameter, all places that show it.
     shared : what no copy of the object copies.
     notes : what else there is to say.
@@ -64,7 +64,7 @@ class Reading:
     parameters: list[Parameter] = field(default_factory=list)
     returned: dict[str, Any] = field(default_factory=dict)
     handed: tuple[Any, ...] = ("dout",)
-    pair: bool = False
+    gives_cache: bool = False
     places: dict[str, list[Place]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     shared: Shared = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Reading:
             found = next((one for one in map(attributes(layer).get, OUTPUTS) if is_number(one)), None)
             if found is None:
                 raise bad_type("layer", "a forward that returns its output", "one that returns None")
-        elif self.pair:
+        elif self.gives_cache:
             found, cache = found
         return found, Held(layer, cache, given, self.shared)
 
