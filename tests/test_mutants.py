@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from benchmarks import mutation_test
-from benchmarks.mutants import Mutant, generate
+from benchmarks.checker import mutation_test
+from benchmarks.checker.mutants import Mutant, generate
 from kernels import products
 from kernels.gates import lstm, rnn
 from kernels.reference import ReferenceKernels
@@ -117,6 +117,6 @@ def test_every_reason_belongs_to_a_mutant_that_there_is() -> None:
 def test_every_mutant_is_found_or_changes_no_gradient(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks/mutation_test.py"])
+    monkeypatch.setattr("sys.argv", ["benchmarks/checker/mutation_test.py"])
     status = mutation_test.main()
     assert status == 0, "".join(capsys.readouterr())

@@ -11,9 +11,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import second_zoo
-from benchmarks.second_zoo import BUGS
-from benchmarks.second_zoo_bug import Gradients, SecondBug
+from benchmarks.checker import second_zoo
+from benchmarks.checker.second_zoo import BUGS
+from benchmarks.checker.second_zoo_bug import Gradients, SecondBug
 from engine.zoo import BUGS as FIRST
 from engine.zoo import CAUSES
 

@@ -1,11 +1,11 @@
 """How many small mistakes in backward code do the gradient checks miss?
 
-    python benchmarks/mutation_test.py [--setting lstm] [--limit 100] [--json]
+    python benchmarks/checker/mutation_test.py [--setting lstm] [--limit 100] [--json]
 
-Every mutant of `benchmarks.mutants` is planted in turn and tried with nothing but `engine.gradcheck` and
+Every mutant of `benchmarks.checker.mutants` is planted in turn and tried with nothing but `engine.gradcheck` and
 `engine.check_gradients` on small layers, until a check finds it.  Printed is how many were found by a wrong gradient,
-how many raised, and every one that survived.  A survivor must be listed in `benchmarks.equivalent_mutants`, with the
-reason why it changes no gradient; else, or if a listed one is found, the exit code is 1.
+how many raised, and every one that survived.  A survivor must be listed in `equivalent_mutants`, with the reason why
+it changes no gradient; else, or if a listed one is found, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 import engine
-from benchmarks.equivalent_mutants import EQUIVALENT
-from benchmarks.mutants import SETTINGS, Mutant, generate
-from benchmarks.odd_cell import odd_cell
+from benchmarks.checker.equivalent_mutants import EQUIVALENT
+from benchmarks.checker.mutants import SETTINGS, Mutant, generate
+from benchmarks.checker.odd_cell import odd_cell
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from kernels.cells import Cell, cells

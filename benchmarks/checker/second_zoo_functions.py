@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.second_zoo_bug import LAST, pair_bug
-from benchmarks.second_zoo_pairs import (
+from benchmarks.checker.second_zoo_bug import LAST, pair_bug
+from benchmarks.checker.second_zoo_pairs import (
     AFFINE,
     ATTENTION,
     EMBEDDING,

@@ -1,7 +1,7 @@
 """How often the gradient checker accuses right code: random cells, options and weights, long and saturated ones too.
 
-    python benchmarks/false_alarms.py --seeds 1000
-    python benchmarks/false_alarms.py --seeds 1000 --dtype float32
+    python benchmarks/checker/false_alarms.py --seeds 1000
+    python benchmarks/checker/false_alarms.py --seeds 1000 --dtype float32
 
 A false alarm is a verdict that accuses ("wrong", "non-finite", "non-deterministic", "input mutated"; and "kink" where
 the cell has none).  "cannot tell" is none, nor is "kink" for a relu, which may stand on one by chance, in float32

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import engine
-from benchmarks.second_zoo_bug import LAST, H, blocks, only, parameters
-from benchmarks.second_zoo_planting import (
+from benchmarks.checker.second_zoo_bug import LAST, H, blocks, only, parameters
+from benchmarks.checker.second_zoo_planting import (
     Overlapping,
     Remembering,
     RowForgotten,

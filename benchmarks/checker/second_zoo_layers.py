@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.second_zoo_bug import BEFORE_LAST, NO_GATE, blocks, only
-from benchmarks.second_zoo_students import CELL, gru, lstm, ragged, rnn, student_bug
+from benchmarks.checker.second_zoo_bug import BEFORE_LAST, NO_GATE, blocks, only
+from benchmarks.checker.second_zoo_students import CELL, gru, lstm, ragged, rnn, student_bug
 
 #: A product with the recurrent weights, on the way to the step before.
 RECURRENT = only("h0", "weight_hh_l0")

@@ -1,4 +1,4 @@
-"""Mutants of `benchmarks.mutation_test` that no check finds, each with the reason why no gradient can tell."""
+"""Mutants of `benchmarks.checker.mutation_test` that no check finds, each with the reason why no gradient can tell."""
 
 from __future__ import annotations
 

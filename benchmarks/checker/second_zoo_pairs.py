@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.second_zoo_bug import B as N
-from benchmarks.second_zoo_bug import D, H, Pair, T
-from benchmarks.second_zoo_students import sigmoid
+from benchmarks.checker.second_zoo_bug import B as N
+from benchmarks.checker.second_zoo_bug import D, H, Pair, T
+from benchmarks.checker.second_zoo_students import sigmoid
 
 V, M = 7, 6  # words of a vocabulary; outputs of a dense layer
 EPS = 1e-5  # inside the root of a layer norm

@@ -1,6 +1,6 @@
 """A second zoo of bugs, written without a look at the checker's diagnosis: how good is it where it was never tried?
 
-    python benchmarks/second_zoo.py [--method central] [--kind layer] [--seed 0] [--json]
+    python benchmarks/checker/second_zoo.py [--method central] [--kind layer] [--seed 0] [--json]
 
 Printed is, for every method of the checks, how many of the bugs were caught, how much right code passed, and how often
 tensor, gate and time step were named rightly; then every bug that was missed or misnamed.  "caught" is any verdict but
@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks import second_zoo_functions, second_zoo_layers, second_zoo_methods
-from benchmarks.second_zoo_bug import SecondBug
+from benchmarks.checker import second_zoo_functions, second_zoo_layers, second_zoo_methods
+from benchmarks.checker.second_zoo_bug import SecondBug
 from engine.checking.report.report import Report
 from engine.errors import EngineError
 

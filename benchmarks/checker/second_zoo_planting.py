@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from benchmarks.second_zoo_bug import NO_GATE, B, D, Gates, H, Names, SecondBug, T, layer_bug
+from benchmarks.checker.second_zoo_bug import NO_GATE, B, D, Gates, H, Names, SecondBug, T, layer_bug
 from engine.zoo.bug import Case
 
 #: ``edit(layer, new, dx, dstate) -> (dx, dstate)``; `new` are this pass's own gradients, to be changed in place.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.second_zoo_bug import (
+from benchmarks.checker.second_zoo_bug import (
     LAST,
     NO_GATE,
     B,

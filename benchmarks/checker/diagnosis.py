@@ -1,6 +1,6 @@
 """How often the gradient checker finds a planted bug, and names the right tensor, gate and time step.
 
-    python benchmarks/diagnosis.py [--method central] [--seed 0] [--mutants 1] [--json]
+    python benchmarks/checker/diagnosis.py [--method central] [--seed 0] [--mutants 1] [--json]
 
 Three sets of bugs: the first zoo, which the diagnosis was written with; a second zoo, written after it was frozen by
 somebody who had not read it; and mutants, made by a program from every line of the cells' backward equations.
@@ -18,14 +18,14 @@ from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, or as a module
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # run as a file, or as a module
 
 import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
-from benchmarks import second_zoo  # noqa: E402
-from benchmarks.mutants import generate  # noqa: E402
-from benchmarks.mutation_test import case_of  # noqa: E402
+from benchmarks.checker import second_zoo  # noqa: E402
+from benchmarks.checker.mutants import generate  # noqa: E402
+from benchmarks.checker.mutation_test import case_of  # noqa: E402
 from engine.zoo import BUGS  # noqa: E402
 
 COLUMNS = ("bugs", "caught", "cannot tell", "diagnosed", "place right", "steps asked", "step right")
