@@ -1,10 +1,10 @@
-"""A second zoo of bugs, written without a look at the checker's diagnosis: how good is it where it was never tried?
+"""A second, held-out zoo of bugs, written without reading the diagnosis code: how good is the diagnosis on new bugs?
 
     python benchmarks/checker/second_zoo.py [--method central] [--kind layer] [--seed 0] [--json]
 
-Printed is, for every method of the checks, how many of the bugs were caught, how much right code passed, and how often
+It prints, for every method of the checks, how many of the bugs were caught, how much right code passed, and how often
 tensor, gate and time step were named rightly; then every bug that was missed or misnamed.  "caught" is any verdict but
-"ok" and "cannot tell"; the latter is what a check says which does not reach the code, and is counted apart.
+"ok" and "cannot tell".  "cannot tell" means that the method does not work for the code, and is counted apart.
 """
 
 from __future__ import annotations

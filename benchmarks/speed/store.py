@@ -19,13 +19,13 @@ class Store:
 
     Parameters
     ----------
-    path : None keeps them in memory only; a file that is there is gone on with.
-    header : what goes before the rows; ``machine`` and ``versions`` of a file that is there have to be the same.
+    path : None keeps them in memory only; an existing file is resumed.
+    header : what goes before the rows; an existing file must have the same ``machine`` and ``versions``.
 
     Raises
     ------
     ValueError
-        if there is a file and it cannot be gone on with.
+        if the file exists and cannot be resumed.
     """
 
     def __init__(self, path: Path | None, header: dict[str, Any]) -> None:

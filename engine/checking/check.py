@@ -42,31 +42,30 @@ def gradcheck(
     """Check every gradient of a layer: parameters, input, initial state.
 
     The loss is a random weighting of the output and of the final state, so that both gradients that backward takes are
-    tried, together and in parts.  Dropout is on, with the call counter frozen, so that every evaluation draws the same
+    tested, together and in parts.  Dropout is on, with the call counter frozen, so that every evaluation draws the same
     masks.
 
     Parameters
     ----------
     layer : a layer of the engine, or any object with ``forward(x, state, lengths) -> (y, state, tape)``,
-        ``backward(tape, dy, dstate) -> (dx, dstate)``, and the dicts ``params`` and ``grads``; it is copied and left
-        alone.
+        ``backward(tape, dy, dstate) -> (dx, dstate)``, and the dicts ``params`` and ``grads``; the check works on
+        copies of it.
     x, state, lengths : arguments for its forward pass; floats of either precision, integer ids for an Embedding.
     method : entry by entry ``"central"`` (differences), ``"complex"`` (complex step, exact to round-off) or ``"rtrl"``
         (forward accumulation, small nets); along random directions, at any size, ``"directional"`` (differences),
         ``"adjoint"`` (against forward mode, exact to round-off) or ``"taylor"`` (order of the remainder).
     seed : of the random weighting and directions.
     tol : largest error, relative to the largest value of each time step or gate block; None takes that of the method,
-        or 1e-4 for float32.  What rounding can do is computed and allowed on top.
+        or 1e-4 for float32.  The possible effect of rounding is computed and allowed on top.
     dtype : ``"float64"`` checks a float64 copy; ``"float32"`` runs backward in float32 and the other side in float64.
-    entries : look at so many entries of each tensor at most, spread over gate blocks and time steps; None looks at
-        all.
+    entries : check at most so many entries of each tensor, spread over gate blocks and time steps; None checks all.
     truncation : (k1, k2) checks `engine.truncated_bptt` in place of ``layer.backward``.
-    seconds : look along random directions first, then at as many entries as there is time for, those in doubt before
-        the others; the report says what was covered.
+    seconds : a time limit.  Random directions are checked first, then as many entries as the time allows, doubtful ones
+        before the others; the report says what was covered.
     progress : a function that is called with an `engine.checking.Progress` now and then; True for a line on stderr,
-        False for none, None for one where stderr is a terminal.
-    atol : an error that passes on top, whatever the size of a gradient.  None is needed: a vanished gradient that is
-        wrong passes too.
+        False for none, None for one if stderr is a terminal.
+    atol : an absolute error that also passes, whatever the size of a gradient.  You do not need it, and with it a wrong
+        gradient that has vanished passes too.
 
     Returns
     -------
@@ -113,22 +112,22 @@ def check_gradients(
         ``(out1, out2, cache)`` will do where backward takes a gradient for each, and out alone where there is no cache.
         Arrays of whole numbers in out have no gradient: backward is handed None in their place.
     backward : ``backward(dout, cache) -> gradients``, one for each input, in order and in its structure, or by name in
-        a dict or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None stands for zeros.  Where out is one
-        number, a loss, ``backward(cache)`` and ``backward()`` will do.
+        a dict or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None means zeros.  If out is one number,
+        a loss, ``backward(cache)`` and ``backward()`` are enough.
     inputs : float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
-        copies.  A dict holds arguments by name.  The gradient by a complex array a + ib is dL/da + i dL/db, and a dout
-        that is complex is the same of an output, as in PyTorch.
+        copies.  A dict holds arguments by name.  The gradient with respect to a complex array a + ib is
+        dL/da + i dL/db, as in PyTorch; a complex dout is the same for an output.
     method : ``"central"``, ``"complex"`` (for functions that take complex arrays), ``"directional"`` or ``"taylor"``.
     seed, tol, entries, seconds, progress, atol : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
     time_axis : which axis counts time in arrays of three or more axes, for reports that name a time step.
     names : of the inputs, for the report; None takes those of forward's parameters, else ``input 0``, ...
     gates, gate_axis : the names of gate blocks, such as ``"ifgo"``, and the axis along which they lie side by side in
-        the weights; without names the blocks of a recurrent function are told by their shapes, and called by place.
+        the weights.  Without names the blocks of a recurrent function are guessed from their shapes, and numbered.
     check : names or numbers of the inputs to check; None is all.
     fixed : by name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
     allow : ``("mutation",)`` passes functions that write into their arguments; the report notes it.
-    batched : whether backward is to take a stack of cotangents, with an axis in front, and to stack the gradients.
-    undefined : whether backward is to take None for one of several cotangents, as zeros.
+    batched : whether backward must take a stack of cotangents, with an axis in front, and return stacked gradients.
+    undefined : whether backward must take None for one of several cotangents, as zeros.
 
     Raises
     ------

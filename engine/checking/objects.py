@@ -1,4 +1,4 @@
-"""Gradient checks of objects that keep their cache in themselves."""
+"""Gradient checks of objects that hold their own cache."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def check_object(
 ) -> Report:
     """Check an object that keeps what backward needs in itself: ``forward(x)``, then ``backward(dout)``.
 
-    Every pass is made by a fresh copy, so the object is left alone, random generators that it holds draw the same
-    numbers every time, and running averages start from the same values.  The report notes what was taken for what.
+    Every pass uses a fresh copy.  So the object itself does not change, its random generators draw the same numbers
+    every time, and running averages start from the same values.  The report notes which names were found.
 
     Parameters
     ----------
     layer : an object with ``forward`` (or ``__call__``, ``fwd``, ...) and ``backward`` (or ``backprop``, ...).  Or a
-        model that works out loss and gradients in one method ``loss(x, y)``, which returns ``(loss, gradients)``, or
-        the loss where it leaves the gradients in itself; or that method: ``check_object(model.loss, (x, y))``.
+        model that computes loss and gradients in one method ``loss(x, y)``, which returns ``(loss, gradients)``, or
+        only the loss if the model stores the gradients; or that method: ``check_object(model.loss, (x, y))``.
     x : the argument of forward; several in a tuple.
     params : ``"auto"`` finds parameters that have a gradient: in dicts or lists (``params`` and ``grads``, ...), as
         attributes (``W`` and ``dW``, ``weight`` and ``grad_weight``), as objects with ``data`` and ``grad``, in layers
-        inside, or by what backward returns beside the gradient of x.  Else a list of names; an empty one checks x
-        alone.
+        inside, or by what backward returns beside the gradient of x.  Otherwise a list of names; an empty list checks
+        only x.
     grads : ``"auto"``, or the names of the gradients in the order of params.
     names : of the arguments of forward; None takes those of its parameters.
     method, seed and all others : as for `check_gradients`.
@@ -65,12 +65,12 @@ def check_object(
     Returns
     -------
     Report
-        its tensors are called as the arguments of forward and the attributes of the object are.
+        its tensors have the names of forward's arguments and of the object's attributes.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments that are not as described, and for an object of which no backward or no such parameter is found.
+        for arguments that are not as described, and if the object has no backward or no such parameter.
     """
     options = read_options(FOR_ALL, method, seed, tol, entries, atol, Clock(seconds, progress), allow)
     shape = read_shape(time_axis, gates, gate_axis, check, fixed)

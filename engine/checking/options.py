@@ -1,4 +1,4 @@
-"""What every gradient check is asked for: by which method, how closely, at how many entries, for how long."""
+"""The options of every gradient check: the method, the tolerance, the number of entries, the time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Options:
     allow: tuple[str, ...] = ()
 
     def tolerance(self, narrow: bool) -> float:
-        """The largest error that passes where backward works in float32 (`narrow`), or in float64."""
+        """The largest error that passes if backward works in float32 (`narrow`), or in float64."""
         if self.tol is not None:
             return self.tol
         return max(TOLERANCE[self.method], judging.FLOAT32_TOLERANCE) if narrow else TOLERANCE[self.method]

@@ -1,4 +1,4 @@
-"""From a subject to a report: its claims are compared with a second opinion, and what departs is diagnosed."""
+"""From a subject to a report: compare its claimed gradients with a second opinion, and diagnose those that depart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIAGNOSED = 6000
 
 
 def report_on(subject: Subject, options: Options) -> Report:
-    """Check a subject, and leave what was given as it was."""
+    """Check a subject, and restore everything that was given."""
     subject.atol = options.atol
     try:
         return _compare(subject, options)

@@ -1,10 +1,10 @@
 """What is being checked: a function whose inputs can be moved, and the gradients that are claimed for it.
 
-The function's outputs are weighted by fixed random cotangents into one number, whose gradient backward claims to know.
-Beside that number stand others, of the same outputs under the same cotangents: those of single time steps, or of the
-final state alone.  Backward is linear in its cotangents, so it has to be right for each of these `Group`s as well.
-They keep what is small from drowning in what is large (the loss of step 0 does not care how long the sequence is),
-and they tell where an error comes from.
+The function's outputs are weighted by fixed random cotangents into one number, and backward claims to know its
+gradient.  The same is done for parts of the outputs, with the same cotangents: single time steps, or the final state
+alone.  Backward is linear in its cotangents, so it must be right for each of these `Group`s as well.  Groups keep large
+values from hiding small ones (the loss of step 0 does not depend on the length of the sequence), and they show where an
+error comes from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.checking.verdicts import precision
 
 #: Names our own stream of random numbers.
 STREAM = 0x6B70747467726164
-#: Beyond so many output values the groups would cost more than they tell.
+#: Beyond so many output values the groups would cost more than they show.
 MANY = 200_000
 
 
@@ -36,10 +36,10 @@ class Part:
     Attributes
     ----------
     name : parameter, ``x``, part of the state, or ``input k``.
-    array : its values, in place of which `Subject.evaluate` reads others.
+    array : its values, which `Subject.evaluate` may replace by others.
     gates : names of the blocks along one axis, if it has blocks.
     time_axis : the axis that counts time steps, if there is one.
-    own_axes : whether every axis may be one along which gradients shrink (a tensor of which nothing is known).
+    own_axes : whether gradients may shrink along any axis (for a tensor of unknown meaning).
     gate_axis : the axis along which the gate blocks lie.
     free : where entries are checked; None is everywhere.
     """
@@ -64,7 +64,7 @@ class Part:
 
     @property
     def dtype(self) -> np.dtype:
-        """Its dtype in NumPy's words."""
+        """Its dtype as NumPy names it."""
         found = dtype_of(self.array)
         assert found is not None
         return found
@@ -97,7 +97,7 @@ class Group:
 
 
 ALL = Group("all outputs")
-#: The same once more: what fits one weighting by chance does not fit another.
+#: A second weighting: a wrong gradient that fits one weighting by chance does not fit another.
 ANEW = Group("all outputs, weighted anew")
 
 
@@ -111,11 +111,11 @@ class Subject(abc.ABC):
     outputs : what the function returns, as it is.
     groups, weights : the groups, and for each the weights (G, N) of all N output values.  The first is everything.
     claimed : gradients by name, each (G, ...), float64 on the host.
-    trouble : a finding about the function as a whole, or nothing; goes into the report.
-    causes : by name, or for ``""`` all together, what is wrong where that was seen on the way.
-    warnings : what this check cannot see, in sentences.
+    trouble : a finding about the function as a whole, or empty; it goes into the report.
+    causes : faults that were seen before the comparison, by name, or under ``""`` for all tensors.
+    warnings : sentences on mistakes that this check cannot see.
     notes : how the functions were read, in sentences.
-    mutated : which of its arguments a function writes into, in words, where the gradients can be checked all the same.
+    mutated : which of its arguments a function writes into, in words, if the gradients can be checked all the same.
     narrow : whether backward works in float32.
     atol : an error that passes whatever the size of the gradient.
     on_rows : is told how many times the function was evaluated.
@@ -175,7 +175,7 @@ class Subject(abc.ABC):
             return None
 
     def moderate(self) -> Subject | None:
-        """The same function where no tensor has an entry larger than about 1; None if that place is out of reach."""
+        """The same function at a place with no entry larger than about 1; None if that cannot be reached."""
         if not self._tried_moderate:
             self._tried_moderate = True
             try:
@@ -189,7 +189,7 @@ class Subject(abc.ABC):
 
     @abc.abstractmethod
     def moderated(self) -> Subject | None:
-        """A new subject, its tensors made `smaller`; None if that cannot be had."""
+        """A new subject, its tensors made `smaller`; None if that is impossible."""
 
     @staticmethod
     def smaller(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -202,7 +202,7 @@ class Subject(abc.ABC):
         return None
 
     def copies(self, name: str, stack: Any) -> list[Any] | None:
-        """Outputs (K, ...) for K values (K, ...) of one tensor; None if they have to be run one by one."""
+        """Outputs (K, ...) for K values (K, ...) of one tensor; None if they must run one by one."""
         return None
 
     #: Whether `copies` is known.
@@ -289,8 +289,8 @@ class Subject(abc.ABC):
 def draw_weights(seed: int, outputs: Sequence[Any]) -> np.ndarray:
     """Two random weightings (2, N) of all output values, never ones: a plain sum cannot tell one from another.
 
-    They come from a stream that nobody else draws.  An x of ``default_rng(0).normal`` must not meet itself here: a
-    backward that takes x where the cotangent belongs would be right by that.
+    They come from a random stream of their own, so they never equal an x of ``default_rng(0).normal``.  If they did, a
+    backward that uses x in place of the cotangent would pass.
     """
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([STREAM, seed])))
     size = (2, sum(math.prod(out.shape) for out in outputs))

@@ -1,4 +1,4 @@
-"""What a subject knows around one of its tensors: the names of lengths, rates, scales and indices at hand."""
+"""The facts that a subject knows around one of its tensors: lengths, rates, scales and indices, by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST = 64
 
 
 def around(subject: Subject, part: Part, group: int = 0) -> Around:
-    """What `engine.checking.diagnosis.patterns` may hold a gradient's numbers against, for a group of the outputs."""
+    """The facts for `engine.checking.diagnosis.patterns` to compare a gradient with, for a group of the outputs."""
     weights = subject.weights[group]
     integers = {name: values for name, values in subject.beside().items() if values.dtype.kind in "iu"}
     scalars = {name: float(v) for name, v in subject.beside().items() if v.dtype.kind == "f" and v.size == 1}

@@ -66,7 +66,7 @@ def refill(nest: Any, values: Iterator[Any]) -> Any:
 
 
 def writable(array: Any) -> bool:
-    """Whether every number has a place of its own to be written to: one that was spread along an axis has not."""
+    """Whether every number has a place of its own to be written to; a broadcast array has not."""
     if isinstance(array, np.ndarray):
         return array.flags.writeable
     strides = array.stride() if hasattr(array, "stride") else array.strides
@@ -82,7 +82,7 @@ def kind(value: Any) -> str:
 
 
 def dtype_of(value: Any) -> np.dtype | None:
-    """An array's dtype in NumPy's words, whatever its library calls it; None for what has none of NumPy's."""
+    """An array's dtype as NumPy names it, for any library; None if NumPy has no such dtype."""
     given = getattr(value, "dtype", None)
     if given is None or isinstance(given, np.dtype):
         return given

@@ -1,9 +1,9 @@
 """Truncated backpropagation through time as the subject of a gradient check (rule 12).
 
-A truncated gradient is no gradient of the sequence's loss, yet it is the true gradient of something: of the newest k1
-losses of each chunk, as a function of the parameters, while the state at the start of the chunk's window is a constant.
-So each chunk's window is run from the state that the unchanged layer has there, and nothing of `engine.truncation` is
-used on this side.
+A truncated gradient is not the gradient of the sequence's loss.  But it is the true gradient of another function: the
+newest k1 losses of each chunk, as a function of the parameters, with a constant state at the start of the chunk's
+window.  So each chunk's window runs from the state that the unchanged layer has there, without any code of
+`engine.truncation`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class TruncatedSubject(LayerSubject):
         return TruncatedSubject(layer, x, state, self.seed, self.dtype, self.k1, self.k2)
 
     def _claim(self) -> None:
-        """It makes its own tape; there is nothing to look at twice."""
+        """It makes its own tape, so there is no second call on one tape to check."""
         self.claim([self.pull(self.cotangents(group)) for group in range(len(self.groups))])
 
 

@@ -1,1 +1,1 @@
-"""From numbers to verdicts: what departs, what cannot be told, and how far rounding is allowed for."""
+"""From numbers to verdicts: what departs, what cannot be decided, and how much rounding is allowed."""

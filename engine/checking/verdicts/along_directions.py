@@ -22,7 +22,7 @@ from engine.checking.verdicts.judging import (
     underflow,
 )
 
-#: The tolerance of differences, by which a Taylor remainder in doubt is settled.
+#: The tolerance of differences, which decide if a Taylor remainder is in doubt.
 SETTLE = 1e-6
 #: Where the smallest number is less than this part of the largest, no step fits both.
 UNEVEN = 1e-2
@@ -31,7 +31,7 @@ UNEVEN = 1e-2
 def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarray, seed: int) -> Finding:
     """Compare derivatives along random directions: differences, the adjoint identity, or the Taylor remainder.
 
-    The method ``"scan"`` takes differences too, as few as find what departs.
+    The method ``"scan"`` takes differences too, only as many as are needed to find departures.
     """
     looks = methods.directions(subject, part, seed)
     if not looks:
@@ -61,10 +61,10 @@ def along(subject: Subject, part: Part, method: str, tol: float, noise: np.ndarr
 def _relative(
     subject: Subject, part: Part, method: str, tol: float, finding: Finding, noise: np.ndarray
 ) -> Finding | None:
-    """The same along directions that move each number by a part of itself, if all is right there; else None.
+    """The same along directions that move each number by a fraction of itself, if all is right there; else None.
 
-    Beside numbers of 1, those of a millionth make no step that is long enough for the one and short enough for the
-    other: their logarithms end at 0.
+    If numbers of size 1 and of a millionth stand together, no step is long enough for the former and short enough for
+    the latter.  The logarithm of such a small number ends at 0.
     """
     size = np.abs(subject.host(part).astype(np.float64))
     largest = float(np.max(size, initial=0.0))
@@ -167,8 +167,8 @@ def _taylor(
 ) -> Finding:
     """Compare the order of the remainder with 2.
 
-    Of a steep function no step is short enough for the second order to lead and long enough to stand clear of
-    rounding; where the order is not 2, extrapolated differences along the same directions have the last word.
+    For a steep function no step is both short enough for the second order to lead and long enough to be clear of
+    rounding.  If the order is not 2, extrapolated differences along the same directions decide.
     """
     claimed, size = methods.claimed_along(subject, part, looks)
     precision = FLOAT32_TOLERANCE if subject.narrow else 1e-10

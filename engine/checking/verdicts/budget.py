@@ -1,4 +1,4 @@
-"""How long a check may take, and what is said while it runs."""
+"""The time limit of a check, and its progress messages."""
 
 from __future__ import annotations
 

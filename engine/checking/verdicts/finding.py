@@ -1,4 +1,4 @@
-"""What a gradient check found for one tensor."""
+"""The result of a gradient check for one tensor."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Finding:
     allowed : how far they may lie apart.
     scale : the size of each entry's slice.
     departs : where they lie farther apart.
-    hidden : (...) where, for all outputs together, nothing can be told.
+    hidden : (...) where, for all outputs together, nothing can be decided.
     looks : the directions, for methods that look along some.
     slope : whether claimed and numeric are orders of a Taylor remainder in place of derivatives.
     verdict : of this tensor.
-    entries : flat indices of the entries that were looked at, where some were left out; None is all.
-    scanned : along how many directions it was looked at beside.
+    entries : flat indices of the entries that were checked, if some were left out; None means all.
+    scanned : along how many directions it was checked as well.
     """
 
     part: Part

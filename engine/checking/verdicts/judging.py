@@ -1,10 +1,10 @@
-"""From numbers to verdicts: what departs, what cannot be told, and how far rounding is allowed for.
+"""From numbers to verdicts: what departs, what cannot be decided, and how much rounding is allowed.
 
-A tolerance belongs to a slice: one time step of x, one gate block of a parameter, one row or column of a tensor of
-which nothing is known; and to a group of outputs (see `subjects.subject`).  So a gradient that has shrunk to 1e-9 is
-held to its own size.  On top of it come two bounds that are computed from the data: the error bound of the
-second opinion, and the noise of backward itself, which is how far its result moves if every number it reads moves by
-one rounding.  Where these two hide the slice, the verdict for it is "cannot tell", never "ok".
+A tolerance belongs to a slice (one time step of x, one gate block of a parameter, or one row or column of an unknown
+tensor) and to a group of outputs (see `subjects.subject`).  So a gradient that has shrunk to 1e-9 is compared with its
+own size.  Two bounds computed from the data are added: the error bound of the second opinion, and the noise of backward
+itself.  The noise is how far backward's result moves if every number that it reads moves by one rounding.  If these two
+hide the slice, its verdict is "cannot tell", never "ok".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FLOAT32_TOLERANCE = 1e-4
 ZEROS = 4
 #: A pair of evaluations settles an entry where it agrees to this part of the tolerance.
 CONFIRMED = 0.1
-#: First movements larger than so many roundings are no beginning of a saturated function.
+#: A first movement larger than so many roundings does not come from a saturated function.
 BEGINNING = 1e7
 #: Entries that are looked at closer.
 CLOSE_LOOKS = 100
@@ -66,10 +66,10 @@ def _largest(gaps: list[np.ndarray]) -> np.ndarray:
 
 
 def _without_jumps(first: np.ndarray, probes: list[np.ndarray], noise: np.ndarray, safety: float) -> np.ndarray:
-    """Noise, and where backward jumps away from this very place, no more than there is beside it.
+    """The noise; where backward jumps only at this one place, the noise beside it.
 
-    A backward that is off at whole numbers alone jumps by the same however little its numbers move.  Rounding does not:
-    what cancels grows with the distance, or falls here and there.
+    A backward that is wrong only at whole numbers jumps by the same amount however little its numbers move.  Rounding
+    behaves in another way: its effect grows with the distance, or varies from probe to probe.
     """
     with np.errstate(invalid="ignore"):
         spread = np.max(probes, axis=0) - np.min(probes, axis=0)
@@ -230,10 +230,10 @@ def _doubtful(finding: Finding, chosen: np.ndarray, error: np.ndarray, tol: floa
 def forgive_noise(subject: Subject, finding: Finding) -> None:
     """Measure backward's noise for the single groups that depart, where all outputs together do not.
 
-    The noise of everything is mostly that of the largest terms; a group that passes through saturated gates alone may
-    have much more of it than its size would suggest.  And what backward computes anew, as the tanh of
-    a saturated cell state, is off by a rounding of 1 where nearly nothing is left of 1 - tanh^2: in slices twelve
-    digits below the largest of their tensor an error of less than half is put down to that.
+    The noise of all outputs together is mostly that of the largest terms; a group that passes only through saturated
+    gates may have much more noise than its size suggests.  And a value that backward computes again, such as the tanh
+    of a saturated cell state, is off by a rounding of 1 when almost nothing is left of 1 - tanh^2.  So in slices twelve
+    digits below the largest of their tensor, an error of less than half counts as rounding.
     """
     whole = tuple(range(1, finding.scale.ndim))
     tiny = finding.scale < 1e-12 * np.max(finding.scale, axis=whole, keepdims=True, initial=0.0)
@@ -272,14 +272,14 @@ def judge_finding(subject: Subject, finding: Finding) -> None:
 
 
 def _saturated(subject: Subject, finding: Finding, noise: np.ndarray) -> bool:
-    """Whether a gradient that is 0 on both sides is one that has drowned: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
+    """Whether rounding hides a gradient that is 0 on both sides: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
     zero = (noise == 0.0) & (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
     places = np.flatnonzero(zero)
     return drowned(subject, finding.part, places) and not second_look.nothing_depends(subject, finding.part, places)
 
 
 def drowned(subject: Subject, part: Part, places: np.ndarray) -> bool:
-    """Whether one of these entries, whose gradient seems to be 0, does move the outputs: far away, or a very little."""
+    """Whether one of these entries with gradient 0 does move the outputs: far away, or by very little."""
     if places.size == 0 or subject.zeros_are_zeros:
         return False
     chosen = places[np.linspace(0, places.size - 1, min(ZEROS, places.size)).astype(int)]

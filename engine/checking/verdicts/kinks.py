@@ -1,7 +1,7 @@
-"""Telling kinks from errors.
+"""Distinguish kinks from errors.
 
-At a kink the slopes to the left and to the right differ, and a difference across it gives neither; code that returns
-one of them is right.
+At a kink the slopes to the left and to the right differ, and a difference across it gives neither of them.  Code that
+returns one of the two is right.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ CANCEL = 8.0
 
 
 def look_for_kinks(subject: Subject, finding: Finding) -> None:
-    """Tell a kink from an error, by the slopes to the left and to the right of the entries that depart.
+    """Distinguish a kink from an error by the slopes to the left and to the right of the entries that depart.
 
-    Where the two differ and the claimed slope lies between them, the entry stands at a kink.  Where they agree with
-    each other and with the claim, a kink lies close by, and all steps of the sweep but the shortest have crossed it.
+    If the two differ and the claimed slope lies between them, the entry is at a kink.  If they agree with each other
+    and with the claim, a kink lies close by, and all steps of the sweep except the shortest have crossed it.
     """
     part = finding.part
     lead = len(finding.claimed)
@@ -104,9 +104,9 @@ def _explained(subject: Subject, part: Part, looks: list[methods.Direction], nea
     """(n, G) whether outputs cross kinks within a step, and the claim lies among the slopes on their sides.
 
     A direction through a whole tensor crosses many kinks at once, and under a random weighting their jumps may cancel.
-    So the jump of each output is measured by itself, and a claim may lie off the middle by several times what they add
-    up to: in a net of two layers those of one output cancel as well.  What keeps wrong code out is the place nearby.
-    `steady` asks for slopes that stay what they are farther off: those of chaos differ everywhere.
+    So the jump of each output is measured by itself, and a claim may be off the middle by several times the sum of the
+    jumps, because in a net of two layers the jumps of one output cancel as well.  The check at a place nearby keeps
+    wrong code out.  `steady` requires slopes that stay the same farther off: in chaos they differ everywhere.
     """
     stack = np.stack([look.values for look in looks])
     left, right = differences.one_sided_along(subject, part, stack, near)
@@ -125,5 +125,5 @@ def _explained(subject: Subject, part: Part, looks: list[methods.Direction], nea
 
 
 def reach(subject: Subject) -> float:
-    """The step to look to both sides with; in float32 a kink is met from as far away as its rounding reaches."""
+    """The step to both sides; in float32 a kink has an effect as far away as rounding reaches."""
     return differences.SHORTEST * (256.0 if subject.narrow else 1.0)

@@ -1,9 +1,8 @@
-"""What backward owes to whoever calls it: it is linear in the gradient that it is handed, and leaves its cache alone.
+"""Two promises of every backward: it is linear in the gradient that it gets, and it does not change its cache.
 
-A gradient check hands it one random gradient.  Clipping at 5, a threshold or a square would pass there, and spoil a
-training with larger losses; so would a backward that treats zeros or ones in dout in a way of its own, and these are
-what a training hands it.  And who calls backward twice must get the same twice, on one cache, as for a Jacobian, or on
-a fresh one.
+A gradient check gives it one random gradient.  Clipping at 5, a threshold or a square would pass there, but spoil a
+training with larger losses.  So would a backward that treats zeros or ones in dout specially, because a training passes
+zeros and ones.  And two calls of backward must give the same, on one cache, as for a Jacobian, or on a fresh one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which entries of a large tensor are wrong, where a method looked along random directions alone.
+"""Find the wrong entries of a large tensor after a method that checked only random directions.
 
-A set of entries that departs along a random direction is cut in pieces, and those pieces that depart in pieces again,
-so that one entry of a million is found in a few dozen evaluations.  Where more and more pieces depart the error is
-spread, and a sample of all entries shows how.
+A set of entries that departs along a random direction is cut in pieces, and pieces that depart are cut again.  So one
+entry of a million is found in a few dozen evaluations.  If more and more pieces depart, the error is spread, and a
+sample of all entries shows how.
 """
 
 from __future__ import annotations

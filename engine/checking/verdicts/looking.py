@@ -20,7 +20,7 @@ ENTRYWISE = ("central", "complex", "rtrl")
 EVALUATIONS = {"central": 2}
 #: Entries that are looked at together where the time is short, at first and at most.
 FIRST_FEW, TOGETHER = 8, 1024
-#: Directions take differences, which are not held to more than this.
+#: Directions take differences; their tolerance is at least this.
 ALONG = 1e-6
 
 
@@ -35,8 +35,8 @@ def look_at_all(
 ) -> list[Finding]:
     """What is found for each part, in order.
 
-    Where the time is short, or someone watches, random directions come first, then the entries of the tensors that
-    depart along them, then those of the others; a direction counts where entries were left out.
+    If the time is limited, or a progress function is given, random directions come first, then the entries of the
+    tensors that depart along them, then those of the others.  A direction counts if entries were left out.
     """
     silent = subject.on_rows
     try:

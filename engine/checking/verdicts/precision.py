@@ -1,10 +1,10 @@
-"""How exactly a function computes: measured, never guessed from its values.
+"""The precision of a function: measured, never guessed from its values.
 
-Whole numbers look like float32 and are none; a function may work in float32 inside and return float64.  So all inputs
-are moved along one random direction to equally spaced places, and fourth differences of every output are taken there.
-They annihilate what is smooth and leave what is not: rounding (Hamming; Moré and Wild, Estimating computational noise,
-2011).  A kink does not vanish either, but it grows with the spacing as the slopes do, and so does the bend of a steep
-function, while rounding stays what it is.
+Whole numbers look like float32 but need not be; a function may work in float32 inside and return float64.  So all
+inputs are moved along one random direction to equally spaced places, and fourth differences of every output are taken
+there.  They remove the smooth part and leave the rest: rounding (Hamming; Moré and Wild, Estimating computational
+noise, 2011).  A kink remains too, but it grows with the spacing, and so does the bend of a steep function, while
+rounding stays the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def output_noise(subject: Subject) -> np.ndarray:
 def behind_zeros(subject: Subject) -> np.ndarray:
     """(N,) a last digit of what outputs that are exactly 0 are elsewhere, and so of what may cancel in them.
 
-    The loss of a perfect prediction is 0, log(1 + 1e-26), and its gradient of 1e-26 can be seen in no difference.
+    The loss of a perfect prediction is 0, log(1 + 1e-26), and no difference can show its gradient of 1e-26.
     """
     here = subject.here()
     beside = subject.moderate() if (here == 0.0).any() else None

@@ -1,10 +1,10 @@
-"""What rounding explains, told from what it does not, by a look at other places.
+"""Decide by a look at other places whether rounding explains a departure.
 
-Two things look wrong or undecidable at one place and are plain at another.  Where a function is saturated, outputs
-that do not move hide what is left of a gradient, and backward keeps nothing of it but rounding.  And a gradient that
-is zero by structure (of a bias before batch normalisation) is a sum of terms that cancel, hence rounding on both
-sides.  At a place where all tensors are of moderate size nothing is saturated: there backward is right or it is not,
-and an entry that moves nothing there, nor here, nor far away, has no gradient.
+Two cases look wrong or undecidable at one place and are clear at another.  If a function is saturated, outputs that do
+not move hide the rest of a gradient, and backward keeps only rounding of it.  And a gradient that is zero by structure
+(of a bias before batch normalisation) is a sum of terms that cancel, so both sides are rounding.  At a place with
+tensors of moderate size nothing is saturated: there backward is right or wrong, and an entry that moves no output
+there, nor here, nor far away, has no gradient.
 """
 
 from __future__ import annotations

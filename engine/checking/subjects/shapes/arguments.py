@@ -12,7 +12,7 @@ from engine.checking.subjects.trees import kind, leaves
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 
-#: What people call the cache of a forward pass.
+#: Usual names for the cache of a forward pass.
 CACHE_NAMES = {"c", "ctx", "tape", "memory", "residuals", "res"}
 #: What they call the gradient that backward is handed, and nothing else.
 DOUT_NAMES = {"dout", "dy", "upstream", "grad_output", "grad_out", "dloss", "gradout", "output_gradient"}
@@ -20,7 +20,7 @@ _PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KE
 
 
 def parameters_of(function: Any) -> list[inspect.Parameter] | None:
-    """The parameters of a function; None if they cannot be told, as of functions written in C."""
+    """The parameters of a function; None if they are unknown, as for functions written in C."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -28,7 +28,7 @@ def parameters_of(function: Any) -> list[inspect.Parameter] | None:
 
 
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
-    """The names of the first arguments of a function; ``input k`` where they cannot be told, as behind ``*args``."""
+    """The names of the first arguments of a function; ``input k`` for unknown names, as after ``*args``."""
     found = parameters_of(forward) or []
     names = [one.name for one in found if one.kind in _PLACES][:count]
     return names + [f"input {k}" for k in range(len(names), count)]
@@ -101,7 +101,7 @@ class Convention:
 
     Attributes
     ----------
-    order : what backward takes: ``"dout"``, ``"cache"``, both in one order or the other, or neither.
+    order : the arguments of backward: ``"dout"``, ``"cache"``, both in one order or the other, or neither.
     outputs : how many outputs forward returns before its cache, each with a gradient of its own in backward; 0 for
         one output, which may be a nest.
     alone : whether forward returns its output alone, and no cache.
@@ -129,7 +129,7 @@ class Convention:
 
 
 def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
-    """How to call backward, told from its parameters and from what forward returned.
+    """How to call backward, found from its parameters and from what forward returned.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
 
 
 def _without_dout(convention: Convention, found: Any) -> Convention:
-    """The convention, if the output is one number, a loss: the gradient that backward is not handed is 1 then."""
+    """The convention if the output is one number, a loss: then the gradient that backward does not get is 1."""
     out, _ = convention.split(found)
     if not is_number_alone(out):
         hint = "only where out is one number, a loss, does backward know dout: it is 1"

@@ -1,4 +1,4 @@
-"""The first call of someone's functions: what they raise goes through, with a note on what they were handed."""
+"""The first call of a user's functions: their exceptions pass through, with a note on the arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.plain_arrays import dtype_in_words
 def called(
     function: str, names: Sequence[str], values: Sequence[Any], inputs: Mapping[str, Any] | None = None
 ) -> Iterator[None]:
-    """Add to an exception which function was called, and with what; our own sentences say that themselves.
+    """Add to an exception which function was called, and with what; our own messages say that already.
 
     Parameters
     ----------

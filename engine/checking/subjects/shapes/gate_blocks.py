@@ -44,7 +44,7 @@ def _size(shape: tuple[int, ...], axis: int) -> int:
 
 
 def _recurrent(shapes: Mapping[str, tuple[int, ...]], count: int, axis: int, guess: bool) -> int:
-    """How long the gates are together, if there is a recurrent weight; else 0.  A guess wants more signs of one."""
+    """The length of all gates together, if there is a recurrent weight; else 0.  A guess needs more evidence."""
     weights = [shape for shape in shapes.values() if len(shape) == 2]
     widths = [shape[_place(shape, axis)] for shape in weights]
     for shape in sorted(weights, key=lambda one: -one[_place(one, axis)]):

@@ -1,4 +1,4 @@
-"""The arrays inside caches, tapes and objects of anyone's classes."""
+"""The arrays inside caches, tapes and objects of users' classes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from engine.checking.subjects.shapes.loss_methods import LossMethod
 from engine.checking.subjects.trees import kind, writable
 
-#: Objects of these packages are looked at from outside alone: their insides belong to them.
+#: The attributes of objects of these packages are not searched: they are internal.
 CLOSED = {"builtins", "engine", "kernels", "numpy", "torch", "cupy", "jax", "random", "threading", "logging", "io"}
 _NO_STATE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
 def members(value: Any) -> dict[str, Any]:
-    """What a container or an object holds, by the words that lead there: ``[0]``, ``.W``, ``['W']``."""
+    """The members of a container or an object, by their path: ``[0]``, ``.W``, ``['W']``."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {f".{name}": getattr(value, name) for name in value._fields}
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""A model whose one method works out the loss and the gradients: read as an object with forward and backward."""
+"""A model with one method that computes the loss and the gradients, read as an object with forward and backward."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ LOSSES = ("loss", "loss_and_grad", "loss_and_grads", "loss_and_gradients", "comp
 
 
 class LossMethod:
-    """``model.loss(X, y)`` returns the loss, or the loss and its gradients: forward is the loss, backward all else.
+    """``model.loss(X, y)`` returns the loss, or the loss and its gradients: forward is the loss, backward the rest.
 
-    Forward asks a copy of the model, and every backward starts from the same state: all draw the same random numbers.
+    Forward calls a copy of the model, and every backward starts from the same state, so all draw the same random
+    numbers.
     """
 
     def __init__(self, method: Callable[..., Any]) -> None:
@@ -57,10 +58,10 @@ class LossMethod:
 
 
 def with_loss(layer: Any, given: tuple[Any, ...], forward: bool, backward: bool) -> Any:
-    """The layer, or a `LossMethod` where one of its methods works out the loss and the gradients.
+    """The layer, or a `LossMethod` if one of its methods computes the loss and the gradients.
 
-    That is so of a method that is handed in itself, of an object that has no backward, and of one whose forward does
-    not take these arguments while its loss does.
+    That is the case if a method itself is given, if the object has no backward, or if its forward does not take these
+    arguments and its loss does.
 
     Parameters
     ----------

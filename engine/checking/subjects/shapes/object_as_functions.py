@@ -1,4 +1,4 @@
-"""An object that keeps its cache in itself, read as a pair of functions of its input and its parameters."""
+"""An object that holds its own cache, read as a pair of functions of its input and its parameters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Held:
 
 @dataclass
 class ObjectAsFunctions:
-    """What was taken for what in an object.
+    """The roles that were found in an object.
 
     Attributes
     ----------
@@ -48,12 +48,12 @@ class ObjectAsFunctions:
     given : values of those arguments.
     parameters : those to check.
     returned : by name of a parameter, the place or the name of its gradient in what backward returns, or `STEP`.
-    handed : what backward is handed: ``"dout"``, ``"cache"``, ``"rate"``, or the number of an input; ``("douts",)``
-        where it takes a gradient for each output.
+    handed : the arguments of backward: ``"dout"``, ``"cache"``, ``"rate"``, or the number of an input; ``("douts",)``
+        if it takes a gradient for each output.
     gives_cache : whether forward returns its output and a cache.
-    places : by name of a parameter, all places that show it.
-    shared : what no copy of the object copies.
-    notes : what else there is to say.
+    places : by name of a parameter, all places that hold it.
+    shared : the parts that copies of the object share.
+    notes : further remarks.
     """
 
     layer: Any
@@ -149,7 +149,7 @@ class ObjectAsFunctions:
 
 @dataclass(frozen=True)
 class Returned:
-    """What backward returned: what has a name, and the others in order."""
+    """The results of backward: those with a name, and the others in order."""
 
     parts: list[Any]
     named: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What in an object is forward, backward, a parameter, a gradient: found out by a trial on copies."""
+"""Find forward, backward, the parameters and their gradients in an object, by a trial on copies."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
 
 
 def _shared(layer: Any) -> Shared:
-    """What copies of the object share, as it cannot be copied."""
+    """The parts that copies of the object share, because they cannot be copied."""
     try:
         return shared_parts(layer)
     except Exception as error:
@@ -141,7 +141,7 @@ def _has(layer: Any, names: Sequence[str]) -> str | None:
 
 
 def _read_calls(functions: ObjectAsFunctions, backward: Callable[..., Any], found: Any) -> None:
-    """What backward is handed, told by the names of its parameters and what forward returned."""
+    """The arguments of backward, found from the names of its parameters and from what forward returned."""
     places = [one for one in parameters_of(backward) or [] if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     needed = [one.name for one in places if one.default is inspect.Parameter.empty]
     optional = [one.name for one in places if one.default is not inspect.Parameter.empty]
@@ -186,7 +186,7 @@ def _cotangent(out: Any) -> Any:
 
 
 def _set_rates(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, Any]) -> bool:
-    """Whether backward made a step with a learning rate of the object's own; it is 1 then in every copy."""
+    """Whether backward made a step with the object's learning rate; if so, the rate is set to 1 in every copy."""
     rates = [place for place, _ in numbers(trial) if str(place[-1][1]).lower() in RATES]
     known = {one.grad for one in functions.parameters}
     if not any(place not in known and _moved(get(trial, place), value) for place, value in before.items()):
@@ -236,7 +236,7 @@ def _read_returned(functions: ObjectAsFunctions, returned: Returned, candidates:
 
 
 def _in_order(parts: list[Any], candidates: list[tuple[str, Place, Any]]) -> list[tuple[str, Place]] | None:
-    """Candidates in order whose shapes are those of the parts; None if some part finds none."""
+    """Candidates in order whose shapes are those of the parts; None if a part has no candidate."""
     chosen, rest = [], iter(candidates)
     for part in parts:
         fitting = next(((name, place) for name, place, value in rest if np.shape(value) == np.shape(part)), None)

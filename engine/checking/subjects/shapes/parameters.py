@@ -23,13 +23,13 @@ VALUES = ("data", "value", "val", "values", "array", "weight", "w", "p", "x")
 GRADIENTS = ("grad", "gradient", "g", "diff", "dvalue", "ddata", "dw", "grads", "d")
 #: Collections that are followed, but not named: a report says ``W``, not ``params.W``.
 UNNAMED = frozenset((*PARAMS, *VALUES[:5], MODEL))
-#: What keeps a running average is no parameter, though it may lie beside them.
+#: A running average is not a parameter, although it may lie beside them.
 KEPT = ("running", "moving", "mean", "var", "momentum", "velocity", "cache")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: its name, where it lies, and where its gradient does; None if no gradient was found."""
+    """One parameter: its name, its place, and the place of its gradient; None if no gradient was found."""
 
     name: str
     place: Place
@@ -167,7 +167,7 @@ def _wrapped(holder: Any) -> Iterator[tuple[Place, Place | None]]:
 
 
 def empty_gradient(trial: Any, place: Place) -> Place | None:
-    """Where the gradient of the numbers at a place would stand, if something is called so and is None."""
+    """The place for the gradient of the numbers at a place, if an attribute with such a name exists and is None."""
     holder, name = get(trial, place[:-1]), place[-1][1]
     own = holder if isinstance(holder, Mapping) else attributes(holder)
     empty = [key for key, value in own.items() if value is None]
@@ -193,7 +193,7 @@ def stable_places(once: Mapping[Place, Any], twice: Any) -> set[Place]:
 
 
 def aliases(value: Any, place: Place) -> list[Place]:
-    """All places where the numbers at one place are to be found, that one first."""
+    """All places that hold the same numbers as this one, this one first."""
     wanted = get(value, place)
     return [place, *(other for other, found in numbers(value) if found is wanted and other != place and kind(found))]
 

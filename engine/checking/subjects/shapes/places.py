@@ -17,7 +17,7 @@ DEEPEST = 6
 
 
 def get(value: Any, place: Place) -> Any:
-    """What stands at a place; None if the way ends."""
+    """The value at a place; None if there is no such place."""
     for how, key in place:
         try:
             if how == "[]":
@@ -30,7 +30,7 @@ def get(value: Any, place: Place) -> Any:
 
 
 def put(value: Any, places: list[Place], new: Any) -> None:
-    """Let new numbers stand at a place, and at every other that shows the same array."""
+    """Put new numbers at a place, and at every other place that holds the same array."""
     old = get(value, places[0])
     if kind(old) and kind(new) and old.dtype == new.dtype and (not isinstance(old, np.ndarray) or old.flags.writeable):
         old[...] = new
@@ -89,7 +89,7 @@ def _numbers(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
 
 
 def in_words(place: Place, without: frozenset[str] = frozenset()) -> str:
-    """``layers[0].W``: the way to a value; some names are left out, as that of a dict of all parameters."""
+    """``layers[0].W``: the path to a value; some names are left out, such as that of a dict of all parameters."""
     text, left_out = "", ""
     for how, key in place:
         if how in (".", "()") and key in without:

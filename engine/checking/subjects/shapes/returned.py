@@ -10,7 +10,7 @@ from engine.checking.subjects.trees import is_record, kind, leaves
 from engine.checks import describe
 from engine.errors import bad_input
 
-#: What stands before the name of an input in the name of its gradient, and behind it.
+#: Prefixes and suffixes that turn the name of an input into the name of its gradient.
 BEFORE = (
     "d", "d_", "grad_", "grad", "dL_d", "dLd", "dl_d", "dL_", "dJ_d", "dE_d", "dC_d", "dloss_d", "D", "delta_",
     "del_", "nabla_", "gradient_", "g_", "g", "diff_", "dL", "grad_of_", "gradients_", "grads_", "bar_",
@@ -26,7 +26,7 @@ NOT_GIVEN = NotGiven()
 
 
 def gradient_names(name: str) -> Iterator[str]:
-    """What people call the gradient of an input: the likeliest first."""
+    """Usual names for the gradient of an input, the likeliest first."""
     yield from (before + name for before in BEFORE[:2])
     yield from (name + behind for behind in BEHIND[:1])
     yield name
@@ -47,7 +47,7 @@ def key_for(name: str, keys: Iterable[Any]) -> Any:
 
 
 def letters(name: str) -> str:
-    """A name without what people write in different ways."""
+    """A name without the parts that people write in different ways."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 

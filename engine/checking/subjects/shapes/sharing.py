@@ -1,4 +1,4 @@
-"""Copies of objects that hold something which cannot be copied: a module, a lock, an open file."""
+"""Copies of objects with parts that cannot be copied: a module, a lock, an open file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def copy_with(value: Any, shared: Shared) -> Any:
 
 
 def shared_parts(value: Any) -> Shared:
-    """The smallest parts of an object that cannot be copied, none of them in most; the object itself is never one.
+    """The smallest parts of an object that cannot be copied (most objects have none); never the object itself.
 
     Raises
     ------
     Exception
-        whatever `copy.deepcopy` raises, where the object cannot be copied for another reason.
+        whatever `copy.deepcopy` raises, if the object cannot be copied for another reason.
     """
     shared: Shared = {}
     if not _can_copy(value, shared):
