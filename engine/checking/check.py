@@ -1,4 +1,4 @@
-"""Gradient checks of layers and of anyone's own pair of functions."""
+"""Gradient checks of layers and of users' own pairs of functions."""
 
 from __future__ import annotations
 

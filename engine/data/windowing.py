@@ -1,4 +1,4 @@
-"""Forecasting windows over a series, and the chronological parts they are kept apart by."""
+"""Forecasting windows over a series, and its chronological parts, which keep the windows apart."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ class Windows:
         """Return the same windows as differences from the last known row.
 
         A series with a trend leaves the range that a network was trained on; its differences do not. Train and predict
-        on these, and add `anchors[:, None]` to the forecast. Only `x` and `targets` change (`history` and so `anchors`
-        do not): the baselines want the windows as they were cut.
+        on the differences, and add `anchors[:, None]` to the forecast. Only `x` and `targets` change; `history`, and so
+        `anchors`, do not. Give the baselines the original windows.
         """
         last = self.x[:, -1:, :]
         # Taken from x, not from the history, so that anchoring twice changes nothing.
@@ -143,7 +143,7 @@ def windows(
     Parameters
     ----------
     values : float array (rows, D), or (rows,) as one column
-        The whole series, also where only a part of it is wanted. Copied; rows after the part are not looked at.
+        The whole series, even if only a part of it is wanted. Copied; rows after the part are not used.
     steps, horizon : int
         Known rows and values to forecast in each window.
     stride : int
@@ -153,9 +153,9 @@ def windows(
     part : range, optional
         The rows the targets must lie in, as `chronological_split` gives them; all rows if left out.
     filled : bool array of the shape of `values`, optional
-        Cells that were filled and not measured (`Series.filled`). They are no targets to be scored. Where a window ends
-        in filled cells, these were made with the value that comes after them, which is not known when the forecast is
-        made: there the last measured value stands instead.
+        Cells that were filled and not measured (`Series.filled`). They are never scored. The filling at the end of a
+        window was made with the value after it, which is not known when the forecast is made: the window gets the last
+        measured value there.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def windows(
 def next_window(
     values: NDArray[Any], steps: int, horizon: int, *, target: int = 0, filled: NDArray[np.bool_] | None = None
 ) -> Windows:
-    """Return the one window behind which nothing is known: the last `steps` rows of `values`, and NaN as targets.
+    """Return the window for the unknown future: the last `steps` rows of `values`, with NaN as targets.
 
     Raises
     ------
@@ -248,7 +248,7 @@ class WindowBatches:
     ----------
     source : Windows
     batch_size : int
-        The last batch of an epoch is smaller where this does not divide the number of windows.
+        The last batch of an epoch is smaller if this does not divide the number of windows.
     seed : int
     shuffle : bool
         False keeps the order in time, for scoring.

@@ -67,10 +67,11 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    proj_size : P, where h is projected: h = W_hr (o * tanh(c)), of width P (Sak et al. 2014); 0 for no projection.
+    input_size, hidden_size, num_layers : D, H and L.
     forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at
-    first).
-    options : as for `engine.Recurrent`.
+        first).
+    options : as for `engine.Recurrent`.  ``proj_size=P`` projects the hidden state: h = W_hr (o * tanh(c)), of width P
+        (Sak et al. 2014); 0 for no projection.
     """
 
     fixed = Recurrent.fixed | {"forget_bias"}

@@ -87,7 +87,7 @@ class Case:
         return float(2.0 * positions * weights * (3 if self.training else 1))
 
     def activations(self) -> int:
-        """Bytes that backward cannot do without, were nothing computed anew."""
+        """Bytes that backward needs if nothing is computed again."""
         return 4 * self.T * self.B * self.H * KEPT[self.cell] * self.layers * self.directions
 
     def parameters(self) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ class Row:
     differences : from the first backend that was run; None for that one itself.
     seconds : of each timed step.
     bytes_to_device, bytes_to_host : moved for one whole step: its input there, every output and gradient back.
-    inside : copies between forward's first line and backward's last; those that are there cost time at every step.
+    inside : copies between forward's first line and backward's last; they cost time at every step.
     memory : the most bytes that a few steps took beyond those of the program and its code; None if unknown.
     memory_unknown : why.
     """
@@ -96,7 +96,7 @@ def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory
 
 
 def _compare(benches: Sequence[tuple[Row, Bench]]) -> None:
-    """Hold everything that the others compute beside what the first one does."""
+    """Compare all results of the other backends with those of the first one."""
     wanted: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
     for row, bench in benches:
         found = bench.values(), bench.by_step()
@@ -120,7 +120,7 @@ def _count(row: Row, bench: Bench) -> None:
 
 
 def _time(benches: Sequence[tuple[Row, Bench]], seconds: float) -> None:
-    """One step of each backend in turn, so that what slows the machine for a while slows all of them."""
+    """One step of each backend in turn, so that a disturbance of the machine slows all of them."""
     for _, bench in benches:
         for _ in range(WARM_STEPS):
             bench.step()

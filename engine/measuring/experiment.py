@@ -94,7 +94,7 @@ class Bench:
         return y, last, tape, *self.layer.backward(tape, given["dy"], given["dstate"])
 
     def wait(self) -> None:
-        """Come back when all that was started is done."""
+        """Return when all started work is done."""
         self.backend.to_host(self.layer.grads["weight_ih_l0"][:1])
 
     def values(self) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ class Bench:
         return {name: np.array(self.backend.to_host(array)) for name, array in found.items()}
 
     def by_step(self) -> dict[str, np.ndarray]:
-        """What has an entry for every time step, each (T, B, ...), on the host: states, adjoints, gate gradients, dx.
+        """Results with an entry for every step, each (T, B, ...), on the host: states, adjoints, gate gradients, dx.
 
         ``dh`` is the gradient of the loss with respect to h, through all that follows; ``da_i`` that of the
         pre-activation of gate i.

@@ -30,8 +30,8 @@ def ratio(row: Mapping[str, Any], peer: str, ours: str = "engine") -> float:
 def interval(row: Mapping[str, Any], peer: str, ours: str = "engine") -> tuple[float, float]:
     """A 95 % interval of the ratio, by bootstrap over rounds.
 
-    A round's two times stay together: what slowed the machine then slowed both.  With few rounds this is little more
-    than their range.
+    A round's two times stay together, because a disturbance of the machine slows both.  With few rounds this is little
+    more than their range.
     """
     theirs, mine = (np.asarray(row["seconds"][library]) for library in (peer, ours))
     rounds = min(len(theirs), len(mine))

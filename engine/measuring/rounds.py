@@ -215,7 +215,7 @@ def measure(workers: Workers, case: Case, budget: float, turn: float = TURN) -> 
     -------
     row : what `Case` holds and ``threads``; by library ``seconds`` with the median of each turn, ``steps`` in all,
         ``cores`` kept busy, ``failed`` with the reason where it could not, and ``difference`` of its results from the
-        first one's, relative to each tensor's largest entry (None where it is not finite); ``sgemm`` in GFLOP/s where
+        first one's, relative to each tensor's largest entry (None if it is not finite); ``sgemm`` in GFLOP/s where
         that was among the libraries.
 
     Raises

@@ -48,7 +48,7 @@ class Differences:
         return max(found, key=lambda pair: pair[0])
 
     def agree(self, dtype: str) -> bool:
-        """Whether nothing is further apart than the dtype's rounding explains; NaN is."""
+        """Whether rounding of the dtype explains every difference; it never explains a NaN."""
         return self.worst <= TOLERANCE[dtype]
 
 
@@ -70,7 +70,7 @@ def _by_step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference over largest size; infinite where it cannot be told (a NaN, or a size of 0 beside another)."""
+    """Largest difference over largest size; infinite if that is undefined (a NaN, or a size of 0 beside another)."""
     for name, array in (("found", found), ("wanted", wanted)):
         refuse_own_rules(name, array)
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":

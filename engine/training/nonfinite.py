@@ -1,4 +1,4 @@
-"""Rule 16's second half: a batch whose update was refused is run again, slowly, to say what became non-finite first."""
+"""Rule 16's second half: after a refused update, run its batch again, slowly, to find what became non-finite first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.training.task import Task
 
 @dataclass(frozen=True)
 class Recorded:
-    """What it takes to run a step again: its number, the state that it started from, and the dropout counters."""
+    """All that is needed to run a step again: its number, its first state, and the dropout counters."""
 
     step: int
     state: Any
@@ -24,7 +24,7 @@ class Recorded:
 
 
 def diagnose(task: Task, recorded: Recorded, hint: str) -> NonFiniteError:
-    """Run the step again, with the weights as they are (a refused update has not changed them), and name the culprit.
+    """Run the step again, with the weights as they are (a refused update has not changed them), and name the cause.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def finite_weights(task: Task) -> bool:
 
 
 def overflow(task: Task, step: int, hint: str) -> NonFiniteError | None:
-    """What to say of weights that became non-finite in an update whose loss and gradients were finite; else None.
+    """The error for weights that became non-finite although loss and gradients were finite; else None.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def overflow(task: Task, step: int, hint: str) -> NonFiniteError | None:
 
 
 def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
-    """Everything that is computed in a step, in order, as far as it is not finite."""
+    """All non-finite results of a step, in the order of computation."""
     model = task.model
     to_host = model.backend.to_host
     x, targets = task.batch(recorded.step)

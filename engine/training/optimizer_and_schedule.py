@@ -17,7 +17,7 @@ UNPLANNED = 1_000_000
 
 
 def make_optimizer(model: Any, config: TrainConfig) -> Optimizer:
-    """The optimiser that the options describe, with the engine's defaults for what they leave open."""
+    """The optimiser that the options describe, with the engine's defaults for all other values."""
     kinds: dict[str, Callable[..., Optimizer]] = {
         "adam": optimizers.Adam,
         "adamw": optimizers.AdamW,
@@ -55,7 +55,7 @@ def total_steps(config: TrainConfig, batches: int) -> int | None:
 
 
 def course_changed(config: TrainConfig, step: int, total: int, before: int, last: float) -> str:
-    """What a resumed run's new budget does that its user may not expect; "" for nothing.
+    """An effect of a resumed run's new budget that its user may not expect; "" if there is none.
 
     Parameters
     ----------

@@ -42,15 +42,15 @@ def run_training(
     Parameters
     ----------
     task : ``"language"`` (the default) or ``"forecast"``.
-    resume : go on with the run that is in `out`.
+    resume : continue the run in `out`.
     quiet : no progress.
-    label : how an option is called in messages.
-    options : fields of `TrainConfig` that are to differ from the task's defaults.
+    label : gives the name of an option in messages.
+    options : fields of `TrainConfig` that differ from the task's defaults.
 
     Returns
     -------
     dict
-        what came of it, JSON-able: ``"ending"``, ``"step"``, the best validation figure, the files, the scores.
+        the result, JSON-able: ``"ending"``, ``"step"``, the best validation figure, the files, the scores.
 
     Raises
     ------
@@ -171,12 +171,12 @@ def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, A
 
 
 def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: Any) -> dict[str, Any]:
-    """What comes after the last row of a series, by a trained forecaster and scaled as it was trained to see it.
+    """The forecast after the last row of a series, by a trained forecaster, with the scaling of its training.
 
     Parameters
     ----------
     backend : a name, or None: the one that the model was trained on.
-    reading : fields of `TrainConfig` that say which series is read and how, where they differ from the run's.
+    reading : fields of `TrainConfig` for the series and how it is read, if they differ from the run's.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: 
 def drawn(name: str, draw: Callable[..., None], path: Path, *values: Any) -> dict[str, str | None]:
     """Draw into the file `path`, and return its name as an entry of the result.
 
-    A picture that cannot be drawn takes nothing else with it: the entry is None then, and ``"not_drawn"`` says why.
+    If the picture cannot be drawn, nothing else fails: the entry is None then, and ``"not_drawn"`` says why.
     """
     try:
         draw(path, *values)

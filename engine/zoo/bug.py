@@ -53,7 +53,7 @@ class Bug:
     plant : a context manager with the bug inside and the right code outside.
     names : the tensors that a right diagnosis may name; see above.
     gates : the gate blocks that it may name; {None} where no single one is to blame.
-    time_step : the largest t (of x's time axis) at which dx departs, the first that backward meets; None where dx is
+    time_step : the largest t (of x's time axis) at which dx departs, the first that backward meets; None if dx is
         right everywhere, or where the reverse direction meets the other end first.
     verdicts : what a checker may call it.
     cause : one of those that a diagnosis may name where one describes it.

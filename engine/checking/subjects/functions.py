@@ -1,4 +1,4 @@
-"""Anyone's own pair of functions as the subject of a gradient check."""
+"""A user's pair of functions as the subject of a gradient check."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FunctionSubject(Subject):
         return copied(array) if kind(array) == "f" else None
 
     def _read_parts(self, cache: Any) -> None:
-        """The inputs to check, without numbers of which backward says nothing on the cache of the latest forward."""
+        """The inputs to check, without numbers for which backward gives no gradient."""
         free = free_entries(self.shape.fixed, self.inputs)
         named = [(name, array) for name, array in self.inputs.leaves() if name in self.checked]
         gates, axes = gates_by_name(dict(named), self.shape.gates, self.shape.gate_axis)

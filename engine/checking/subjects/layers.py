@@ -1,4 +1,4 @@
-"""A layer as the subject of a gradient check: one of the engine's, or any object that speaks the layer protocol.
+"""A layer as the subject of a gradient check: one of the engine's, or any object with the layer protocol.
 
 The protocol: ``forward(x, state, lengths) -> (y, state, tape)``, ``backward(tape, dy, dstate) -> (dx, dstate)`` which
 adds to ``grads``, and two dicts of arrays by the same names, ``params`` and ``grads``.
@@ -29,9 +29,9 @@ from engine.layers.base import Layer
 
 
 class LayerSubject(Subject):
-    """A layer with its arguments; what they are, see `engine.gradcheck`.
+    """A layer with its arguments; `engine.gradcheck` explains them.
 
-    Two copies of the layer are at work: `exact`, in float64, is evaluated; `checked` runs backward.
+    There are two copies of the layer: `exact`, in float64, is evaluated; `checked` runs backward.
     """
 
     def __init__(self, layer: Any, x: Any, state: Any, lengths: Any, seed: int, dtype: str) -> None:
@@ -267,8 +267,8 @@ class LayerSubject(Subject):
     def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with tape and cotangents moved by a rounding; in float32 forward's numbers as well.
 
-        In float64 forward is left as it was: the second opinions differentiate the same trajectory, so its own
-        rounding is no error of the gradient, not even in a chaotic network, where it grows without bound.
+        In float64 forward stays as it was: the second opinions differentiate the same trajectory.  So its own rounding
+        is no error of the gradient, not even in a chaotic network, where it grows without bound.
         """
         eps = roundings * float(np.finfo(self.dtype).eps)
         model = two_copies(self.original, self.dtype)[1]
@@ -288,8 +288,8 @@ class LayerSubject(Subject):
     def _tape(self, model: Any, x: Any = None, state: Any = None) -> Any:
         """A tape for backward to read, of the trajectory that the second opinion sees.
 
-        Compiled kernels round otherwise than plain ones.  In a chaotic network that grows until the two walk different
-        ways, and right gradients of the one would be wrong for the other.
+        Compiled kernels round differently from plain ones.  In a chaotic network this grows until the two follow
+        different trajectories, and right gradients of the one would be wrong for the other.
         """
         x = self.cast(self.x, self.dtype) if x is None else x
         state = self.cast(self.state, self.dtype) if state is None else state
