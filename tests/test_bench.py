@@ -19,7 +19,7 @@ from benchmarks.speed import compare, picture, report, store, tables
 from benchmarks.speed import gather as gathering
 from engine.measuring import figures, machine, rounds, serve
 from engine.measuring.cases import CELLS, Case
-from engine.measuring.rounds import Worker, WorkerError, Workers, difference, measure, measure_memory
+from engine.measuring.rounds import Worker, WorkerError, Workers, difference, measure_memory, time_case
 
 FAKES = "fake_libraries"
 SMALL = Case("LSTM", 4, 2, 3, 3)
@@ -51,7 +51,7 @@ def test_operations_of_a_step_counted_by_hand() -> None:
 
 
 def row(case: Case = SMALL, threads: int = 1, **seconds: list[float]) -> dict[str, Any]:
-    """A row as `measure` makes it."""
+    """A row as `time_case` makes it."""
     return {"mode": "training", **case.as_dict(), "threads": threads, "seconds": seconds, "failed": {}}
 
 
@@ -84,7 +84,7 @@ def test_libraries_take_turns_and_the_order_moves_on(tmp_path: Path, monkeypatch
     log = tmp_path / "log"
     monkeypatch.setenv("BPTT_TEST_LOG", str(log))
     with Workers(("engine", "torch", "sgemm"), 1, FAKES) as workers:
-        found = measure(workers, SMALL, budget=0, turn=1e-9)
+        found = time_case(workers, SMALL, budget=0, turn=1e-9)
     names = [line for line in log.read_text().splitlines() if "builds" not in line]
     turns = ["engine", "torch", "sgemm", "torch", "engine", "sgemm", "engine", "torch"]  # sgemm leaves one out
     assert names[-len(turns) :] == turns
@@ -100,7 +100,7 @@ def test_libraries_take_turns_and_the_order_moves_on(tmp_path: Path, monkeypatch
 
 def test_a_turn_fills_its_time_and_rounds_fill_the_budget() -> None:
     with Workers(("engine", "torch"), 1, FAKES) as workers:
-        found = measure(workers, SMALL, budget=0.3, turn=0.01)
+        found = time_case(workers, SMALL, budget=0.3, turn=0.01)
     rounds = len(found["seconds"]["engine"])
     assert rounds > 3
     assert rounds < found["steps"]["engine"] <= 10 * rounds
@@ -142,7 +142,7 @@ def test_what_cannot_be_timed_is_named_and_the_others_are_timed() -> None:
         assert list(workers.absent) == ["jax"]
         assert "a_module_that_nobody_has" in workers.absent["jax"]
         assert "jax" not in workers.libraries
-        found = measure(workers, SMALL, budget=0, turn=0.02)
+        found = time_case(workers, SMALL, budget=0, turn=0.02)
         assert found["failed"] == {
             "raising": "ValueError: no such size",
             "dying": "its process ended with exit code 7",
@@ -152,7 +152,7 @@ def test_what_cannot_be_timed_is_named_and_the_others_are_timed() -> None:
         }
         assert set(found["seconds"]) == {"engine", "torch"}
         # a process that has died is there again for the next case
-        again = measure(workers, Case("RNN", 4, 2, 3, 3), budget=0, turn=0.001)
+        again = time_case(workers, Case("RNN", 4, 2, 3, 3), budget=0, turn=0.001)
         assert "dying" in again["seconds"]
 
 
@@ -160,12 +160,12 @@ def test_without_the_first_library_there_is_nothing_to_compare_with() -> None:
     with pytest.raises(WorkerError, match="a_module_that_nobody_has"):
         Workers(("jax", "torch"), 1, FAKES)
     with Workers(("raising", "torch"), 1, FAKES) as workers, pytest.raises(WorkerError, match="no such size"):
-        measure(workers, SMALL, budget=0)
+        time_case(workers, SMALL, budget=0)
 
 
 def test_results_that_differ_are_seen() -> None:
     with Workers(("engine", "onnxruntime"), 1, FAKES) as workers:
-        found = measure(workers, SMALL, budget=0, turn=0.001)
+        found = time_case(workers, SMALL, budget=0, turn=0.001)
     assert found["difference"]["onnxruntime"] == pytest.approx(0.1)
     one = {"y": {"scale": 2.0, "entries": [1.0, 2.0]}}
     assert difference(one, {"y": {"scale": 2.0, "entries": [1.0, 1.0]}}) == 0.5
@@ -187,7 +187,7 @@ def test_every_library_computes_what_the_engine_computes(peer: str) -> None:
                     continue
                 for options in ({}, sizes):
                     case = Case(cell, 7, 3, 4, 5, training=training, **options)  # type: ignore[arg-type]
-                    found = measure(workers, case, budget=0, turn=0.001)
+                    found = time_case(workers, case, budget=0, turn=0.001)
                     assert found["failed"] == {}
                     assert found["difference"][peer] <= 1e-5, case
 

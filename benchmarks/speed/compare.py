@@ -29,7 +29,7 @@ from benchmarks.speed.tables import milliseconds, name_of, notes, table
 from engine.measuring import figures
 from engine.measuring.cases import CELLS, Case
 from engine.measuring.machine import cores
-from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure, measure_memory
+from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure_memory, time_case
 
 MODULE = "benchmarks.speed.peers"
 MODES = ("training", "inference", "memory", "packed")
@@ -120,7 +120,7 @@ def fill(options: argparse.Namespace, store: Store, workers: Workers, libraries:
             if options.mode == "memory":
                 row = {**case.as_dict(), "threads": threads, "failed": {}}
             else:
-                row = measure(workers, case, options.budget)
+                row = time_case(workers, case, options.budget)
             if memory:
                 add_memory(row, threads, case, libraries, options.patience)
         except WorkerError as error:

@@ -50,7 +50,7 @@ def bench(
     from engine.errors import bad_input
     from engine.measuring.cases import Case
     from engine.measuring.machine import cores, machine
-    from engine.measuring.rounds import TOLERANCE, Workers, measure
+    from engine.measuring.rounds import TOLERANCE, Workers, time_case
 
     batches, lengths, sizes = batches or (1, 32), lengths or (50,), sizes or (64, 256)
     for option, values in (("--batch", batches), ("--steps", lengths), ("--size", sizes), ("--threads", (threads,))):
@@ -71,7 +71,7 @@ def bench(
         for number, case in enumerate(grid, 1):
             if sys.stderr.isatty():
                 click.echo(f"\r{number} of {len(grid)}: {case!s:<40}", nl=False, err=True)
-            row = measure(workers, case, seconds)
+            row = time_case(workers, case, seconds)
             rows.append({**row, **_figures(row)})
         if sys.stderr.isatty():
             click.echo("\r" + " " * 60 + "\r", nl=False, err=True)

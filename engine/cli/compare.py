@@ -11,7 +11,7 @@ import click
 from engine.cli.common import draw_into, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from engine.measuring.comparing import Row
+    from engine.measuring.comparing import BackendRow
     from engine.measuring.experiment import Experiment
 
 DEFAULT = "numpy:reference,numpy:numba,cupy:cuda,torch:reference"
@@ -114,7 +114,7 @@ def _lengths(text: str | None, T: int, B: int, seed: int) -> tuple[int, ...] | N
     return found
 
 
-def _print(experiment: Experiment, rows: list[Row]) -> None:
+def _print(experiment: Experiment, rows: list[BackendRow]) -> None:
     from engine.measuring.side_by_side import TOLERANCE
 
     sizes = ", ".join(f"{letter} = {getattr(experiment, letter)}" for letter in "TBDH")
@@ -132,7 +132,7 @@ def _print(experiment: Experiment, rows: list[Row]) -> None:
         click.echo("nothing was compared: no backend could be run")
 
 
-def _cells(row: Row, dtype: str) -> list[str]:
+def _cells(row: BackendRow, dtype: str) -> list[str]:
     if row.reason is not None:
         return [row.spec, f"not run: {row.reason}", *["-"] * (len(GROUPS) + 6)]
     found = row.differences
@@ -151,7 +151,7 @@ def _brief(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def _record(row: Row, dtype: str) -> dict[str, Any]:
+def _record(row: BackendRow, dtype: str) -> dict[str, Any]:
     """A row for JSON, which has no infinity and no NaN: None stands for them."""
     if row.reason is not None:
         return {"backend": row.spec, "reason": row.reason}

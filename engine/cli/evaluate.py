@@ -70,7 +70,7 @@ def _language(
     checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str | None
 ) -> dict[str, Any]:
     from engine.data import split
-    from engine.data.checks import bad_data
+    from engine.data.data_checks import bad_data
     from engine.errors import NonFiniteError
     from engine.training import load_model
     from engine.training.language_model import mean_loss, name_of, read_text
@@ -109,7 +109,7 @@ def _language(
 def _forecaster(
     checkpoint: Checkpoint, config: TrainConfig, files: tuple[str, ...], backend: str | None
 ) -> dict[str, Any]:
-    from engine.data.checks import bad_data
+    from engine.data.data_checks import bad_data
     from engine.errors import bad_input
     from engine.training.forecaster import Forecaster
     from engine.training.session import backend_for, score_forecasts

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.table import Selection, Table
 from engine.data.time_column import find_times
 from engine.data.times import Times, gap_note, order

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe, integer
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.matrices import require_numbers
 from engine.data.windowing import Windows, require_windows
 from engine.errors import bad_input

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe, integer, number, switch
-from engine.data.checks import require_ids
+from engine.data.data_checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
 

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.numbers import MISSING, Column, looks_numeric, point_in_doubt, read_numbers
 from engine.data.sniffing import (
     BLANKS,

@@ -6,7 +6,7 @@ import codecs
 import os
 
 from engine.checks import describe
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.guessing import cut_short, likely, mostly_utf8, wide
 from engine.errors import DataError, bad_input, bad_type
 

@@ -10,7 +10,7 @@ import zlib
 from functools import partial
 
 from engine.checks import describe, machine_memory
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.errors import DataError, bad_type
 
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.table import Table
 from engine.errors import DataError, bad_type
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.frames import frame_matrix
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "."})

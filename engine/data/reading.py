@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.checks import describe, integer
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.delimited import read_delimited
 from engine.data.encodings import decode_text
 from engine.data.files import read_bytes

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import integer, number
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.matrices import array_of, require_finite, require_matrix
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules

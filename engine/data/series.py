@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.checks import describe, switch
 from engine.data.arranging import arrange
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.reading import read_table
 from engine.data.table import ArrayTable, Table, listed
 from engine.data.times import Times

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.numbers import looks_numeric
 
 #: Runs of blanks and tabs between cells.

@@ -15,7 +15,7 @@ MONDAY_TO_FRIDAY = (1, 1, 1, 1, 1, 0, 0)
 _CHANGE_MONTHS = (3, 4, 9, 10, 11)  # in which the clocks go forward or back, north and south
 
 
-class Step(NamedTuple):
+class UsualStep(NamedTuple):
     """The usual distance between two rows.
 
     Attributes
@@ -57,7 +57,7 @@ def _mode(numbers: _Ints) -> tuple[int, float]:
     return int(found[place]), float(counts[place] / len(numbers))
 
 
-def usual_step(axis: _Ints) -> Step:
+def usual_step(axis: _Ints) -> UsualStep:
     """The most frequent distance, or the median if clocks jitter; even if most distances are whole multiples of it.
 
     A deviation of a tenth is allowed: a day by the wall clock has 23 or 25 hours twice a year.
@@ -68,7 +68,7 @@ def usual_step(axis: _Ints) -> Step:
         size = int(np.median(steps))
     size = max(size, 1)
     multiples = np.maximum(np.rint(steps / size), 1) * size
-    return Step("fixed", size, even=float(np.mean(np.abs(steps - multiples) <= 0.1 * size)) >= 0.9)
+    return UsualStep("fixed", size, even=float(np.mean(np.abs(steps - multiples) <= 0.1 * size)) >= 0.9)
 
 
 def months_of(local: _Ints) -> _Ints:
@@ -88,7 +88,7 @@ def _days_of_month(local: _Ints) -> tuple[_Ints, _Ints]:
     return local // DAY - first + 1, length
 
 
-def monthly_step(local: _Ints) -> Step | None:
+def monthly_step(local: _Ints) -> UsualStep | None:
     """The step in months, if all rows are on the same day of a month (or its last), or each month has one row."""
     if (local % DAY != local[0] % DAY).any():
         return None
@@ -98,9 +98,9 @@ def monthly_step(local: _Ints) -> Step | None:
     size, share = _mode(months)
     day, length = _days_of_month(local)
     if (day == np.minimum(day.max(), length)).all():
-        return Step("months", size, even=bool((months % size == 0).all()))
+        return UsualStep("months", size, even=bool((months % size == 0).all()))
     one_each = len(local) > 3 and share >= 0.8 and np.median(days) >= 27 and (days != days[0]).any()
-    return Step("months", size) if one_each and (months % size == 0).all() else None
+    return UsualStep("months", size) if one_each and (months % size == 0).all() else None
 
 
 def later_months(local: _Ints, ahead: _Ints) -> _Ints:
@@ -115,7 +115,7 @@ def later_months(local: _Ints, ahead: _Ints) -> _Ints:
     return (first + kept - 1) * DAY + local[-1] % DAY
 
 
-def weekly_step(local: _Ints) -> Step | None:
+def weekly_step(local: _Ints) -> UsualStep | None:
     """The step of rows that leave out the same hours and days in every week, as those of an exchange or a shop do."""
     size, share = _mode(np.diff(local))
     if share < 0.5 or size < MINUTE or DAY % size or (local % size != local[0] % size).any():
@@ -129,14 +129,14 @@ def weekly_step(local: _Ints) -> Step | None:
             friday_to_monday = (np.diff(index) == 3) & (index[1:] % 7 == 0)
             workdays = len(local) >= 6 and not found[5:].any() and bool(friday_to_monday.any())
             if workdays:
-                return Step("week", size, week=MONDAY_TO_FRIDAY)
+                return UsualStep("week", size, week=MONDAY_TO_FRIDAY)
             enough = len(local) >= 15 and 5 <= found.sum() <= 6
         else:
             enough = gaps >= 3 and span >= 2 * period
         # If rows are missing at random, some hours never occur either, but they explain few of the missing rows.
         opened = int(_opened(index, week)[-1])
         if enough and not found.all() and span - opened >= 2 * (opened - len(local)):
-            return Step("week", size, week=tuple(int(slot) for slot in week))
+            return UsualStep("week", size, week=tuple(int(slot) for slot in week))
         if size == DAY:
             return None
     return None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 
 #: So many cells decide what a column may hold.
 HEAD = 5

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe, fraction, switch
-from engine.data.checks import bad_data, require_ids
+from engine.data.data_checks import bad_data, require_ids
 from engine.data.encodings import decode_text
 from engine.data.files import file_name, read_bytes
 from engine.errors import bad_input, bad_type

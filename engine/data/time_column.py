@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.table import Table
 from engine.data.time_fields import DAY
 from engine.data.time_text import Read, Unread, is_time, read_times

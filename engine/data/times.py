@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.steps import (
-    Step,
+    UsualStep,
     counted,
     later_months,
     monthly_step,
@@ -57,7 +57,7 @@ class Times:
         return without_changes(local) if self.read.written.calendar else local
 
     @cached_property
-    def step(self) -> Step | None:
+    def step(self) -> UsualStep | None:
         """The usual step of rows that are in order; None for fewer than two."""
         if len(self) < 2:
             return None
@@ -189,7 +189,7 @@ def _places(times: Times, where: Where, one: int, other: int, between: str = " t
 
 def _span(times: Times, size: int) -> str:
     written = times.read.written
-    return Step("fixed", size).words if written.calendar else f"{size / 10**written.decimals:g}"
+    return UsualStep("fixed", size).words if written.calendar else f"{size / 10**written.decimals:g}"
 
 
-__all__ = ["Step", "Times", "Where", "gap_note", "order"]
+__all__ = ["UsualStep", "Times", "Where", "gap_note", "order"]

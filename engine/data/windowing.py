@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from engine.checks import describe, fraction, instance, integer, switch
 from engine.data.batching import shuffled_order
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.data.knowing import as_known, filled_cells, frozen
 from engine.data.matrices import require_finite, require_matrix
 from engine.errors import bad_input, bad_type

@@ -26,7 +26,7 @@ FEWEST_ROUNDS, PATIENCE = 5, 120.0
 
 
 @dataclass
-class Row:
+class BackendRow:
     """What is known of one backend.
 
     Attributes
@@ -59,7 +59,7 @@ class Row:
         return float(np.median(self.seconds))
 
 
-def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory: bool = True) -> list[Row]:
+def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory: bool = True) -> list[BackendRow]:
     """Run the experiment on every backend.
 
     Parameters
@@ -79,7 +79,7 @@ def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory
     number("seconds", seconds)
     rows, benches = [], []
     for spec in specs:
-        row = Row(spec)
+        row = BackendRow(spec)
         rows.append(row)
         try:
             benches.append((row, Bench(experiment, spec)))
@@ -95,7 +95,7 @@ def measure(experiment: Experiment, specs: Sequence[str], seconds: float, memory
     return rows
 
 
-def _compare(benches: Sequence[tuple[Row, Bench]]) -> None:
+def _compare(benches: Sequence[tuple[BackendRow, Bench]]) -> None:
     """Compare all results of the other backends with those of the first one."""
     wanted: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
     for row, bench in benches:
@@ -106,7 +106,7 @@ def _compare(benches: Sequence[tuple[Row, Bench]]) -> None:
             row.differences = compare(*found, *wanted)
 
 
-def _count(row: Row, bench: Bench) -> None:
+def _count(row: BackendRow, bench: Bench) -> None:
     """Bytes that one step moves: what goes in, what is moved between, what comes out."""
     with ledger() as entering:
         bench.upload()
@@ -119,7 +119,7 @@ def _count(row: Row, bench: Bench) -> None:
     row.inside = inside.copies_to_device + inside.copies_to_host
 
 
-def _time(benches: Sequence[tuple[Row, Bench]], seconds: float) -> None:
+def _time(benches: Sequence[tuple[BackendRow, Bench]], seconds: float) -> None:
     """One step of each backend in turn, so that a disturbance of the machine slows all of them."""
     for _, bench in benches:
         for _ in range(WARM_STEPS):
@@ -134,7 +134,7 @@ def _time(benches: Sequence[tuple[Row, Bench]], seconds: float) -> None:
             row.seconds.append(time.perf_counter() - start)
 
 
-def _measure_memory(row: Row, experiment: Experiment) -> None:
+def _measure_memory(row: BackendRow, experiment: Experiment) -> None:
     """The most memory of a few steps, in a process that does nothing else."""
     command = [sys.executable, "-m", "engine.measuring.memory", row.spec, json.dumps(experiment.as_dict())]
     root = str(Path(__file__).resolve().parents[2])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.drawing import load_matplotlib, new_figure
-from engine.measuring.comparing import Row
+from engine.measuring.comparing import BackendRow
 from engine.measuring.experiment import Experiment
 from engine.measuring.side_by_side import TOLERANCE
 
@@ -44,13 +44,13 @@ STYLE: Any = {
 WORDS = {"h": "hidden state", "c": "cell state", "dh": "gradient of h", "dc": "gradient of c", "dx": "gradient of x"}
 
 
-def draw(path: Path, experiment: Experiment, rows: Sequence[Row]) -> None:
+def draw(path: Path, experiment: Experiment, rows: Sequence[BackendRow]) -> None:
     """Draw the comparison.
 
     Parameters
     ----------
     path : the PNG file.
-    rows : what `measuring.measure` found; at least one of them was run.
+    rows : the result of `comparing.measure`; at least one backend was run.
     """
     matplotlib = load_matplotlib()
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -85,7 +85,7 @@ def _draw_steps(
     part: Any,
     experiment: Experiment,
     first: str,
-    others: Sequence[Row],
+    others: Sequence[BackendRow],
     names: Sequence[str],
     colours: dict[str, str],
 ) -> None:
@@ -127,7 +127,7 @@ def _draw_steps(
     part.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=9)
 
 
-def _draw_costs(part: Any, rows: Sequence[Row], colours: dict[str, str]) -> None:
+def _draw_costs(part: Any, rows: Sequence[BackendRow], colours: dict[str, str]) -> None:
     """Time and memory of one step: a bar for each backend, and the reason in words for one that is missing."""
     time, memory = part.subplots(1, 2, sharey=True, width_ratios=[1, 1])
     scale, unit = (1e3, "ms") if max([row.median for row in rows if row.seconds], default=1.0) < 1 else (1.0, "s")
@@ -145,7 +145,9 @@ def _draw_costs(part: Any, rows: Sequence[Row], colours: dict[str, str]) -> None
                       fontsize=8.5, color=MUTED, style="italic")  # fmt: skip
 
 
-def _bars(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], colours: dict[str, str], unit: str) -> None:
+def _bars(
+    axes: Axes, rows: Sequence[BackendRow], values: Sequence[float | None], colours: dict[str, str], unit: str
+) -> None:
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         if value is not None:
             axes.barh(place, value, height=0.62, color=colours[row.spec])

@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> None:
     given = json.loads(fields)
     lengths = given["lengths"]
     experiment = Experiment(**given | {"lengths": None if lengths is None else tuple(lengths)})
-    print(json.dumps({"bytes": measure(experiment, spec)}))
+    print(json.dumps({"bytes": peak_bytes(experiment, spec)}))
 
 
-def measure(experiment: Experiment, spec: str) -> int:
+def peak_bytes(experiment: Experiment, spec: str) -> int:
     """Bytes that the experiment takes at most: model, arguments, tape, gradients and what is used in passing."""
     tiny = Bench(replace(experiment, T=2, B=2, D=3, H=4, lengths=None), spec)
     tiny.step()

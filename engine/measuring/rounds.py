@@ -200,7 +200,7 @@ class Workers:
         self.close()
 
 
-def measure(workers: Workers, case: Case, budget: float, turn: float = TURN) -> dict[str, Any]:
+def time_case(workers: Workers, case: Case, budget: float, turn: float = TURN) -> dict[str, Any]:
     """Times of a case's step in every library, in rounds of one turn each.
 
     Libraries take turns, so that a drift of the machine meets all; the order moves on by one from round to round, so

@@ -26,7 +26,7 @@ from engine.data import (
     seasonal_naive,
     split_windows,
 )
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.errors import bad_input
 from engine.losses import mse
 from engine.training.architecture import build_model

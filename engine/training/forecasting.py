@@ -7,17 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.data import (
-    Identity,
-    MinMaxScaler,
-    Scaler,
-    Series,
-    Windows,
-    ZScoreScaler,
-    load_series,
-    scaler_from_json,
-)
-from engine.data.checks import bad_data
+from engine.data import Identity, MinMaxScaler, Scaler, Series, Windows, ZScoreScaler, load_series, scaler_from_json
+from engine.data.data_checks import bad_data
 from engine.data.windowing import next_window
 from engine.errors import NonFiniteError
 from engine.layers import Sequential

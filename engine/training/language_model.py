@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.data import Vocabulary, builtin_text, contiguous_batches, load_text, split
-from engine.data.checks import bad_data
+from engine.data.data_checks import bad_data
 from engine.layers import Sequential
 from engine.losses import cross_entropy
 from engine.training.architecture import build_model

@@ -13,7 +13,7 @@ from engine.layers import Sequential, from_config
 from engine.training.checkpoint import Checkpoint, match_arrays
 
 
-class Pass(NamedTuple):
+class ForwardPass(NamedTuple):
     """One forward pass in training, up to the loss.  Everything in it is on the device.
 
     Attributes
@@ -71,12 +71,12 @@ class Task(Protocol):
         """The data beside the weights that is needed to use the model later, JSON-able: a vocabulary, a scaling."""
 
 
-def forward(task: Task, step: int, state: Any) -> Pass:
+def forward(task: Task, step: int, state: Any) -> ForwardPass:
     """The forward pass of `step` from the state that the step before it left."""
     inputs, targets = task.batch(step)
     y, state, tape = task.model.forward(inputs, task.carried(step, state))
     loss, dy, positions = task.loss(y, targets)
-    return Pass(loss, dy, state, tape, positions)
+    return ForwardPass(loss, dy, state, tape, positions)
 
 
 def load_model(checkpoint: Checkpoint, backend: Backend) -> Sequential:
