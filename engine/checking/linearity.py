@@ -88,10 +88,10 @@ def _pull(subject: Subject, cotangents: list[Any]) -> dict[str, np.ndarray]:
 
 def _ones_and_rest(subject: Subject) -> dict[str, np.ndarray]:
     """The first gradient put together from one for ones everywhere, and a tiny one for the rest, with a zero in it."""
-    cotangents, ones_like = subject.cotangents(), subject.backend.xp.ones_like
-    level = next((float(one.reshape(-1)[-1]) for one in cotangents if one.size), 1.0)
-    ones = _pull(subject, [ones_like(one) for one in cotangents])
-    rest = _pull(subject, [TINY * (one - level * ones_like(one)) for one in cotangents])
+    cotangents = subject.cotangents()
+    level = next((float(subject.backend.to_host(one).reshape(-1)[-1]) for one in cotangents if one.size), 1.0)
+    ones = _pull(subject, [one * 0.0 + 1.0 for one in cotangents])
+    rest = _pull(subject, [(one - level) * TINY for one in cotangents])
     return {name: np.asarray(level * ones[name] + rest[name] / TINY) for name in ones}
 
 
