@@ -73,7 +73,7 @@ def digests(name: str, dtype: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    every = {}
+    every: dict[str, Any] = {}
     for cell_name in CELLS:
         for number in ("float32", "float64"):
             every |= digests(cell_name, number)
