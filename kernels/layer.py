@@ -98,17 +98,34 @@ class LayerOfSteps:
         factors: Weights | None = None,
     ) -> tuple[Run, Array]:
         """Run one layer and direction over all steps; see `kernels.Kernels.forward_layer`."""
-        T, B, P = x.shape[0], x.shape[1], states[0].shape[-1]
-        y, chunk = self.empty((T, B, P), x.dtype), T if keep else CHUNK
-        for start in range(0, T, chunk):
-            stop = min(T, start + chunk)
+        if keep:
+            run = self._forward_chunk(cell, x, weights, states, lengths, factors)
+            # y = h[1:], pads 0, in an array of its own: writing into y cannot spoil the tape
+            return run, self.xp.copy(run.h[1:]) if lengths is None else _clean(self.xp, run.h[1:], lengths)
+        (T, B), P = x.shape[:2], states[0].shape[-1]
+        y = self.empty((T, B, P), x.dtype)
+        for start in range(0, T, CHUNK):
+            stop = min(T, start + CHUNK)
             left = None if lengths is None else self.xp.clip(lengths - start, 0, stop - start)
-            part = x[start:stop] if keep else _clean(self.xp, x[start:stop], left)
-            pre = products.project_forward(self.matmul, part, weights["weight_ih"], weights.get("bias_ih"))
-            run = self.forward(cell, pre, weights, states, left, _window(factors, start, stop))
-            y[start:stop] = _clean(self.xp, run.h[1:], left)  # y = h[1:], pads 0
+            part = _clean(self.xp, x[start:stop], left)
+            run = self._forward_chunk(cell, part, weights, states, left, _window(factors, start, stop))
+            y[start:stop] = _clean(self.xp, run.h[1:], left)
             states = tuple(slots[-1] for slots in run.states)
         return run, y
+
+    def _forward_chunk(
+        self: Any,
+        cell: Cell,
+        x: Array,
+        weights: Weights,
+        states: tuple[Array, ...],
+        lengths: Array,
+        factors: Weights | None,
+    ) -> Run:
+        """Projection and time loop of some steps."""
+        pre = products.project_forward(self.matmul, x, weights["weight_ih"], weights.get("bias_ih"))
+        run: Run = self.forward(cell, pre, weights, states, lengths, factors)
+        return run
 
     def backward_layer(
         self: Any,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cell import cells
 from engine.cli.common import draw_into, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ GROUPS = {
 )
 @click.option(
     "--cell",
-    type=click.Choice(["lstm", "gru", "gru-before", "rnn", "rnn-relu"]),
+    type=click.Choice(["rnn", *cells()]),
     default="lstm",
     show_default=True,
-    help="gru-before: with the reset gate before the product.",
+    help="gru_before: with the reset gate before the product.",
 )
 @click.option("--steps", "T", type=int, default=20, show_default=True, metavar="T", help="Time steps.")
 @click.option("--batch", "B", type=int, default=8, show_default=True, metavar="B", help="Rows.")

@@ -70,7 +70,9 @@ def require_a_picture(path: Any, argument: str = "path") -> None:
     """Raise unless the path is None, or the name of a file of a kind that can be drawn."""
     if path is not None and not isinstance(path, str | os.PathLike):
         raise bad_type(argument, "a file name, or None", describe(path))
-    kinds = sorted(new_figure().canvas.get_supported_filetypes())
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     if path is not None and pathlib.PurePath(path).suffix.lower().removeprefix(".") not in kinds:
         raise bad_input(argument, f"a file name that ends in {', '.join(kinds)}", describe(os.fspath(path)))
 
