@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import threading
@@ -15,7 +16,7 @@ import pytest
 from conftest import JIT_OFF
 
 from kernels.cpu import compiling
-from kernels.cpu.disk_cache import _CheckedFiles
+from kernels.cpu.disk_cache import OTHERS, _CheckedFiles
 
 KEY: Any = (("float32", "int64"), ("x86_64", "znver4", "+avx"), ("of the bytes", "of what it encloses"))
 OTHER_KEY: Any = (("float64", "int64"), *KEY[1:])
@@ -141,6 +142,23 @@ def _times(factor: float) -> Any:
             x[n] *= factor
 
     return loop
+
+
+def test_texts_of_a_cell_that_is_edited_do_not_pile_up(tmp_path: Path) -> None:
+    """The newest stay, and so does all that belongs to other cells and to the text at hand."""
+    others = [_CheckedFiles(tmp_path, f"loop.{name}-7.py311", "") for name in ("my_cell_forward_0123abcd", "my_cell")]
+    for other in others:
+        other.save(KEY, CODE)
+    texts = [_CheckedFiles(tmp_path, f"loop.cell_forward_{n:08x}-7.py311", "") for n in range(3 * OTHERS)]
+    for age, text in enumerate(texts):
+        text.save(KEY, CODE)
+        text.save(OTHER_KEY, CODE)
+        for key in (KEY, OTHER_KEY):
+            os.utime(text.path(key), (1e9 + age, 1e9 + age))
+    kept = 1 + OTHERS // 2  # a text has two files here
+    assert [text.load(KEY) is not None for text in texts] == [False] * (len(texts) - kept) + [True] * kept
+    assert all(other.load(KEY) == CODE for other in others)
+    assert texts[-1].load(OTHER_KEY) == CODE
 
 
 @compiled_only

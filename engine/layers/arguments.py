@@ -33,12 +33,13 @@ def enter(layer: RecurrentLayer, x: Array, state: Any, lengths: Any) -> tuple[Ar
     x = x.swapaxes(0, 1) if layer.batch_first else x
     steps, batch = x.shape[:2]
     timeline = Timeline(layer.backend, steps, batch, lengths)
-    slots = layer.num_layers * layer.num_directions
-    states = tuple(
-        layer.backend.xp.zeros((slots, batch, width), dtype=layer.dtype) if part is None else part
-        for part, width in zip(enter_state(layer, "state", state, batch), layer.widths, strict=True)
-    )
-    return x, timeline, states
+    slots, zeros = layer.num_layers * layer.num_directions, layer.backend.xp.zeros
+    given = enter_state(layer, "state", state, batch)
+    states = [
+        zeros((slots, batch, width), dtype=layer.dtype) if part is None else part
+        for part, width in zip(given, layer.widths, strict=True)
+    ]
+    return x, timeline, tuple(states)
 
 
 def enter_state(

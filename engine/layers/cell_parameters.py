@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,8 +40,14 @@ def shapes_of(
 
 def of_direction(cell: Cell, direction: Direction, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The entries of one layer and direction, by name without the ending."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *cell.own)
-    return {name: arrays[name + direction.end] for name in names if name + direction.end in arrays}
+    return {name: arrays[full] for name, full in _names(cell.own, direction.end) if full in arrays}
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(own: tuple[str, ...], end: str) -> tuple[tuple[str, str], ...]:
+    """Each name of a direction's parameters, without the ending and with it."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *own)
+    return tuple((name, name + end) for name in names)
 
 
 def checked_projection(cell: Cell, proj_size: Any, units: int) -> int:

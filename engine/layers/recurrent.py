@@ -204,31 +204,32 @@ class Recurrent(Layer):
         return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
 
     def _run(
-        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise, keep: bool
+        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise | None, keep: bool
     ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
         """Output, last state, and what backward needs: a tape for each direction, a mask for each layer."""
         xp, tapes, masks, last = self.backend.xp, [], [], []
-        cell = self._quiet if noise.call is None else self._noisy
-        widths = dict(zip(self.cell.states, self.widths, strict=True))
+        cell = self._quiet if noise is None or noise.call is None else self._noisy
 
         def enter(layer: int, values: Array) -> Array:
-            masks.append(noise.between_layers(layer, values.shape[2]))
-            return values if masks[-1] is None else apply_mask(xp, values, masks[-1])
+            mask = None if noise is None else noise.between_layers(layer, values.shape[2])
+            masks.append(mask)
+            return values if mask is None else apply_mask(xp, values, mask)
 
         def run(direction: Direction, values: Array) -> Array:
-            weights, drop = of_direction(self.cell, direction, self._params.own), None
-            if "weight_hh" in weights:
-                drop = noise.of_weights(direction, weights["weight_hh"].shape)
-                weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
-            factors = noise.factors(direction, cell, widths)
-            first = tuple(part[direction.slot] for part in states)
+            weights, drop, factors = of_direction(self.cell, direction, self._params.own), None, {}
+            if noise is not None:
+                factors = noise.factors(direction, cell, dict(zip(cell.states, self.widths, strict=True)))
+                if "weight_hh" in weights:
+                    drop = noise.of_weights(direction, weights["weight_hh"].shape)
+                    weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
+            first = tuple([part[direction.slot] for part in states])
             if timeline.empty:
                 found, y = empty.run(self.backend, cell, timeline, self.hidden_size, first)
             else:
                 found, y = self.backend.kernels.forward_layer(
                     cell, values, weights, first, timeline.lengths, keep, factors
                 )
-            last.append(tuple(slots[-1] for slots in found.states))
+            last.append([slots[-1] for slots in found.states])
             tapes.append(DirectionTape(cell, values, found, factors, drop))
             return y
 
@@ -278,7 +279,7 @@ class Recurrent(Layer):
 
         def run(direction: Direction, dy_d: Array) -> Array:
             record = tape.layers[direction.layer][direction.reverse]
-            last = tuple(None if part is None else part[direction.slot] for part in dlast)
+            last = tuple([None if part is None else part[direction.slot] for part in dlast])
             adjoints, dx_d = self._walk_direction(
                 record, direction, dy_d, last, timeline, of_direction(self.cell, direction, grads), keep
             )
@@ -331,7 +332,7 @@ class Recurrent(Layer):
 
     def _by_layer(self, parts: list[Any]) -> tuple[tuple[Any, ...], ...]:
         N = self.num_directions
-        return tuple(tuple(parts[n : n + N]) for n in range(0, len(parts), N))
+        return tuple([tuple(parts[n : n + N]) for n in range(0, len(parts), N)])
 
     def _joined(self, outputs: list[Array]) -> Array:
         return self.backend.xp.concatenate(outputs, axis=2)
@@ -340,9 +341,13 @@ class Recurrent(Layer):
         """Time-major values in the layer's layout."""
         return self.backend.xp.ascontiguousarray(values.swapaxes(0, 1)) if self.batch_first else values
 
-    def _stacked(self, parts: list[tuple[Array, ...]]) -> Any:
-        """The state of all slots from those of each: a tuple where the cell has several."""
-        states = tuple(self.backend.xp.stack(part) for part in zip(*parts, strict=True))
+    def _stacked(self, parts: list[Sequence[Array]]) -> Any:
+        """The state of all slots from those of each, new arrays: a tuple where the cell has several."""
+        xp = self.backend.xp
+        if len(parts) == 1:  # in a small pass, to stack takes as long as the gates
+            states = tuple([xp.copy(part[None]) for part in parts[0]])
+        else:
+            states = tuple([xp.stack(part) for part in zip(*parts, strict=True)])
         return states if len(states) > 1 else states[0]
 
     def _next_call(self, training: bool) -> int | None:
@@ -351,7 +356,10 @@ class Recurrent(Layer):
         drawn = between or self._zoneout or self.recurrent_dropout or self.weight_dropout
         return self._take_call() if switch("training", training) and drawn else None
 
-    def _noise(self, call: int | None, timeline: Timeline) -> Noise:
+    def _noise(self, call: int | None, timeline: Timeline) -> Noise | None:
+        """The masks of a pass; None where nothing is drawn, and no expectation stands in its place."""
+        if call is None and not self._quiet.given:
+            return None
         rates = Rates(self.dropout, self.variational, self.recurrent_dropout, self.weight_dropout, self._zoneout)
         rows = range(self.row_offset, self.row_offset + timeline.batch)
         return Noise(self.backend, self.dtype, rates, (self.seed, self.path), call, timeline.steps, rows)

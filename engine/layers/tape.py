@@ -72,13 +72,14 @@ class DirectionTape:
         backend : the arrays' own; shape : of x; units : H; widths : units of each state.
         """
         run, (steps, batch, _) = self.run, shape
-        arrays = (self.x, run.gates, *run.states, *run.kept.values())
+        kept, found = run.kept.values(), self.x.dtype
         fits = (
             self.x.shape == shape
             and run.gates.shape == (steps, batch, len(self.cell.gates), units)
             and [slots.shape for slots in run.states] == [(steps + 1, batch, width) for width in widths]
-            and all(values.shape[:2] == (steps, batch) for values in run.kept.values())
-            and all(backend.dtype_of(array) == dtype for array in arrays)
+            and [values.shape[:2] for values in kept] == [(steps, batch)] * len(kept)
+            and backend.dtype_of(self.x) == dtype
+            and [array.dtype for array in (run.gates, *run.states, *kept) if array.dtype != found] == []
         )
         if not fits:
             got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"

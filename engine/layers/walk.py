@@ -6,6 +6,7 @@ of one layer and direction.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -28,9 +29,10 @@ class Direction(NamedTuple):
     end: str
 
 
-def directions(layer: int, count: int) -> list[Direction]:
+@functools.cache  # a layer asks at every pass
+def directions(layer: int, count: int) -> tuple[Direction, ...]:
     """The directions of a layer, forward first; `count` is 1 or 2."""
-    return [Direction(layer, d == 1, layer * count + d, f"_l{layer}" + "_reverse" * d) for d in range(count)]
+    return tuple(Direction(layer, d == 1, layer * count + d, f"_l{layer}" + "_reverse" * d) for d in range(count))
 
 
 def every_direction(layers: int, count: int) -> Iterator[Direction]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ def rows(a: Array) -> Array:
 
     A read-only array is copied too: to Numba it is another type, for which it would compile once more.
     """
-    return a if a.flags.writeable and a.flags.c_contiguous else np.array(a, order="C")
+    return a if a.flags.carray else np.array(a, order="C")
 
 
 @functools.cache
 def nothing(axes: int, dtype: Any) -> Array:
-    """An empty array, in place of one that a cell does not have."""
+    """An empty array, in place of one that a cell does not have.  Nobody reads or writes it."""
     return np.empty((0,) * axes, dtype)
 
 
@@ -29,13 +30,18 @@ def line(a: Array | None, dtype: Any) -> Array:
     return nothing(1, dtype) if a is None else rows(a).reshape(-1)
 
 
+def lines(arrays: Mapping[str, Array], names: tuple[str, ...], dtype: Any) -> tuple[Array, ...]:
+    """The arrays of these names, each as one line; an empty one for a name that is not there."""
+    return tuple([line(arrays.get(name), dtype) for name in names])
+
+
 def strided(a: Array) -> tuple[Array, int, int, int]:
     """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied if necessary."""
     T, B, F = a.shape
-    if a.flags.writeable and a.flags.c_contiguous:
+    if a.flags.carray:
         return a.reshape(-1), 0, B * F, F
     backwards = a[::-1]
-    if a.flags.writeable and backwards.flags.c_contiguous:
+    if backwards.flags.carray:
         return backwards.reshape(-1), (T - 1) * B * F, -B * F, F
     return np.array(a, order="C").reshape(-1), 0, B * F, F
 

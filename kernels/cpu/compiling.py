@@ -50,6 +50,11 @@ def spliced(function: Callable[..., Any]) -> Any:
     return numba.njit(inline="always", **_OPTIONS)(function)
 
 
+def shared(function: Callable[..., Any]) -> Any:
+    """Mark a function that several others call and that comes out of a text: kept on disk with each of them."""
+    return numba.njit(**_OPTIONS)(function) if JIT else function
+
+
 def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compile a whole time loop on first use and keep the result on disk.
 

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
 _DIGEST = 16  # bytes
+OTHERS = 8  # files of the texts that a cell had before, or has in other programs
 
 
 class DiskCache(FunctionCache):
@@ -90,7 +92,10 @@ class _CheckedFiles:
         return pickle.loads(code) if content[:_DIGEST] == self._digest(key, code) else None
 
     def save(self, key: Any, data: Any) -> None:
-        """Keep `data` under `key`, in place of what was there; another process sees the old or the new, whole."""
+        """Keep `data` under `key`, in place of what was there; another process sees the old or the new, whole.
+
+        Of a cell that is edited again and again, the files of the oldest texts go.
+        """
         code, path = dumps(data), self.path(key)
         new = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
         try:
@@ -98,8 +103,23 @@ class _CheckedFiles:
             os.replace(new, path)
         finally:
             new.unlink(missing_ok=True)
+        others = [other for other in self._folder.glob(self._any_text()) if not other.name.startswith(self._name)]
+        for other in sorted(others, key=_written, reverse=True)[OTHERS:]:
+            other.unlink(missing_ok=True)
+
+    def _any_text(self) -> str:
+        """Which files are of this function, whatever text its cell has: the digest of the text ends the name."""
+        return re.sub(r"_[0-9a-f]{8}(?=-\d+\.)", "_????????", self._name) + ".*.nbc"
 
     def flush(self) -> None:
         """Forget everything; Numba calls this before it compiles a function again."""
         for path in self._folder.glob(f"{self._name}.*.nbc"):
             path.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> float:
+    """When a file was written; long ago for one that is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

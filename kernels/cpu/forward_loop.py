@@ -293,8 +293,8 @@ def joint_bias(bias_ih, bias_hh, table, H):
     bias = bias_ih.copy()
     for k in range(len(table) if bias_hh.size > 0 else 0):
         gate, count, row = table[k, 0] * H, table[k, 1] * H, table[k, 2] * H
-        if table[k, 3]:
-            bias[gate : gate + count] += bias_hh[row : row + count]
+        for j in range(count if table[k, 3] else 0):  # a loop: slices bring an error message, seconds to compile
+            bias[gate + j] += bias_hh[row + j]
     return bias
 
 

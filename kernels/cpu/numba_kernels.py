@@ -17,9 +17,9 @@ from kernels import Weights, events
 from kernels.cells import Adjoints, Cell, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
-from kernels.cpu.arrays import in_order, line, nothing, rows, strided
+from kernels.cpu.arrays import in_order, line, lines, nothing, rows, strided
 from kernels.cpu.compiling import JIT
-from kernels.cpu.loops import Loops, loops_of
+from kernels.cpu.loops import loops_of
 from kernels.cpu.plan import Sizes, plan, room_for_packs, sizes
 from kernels.cpu.products import checksum
 from kernels.cpu.team import available, run, team_for
@@ -66,25 +66,31 @@ class NumbaKernels:
             return self._steps.forward_layer(cell, x, weights, states, lengths, keep, factors)
         events.launched()
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
-        slots, gate, kept = _tape(loops, size, states, lengths is None, keep, dtype)
-        y = workspace.empty((size.T, size.B, size.P), dtype)
-        lines = tuple(line(weights.get(name), dtype) for name in (*_WEIGHTS, *_BIASES))
-        ends, flat_x, numbers = in_order(lengths, size.T, size.B), strided(x), _numbers(cell, weights, factors, dtype)
+        T, B, G, H = size.T, size.B, size.G, size.H
+        slots = _slots(states, T + 1 if keep else 2, dtype)
+        if loops.one_block and keep and lengths is None:
+            gate = slots[0][1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
+        else:
+            gate = workspace.empty((T if keep else 1, B, G, H), dtype)
+        kept = _units((len(gate), B), size, loops.kept, dtype)
+        y = workspace.empty((T, B, size.P), dtype)
+        weight_lines, numbers = lines(weights, _WEIGHTS + _BIASES, dtype), _numbers(cell, weights, factors, dtype)
+        ends, flat_x, arrays = in_order(lengths, T, B), strided(x), (slots, gate, kept)
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
             team.size = division.team
             packs = workspace.empty((division.team, room_for_packs(size, dtype, division, keep)), dtype)
-            buffers = packs, workspace.empty((division.chunk * size.B, size.G, size.H), dtype)
+            buffers = packs, workspace.empty((division.chunk * B, G, H), dtype)
             run(
                 team, division.by_units, loops, "forward", dtype,
                 lambda loop, share: loop(
-                    share, division.chunk, keep, flat_x, lines, ends, (slots, gate, kept), y, loops.forward_table,
-                    buffers, numbers,
+                    share, division.chunk, keep, flat_x, weight_lines, ends, arrays, y, loops.forward_table, buffers,
+                    numbers,
                 ),
             )  # fmt: skip
         if not keep:
-            last = slice(size.T & 1, (size.T & 1) + 1)
-            return Run(tuple(slot[last] for slot in slots), None, {}), y
+            last = slice(T & 1, (T & 1) + 1)
+            return Run(tuple([slot[last] for slot in slots]), None, {}), y
         return Run(slots, gate, dict(zip(cell.kept, kept, strict=False))), y
 
     @_quiet
@@ -108,17 +114,15 @@ class NumbaKernels:
         events.launched()
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
         T, B, D, H = size.T, size.B, size.D, size.H
-        dstates = tuple(_state_gradient(part, slots) for part, slots in zip(dlast, tape.states, strict=True))
-        scratch = tuple(
-            tuple(np.empty((B, size.P if narrow else H), dtype) for narrow in names)
-            for names in (loops.values, loops.spares)
-        )
+        dstates = _state_gradients(dlast, tape.states, dtype)
+        scratch = _units((B,), size, loops.values, dtype), _units((B,), size, loops.spares, dtype)
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
         traces = _traces(cell, tape, trace)
         flat_dy = (nothing(1, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
-        lines = tuple(line(weights.get(name), dtype) for name in _WEIGHTS)
-        ends, flat_x, numbers = in_order(lengths, T, B), strided(x), _numbers(cell, weights, factors, dtype)
-        arrays = tuple(map(rows, tape.states)), rows(tape.gates), tuple(rows(tape.kept[name]) for name in cell.kept)
+        weight_lines, numbers = lines(weights, _WEIGHTS, dtype), _numbers(cell, weights, factors, dtype)
+        ends, flat_x = in_order(lengths, T, B), strided(x)
+        kept = tuple([rows(tape.kept[name]) for name in cell.kept])
+        arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))
             team.size = division.team
@@ -129,11 +133,12 @@ class NumbaKernels:
             run(
                 team, division.by_units, loops, "backward", dtype,
                 lambda loop, share: loop(
-                    share, division.chunk, flat_dy, flat_x, (dx.reshape(-1), B * D, D), lines, ends, arrays,
+                    share, division.chunk, flat_dy, flat_x, (dx.reshape(-1), B * D, D), weight_lines, ends, arrays,
                     (dstates, *scratch), loops.backward_table, targets, totals, (packs, chunks), traces, numbers,
                 ),
             )  # fmt: skip
-        for name, gradient in zip(cell.own, own.reshape(-1, H) if cell.own else (), strict=True):
+        for k, name in enumerate(cell.own):
+            gradient = own[k * H : (k + 1) * H]
             if grads.get(name) is not None:
                 grads[name][...] += gradient
         return _adjoints(cell, dstates, traces if trace else None), dx
@@ -169,20 +174,17 @@ class _ArraySteps(ReferenceKernels):
         return workspace.empty(shape, dtype)
 
 
-def _tape(
-    loops: Loops, size: Sizes, states: tuple[Array, ...], whole: bool, keep: bool, dtype: Any
-) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
-    """States with their first slots, gates and kept values; two slots and one where nothing is kept."""
-    T, B, G, H = size.T, size.B, size.G, size.H
-    slots = tuple(workspace.empty((T + 1 if keep else 2, *state.shape), dtype) for state in states)
-    for buffer, state in zip(slots, states, strict=True):
-        buffer[0] = state
-    steps = T if keep else 1
-    if loops.one_block and keep and whole:
-        gate = slots[0][1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
-    else:
-        gate = workspace.empty((steps, B, G, H), dtype)
-    return slots, gate, tuple(workspace.empty((steps, B, size.P if narrow else H), dtype) for narrow in loops.kept)
+def _slots(states: tuple[Array, ...], count: int, dtype: Any) -> tuple[Array, ...]:
+    """Room for so many slots of every state, with the first ones filled in."""
+    found = tuple([workspace.empty((count, *state.shape), dtype) for state in states])
+    for slots, state in zip(found, states, strict=True):
+        slots[0] = state
+    return found
+
+
+def _units(before: tuple[int, ...], size: Sizes, narrow: tuple[bool, ...], dtype: Any) -> tuple[Array, ...]:
+    """Arrays (*before, H), or (*before, P) where narrow."""
+    return tuple([workspace.empty((*before, size.P if one else size.H), dtype) for one in narrow])
 
 
 def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> tuple[Any, ...]:
@@ -193,21 +195,28 @@ def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) 
     return own, tuple(rows((factors or {})[name]) for name in cell.given), dtype.type(1)
 
 
-def _state_gradient(given: Array | None, slots: Array) -> Array:
-    return np.zeros(slots.shape[1:], slots.dtype) if given is None else np.array(given, order="C")
+def _state_gradients(given: tuple[Array | None, ...], states: tuple[Array, ...], dtype: Any) -> tuple[Array, ...]:
+    """The gradients of the last states, which the loop turns into those of the first."""
+    return tuple(
+        [
+            np.zeros(slots.shape[1:], dtype) if part is None else np.array(part, order="C")
+            for part, slots in zip(given, states, strict=True)
+        ]
+    )
 
 
 def _traces(cell: Cell, tape: Run, wanted: bool) -> tuple[Any, ...]:
     """Room for the gradients of all states and pre-activations of all steps; empty arrays where none are wanted."""
     dtype = tape.gates.dtype
+    none = nothing(4, dtype)
     if not wanted:
-        return (nothing(3, dtype),) * len(tape.states), nothing(4, dtype), nothing(4, dtype), nothing(4, dtype)
+        return (nothing(3, dtype),) * len(tape.states), none, none, none
     (T, B, G, H), P = tape.gates.shape, tape.h.shape[2]
     return (
         tuple(np.zeros(slots.shape, dtype) for slots in tape.states),
         np.zeros((T, B, G, H), dtype),
-        np.zeros((T, B, G, H), dtype) if cell.splits else nothing(4, dtype),
-        np.zeros((T, B, 1, P), dtype) if cell.projected else nothing(4, dtype),
+        np.zeros((T, B, G, H), dtype) if cell.splits else none,
+        np.zeros((T, B, 1, P), dtype) if cell.projected else none,
     )
 
 
@@ -224,11 +233,11 @@ def _chunks(cell: Cell, size: Sizes, chunk: int, dtype: Any) -> tuple[Array, ...
 
 def _gradients(grads: Weights, own: Array, several: bool, dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """The gradients to add to, and room for their sums over several chunks; `own` lies where the sums are made."""
-    none, found = nothing(1, dtype), [grads.get(name) for name in (*_WEIGHTS, *_BIASES)]
-    targets = tuple(none if gradient is None else gradient.reshape(-1) for gradient in found)
+    none, found = nothing(1, dtype), [grads.get(name) for name in _WEIGHTS + _BIASES]
+    targets = [none if gradient is None else gradient.reshape(-1) for gradient in found]
     if not several:
         return (*targets, own), (none,) * 6
-    return (*targets, none), (*(workspace.empty(target.shape, dtype) for target in targets), own)
+    return (*targets, none), (*[workspace.empty(target.shape, dtype) for target in targets], own)
 
 
 def _adjoints(cell: Cell, dstates: tuple[Array, ...], traces: tuple[Any, ...] | None) -> Adjoints:

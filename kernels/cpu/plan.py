@@ -61,8 +61,12 @@ class Plan(NamedTuple):
 
 def sizes(cell: Cell, x: Any, h: Any, H: int) -> Sizes:
     """The sizes of a pass over x (T, B, D) with a hidden state (B, P)."""
-    T, B, D = x.shape
-    return Sizes(T, B, D, len(cell.gates), len(cell.recurrent), H, h.shape[-1], cell.projected is not None)
+    return _sizes(x.shape, len(cell.gates), len(cell.recurrent), H, h.shape[-1], cell.projected is not None)
+
+
+@functools.lru_cache(maxsize=256)  # sizes come again at every pass
+def _sizes(shape: tuple[int, int, int], G: int, R: int, H: int, P: int, projected: bool) -> Sizes:
+    return Sizes(*shape, G, R, H, P, projected)
 
 
 def plan(size: Sizes, itemsize: int, available: int) -> Plan:

@@ -11,12 +11,13 @@ to the next: 1 where a row lies in one piece, the length of a row where A is a t
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numba.extending import overload
 
-from kernels.cpu.compiling import INLINED, compiled, inlined
+from kernels.cpu.compiling import INLINED, compiled, inlined, shared
 from kernels.cpu.tiles import ROWS, TILES, VECTORS, address, lanes, transpose_square
 
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
@@ -76,6 +77,7 @@ def _rows_of_tile(left):
     return (left + 1) // 2 if left < 2 * ROWS else ROWS
 
 
+@functools.cache
 def _write_panel(bits: int) -> Any:
     """The loop over the tiles of a panel, with the choice between them written out: they are 24 separate functions."""
     lines = [
@@ -100,7 +102,7 @@ def _write_panel(bits: int) -> Any:
     names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (b, rows, vectors), tile in TILES.items() if b == bits}
     names["rows_of_tile"] = _rows_of_tile
     exec("\n".join(lines), names)
-    return names["panel"]
+    return shared(names["panel"])
 
 
 def _panel_at(one, count, vectors, a, b, c, start):
@@ -110,7 +112,8 @@ def _panel_at(one, count, vectors, a, b, c, start):
 
 @overload(_panel_at)
 def _panel_at_compiled(one, count, vectors, a, b, c, start):
-    return _write_panel(one.bitwidth)
+    panel = _write_panel(one.bitwidth)
+    return lambda one, count, vectors, a, b, c, start: panel(one, count, vectors, a, b, c, start)
 
 
 @overload(_panel)

@@ -104,6 +104,8 @@ class _Store:
 
 
 _store = _Store()
+#: What is in use: the reference that tells of an array's end, and what comes back then.
+_lent: dict[int, tuple[Any, _Store, int, np.ndarray]] = {}
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -126,7 +128,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
                 raise
     # A view of a view refers to the array that owns the memory.  A memoryview in between makes `whole` that array.
     whole: np.ndarray = np.frombuffer(block.data, np.uint8, size)
-    weakref.finalize(whole, _give_back, store, room, block).atexit = False
+    watch = weakref.ref(whole, _give_back)  # `weakref.finalize` takes as long as a small gate function
+    _lent[id(watch)] = watch, store, room, block
     return whole.view(dtype).reshape(shape)
 
 
@@ -155,7 +158,8 @@ def _fresh(room: int) -> np.ndarray:
     return raw[-raw.ctypes.data % _ALIGNMENT :][:room]
 
 
-def _give_back(store: _Store, room: int, block: np.ndarray) -> None:
+def _give_back(watch: Any, lent: dict[int, tuple[Any, _Store, int, np.ndarray]] = _lent) -> None:
+    _, store, room, block = lent.pop(id(watch))
     if store is _store:  # else the array was made before this process was forked off, where the memory is shared
         store.news.append((-room, block))
 
