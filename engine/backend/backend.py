@@ -119,9 +119,10 @@ class Backend:
         if not isinstance(obj, np.ndarray):
             plain_arrays.refuse_autograd(argument, obj)
             plain_arrays.refuse_unreadable(argument, obj)
-        home = getattr(self.xp, "home", None)
-        if home is not None and obj.device != home:
-            raise bad_type(argument, f"an array on {home}", f"one on {obj.device}", f"use {argument}.to({str(home)!r})")
+            home = getattr(self.xp, "home", None)  # NumPy takes microseconds to say that it has none
+            if home is not None and obj.device != home:
+                hint = f"use {argument}.to({str(home)!r})"
+                raise bad_type(argument, f"an array on {home}", f"one on {obj.device}", hint)
         wanted_dtype = None if dtype is None else self.xp.dtype(dtype)
         if wanted_dtype is not None and self.dtype_of(obj) != wanted_dtype:
             cast = f".to(torch.{wanted_dtype})" if self.name == "torch" else f".astype({str(wanted_dtype)!r})"

@@ -341,7 +341,7 @@ class Recurrent(Layer):
         """Time-major values in the layer's layout."""
         return self.backend.xp.ascontiguousarray(values.swapaxes(0, 1)) if self.batch_first else values
 
-    def _stacked(self, parts: list[Sequence[Array]]) -> Any:
+    def _stacked(self, parts: Sequence[Sequence[Array]]) -> Any:
         """The state of all slots from those of each, new arrays: a tuple where the cell has several."""
         xp = self.backend.xp
         if len(parts) == 1:  # in a small pass, to stack takes as long as the gates

@@ -73,13 +73,14 @@ class DirectionTape:
         """
         run, (steps, batch, _) = self.run, shape
         kept, found = run.kept.values(), self.x.dtype
+        others = run.gates, *run.states, *kept
         fits = (
             self.x.shape == shape
             and run.gates.shape == (steps, batch, len(self.cell.gates), units)
             and [slots.shape for slots in run.states] == [(steps + 1, batch, width) for width in widths]
             and [values.shape[:2] for values in kept] == [(steps, batch)] * len(kept)
             and backend.dtype_of(self.x) == dtype
-            and [array.dtype for array in (run.gates, *run.states, *kept) if array.dtype != found] == []
+            and [array.dtype for array in others] == [found] * len(others)
         )
         if not fits:
             got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"
