@@ -8,11 +8,17 @@ from engine.cell import cells as known_cells
 from engine.cli.common import json_option, print_json
 
 DTYPES = ("float32", "float64")
+#: The cells of `engine.RNN`, `engine.GRU` and `engine.LSTM`.
+USUAL = ("rnn_tanh", "rnn_relu", "gru", "gru_before", "lstm")
 
 
 @click.command(short_help="Compile the kernels ahead of their first use.")
 @click.option(
-    "--cell", "cells", multiple=True, type=click.Choice(list(known_cells())), help="May be given more than once. [all]"
+    "--cell",
+    "cells",
+    multiple=True,
+    type=click.Choice(list(known_cells())),
+    help="May be given more than once. [those of RNN, GRU and LSTM]",
 )
 @click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), help="May be given more than once. [both]")
 @json_option
@@ -33,7 +39,7 @@ def warmup(cells: tuple[str, ...], dtypes: tuple[str, ...], as_json: bool) -> No
     from kernels.cpu.warmup import warm
 
     records = []
-    for cell in cells or tuple(known_cells()):
+    for cell in cells or USUAL:
         for dtype in dtypes or DTYPES:
             warmed = warm(cell, dtype)
             records.append(warmed._asdict())
