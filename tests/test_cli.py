@@ -447,7 +447,7 @@ def test_gradcheck_fails_on_a_wrong_gradient(
     monkeypatch.setattr(cell, "works", (work._replace(backward=work.backward._replace(function=wrong)),))
     assert bptt("gradcheck", "--backend", "numpy:reference", "--cell", "lstm") == 1
     out = capsys.readouterr().out
-    assert "12 of 12 gradient checks FAILED" in out
+    assert "11 of 12 gradient checks FAILED" in out  # the cell with zoneout is another object
 
 
 def test_gradcheck_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,25 +16,30 @@ from kernels.cells import Cell
 from kernels.cpu import numba_kernels, threads
 from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.cpu.plan import Plan
-from kernels.gates import cells, find
+from kernels.gates import cells
 from kernels.reference import ReferenceKernels
 
 Array = Any
-ODD = tuple(cell.name for cell in odd_cells.CELLS)
-BUILT_IN = tuple(sorted(name for name in cells() if name not in ODD))
+ODD = {cell.name: cell for cell in odd_cells.CELLS}
+BUILT_IN = tuple(sorted(cells()))
 OPTIONS = ("mask", "zoneout", "mask and zoneout")
+
+
+def cell_of(name: str) -> Cell:
+    """The built-in or the odd cell of that name."""
+    return ODD[name] if name in ODD else cells()[name]
 
 
 def changed(name: str, option: str) -> Cell:
     """The cell of that name with an option."""
-    cell = find(name)
+    cell = cell_of(name)
     if "mask" in option:
         cell = options.with_recurrent_mask(cell)
     return options.with_zoneout(cell, cell.states) if "zoneout" in option else cell
 
 
 def maskable(name: str) -> bool:
-    return any(stage.source is not None and stage.source.kind == "prev" for stage in find(name).stages)
+    return any(stage.source is not None and stage.source.kind == "prev" for stage in cell_of(name).stages)
 
 
 #: With compilation each other cell is half a minute of it: those are tried where compilation is off, and in the proofs.
@@ -122,7 +127,7 @@ DIVISIONS = [Plan(1, False, 2), Plan(1, True, 3), Plan(2, False, 2), Plan(2, Tru
 @pytest.mark.parametrize("division", [d for d in DIVISIONS if d.team == 1 or not JIT_OFF], ids=str)
 @pytest.mark.parametrize("name", ["odd_staged", pytest.param("projected_lstm", marks=pytest.mark.proof), "gru_before"])
 def test_teams_and_chunks_change_no_bit(name: str, division: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, lengths = find(name), np.array([4, 7, 0, 5, 2])
+    cell, lengths = cell_of(name), np.array([4, 7, 0, 5, 2])
     case = problem(cell, 7, 5, 3, 41, 33, lengths, seed=4)
     wanted = results(NumbaKernels(), case, True)
     agree(case, True)

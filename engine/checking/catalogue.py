@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend import Backend
+from engine.backend import Backend, get_backend
 from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
@@ -86,7 +86,7 @@ def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> It
     chosen : families and names of cells.  Without any, all families, and on the plain kernels also every other cell,
         because nothing has to be compiled there.
     """
-    rng = np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
+    backend, rng = get_backend(backend), np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
     family_of = {name: family for family, names in FAMILIES.items() for name in names}
     for name, cell in cells().items():
         family = family_of.get(name, name)

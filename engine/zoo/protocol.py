@@ -87,7 +87,7 @@ BUGS = (
         "tape-gates-overwritten",
         "The gates' gradients are written over the gates on the tape, to save memory.",
         _LSTM,
-        TIME_LOOP.line("da = xp.empty_like(gates)\n", "da = gates\n"),
+        TIME_LOOP.line("da = xp.empty(gates.shape, dtype=gates.dtype)\n", "da = gates\n"),
         CELL,
     ),
     _mutated(
