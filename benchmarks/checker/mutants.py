@@ -42,7 +42,9 @@ SHARED = (
     "indrnn", "odd", "projected zoneout",
 )  # fmt: skip
 
-_PAGES = {work.backward.function.__module__ for cell in cells().values() for work in cell.works}
+#: The cells that come with the package, whatever others have been declared.
+_BUILT_IN = [cell for cell in cells().values() if cell.works[0].forward.function.__module__.startswith("kernels.gates")]
+_PAGES = {work.backward.function.__module__ for cell in _BUILT_IN for work in cell.works}
 MODULES: dict[str, ModuleType] = {name: sys.modules[name] for name in sorted(_PAGES)} | {
     module.__name__: module for module in (normalising, options, activations, steps, reference, products, layer)
 }
@@ -187,7 +189,7 @@ def _backward_functions(module: str) -> list[tuple[str, ast.FunctionDef]]:
 
 def _cell_of(module: str, name: str) -> tuple[Cell, int] | None:
     """A cell that has the function in its page, and the number of the phase."""
-    for cell in cells().values():
+    for cell in _BUILT_IN:
         for k, work in enumerate(cell.works):
             if (work.backward.function.__module__, work.backward.name) == (module, name):
                 return cell, k

@@ -40,7 +40,7 @@ class Experiment:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of("cell", SHORT.get(self.cell, self.cell), tuple(cells()))
+        one_of("cell", SHORT.get(self.cell, self.cell) if isinstance(self.cell, str) else self.cell, tuple(cells()))
         one_of("dtype", self.dtype, ("float64", "float32"))
         for name in ("T", "B", "D", "H"):
             object.__setattr__(self, name, integer(name, getattr(self, name), 1))
