@@ -100,6 +100,9 @@ def numbers(argument: str, value: Any) -> np.ndarray:
     return _made(argument, value, "numbers on the host", "give rows of one length") if found is None else found
 
 
+MOST_AXES = 64  # of a NumPy array
+
+
 def host_integers(argument: str, value: Any, expected: str, hint: str, hosted: str = "") -> np.ndarray:
     """Integers on the host: a NumPy array or a tensor on the CPU without a copy; a list becomes an array.
 
@@ -130,12 +133,14 @@ def _made(argument: str, value: Any, expected: str, hint: str, hosted: str = "")
         raise bad_type(argument, expected, f"{describe(value)} of no one shape", hint) from None
 
 
-def _look_into(argument: str, value: Any, expected: str) -> None:
+def _look_into(argument: str, value: Any, expected: str, depth: int = 0) -> None:
     """Raise if a list holds arrays with rules of their own, at any depth: NumPy would drop these rules."""
+    if depth > MOST_AXES:  # deeper than any array: a list that holds itself, say
+        raise bad_type(argument, expected, f"{type(value).__name__}s in each other, more than {MOST_AXES} deep")
     if isinstance(value, list | tuple):
         for item in value:
             if isinstance(item, list | tuple):
-                _look_into(argument, item, expected)
+                _look_into(argument, item, expected, depth + 1)
             else:
                 refuse_own_rules(argument, item, expected)
 

@@ -24,6 +24,11 @@ MASK_32 = 0xFFFFFFFF
 PIECE = 1 << 14  # numbers drawn at a time
 
 
+def _digits(seed: int) -> str:
+    """The seed as text; Python writes only numbers of some thousand digits in decimal."""
+    return str(seed) if seed.bit_length() < 10_000 else hex(seed)
+
+
 def stream_key(seed: int, path: str, purpose: str) -> tuple[int, int]:
     """Two 32-bit key words for one stream of numbers.
 
@@ -33,7 +38,7 @@ def stream_key(seed: int, path: str, purpose: str) -> tuple[int, int]:
     path : the layer's place in its model, such as ``"0"`` or ``"2.1"``; ``""`` for a layer on its own.
     purpose : what the numbers are for, such as ``"dropout"``; streams of different purpose are independent.
     """
-    digest = hashlib.blake2b(f"{seed}|{path}|{purpose}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{_digits(seed)}|{path}|{purpose}".encode(), digest_size=8).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 

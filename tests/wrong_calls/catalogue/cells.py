@@ -80,7 +80,7 @@ def _phase(place: Place) -> Call:
 
 
 def _one_gate(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or list(value) != ["h"]:
+    if not isinstance(value, list | tuple) or len(value) != 1 or not isinstance(value[0], str) or value[0] != "h":
         raise Illegal
     return value
 

@@ -16,6 +16,7 @@ from wrong_calls.domains import (
     array,
     choice,
     dtype,
+    either,
     exactly,
     flag,
     integers,
@@ -77,6 +78,8 @@ def _truncation(place: Place) -> Call:
     arguments = _layer_arguments(place)
     for name in ("_", "lengths", "tol"):
         del arguments[name]
+    steps = (T, 1, 0)  # no lengths say how many
+    arguments["x"] = (arguments["x"][0], either(*(_small_floats(count, B, D) for count in steps)))
     pair = sequence(whole(1, 10**9), whole(1, 10**9))
     return call(lambda **given: _verdict(engine.gradcheck(**given)), **arguments, truncation=((1, 2), optional(pair)))
 

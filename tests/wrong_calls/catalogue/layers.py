@@ -168,7 +168,7 @@ def _from_config(place: Place) -> Call:
     def plain_arguments(value: Any) -> Any:
         return (
             mapping({name: arguments[name] for name in value})(value)
-            if type(value) is dict and set(value) <= set(arguments) and {"input_size", "hidden_size"} <= set(value)
+            if isinstance(value, dict) and set(value) <= set(arguments) and {"input_size", "hidden_size"} <= set(value)
             else nothing(value)
         )
 

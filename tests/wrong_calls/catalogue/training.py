@@ -40,7 +40,7 @@ from wrong_calls.domains import (
 count, positive, share = whole(1, 10**15), real(0, over=0), real(0, 1)
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "cell": ("gru", choice("lstm", "gru", "rnn")),
-    "layers": (1, whole(1, 3)),
+    "layers": (2, whole(1, 1000)),
     "hidden": (5, whole(1, 1000)),
     "embed": (4, whole(1, 1000)),
     "dropout": (0.2, share),
