@@ -145,8 +145,9 @@ class LayerOfSteps:
         dx, found = products.project_backward(self.matmul, adjoints.da, x, weights["weight_ih"])
         found |= products.recurrent_weight_backward(self.matmul, self.xp, cell, run, adjoints)
         for name, value in found.items():
-            if grads.get(name) is not None:
-                grads[name][...] += value
+            grad = grads.get(name)
+            if grad is not None:
+                grad += value
         return adjoints, dx
 
 

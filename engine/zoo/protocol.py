@@ -20,8 +20,8 @@ from engine.zoo.rewriting import (
 )
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")
-_ADD = "grads[name][...] += value"
-_SET = "grads[name][...] = value"
+_ADD = "grad += value"
+_SET = "grad[...] = value"
 
 
 def _overwritten(name: str, story: str, case: Make, plant: Rewrite, names: frozenset[str]) -> Bug:
@@ -45,7 +45,7 @@ BUGS = (
         "one-gradient-overwritten",
         "Backward overwrites the gradient of one parameter; the others are added.",
         _GRU,
-        LAYER.line(_ADD, 'grads[name][...] *= name != "bias_hh"; grads[name][...] += value'),
+        LAYER.line(_ADD, 'grad *= name != "bias_hh"; grad += value'),
         only("bias_hh_l0"),
     ),
     _overwritten(

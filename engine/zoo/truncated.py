@@ -151,7 +151,7 @@ BUGS = (
         "truncation-gradients-overwritten",
         "Each window overwrites the gradients of the window before it, in place of adding to them.",
         _RNN,
-        LAYER.line("grads[name][...] += value", "grads[name][...] = value"),
+        LAYER.line("grad += value", "grad[...] = value"),
         CELL,
         NO_GATE,
         None,

@@ -15,7 +15,7 @@ _DWEIGHT = "dweight = matmul(rows.T, x.reshape(steps * batch, features))"
 _DBIAS = "rows.sum(axis=0)}"
 _PREVIOUS = 'slots[:-1] if place.kind == "prev" else slots[1:]'
 _DBIAS_HH = "sums.append(rows.sum(axis=0))"
-_ADD = "grads[name][...] += value"
+_ADD = "grad += value"
 
 
 def _one(

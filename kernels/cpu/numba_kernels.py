@@ -138,9 +138,9 @@ class NumbaKernels:
                 ),
             )  # fmt: skip
         for k, name in enumerate(cell.own):
-            gradient = own[k * H : (k + 1) * H]
-            if grads.get(name) is not None:
-                grads[name][...] += gradient
+            grad = grads.get(name)
+            if grad is not None:
+                grad += own[k * H : (k + 1) * H]
         return _adjoints(cell, dstates, traces if trace else None), dx
 
     @_quiet  # plain Python warns of what is meant to wrap round
