@@ -14,6 +14,7 @@ da_X; dx_X, dh_X   gradient of a gate's pre-activation; of its two parts where t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from kernels.equations import CellError, error
 from kernels.names import read_phases
 from kernels.phases import Phase, Projection
 
-__all__ = ["Adjoints", "Cell", "CellError", "Phase", "Projection", "Run", "cells", "find"]
+__all__ = ["Adjoints", "Cell", "CellError", "Phase", "Projection", "Run", "cells", "factors_of", "find"]
 
 Array = Any  # of any array library
 
@@ -66,6 +67,11 @@ class Adjoints(NamedTuple):
     traces: tuple[Array, ...] | None
     own: dict[str, Array]
     dprojected: Array
+
+
+def factors_of(factors: Mapping[str, Array], steps: slice) -> dict[str, Array]:
+    """The factors k_X of some time steps; one that has a single step holds for all."""
+    return {name: factor[steps] if len(factor) > 1 else factor for name, factor in factors.items()}
 
 
 class Cell:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kernels import products
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Run, factors_of
 
 Array = Any  # of the kernel set's library
 Weights = Mapping[str, Any]
@@ -108,7 +108,7 @@ class LayerOfSteps:
             stop = min(T, start + CHUNK)
             left = None if lengths is None else self.xp.clip(lengths - start, 0, stop - start)
             part = _clean(self.xp, x[start:stop], left)
-            run = self._forward_chunk(cell, part, weights, states, left, _window(factors, start, stop))
+            run = self._forward_chunk(cell, part, weights, states, left, factors_of(factors or {}, slice(start, stop)))
             y[start:stop] = _clean(self.xp, run.h[1:], left)
             states = tuple(slots[-1] for slots in run.states)
         return run, y
@@ -149,13 +149,6 @@ class LayerOfSteps:
             if grad is not None:
                 grad += value
         return adjoints, dx
-
-
-def _window(factors: Weights | None, start: int, stop: int) -> Weights | None:
-    """The factors of the steps ``start <= t < stop``; a factor with one step holds for all."""
-    if factors is None:
-        return None
-    return {name: factor[start:stop] if len(factor) > 1 else factor for name, factor in factors.items()}
 
 
 def _clean(xp: Any, values: Array, lengths: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 from engine.backend import Backend
 from engine.errors import bad_input
 from engine.layers.timeline import Timeline
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Run, factors_of
 
 Array = Any  # of the layer's backend
 
@@ -87,6 +87,11 @@ class DirectionTape:
             hint = "a tape is only read: run forward again"
             raise bad_input("tape", f"arrays as forward left them (T = {steps}, B = {batch}, H = {units})", got, hint)
 
+    def masked(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """The weights of this direction with the mask of its pass on the recurrent ones."""
+        mask = self.weight_mask
+        return weights if mask is None else weights | {"weight_hh": weights["weight_hh"] * mask}
+
     def window(self, start: int, stop: int) -> DirectionTape:
         """The steps ``start <= t < stop``, as views."""
         run = Run(
@@ -94,7 +99,7 @@ class DirectionTape:
             self.run.gates[start:stop],
             {name: values[start:stop] for name, values in self.run.kept.items()},
         )
-        factors = {name: f[start:stop] if len(f) > 1 else f for name, f in self.factors.items()}
+        factors = factors_of(self.factors, slice(start, stop))
         return DirectionTape(self.cell, self.x[start:stop], run, factors, self.weight_mask)
 
 

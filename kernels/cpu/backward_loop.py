@@ -64,14 +64,13 @@ def make_backward(cell: Cell, rows: Rows) -> Any:
             or empty.
         """
         share, dy, x, dx, weights, ends, tape = borrowed((share, dy, x, dx, weights, ends, tape))
-        state_grads, targets, totals = borrowed((state_grads, targets, totals))
-        buffers, traces, numbers = borrowed((buffers, traces, numbers))
+        state_grads, targets, totals, buffers = borrowed((state_grads, targets, totals, buffers))
+        traces, numbers = borrowed((traces, numbers))
         rank, size, by_units, barrier, bell, number = share
         if rank == 0:
             ring(bell, number)
         gate, h, (packs, chunk_arrays) = tape[1], tape[0][0], buffers
-        T, B, G, H = gate.shape
-        P = h.shape[2]
+        (T, B, G, H), P = gate.shape, h.shape[2]
         widths, D, lane, team = (B, G, H, P), weights[0].size // (G * H), vector_lanes(gate), (rank, size)
         spans = (*portion(H, rank, size, lane), *portion(P, rank, size, lane)) if by_units else (0, H, 0, P)
         part = own_rows(rank, size, by_units, *ends), ends[1], spans, (rank, size, by_units, barrier)

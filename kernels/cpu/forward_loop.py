@@ -40,12 +40,7 @@ from kernels.phases import Place
 
 def make_forward(cell: Cell, rows: Rows) -> Any:
     """The forward loop of a cell, to be compiled."""
-    step: Any = _end_of_step(rows)
-    for number in reversed(range(len(cell.stages) + 1)):
-        if number < len(cell.stages):
-            step = _stage(cell, number, rows.forward[number], step)
-        if number == projected_before(cell) and cell.projected is not None:
-            step = _projection(cell, cell.projected, step)
+    step = _step(cell, rows)
     flatten_states, flatten_kept = rows.flatten(len(cell.states)), rows.flatten(len(kept_names(cell)))
 
     def forward(share, chunk, keep, x, weights, ends, tape, y, table, buffers, numbers):
@@ -100,6 +95,17 @@ def make_forward(cell: Cell, rows: Rows) -> Any:
                 step(count_of(mine, running), when, part, widths, arrays, (packed, places, biases), starts, numbers)
 
     return forward
+
+
+def _step(cell: Cell, rows: Rows) -> Any:
+    """All stages of a step, put together from the last to the first."""
+    step: Any = _end_of_step(rows)
+    for number in reversed(range(len(cell.stages) + 1)):
+        if number < len(cell.stages):
+            step = _stage(cell, number, rows.forward[number], step)
+        if number == projected_before(cell) and cell.projected is not None:
+            step = _projection(cell, cell.projected, step)
+    return step
 
 
 # -- the parts of a step --------------------------------------------------------------------------------------------

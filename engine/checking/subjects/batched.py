@@ -25,6 +25,7 @@ from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
 from engine.layers.walk import Direction, forward_walk
 from kernels.activations import matmul
+from kernels.cells import factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
@@ -78,15 +79,14 @@ def _recurrent(
     def run_direction(direction: Direction, values: Any) -> Any:
         record = tape.layers[direction.layer][direction.reverse]
         weights = {name: _beside_rows(value) for name, value in of_direction(layer.cell, direction, params).items()}
-        if record.weight_mask is not None:
-            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
+        weights = record.masked(weights)
         pre = _project(xp, values, weights["weight_ih"])
         if "bias_ih" in weights:
             pre = pre + weights["bias_ih"]
         copies = max(pre.shape[1], *(len(value) for value in (*states, *params.values())))
         pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
         first = tuple(part[:, direction.slot] for part in states)
-        factors = {name: f[span] if len(f) > 1 else f for name, f in record.factors.items()}
+        factors = factors_of(record.factors, span)
         found = kernels.forward(record.cell, pre, weights, first, timeline.lengths, factors)
         last.append(tuple(slots[-1] for slots in found.states))
         return _clean(xp, timeline, found.h[1:])

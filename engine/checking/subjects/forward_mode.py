@@ -61,8 +61,7 @@ def _recurrent(
         weights = {
             name: Dual(value, dots[name]) for name, value in of_direction(layer.cell, direction, layer.params).items()
         }
-        if record.weight_mask is not None:
-            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
+        weights = record.masked(weights)
         states = tuple(
             Dual(slots[0], xp.zeros_like(slots[0]) if part is None else part[direction.slot])
             for slots, part in zip(record.run.states, states_dot, strict=True)
