@@ -200,7 +200,7 @@ def test_the_lstm_beats_persistence_and_seasonal_naive_on_co2(
 ) -> None:
     """Weekly CO2 of Mauna Loa: 13 weeks ahead, season 52, all else the defaults of the command."""
     pytest.importorskip("statsmodels", reason="the CO2 series comes with statsmodels")
-    script = runpy.run_path(str(ROOT / "benchmarks" / "forecast_co2.py"))
+    script = runpy.run_path(str(ROOT / "benchmarks" / "tasks" / "forecast_co2.py"))
     assert script["main"](tmp_path) == 0
     assert "$ bptt train --task forecast --column co2" in capsys.readouterr().out
     assert bptt("evaluate", tmp_path / "run", "--json") == 0

@@ -20,6 +20,36 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "scale = _inverse_root(_mean(centred * rows))",
     ): ("the mean of centred is 0, so rows and centred differ by nothing in that product"),
     (
+        "slstm.backward",
+        "divisor = n + one * (n.real * n.real <= zero)",
+        "divisor = n + (n.real * n.real <= zero)",
+    ): ("the 1 only gives the truth value a dtype, and its sum with n has n's dtype in any case"),
+    (
+        "slstm.backward",
+        "divisor = n + one * (n.real * n.real <= zero)",
+        "divisor = n + one * (n.real + n.real <= zero)",
+    ): ("n is never negative, and no n lies between 0 and the root of the smallest number"),
+    (
+        "slstm.backward",
+        "divisor = n + one * (n.real * n.real <= zero)",
+        "divisor = n + one * (n.real <= zero)",
+    ): ("n is never negative, and no n lies between 0 and the root of the smallest number"),
+    (
+        "slstm.backward",
+        "larger = one * (f.real > i.real)",
+        "larger = f.real > i.real",
+    ): ("the 1 only gives the truth value a dtype, and its product with dm has dm's dtype in any case"),
+    (
+        "slstm.backward",
+        "larger = one * (f.real > i.real)",
+        "larger = one * (f.real >= i.real)",
+    ): ("they differ at a tie alone, where maximum has a kink"),
+    (
+        "slstm.backward",
+        "return (da_i, da_f, da_z, da_o, dc_prev, dn_prev, dm_prev, dc, dn, dm)",
+        "return (da_i, da_f, da_z, da_o, dc_prev, dn_prev, dcarried, dc, dn, dm)",
+    ): ("two names of one value"),
+    (
         "activations.relu_slope",
         "return one * (h.real > 0)",
         "return h.real > 0",

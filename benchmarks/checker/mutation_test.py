@@ -62,6 +62,7 @@ def checks(setting: str) -> tuple[Check, ...]:
         functools.partial(engine.gradcheck, one, *arguments, method="adjoint"),
         *(functools.partial(_check_trace, setting, read) for read in _reads(setting)),
         *([functools.partial(_check_pushed, setting)] if setting in cells() else []),
+        *([_check_without_normaliser] if setting == "slstm" else []),
         functools.partial(engine.gradcheck, two, *more, LENGTHS, method="adjoint"),
     )
 
@@ -69,6 +70,14 @@ def checks(setting: str) -> tuple[Check, ...]:
 def _reads(setting: str) -> tuple[str, ...]:
     """What the loss of a check of the trace reads: outputs y, final h, final c."""
     return {"lstm": ("yhc", "y", "h", "c"), "gru": ("yh", "y", "h")}.get(setting, ())
+
+
+def _check_without_normaliser() -> Any:
+    """sLSTM, where the input gate of two units has underflowed in every step, so that n of the first stays 0."""
+    layer, x, (h, c, n, m) = _case("slstm", np.random.default_rng(1), 1)
+    layer.params["bias_ih_l0"][:2] = -1000.0  # of the input gate's first two units
+    n[..., 0] = 0
+    return engine.gradcheck(layer, x, (h, c, n, m), LENGTHS, method="complex")
 
 
 def _case(setting: str, rng: np.random.Generator, layers: int, **options: Any) -> tuple[Any, Any, Any]:
