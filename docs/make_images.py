@@ -22,7 +22,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmarks`, where this is run as a script
 
 import engine
-from benchmarks.speed import gather, picture
+from benchmarks.speed import gather, performance_picture
 from engine import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
@@ -251,7 +251,7 @@ def gradient_check() -> Any:
 
 def performance() -> Any:
     """The figures of benchmarks/results/."""
-    return picture.picture(gather.load())
+    return performance_picture.picture(gather.load())
 
 
 PICTURES: dict[str, Callable[[], Any]] = {
@@ -259,8 +259,8 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "lstm_step.svg": lstm_step,
     "gradient_check.svg": gradient_check,
 }
-if picture.has_picture(gather.load()):
-    PICTURES[picture.PICTURE] = performance
+if performance_picture.has_picture(gather.load()):
+    PICTURES[performance_picture.PICTURE] = performance
 
 
 def draw(name: str, folder: Path) -> None:

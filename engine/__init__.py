@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.losses import cross_entropy, mse
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
-    from engine.threads import get_num_threads, set_num_threads
+    from engine.thread_count import get_num_threads, set_num_threads
     from engine.truncation import truncated_bptt
 
 #: Where the public names live.  Each is imported at its first use: the command imports this file, and must set the
@@ -53,7 +53,7 @@ _HOMES = {
     "ledgers": ("Ledger", "ledger"),
     "losses": ("cross_entropy", "mse"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
-    "threads": ("get_num_threads", "set_num_threads"),
+    "thread_count": ("get_num_threads", "set_num_threads"),
     "truncation": ("truncated_bptt",),
 }
 

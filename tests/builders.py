@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.layers.rnn import FIVE_CELLS as FIVE_CELLS
 from engine.layers.rnn import layer_of
 
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 KERNELS = ("reference", "numba")
 
 

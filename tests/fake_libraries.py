@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.measuring.cases import Case
 from engine.measuring.machine import THREAD_VARIABLES
 from engine.measuring.steps import Library, NotApplicableError, Step
+from engine.measuring.timed_step import TimedStep
 
 #: A file to which every step adds its library's name.
 LOG = "BPTT_TEST_LOG"
@@ -24,12 +24,12 @@ def note(name: str) -> None:
             file.write(name + "\n")
 
 
-def values(case: Case) -> dict[str, Any]:
+def values(case: TimedStep) -> dict[str, Any]:
     return {"y": np.arange(5.0) * case.H, "dx": np.ones((2, 3))}
 
 
-def quick(name: str, seconds: float = 0.001) -> Callable[[Case, int], Step]:
-    def build(case: Case, threads: int) -> Step:
+def quick(name: str, seconds: float = 0.001) -> Callable[[TimedStep, int], Step]:
+    def build(case: TimedStep, threads: int) -> Step:
         print("a library may talk")
         note(f"{name} builds {case}")
 
@@ -42,45 +42,45 @@ def quick(name: str, seconds: float = 0.001) -> Callable[[Case, int], Step]:
     return build
 
 
-def mistaken(case: Case, threads: int) -> Step:
+def mistaken(case: TimedStep, threads: int) -> Step:
     found = values(case)
     found["dx"][1, 1] = 1.1
     return Step(lambda: None, lambda: found)
 
 
-def told(case: Case, threads: int) -> Step:
+def told(case: TimedStep, threads: int) -> Step:
     """Its results are what its process was told about threads."""
     numbers = [int(os.environ[name]) for name in THREAD_VARIABLES]
     return Step(lambda: None, lambda: {"y": np.array([threads, *numbers, float(os.environ["MINE"])])})
 
 
-def inapplicable(case: Case, threads: int) -> Step:
+def inapplicable(case: TimedStep, threads: int) -> Step:
     raise NotApplicableError("nothing of that kind")
 
 
-def raising(case: Case, threads: int) -> Step:
+def raising(case: TimedStep, threads: int) -> Step:
     raise ValueError("no such\nsize")
 
 
-def dying(case: Case, threads: int) -> Step:
+def dying(case: TimedStep, threads: int) -> Step:
     if case.cell == "RNN":
         return quick("dying")(case, threads)
     os._exit(7)
 
 
-def dying_later(case: Case, threads: int) -> Step:
+def dying_later(case: TimedStep, threads: int) -> Step:
     steps = iter(range(20))
     return Step(lambda: os._exit(9) if next(steps) > 7 else None, lambda: values(case))
 
 
-def hanging(case: Case, threads: int) -> Step:
+def hanging(case: TimedStep, threads: int) -> Step:
     if case.cell == "RNN":
         return quick("hanging")(case, threads)
     time.sleep(60)
     raise AssertionError
 
 
-def fake(build: Callable[[Case, int], Step], module: str = "numpy") -> Library:
+def fake(build: Callable[[TimedStep, int], Step], module: str = "numpy") -> Library:
     return Library("a library", module, build, "numpy", lambda threads: {"MINE": f"{threads}.5"})
 
 

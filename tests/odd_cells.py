@@ -195,6 +195,6 @@ PLAIN = Cell("odd_plain", Phase("y", plain_forward, plain_backward))
 LOOSE = Cell("odd_loose", Phase("y", loose_forward, loose_backward, source=None), Projection("c"))
 GATED = Cell("odd_gated", Phase("y", loose_forward, loose_backward), Projection("y"))
 
-CELLS = (MANY, STAGED, EARLY, PLAIN, LOOSE, GATED)
-for _cell in CELLS:  # no other test is to meet them among the cells that there are
+ODD_CELLS = (MANY, STAGED, EARLY, PLAIN, LOOSE, GATED)
+for _cell in ODD_CELLS:  # no other test is to meet them among the cells that there are
     registry._CELLS.pop(_cell.name, None)

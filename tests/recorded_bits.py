@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.layers.rnn import FIVE_CELLS
 from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.cpu.vector_width import REGISTERS
 from kernels.gates import find
@@ -21,7 +22,6 @@ from kernels.gates import find
 Array = Any
 FILE = Path(__file__).parent / "recorded" / "bits.json"
 SIZES = {"small": (9, 5, 7, 19), "chunks": (70, 6, 5, 32)}  # T, B, D, H; the second has several chunks
-CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 WAYS = ("full", "lengths", "bidirectional", "layers")
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -74,7 +74,7 @@ def digests(name: str, dtype: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     every: dict[str, Any] = {}
-    for cell_name in CELLS:
+    for cell_name in FIVE_CELLS:
         for number in ("float32", "float64"):
             every |= digests(cell_name, number)
     FILE.write_text(json.dumps({"register": REGISTERS.size, "digests": every}, indent=1) + "\n")

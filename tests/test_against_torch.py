@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.checker.against_torch import __main__ as command
-from benchmarks.checker.against_torch import cases, checks, figures
+from benchmarks.checker.against_torch import answers, figures, jobs
 from engine.checking.subjects.trees import leaves
 
 pytestmark = pytest.mark.oracle
@@ -78,7 +78,7 @@ def test_an_exception_is_caught_and_a_doubt_is_not() -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) -> None:
     """Its values and gradients are those of forward and backward, dropout masks and all."""
-    case = cases.right_case(seed)
+    case = jobs.right_case(seed)
     layer = case.layer
     counters = layer.call_counters()
     y, last, tape = layer.forward(case.x, case.state, case.lengths)
@@ -86,7 +86,7 @@ def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) 
     dx, dfirst = layer.backward(tape, np.cos(y), None)
     wanted = [*(grad.copy() for grad in layer.grads.values()), dx, *leaves(dfirst)]
 
-    function, inputs = checks.torch_function(torch, case)
+    function, inputs = answers.torch_function(torch, case)
     outputs = function(*inputs)
     function(*(tensor + 1 for tensor in inputs))  # another pass between leaves the first one's backward alone
     for found, expected in zip(outputs, (y, *leaves(last)), strict=True):
@@ -97,8 +97,8 @@ def test_the_function_around_a_layer_is_the_layer(torch: ModuleType, seed: int) 
 
 
 def test_right_cases_are_drawn_from_every_cell_and_option() -> None:
-    drawn = [cases.draw(seed) for seed in range(200)]
-    assert cases.draw(7) == drawn[7]
+    drawn = [jobs.draw(seed) for seed in range(200)]
+    assert jobs.draw(7) == drawn[7]
     assert len({choices["kind"] for choices in drawn}) == 5
     for name in ("bias", "batch_first", "bidirectional", "zero state"):
         assert {choices[name] for choices in drawn} == {False, True}

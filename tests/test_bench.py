@@ -15,42 +15,42 @@ import pytest
 from commands import bptt, refused
 
 import engine
-from benchmarks.speed import compare, picture, report, store, tables
+from benchmarks.speed import compare, performance_page, performance_picture, store, tables
 from benchmarks.speed import gather as gathering
 from engine.measuring import figures, machine, rounds, serve
-from engine.measuring.cases import CELLS, Case
 from engine.measuring.rounds import Worker, WorkerError, Workers, difference, measure_memory, time_case
+from engine.measuring.timed_step import TIMED_CELLS, TimedStep
 
 FAKES = "fake_libraries"
-SMALL = Case("LSTM", 4, 2, 3, 3)
+SMALL = TimedStep("LSTM", 4, 2, 3, 3)
 
 
 # -- cases and figures -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TIMED_CELLS)
 def test_a_case_has_the_parameters_of_the_layer(cell: str) -> None:
-    case = Case(cell, 5, 3, 4, 6, layers=2, bidirectional=True)
+    case = TimedStep(cell, 5, 3, 4, 6, layers=2, bidirectional=True)
     layer = getattr(engine, cell)(4, 6, 2, bidirectional=True, backend="numpy:reference")
     assert case.shapes() == {name: value.shape for name, value in layer.params.items()}
     assert {name: value.shape for name, value in case.parameters().items()} == case.shapes()
     assert all(value.dtype == np.float32 for value in (*case.parameters().values(), case.x(), case.dy()))
     assert (case.x().shape, case.dy().shape) == ((5, 3, 4), (5, 3, 12))
-    assert Case(**case.as_dict()) == case
+    assert TimedStep(**case.as_dict()) == case
 
 
 def test_operations_of_a_step_counted_by_hand() -> None:
     # forward: 4 gates of 3 units, each from 2 inputs and 3 units, a product and a sum each, for 7 * 5 positions
-    assert Case("LSTM", 7, 5, 2, 3, training=False).flops() == 4 * 3 * (2 + 3) * 2 * 7 * 5
-    assert Case("LSTM", 7, 5, 2, 3).flops() == 3 * 4 * 3 * (2 + 3) * 2 * 7 * 5
-    mixed = Case("RNN", 8, 3, 2, 3, mixed=True, training=False)
+    assert TimedStep("LSTM", 7, 5, 2, 3, training=False).flops() == 4 * 3 * (2 + 3) * 2 * 7 * 5
+    assert TimedStep("LSTM", 7, 5, 2, 3).flops() == 3 * 4 * 3 * (2 + 3) * 2 * 7 * 5
+    mixed = TimedStep("RNN", 8, 3, 2, 3, mixed=True, training=False)
     lengths = mixed.lengths()
     assert lengths is not None
     assert lengths.tolist() == [8, 5, 2]
     assert mixed.flops() == 3 * (2 + 3) * 2 * (8 + 5 + 2)
 
 
-def row(case: Case = SMALL, threads: int = 1, **seconds: list[float]) -> dict[str, Any]:
+def row(case: TimedStep = SMALL, threads: int = 1, **seconds: list[float]) -> dict[str, Any]:
     """A row as `time_case` makes it."""
     return {"mode": "training", **case.as_dict(), "threads": threads, "seconds": seconds, "failed": {}}
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_timed_is_named_and_the_others_are_timed() -> None:
         }
         assert set(found["seconds"]) == {"engine", "torch"}
         # a process that has died is there again for the next case
-        again = time_case(workers, Case("RNN", 4, 2, 3, 3), budget=0, turn=0.001)
+        again = time_case(workers, TimedStep("RNN", 4, 2, 3, 3), budget=0, turn=0.001)
         assert "dying" in again["seconds"]
 
 
@@ -181,12 +181,12 @@ def test_every_library_computes_what_the_engine_computes(peer: str) -> None:
             pytest.skip(f"{module} absent: `make bench` installs it")
     sizes = {"layers": 2, "bidirectional": True, "mixed": peer != "jax"}
     with Workers(("engine", peer), 1, compare.MODULE) as workers:
-        for cell in CELLS:
+        for cell in TIMED_CELLS:
             for training in (True, False):
                 if peer == "onnxruntime" and training:
                     continue
                 for options in ({}, sizes):
-                    case = Case(cell, 7, 3, 4, 5, training=training, **options)  # type: ignore[arg-type]
+                    case = TimedStep(cell, 7, 3, 4, 5, training=training, **options)  # type: ignore[arg-type]
                     found = time_case(workers, case, budget=0, turn=0.001)
                     assert found["failed"] == {}
                     assert found["difference"][peer] <= 1e-5, case
@@ -194,7 +194,7 @@ def test_every_library_computes_what_the_engine_computes(peer: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_memory_of_a_step_is_at_least_what_it_keeps() -> None:
-    case = Case("RNN", 60, 64, 512, 512)
+    case = TimedStep("RNN", 60, 64, 512, 512)
     found = measure_memory("engine", 1, case, 2)
     assert found["import"] <= found["baseline"] <= found["built"] <= found["peak"]
     assert case.activations() / 2**20 <= found["peak"] - found["baseline"] <= 300
@@ -267,7 +267,7 @@ def test_rows_are_on_disk_as_they_come(tmp_path: Path) -> None:
     header = {"command": "x", "date": "d", "commit": None, "machine": {}, "versions": {"engine": "1"}, "absent": {}}
     path = tmp_path / "found.json"
     kept = store.Store(path, header)
-    for count, case in enumerate((SMALL, Case("GRU", 4, 2, 3, 3)), 1):
+    for count, case in enumerate((SMALL, TimedStep("GRU", 4, 2, 3, 3)), 1):
         kept.add(row(case, engine=[1.0, 1.0, 1.0]))
         assert len(json.loads(path.read_text())["rows"]) == count
     assert list(tmp_path.iterdir()) == [path]
@@ -381,17 +381,17 @@ def test_bptt_bench_refuses_bad_usage(arguments: str, words: str, capsys: pytest
 def documents() -> list[dict[str, Any]]:
     """Results of one machine, of every mode."""
     rows = []
-    for cell in CELLS:
+    for cell in TIMED_CELLS:
         for H in (256, 512):
-            case = Case(cell, 200, 32, H, H)
+            case = TimedStep(cell, 200, 32, H, H)
             rows.append({**row(case, engine=[0.5, 0.5, 0.5], torch=[1.0, 1.0, 1.0]), "sgemm": [1000.0]})
-    rows.append(row(Case("GRU", 50, 1, 64, 64), engine=[0.5, 0.5, 0.5], torch=[0.25, 0.25, 0.25]))
-    rows.append(row(Case("GRU", 5000, 32, 256, 256), engine=[12.5] * 3, torch=[50.0] * 3))
-    inference = row(Case("RNN", 50, 1, 64, 64, training=False), engine=[1.0], onnxruntime=[3.0])
-    packed = row(Case("RNN", 50, 8, 64, 64, 2, True, True), engine=[1.0], torch=[7.0])
+    rows.append(row(TimedStep("GRU", 50, 1, 64, 64), engine=[0.5, 0.5, 0.5], torch=[0.25, 0.25, 0.25]))
+    rows.append(row(TimedStep("GRU", 5000, 32, 256, 256), engine=[12.5] * 3, torch=[50.0] * 3))
+    inference = row(TimedStep("RNN", 50, 1, 64, 64, training=False), engine=[1.0], onnxruntime=[3.0])
+    packed = row(TimedStep("RNN", 50, 8, 64, 64, 2, True, True), engine=[1.0], torch=[7.0])
     rows += [{**inference, "mode": "inference"}, {**packed, "mode": "packed"}]
     memory = {"engine": {"baseline": 100.0, "peak": 160.0}, "torch": {"baseline": 300.0, "peak": 400.0}}
-    case = Case("RNN", 200, 64, 1024, 1024)
+    case = TimedStep("RNN", 200, 64, 1024, 1024)
     rows.append({"mode": "memory", **case.as_dict(), "threads": 1, "failed": {}, "memory": memory})
     where = {"cpu": "a processor", "cores": 2, "isa": ["x86_64"], "system": "Linux", "python": "3.11"}
     head = {"file": "a.json", "command": "the command", "date": "2020-01-02T", "commit": "abc", "machine": where}
@@ -399,10 +399,10 @@ def documents() -> list[dict[str, Any]]:
 
 
 def test_the_page_shows_what_was_measured(documents: list[dict[str, Any]]) -> None:
-    empty = f"before\n\n{report.BEGIN}\n{report.END}\nafter\n"
-    text = report.page(empty, documents)
-    assert report.page(text, documents) == text
-    assert report.page(text, []) == empty
+    empty = f"before\n\n{performance_page.BEGIN}\n{performance_page.END}\nafter\n"
+    text = performance_page.page(empty, documents)
+    assert performance_page.page(text, documents) == text
+    assert performance_page.page(text, []) == empty
     for words in (
         "a processor, 2 cores (x86_64), Linux, Python 3.11.",
         "JAX was absent from `a.json`: no reason",
@@ -414,14 +414,14 @@ def test_the_page_shows_what_was_measured(documents: list[dict[str, Any]]) -> No
         "| ONNX Runtime | RNN | 1 | 1 | 3.00 |",
         "| RNN B=64 T=200 H=1024, 1 thread | 50 | 60 | 100 | 0.60 |",
         "| GRU | 1 | 32 | 256 | 5000 / 200 | 2500 / 2500 = 1.00 | 10000 / 5000 = 2.00 |",
-        f"](images/{picture.PICTURE})",
+        f"](images/{performance_picture.PICTURE})",
     ):
         assert words in text, words
     assert "T=5000" not in text.partition("## Long sequences")[0]
 
 
 def test_the_summary_names_the_worst_case(documents: list[dict[str, Any]]) -> None:
-    found = tables.summary(report.training(gathering.rows_of(documents)), "torch")
+    found = tables.summary(performance_page.training(gathering.rows_of(documents)), "torch")
     assert found is not None
     assert (found.count, len(found.below), found.worst["H"]) == (7, 1, 64)
     assert found.mean == pytest.approx((2**6 * 0.5) ** (1 / 7))
@@ -432,7 +432,7 @@ def test_the_summary_names_the_worst_case(documents: list[dict[str, Any]]) -> No
 def test_no_ratio_stands_where_results_differ(documents: list[dict[str, Any]]) -> None:
     documents[0]["rows"][6]["difference"] = {"torch": 0.5}
     documents[0]["rows"][5]["difference"] = {"torch": None}
-    text = report.tables(documents)
+    text = performance_page.tables(documents)
     assert "PyTorch computes something else, and is left out: GRU B=1 T=50 H=64, 1 thread; RNN" in text
     assert "PyTorch is faster" not in text
 
@@ -440,12 +440,12 @@ def test_no_ratio_stands_where_results_differ(documents: list[dict[str, Any]]) -
 def test_the_picture_has_a_panel_for_each_cell(documents: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
 
-    figure = picture.picture(documents)
-    assert [axis.get_title() for axis in figure.axes] == list(CELLS)
+    figure = performance_picture.picture(documents)
+    assert [axis.get_title() for axis in figure.axes] == list(TIMED_CELLS)
     plt.close(figure)
-    assert not picture.has_picture([])
+    assert not performance_picture.has_picture([])
 
 
 def test_the_page_in_the_docs_is_that_of_the_kept_results() -> None:
-    text = report.PAGE.read_text(encoding="utf-8")
-    assert text == report.page(text, gathering.load()), "run python -m benchmarks.speed.report"
+    text = performance_page.PAGE.read_text(encoding="utf-8")
+    assert text == performance_page.page(text, gathering.load()), "run python -m benchmarks.speed.performance_page"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS
+from builders import FIVE_CELLS
 from commands import bptt, refused
 
 import engine
@@ -84,7 +84,7 @@ def test_a_small_step_is_not_lost_beside_a_large_one() -> None:
 
 
 @pytest.mark.parametrize("lengths", [None, (6, 0, 3, 1)], ids=["full", "lengths"])
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize("cell", FIVE_CELLS)
 def test_everything_that_the_passes_compute_is_compared(cell: str, lengths: Any) -> None:
     """The values are those of the layer itself, and each tensor with a time axis has all its steps."""
     experiment = Experiment(cell, T=6, B=4, D=3, H=5, lengths=lengths, seed=2)
@@ -259,7 +259,7 @@ def test_bad_usage_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize("cell", FIVE_CELLS)
 def test_pytorch_agrees(torch: Any, capsys: pytest.CaptureFixture[str], cell: str) -> None:
     for dtype in ("float64", "float32"):
         args = ["--backends", "numpy:reference,torch:reference", "--cell", cell, "--dtype", dtype, "--lengths", "mixed"]

@@ -20,7 +20,7 @@ from kernels.gates import cells
 from kernels.reference import ReferenceKernels
 
 Array = Any
-ODD = {cell.name: cell for cell in odd_cells.CELLS}
+ODD = {cell.name: cell for cell in odd_cells.ODD_CELLS}
 BUILT_IN = tuple(sorted(cells()))
 OPTIONS = ("mask", "zoneout", "mask and zoneout")
 

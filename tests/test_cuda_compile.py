@@ -116,13 +116,13 @@ def test_the_kernels_compile_for_real_gpus_without_spilling_a_register(
 SANITIZED = """
 import sys
 import numpy as np
-from cuda_sim import cases, hostkernel, little_cupy
+from cuda_sim import hostkernel, layer_case, little_cupy
 
 BUG = sys.argv[1] == "bug"
 plain = hostkernel.build
 def build(code, options):
     code = code.replace("if (n >= (size_t)B * width) return;", "") if BUG else code
-    return plain(cases.one_kernel(code), options, sanitize=True)
+    return plain(layer_case.one_kernel(code), options, sanitize=True)
 
 
 little_cupy.build = build
@@ -130,12 +130,12 @@ limits = dict(MultiProcessorCount=64, MaxSharedMemoryPerBlockOptin=1 << 17, MaxT
 shapes = ("rnn_tanh", "lstm", "gru_before")  # of a product
 others = ("gru", "sim_exponential", "sim_three", "sim_apart__zoneout_h_c", "projected_lstm__zoneout_h_c__mask")
 for cell in ("lstm",) if BUG else (*shapes, *others):
-    case = cases.make_case(cell, T=3, B=7, H=21, lengths=[3, 1, 0, 2, 3, 3, 2])
-    ways = [(cases.STEPWISE, cases.STEPWISE)]
+    case = layer_case.make_case(cell, T=3, B=7, H=21, lengths=[3, 1, 0, 2, 3, 3, 2])
+    ways = [(layer_case.STEPWISE, layer_case.STEPWISE)]
     if cell in shapes:
-        ways.append(cases.tight(case, slices=3, groups=2))
+        ways.append(layer_case.tight(case, slices=3, groups=2))
     for way in ways:
-        error = cases.distance(case, cases.by_plan(little_cupy.LittleCupy(**limits), *way))
+        error = layer_case.distance(case, layer_case.by_plan(little_cupy.LittleCupy(**limits), *way))
         assert error <= 1e-12, (cell, error)
 print("clean")
 """

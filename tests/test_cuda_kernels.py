@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_sim.cases import STEPWISE, arrays, by_plan, distance, make_case, run, tight
+from cuda_sim.layer_case import STEPWISE, arrays, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
-from cuda_sim.own_cells import CELLS, OTHERS
+from cuda_sim.own_cells import FIVE_CELLS, OTHERS
 
 from kernels.cuda.cuda_kernels import CudaKernels
 from kernels.cuda.plan import LAPTOP, not_persistent
@@ -33,7 +33,7 @@ def roomy(seed: int = 0) -> LittleCupy:
 
 @pytest.mark.parametrize(
     ("cell", "dtype", "row_tile", "seed"),
-    [(cell, *tile) for cell in CELLS for tile in TILES] + [(cell, *TILES[-1]) for cell in OTHER_PERSISTENT],
+    [(cell, *tile) for cell in FIVE_CELLS for tile in TILES] + [(cell, *TILES[-1]) for cell in OTHER_PERSISTENT],
 )
 def test_a_persistent_sequence_of_many_blocks_groups_passes_and_tiles(
     cell: str, dtype: str, row_tile: int, seed: int
@@ -55,7 +55,8 @@ def test_a_persistent_sequence_of_many_blocks_groups_passes_and_tiles(
 
 
 @pytest.mark.parametrize(
-    ("cell", "dtype"), [(cell, dtype) for cell in CELLS for dtype in DTYPES] + [(cell, "float64") for cell in OTHER]
+    ("cell", "dtype"),
+    [(cell, dtype) for cell in FIVE_CELLS for dtype in DTYPES] + [(cell, "float64") for cell in OTHER],
 )
 def test_a_step_at_a_time(cell: str, dtype: str) -> None:
     case = make_case(cell, T=4, B=5, H=11, dtype=dtype, lengths=[4, 0, 2, 1, 3])
@@ -71,7 +72,7 @@ def test_float32_of_a_cell_of_the_users() -> None:
 
 @pytest.mark.parametrize("path", ["persistent", "stepwise"])
 @pytest.mark.parametrize(("T", "B", "H"), [(1, 3, 5), (4, 1, 7), (3, 2, 1), (1, 1, 1), (3, 9, 33)])
-@pytest.mark.parametrize("cell", [*CELLS, "sim_apart__zoneout_h_c", "mgu"])
+@pytest.mark.parametrize("cell", [*FIVE_CELLS, "sim_apart__zoneout_h_c", "mgu"])
 def test_sizes_at_the_edge(cell: str, T: int, B: int, H: int, path: str) -> None:
     xp = LittleCupy(seed=1, CooperativeLaunch=int(path == "persistent"), MaxSharedMemoryPerBlockOptin=20000)
     for lengths in (None, [(b * 2) % (T + 1) for b in range(B)]):
@@ -82,7 +83,7 @@ def test_sizes_at_the_edge(cell: str, T: int, B: int, H: int, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["persistent", "stepwise"])
-@pytest.mark.parametrize("cell", [*CELLS, "projected_lstm", "sim_apart__zoneout_h_c"])
+@pytest.mark.parametrize("cell", [*FIVE_CELLS, "projected_lstm", "sim_apart__zoneout_h_c"])
 def test_what_may_be_left_out_may_be_left_out(cell: str, path: str) -> None:
     full = make_case(cell, T=3, B=2, H=5, lengths=[3, 1])
     no_bias = {name: value for name, value in full.weights.items() if name != "bias_hh"}
@@ -109,7 +110,7 @@ def test_a_factor_for_all_steps_or_rows_or_for_each(sizes: tuple[int, int]) -> N
     assert distance(case, CudaKernels(LittleCupy())) <= 1e-12
 
 
-@pytest.mark.parametrize("cell", [*CELLS, "sim_exponential", "projected_lstm"])
+@pytest.mark.parametrize("cell", [*FIVE_CELLS, "sim_exponential", "projected_lstm"])
 def test_what_stands_in_a_pad_reaches_nothing(cell: str) -> None:
     case = make_case(cell, T=4, B=3, H=6, lengths=[4, 2, 0])
     pads = (np.arange(4)[:, None] >= case.lengths)[..., None]
@@ -120,7 +121,7 @@ def test_what_stands_in_a_pad_reaches_nothing(cell: str) -> None:
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-@pytest.mark.parametrize("cell", [*CELLS, "sim_apart__zoneout_h_c"])
+@pytest.mark.parametrize("cell", [*FIVE_CELLS, "sim_apart__zoneout_h_c"])
 def test_the_order_of_threads_and_blocks_changes_no_bit(cell: str) -> None:
     case = make_case(cell, T=3, B=7, H=21, dtype="float64")
     ways = tight(case, slices=3, groups=2)
@@ -132,7 +133,7 @@ def test_the_order_of_threads_and_blocks_changes_no_bit(cell: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FIVE_CELLS)
 def test_a_launch_as_it_is_planned_for_a_real_device(cell: str, dtype: str) -> None:
     limits = {
         "MultiProcessorCount": LAPTOP.multiprocessors,
@@ -155,7 +156,7 @@ def test_a_launch_as_it_is_planned_for_a_real_device(cell: str, dtype: str) -> N
 
 @pytest.mark.parametrize(
     ("cell", "path"),
-    [(cell, "persistent") for cell in (*CELLS, *OTHER_PERSISTENT)]
+    [(cell, "persistent") for cell in (*FIVE_CELLS, *OTHER_PERSISTENT)]
     + [(cell, "stepwise") for cell in OTHER if cell not in OTHER_PERSISTENT and cell != "indrnn"],
 )
 def test_the_gradients_are_those_of_the_simulated_forward(cell: str, path: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_sim.cases import STEPWISE, by_plan, distance, make_case, one_kernel, tight
 from cuda_sim.hostkernel import HostKernel, barrier_calls, build
+from cuda_sim.layer_case import STEPWISE, by_plan, distance, make_case, one_kernel, tight
 from cuda_sim.little_cupy import LittleCupy
 from cuda_sim.own_cells import EVERY
 
@@ -18,7 +18,7 @@ from kernels.cuda import modules
 pytestmark = pytest.mark.device
 
 SEEDS = (0, 1, 2)
-CELLS = ("gru_before", "lstm")  # two products a step, and one
+MUTATED_CELLS = ("gru_before", "lstm")  # two products a step, and one
 MODULES = tuple(modules.MODULES)
 Edit = Callable[[str], str]
 
@@ -28,8 +28,8 @@ def source(module: str, cell: str) -> str:
     return one_kernel(modules.source(module, EVERY[cell], "float64"))
 
 
-OTHERS = tuple(name for name in EVERY if name not in CELLS)  # for what these two do not have
-SOURCES = {(module, cell): source(module, cell) for module in MODULES for cell in CELLS}
+OTHERS = tuple(name for name in EVERY if name not in MUTATED_CELLS)  # for what these two do not have
+SOURCES = {(module, cell): source(module, cell) for module in MODULES for cell in MUTATED_CELLS}
 SOURCES |= {("stepwise", cell): source("stepwise", cell) for cell in OTHERS}
 
 
@@ -63,7 +63,7 @@ def barriers() -> list[Any]:
     """(module, number of the call in its source) of every barrier and fence there is."""
     found = []
     for module in MODULES:
-        text = SOURCES[module, CELLS[0]]
+        text = SOURCES[module, MUTATED_CELLS[0]]
         for number, (start, end) in enumerate(barrier_calls(text)):
             found.append(pytest.param(module, number, id=f"{module}-{number}-{text[start:end].partition('(')[0]}"))
     return found
@@ -92,9 +92,11 @@ def test_a_deleted_barrier_or_fence_is_caught_at_every_seed(
         start, end = barrier_calls(text)[number]
         return f"{text[:start]};{text[end:]}"
 
-    caught = [bool(words) for words in verdicts(module, without, monkeypatch, CELLS[0])]
+    caught = [bool(words) for words in verdicts(module, without, monkeypatch, MUTATED_CELLS[0])]
     if not all(caught):
-        caught = [a or bool(b) for a, b in zip(caught, verdicts(module, without, monkeypatch, CELLS[1]), strict=True)]
+        caught = [
+            a or bool(b) for a, b in zip(caught, verdicts(module, without, monkeypatch, MUTATED_CELLS[1]), strict=True)
+        ]
     assert all(caught), "passes without it: it is not needed, or the simulator is blind"
 
 
@@ -155,7 +157,7 @@ PLANTED = {
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_planted_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, good, bad = PLANTED[bug]
-    cells = [cell for cell in (*CELLS, *OTHERS) if good in SOURCES.get((module, cell), "")]
+    cells = [cell for cell in (*MUTATED_CELLS, *OTHERS) if good in SOURCES.get((module, cell), "")]
     if "factor" in bug:
         cells = ["sim_apart__zoneout_h_c"]
     assert cells

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cuda_sim.own_cells import CELLS, EVERY, functions
+from cuda_sim.own_cells import EVERY, FIVE_CELLS, functions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.device
 DEVICES = (A100, H100, H200, RTX_4090, LAPTOP, Device("tiny", 6, 4096, max_threads=32), Device("one", 1, 49152))
 
 sizes = st.tuples(
-    st.sampled_from([*CELLS, "mgu", "slstm"]),
+    st.sampled_from([*FIVE_CELLS, "mgu", "slstm"]),
     st.integers(1, 4096) | st.integers(1, 40),
     st.integers(1, 4096) | st.integers(1, 40),
     st.integers(1, 4096),
@@ -95,7 +95,7 @@ def test_a_persistent_launch_fits_and_covers_each_unit_and_row_once(drawn: tuple
 @pytest.mark.parametrize("device", [H100, H200])
 @pytest.mark.parametrize("H", [128, 256, 512, 1024])
 @pytest.mark.parametrize("B", [1, 16, 64])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FIVE_CELLS)
 def test_hopper_keeps_the_weights_of_the_common_sizes_in_shared_memory(
     cell: str, B: int, H: int, device: Device
 ) -> None:

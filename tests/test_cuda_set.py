@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_sim.cases import arrays, by_plan, distance, make_case, run, tight
+from cuda_sim.layer_case import arrays, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
-from cuda_sim.own_cells import CELLS, functions
+from cuda_sim.own_cells import FIVE_CELLS, functions
 
 from kernels.cells import Cell, Phase
 from kernels.cuda.cuda_kernels import CudaKernels
@@ -25,7 +25,7 @@ def roomy(seed: int = 0) -> LittleCupy:
     return LittleCupy(seed, MultiProcessorCount=64, MaxSharedMemoryPerBlockOptin=1 << 17, MaxThreadsPerBlock=128)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FIVE_CELLS)
 def test_the_launches_of_a_persistent_sequence_do_not_depend_on_its_length(cell: str) -> None:
     counts = []
     for T in (2, 7):

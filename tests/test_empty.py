@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build, leaves, random_arguments
+from builders import FIVE_CELLS, build, leaves, random_arguments
 from fake_cupy import use_backend
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_recurrent_layers(backend: Any, kind: str) -> None:
     for size, two, bidirectional, batch_first in [
         (size, two, bidirectional, batch_first)

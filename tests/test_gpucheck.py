@@ -18,7 +18,7 @@ from commands import ROOT
 from fake_cupy import installed
 
 import engine
-from benchmarks.gpucheck import correctness, peers, report, sections, timings
+from benchmarks.gpucheck import correctness, peers, result_page, sections, timings
 from benchmarks.gpucheck.__main__ import main
 from benchmarks.gpucheck.clock import Budget, Watchdog
 from benchmarks.gpucheck.timings import Point, Side
@@ -42,7 +42,7 @@ def statuses(rows: Any) -> set[str]:
 
 
 def written(directory: Path) -> dict[str, Any]:
-    return json.loads((directory / report.JSON).read_text())
+    return json.loads((directory / result_page.JSON).read_text())
 
 
 # -- the whole command -------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_fails(tmp_path: Path) -> None:
     document = written(tmp_path / "new")
     assert document["reason"] in done.stderr
     assert "sections" not in document
-    assert document["reason"] in (tmp_path / "new" / report.PAGE).read_text()
+    assert document["reason"] in (tmp_path / "new" / result_page.PAGE).read_text()
 
 
 def test_all_of_it_on_the_look_alike(cupy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_all_of_it_on_the_look_alike(cupy: Any, tmp_path: Path, capsys: pytest.C
     assert [row["status"] for row in document["sections"]["timings"]] == ["ok", "not built"]
     assert document["device"]["device"] == "look-alike"
     assert document["versions"]["cupy"] == cupy.__version__
-    page = (tmp_path / report.PAGE).read_text()
+    page = (tmp_path / result_page.PAGE).read_text()
     assert page in capsys.readouterr().out
     for words in ("**everything that was checked is right**", "| stepwise | float64 | 30 | 30 ok |", "no bfloat16 yet"):
         assert words in page
@@ -104,7 +104,7 @@ def test_what_is_there_is_written_when_the_device_gives_up(
     document = written(tmp_path)
     assert document["ended"] == "RuntimeError: the device has gone"
     document["sections"] = {}
-    assert not report.passed(document)
+    assert not result_page.passed(document)
 
 
 # -- correctness -------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_what_is_there_is_written_when_the_device_gives_up(
 def test_the_cases_are_all_cells_directions_and_lengths() -> None:
     every = list(correctness.cases())
     assert len({str(case) for case in every}) == len(every) == 5 * 2 * (2 * 5 + 2)
-    assert {case.kind for case in every} == set(correctness.KINDS)
+    assert {case.kind for case in every} == set(correctness.FIVE_CELLS)
     lengths = [case.lengths() for case in every if case.mixed]
     assert all(length is not None and 0 in length and max(length) == case.shape[0]
                for length, case in zip(lengths, (case for case in every if case.mixed), strict=True))  # fmt: skip
@@ -296,10 +296,10 @@ def test_a_ratio_is_our_time_over_theirs(torch: ModuleType, cupy: Any, monkeypat
     monkeypatch.setattr(timings, "our_side", lambda point: fake_side(3.0))
     monkeypatch.setattr(timings, "their_side", lambda point, torch: fake_side(4.0))
     monkeypatch.setattr(timings, "kernel_names", lambda torch, run: ["a_kernel"])
-    row = timings.measure(Point("LSTM", 16, 256, 50, "float32", "training"), torch, 0.0, names=True)
+    row = timings.time_point(Point("LSTM", 16, 256, 50, "float32", "training"), torch, 0.0, names=True)
     assert (row["ratio"], row["floor"], row["reached"], row["status"]) == (pytest.approx(0.75), 1.0, True, "ok")
     assert row["ours_kernels"] == row["theirs_kernels"] == ["a_kernel"]
-    row = timings.measure(Point("GRU", 16, 2048, 50, "bfloat16", "training"), torch, 0.0)
+    row = timings.time_point(Point("GRU", 16, 2048, 50, "bfloat16", "training"), torch, 0.0)
     assert row["status"] == "not built"
     assert "ratio" not in row
     assert row["theirs"] == pytest.approx(0.004)
@@ -308,7 +308,7 @@ def test_a_ratio_is_our_time_over_theirs(torch: ModuleType, cupy: Any, monkeypat
         raise MemoryError("out of memory allocating 9 bytes")
 
     monkeypatch.setattr(timings, "our_side", out_of_memory)
-    row = timings.measure(Point("LSTM", 16, 256, 50, "float32", "training"), torch, 0.0)
+    row = timings.time_point(Point("LSTM", 16, 256, 50, "float32", "training"), torch, 0.0)
     assert (row["status"], row["ours_error"]) == ("failed", "MemoryError: out of memory allocating 9 bytes")
 
 
@@ -317,7 +317,7 @@ def test_places_that_the_time_does_not_reach_have_a_row(cupy: Any) -> None:
     points = [Point("RNN", 2, 3, steps, "float32", "training") for steps in (3, 4, 5)]
     rows = list(timings.rows(points, lambda: next(left), "no PyTorch", seconds=0.0))
     assert [row["status"] for row in rows] == ["ok", "not reached", "not reached"]
-    assert "1 of 3 places were measured" in "\n".join(report._times(rows))
+    assert "1 of 3 places were measured" in "\n".join(result_page._times(rows))
 
 
 # -- the clock, the page -----------------------------------------------------------------------------------------------
@@ -375,15 +375,16 @@ def test_the_page_tells_what_is_wrong_and_what_was_missed() -> None:
         "command": "x", "date": "y", "device": {"device": "one"}, "versions": {"cupy": "14"},
         "sections": {"correctness": [bad], "timings": [{**late, "ours_kernels": ["k"]}]},
     }  # fmt: skip
-    page = report.page(document)
+    page = result_page.page(document)
     for words in ("correctness: 1 wrong", "- wrong: case lstm T=3", "| 6 | 4 | 1.50 | 1 | **missed** |", "ours: `k`"):
         assert words in page
-    assert not report.passed(document)
+    assert not result_page.passed(document)
     assert (
-        json.loads(json.dumps(report._plain(document), allow_nan=False))["sections"]["correctness"][0]["worst"] == "inf"
+        json.loads(json.dumps(result_page._plain(document), allow_nan=False))["sections"]["correctness"][0]["worst"]
+        == "inf"
     )
-    good = {name: [{"dtype": "float32", "status": "ok"}] for name in report.NEEDED}
-    assert report.passed({"sections": good | {"timings": [late]}})
-    assert not report.passed({"sections": good | {"repeats": []}})
-    assert not report.passed({"sections": good | {"repeats": [{"status": "not reached"}]}})
-    assert not report.passed({"sections": good, "ended": "a barrier"})
+    good = {name: [{"dtype": "float32", "status": "ok"}] for name in result_page.NEEDED}
+    assert result_page.passed({"sections": good | {"timings": [late]}})
+    assert not result_page.passed({"sections": good | {"repeats": []}})
+    assert not result_page.passed({"sections": good | {"repeats": [{"status": "not reached"}]}})
+    assert not result_page.passed({"sections": good, "ended": "a barrier"})

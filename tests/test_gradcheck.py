@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KERNELS, KINDS, build, random_arguments
+from builders import FIVE_CELLS, KERNELS, build, random_arguments
 
 import engine
 
@@ -24,10 +24,10 @@ PAIRS = list(itertools.product(KERNELS, [None, [4, 0, 2]]))
 
 
 @pytest.mark.parametrize("k", range(len(OPTIONS)), ids=["-".join(options) or "plain" for options in OPTIONS])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_every_gradient_of_every_cell_and_option(kind: str, k: int) -> None:
     """Kernel sets and lengths in turn: every cell and every option meets all four pairs of them."""
-    kernel_set, lengths = PAIRS[(k + KINDS.index(kind)) % 4]
+    kernel_set, lengths = PAIRS[(k + FIVE_CELLS.index(kind)) % 4]
     options = OPTIONS[k]
     layer = build(kind, 2, 3, 2, backend=f"numpy:{kernel_set}", **options)
     x, state, _, _ = random_arguments(layer, 4, 3, 5)
@@ -70,10 +70,10 @@ def test_float32_backward_is_checked_against_float64_differences() -> None:
 METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_every_method_passes_right_gradients(kind: str, method: str) -> None:
-    layers, lengths = [(2, None), (1, [5, 0, 2, 4])][(METHODS.index(method) + KINDS.index(kind)) % 2]
+    layers, lengths = [(2, None), (1, [5, 0, 2, 4])][(METHODS.index(method) + FIVE_CELLS.index(kind)) % 2]
     layer = build(kind, 2, 3, layers, bidirectional=True, dropout=0.3 if layers == 2 else 0.0)
     x, state, _, _ = random_arguments(layer, 5, 4, 2)
     report = engine.gradcheck(layer, x, state, lengths, method=method)
@@ -99,7 +99,7 @@ def test_every_method_knows_every_layer(method: str) -> None:
 
 #: Options that are masks of the step itself; each cell meets one.
 NOISE: list[dict[str, Any]] = [{"zoneout": 0.3}, {"weight_dropout": 0.3}, {"recurrent_dropout": 0.3}]
-OTHERS = [name for name in engine.cells() if name not in KINDS]
+OTHERS = [name for name in engine.cells() if name not in FIVE_CELLS]
 
 
 @pytest.mark.parametrize("k", range(2 * len(OTHERS)))

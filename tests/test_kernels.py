@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KERNELS, KINDS, build, distance, passes, random_arguments
+from builders import FIVE_CELLS, KERNELS, build, distance, passes, random_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +105,7 @@ def test_exp_log_and_maximum_at_their_ends(dtype: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("kernel_set", KERNELS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_saturated_gates_raise_no_floating_point_error(kind: str, kernel_set: str) -> None:
     layer = build(kind, 2, 3, dtype="float32", backend=f"numpy:{kernel_set}")
     layer.load_state_dict({name: 1e-30 * value for name, value in layer.state_dict().items()})
@@ -169,7 +169,7 @@ def both(kind: str, s: dict[str, Any], dtype: str) -> tuple[Any, Any, tuple[Any,
     return reference, compiled, arguments, lengths
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @given(s=shapes)
 def test_numba_equals_reference_in_float64(kind: str, s: dict[str, Any]) -> None:
     reference, compiled, arguments, lengths = both(kind, s, "float64")
@@ -179,7 +179,7 @@ def test_numba_equals_reference_in_float64(kind: str, s: dict[str, Any]) -> None
         assert distance(found[name], value) <= 1e-12, name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_numba_in_float32_is_as_near_to_the_truth_as_the_reference(kind: str) -> None:
     """Largest error over a whole sequence at most four times that of the float32 reference."""
     s = {"T": 40, "B": 5, "D": 7, "H": 33, "layers": 2, "bidirectional": False, "batch_first": False, "bias": True}
@@ -198,7 +198,7 @@ def test_numba_in_float32_is_as_near_to_the_truth_as_the_reference(kind: str) ->
         assert distance(fast[name], value) <= 4 * max(distance(plain[name], value), 1e-7), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @pytest.mark.parametrize("with_lengths", [False, True])
 def test_traces_of_both_kernel_sets_agree(kind: str, with_lengths: bool) -> None:
     s = {"T": 6, "B": 4, "D": 3, "H": 5, "layers": 2, "bidirectional": True, "batch_first": False, "bias": True}
@@ -220,7 +220,7 @@ def test_traces_of_both_kernel_sets_agree(kind: str, with_lengths: bool) -> None
 # -- who ran -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"bias": False}, {"batch_first": True}])
 @pytest.mark.parametrize("lengths", [None, [3, 0, 2]])
 def test_the_kernel_set_that_was_asked_for_is_the_one_that_runs(

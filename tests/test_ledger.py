@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build
+from builders import FIVE_CELLS, build
 from fake_cuda import counts, machine
 from fake_cupy import installed
 
@@ -191,7 +191,7 @@ LENGTHS = [5, 0, 2]
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
 @pytest.mark.parametrize("ids", [False, True], ids=["values", "tokens"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "dropout"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_no_copy_and_no_wait_in_a_step(kind: str, dropout: float, ids: bool, lengths: Any, kernels: str) -> None:
     model = model_of(f"cupy:{kernels}", kind, ids, dropout)
     step = step_of(model, "cross_entropy", engine.Adam(model), lengths, ids)
@@ -250,7 +250,7 @@ def work(kernels: str, kind: str, steps: int, lengths: Any = None) -> tuple[int,
     return book.launches, book.array_operations
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @pytest.mark.parametrize("lengths", [None, [3, 0, 2, 1]], ids=["full", "lengths"])
 def test_launches_of_the_persistent_path_do_not_depend_on_the_number_of_steps(kind: str, lengths: Any) -> None:
     assert work("cuda", kind, 4, lengths) == work("cuda", kind, 9, lengths)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build
+from builders import FIVE_CELLS, build
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
@@ -97,7 +97,7 @@ def test_an_exchange_of_the_layers_own_arrays(backend: str) -> None:
 # -- shapes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_transposed_matrices(kind: str) -> None:
     layer = build(kind, D, H, 2, bidirectional=True)
     text = message(layer, {name: value.T for name, value in weights(layer).items()})

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.oracle
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+TORCH_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 EXAMPLES = 60
 
 cases = st.fixed_dictionaries(
@@ -106,13 +106,13 @@ def compare(torch: ModuleType, kind: str, kernel_set: str, case: dict[str, Any])
 
 @pytest.mark.parametrize("case", GRID, ids=lambda c: "-".join(str(c[k]) for k in list(c)[-4:]))
 @pytest.mark.parametrize("kernel_set", KERNELS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TORCH_CELLS)
 def test_every_option_agrees_with_pytorch(torch: ModuleType, kind: str, kernel_set: str, case: dict[str, Any]) -> None:
     compare(torch, kind, kernel_set, case)
 
 
 @pytest.mark.parametrize("kernel_set", KERNELS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TORCH_CELLS)
 @settings(max_examples=EXAMPLES)
 @given(case=cases)
 @example(case={**GRID[-1], "T": 1, "B": 1, "D": 1, "H": 1})

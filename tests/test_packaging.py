@@ -34,7 +34,7 @@ FLOORS = {
     "engine.ledgers": 1,
     "engine.checks": 1,
     "engine.plain_arrays": 1,
-    "engine.threads": 1,
+    "engine.thread_count": 1,
     "engine.streams": 1,
     "engine.drawing": 1,
     "engine.cell": 1,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from builders import KINDS, build, distance, passes, random_arguments
+from builders import FIVE_CELLS, build, distance, passes, random_arguments
 from conftest import JIT_OFF
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ STARTS = ("none", "C itself", "one row for all", "other rows")
 needs_compiled = pytest.mark.skipif(JIT_OFF, reason="too slow uncompiled (NUMBA_DISABLE_JIT)")
 
 
-class Case(NamedTuple):
+class ProductCase(NamedTuple):
     """One call of `product`, with what lies around every operand."""
 
     a: Any
@@ -71,7 +71,7 @@ class Case(NamedTuple):
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> ProductCase:
     dtype: Any = draw(st.sampled_from(DTYPES))
     count = draw(st.integers(0, 3 * ROWS))
     columns = draw(st.integers(1, 2 * VECTORS * lanes(dtype) + 3))
@@ -120,7 +120,7 @@ def cases(draw: st.DrawFn) -> Case:
         places = start_rows[:, None] + start_at + np.arange(columns)
         start[places] = rng.normal(size=(count, columns))
         added = start[places]
-    return Case(
+    return ProductCase(
         a, a_rows, a_at, a_step, packed, packed_at, depth, c, c_rows, c_at, start, start_rows, start_at, has_start,
         left, right, added,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def assert_near(found: Any, left: Any, right: Any, added: Any = 0.0) -> None:
 
 
 @given(cases())
-def test_a_product_is_right_and_stays_within_c(case: Case) -> None:
+def test_a_product_is_right_and_stays_within_c(case: ProductCase) -> None:
     cells = case.cells()
     inputs = [array.copy() for array in (case.a, case.packed)]
     out = case.run()
@@ -151,7 +151,7 @@ def test_a_product_is_right_and_stays_within_c(case: Case) -> None:
 
 
 @given(cases(), st.data())
-def test_a_row_has_the_same_bits_in_any_company(case: Case, data: Any) -> None:
+def test_a_row_has_the_same_bits_in_any_company(case: ProductCase, data: Any) -> None:
     """A batch of one, of many, in another order: what a tile holds besides does not matter."""
     count = len(case.a_rows)
     whole = case.run()[case.cells()]
@@ -399,7 +399,7 @@ np.savez(sys.stdout.buffer, **everything())
 def everything() -> dict[str, Any]:
     """Passes of every cell, and products, small enough for plain Python."""
     found: dict[str, Any] = {}
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate(FIVE_CELLS):
         for dtype in ("float32", "float64"):
             layer = build(kind, 5, 18 + number, 2, bidirectional=True, dtype=dtype, backend="numpy:numba")
             x, state, dy, dstate = random_arguments(layer, 4, 3, seed=number)

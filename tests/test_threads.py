@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build, passes, random_arguments
+from builders import FIVE_CELLS, build, passes, random_arguments
 from conftest import JIT_OFF
 from hypothesis import given
 from hypothesis import strategies as st
@@ -772,7 +772,7 @@ WAYS = [(2, False), (2, True), (3, False), (3, True)]
 
 @needs_compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_bits_do_not_depend_on_the_threads(kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options: list[dict[str, Any]] = [{}, {"layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
     for number, option in enumerate(options):
@@ -791,7 +791,7 @@ def test_bits_do_not_depend_on_the_threads(kind: str, dtype: str, monkeypatch: p
 
 
 @needs_compiled
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 @given(
     T=st.integers(1, 7),
     B=st.integers(1, 9),
@@ -818,7 +818,7 @@ def test_bits_do_not_depend_on_where_the_shares_meet(
 
 
 @needs_compiled
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_predict_and_traces_do_not_depend_on_the_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = build(kind, 5, 41, 2, bidirectional=True, backend="numpy:numba")
     x, state, dy, dstate = random_arguments(layer, 8, 5)

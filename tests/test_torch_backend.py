@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build, distance, leaves, passes, random_arguments
+from builders import FIVE_CELLS, build, distance, leaves, passes, random_arguments
 from commands import bptt, metrics, write_text
 from refusals import refused
 
@@ -51,7 +51,7 @@ def agree(torch: ModuleType, backend: Backend, found: Any, wanted: Any, toleranc
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_recurrent_layers_are_those_of_numpy(
     torch: ModuleType, backend: Backend, kind: str, lengths: Any, dtype: str
 ) -> None:
@@ -74,7 +74,7 @@ def test_recurrent_layers_are_those_of_numpy(
         agree(torch, backend, one, other, 1e-12 if dtype == "float64" else 2e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_the_trace_of_every_step_is_that_of_numpy(torch: ModuleType, backend: Backend, kind: str) -> None:
     host = build(kind, D, H)
     x, state, dy, dstate = random_arguments(host, T, B, 2)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import KINDS, build, leaves, passes, random_arguments
+from builders import FIVE_CELLS, build, leaves, passes, random_arguments
 from conftest import JIT_OFF
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -447,7 +447,7 @@ def test_after_a_fork_a_child_begins_afresh(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_compiled
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_a_tape_that_is_alive_is_never_written_into(kind: str) -> None:
     """Nor is anything else that a pass has returned, whatever runs after it."""
     layer = build(kind, 30, 60, 2, dtype="float32", bidirectional=True, backend="numpy:numba")
@@ -492,7 +492,7 @@ def newly_taken(step: Callable[[], None]) -> int:
 @needs_compiled
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("options", [{}, {"layers": 2}])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_a_step_after_the_first_ones_takes_no_large_memory(kind: str, options: dict[str, Any], count: int) -> None:
     """Tape, projections, packed weights, gradients: all of it is memory of the step before."""
     layer = build(kind, 50, 128, dtype="float32", backend="numpy:numba", **options)
@@ -553,7 +553,7 @@ def test_predict_keeps_no_history(kind: str) -> None:
 
 
 @needs_compiled
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIVE_CELLS)
 def test_numbers_do_not_depend_on_what_memory_held_before(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every buffer full of NaN: nothing is read that was not written."""
     layer = build(kind, 21, 34, 2, bidirectional=True, dtype="float32", backend="numpy:numba")

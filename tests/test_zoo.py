@@ -18,8 +18,8 @@ from engine.layers import arguments, recurrent
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape, RecurrentTape
-from engine.zoo import BUGS, CAUSES, Bug, Case, find
-from engine.zoo.cases import parameters
+from engine.zoo import BUGS, CAUSES, Bug, BugCase, find
+from engine.zoo.bug_cases import parameters
 from kernels import products
 from kernels.layer import LayerOfSteps
 from kernels.reference import ReferenceKernels
@@ -42,7 +42,7 @@ REVERSE = {
 Gradients = dict[str, np.ndarray]
 
 
-def walk_twice(case: Case) -> tuple[Gradients, Gradients]:
+def walk_twice(case: BugCase) -> tuple[Gradients, Gradients]:
     """All gradients of a first and a second backward pass over one tape, from gradients that do not stand at zero."""
     layer = case.layer
     counters = layer.call_counters()
@@ -88,7 +88,7 @@ def _like(structure: Any, parts: Any) -> Any:
     return None if structure is None else next(parts)
 
 
-def planted(bug: Bug, case: Case) -> tuple[Gradients, Gradients]:
+def planted(bug: Bug, case: BugCase) -> tuple[Gradients, Gradients]:
     with bug.plant():
         return walk_twice(case)
 
@@ -111,7 +111,7 @@ def departures(bug: Bug) -> dict[str, float]:
     return found
 
 
-def time_step(bug: Bug, case: Case) -> int | None:
+def time_step(bug: Bug, case: BugCase) -> int | None:
     """The largest t at which the first pass's dx departs."""
     (right, _), (wrong, _) = both(bug)
     if "x" not in right:
@@ -183,7 +183,7 @@ def check_that_the_gates_are_those_that_go_wrong_first(bug: Bug) -> None:
     assert bug.time_step in (t, None)
 
 
-def _gates(case: Case) -> np.ndarray:
+def _gates(case: BugCase) -> np.ndarray:
     """(T, B, G, H) gradients of the pre-activations."""
     rng = np.random.default_rng(5)
     y, last, tape = case.layer.forward(case.x, case.state, case.lengths)

@@ -27,11 +27,10 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
-from engine.layers.rnn import layer_of  # noqa: E402
-from engine.zoo import Case  # noqa: E402
+from engine.layers.rnn import FIVE_CELLS, layer_of  # noqa: E402
+from engine.zoo import BugCase  # noqa: E402
 
 RELU = 1
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 METHODS = ("central", "complex", "adjoint", "directional", "taylor")
 #: Seconds between two lines of progress.
 BETWEEN = 5.0
@@ -39,10 +38,10 @@ BETWEEN = 5.0
 GAINS = (0.1, 0.4, 1.0, 3.0)
 
 
-def right_case(seed: int, longest: int = 200) -> Case:
+def right_case(seed: int, longest: int = 200) -> BugCase:
     """A layer of the engine with random sizes, options, weights and arguments; every seed another."""
     rng = np.random.default_rng([seed, 7])
-    kind = KINDS[seed % len(KINDS)]
+    kind = FIVE_CELLS[seed % len(FIVE_CELLS)]
     D, H, B = (int(k) for k in rng.permutation([1, 2, 3, 4, 5])[:3])
     T = int(rng.choice([3, 6, 7, 11, 25, 50, longest], p=[0.15, 0.2, 0.2, 0.15, 0.1, 0.1, 0.1]))
     options: dict[str, Any] = {
@@ -75,7 +74,7 @@ def right_case(seed: int, longest: int = 200) -> Case:
     state: Any = tuple(rng.normal(size=(slots, B, H)) for _ in range(2))
     state = state if kind == "lstm" else state[0]
     lengths = rng.integers(0, T + 1, size=B).tolist() if rng.random() < 0.4 else None
-    return Case(layer, x, None if rng.random() < 0.2 else state, lengths)
+    return BugCase(layer, x, None if rng.random() < 0.2 else state, lengths)
 
 
 class Progress:

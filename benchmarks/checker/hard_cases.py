@@ -23,24 +23,24 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 import engine  # noqa: E402
-from benchmarks.checker.hard.case import CASES, METHODS, Case  # noqa: E402
+from benchmarks.checker.hard.case import CASES, METHODS, HardCase  # noqa: E402
 
 FAMILIES = ("kinks", "singular", "scales", "saturation", "zeros", "algebra", "recurrent", "caches")
 
 
-def cases(families: tuple[str, ...] = FAMILIES) -> list[Case]:
+def cases(families: tuple[str, ...] = FAMILIES) -> list[HardCase]:
     """All cases of some families, in the order in which they are written down."""
     for family in families:
         import_module(f"benchmarks.checker.hard.{family}")
     return [one for family in families for one in CASES if one.family == family]
 
 
-def generator(case: Case, seed: int) -> np.random.Generator:
+def generator(case: HardCase, seed: int) -> np.random.Generator:
     """Random numbers of a case and a seed, of which no other case depends."""
     return np.random.default_rng([seed, *case.name.encode()])
 
 
-def judge(case: Case, method: str, seed: int) -> tuple[str, str]:
+def judge(case: HardCase, method: str, seed: int) -> tuple[str, str]:
     """What the engine says, and ``ok``, ``false alarm`` or ``undecided``."""
     forward, backward, inputs = case.make(generator(case, seed))
     with np.errstate(all="ignore"):

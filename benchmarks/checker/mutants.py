@@ -51,7 +51,7 @@ MODULES: dict[str, ModuleType] = {name: sys.modules[name] for name in sorted(_PA
 
 #: Variables that may stand in for one another: the same shape and much the same meaning.  Sizes are left out, as a
 #: wrong size is a wrong shape and raises.
-KINDS = tuple(
+MUTATIONS = tuple(
     tuple(names.split())
     for names in (
         "i f g o r z n",
@@ -65,7 +65,7 @@ KINDS = tuple(
     )
 )
 MOST_OTHERS = 1
-KIND = {name: kind for kind in KINDS for name in kind}
+KIND = {name: kind for kind in MUTATIONS for name in kind}
 #: Attributes that may stand in for one another.
 ATTRIBUTES = {"da_hidden": "da", "input": "hidden", "hidden": "input", "totals": "values", "previous": "totals"}
 SWAPPED: dict[type[ast.operator], tuple[ast.operator, ...]] = {

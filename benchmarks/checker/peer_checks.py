@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.checker import hard_cases
-from benchmarks.checker.hard.case import Case, Pair
+from benchmarks.checker.hard.case import HardCase, Pair
 
 
 def _torch(fast: bool) -> Callable[[Pair], bool]:
@@ -135,7 +135,7 @@ PEERS: dict[str, Callable[[], Callable[[Pair], bool]]] = {
 }
 
 
-def numeric(case: Case) -> bool:
+def numeric(case: HardCase) -> bool:
     """Whether a case is float64 arrays in, one array out: what every peer takes."""
     forward, _, inputs = case.make(hard_cases.generator(case, 0))
     plain = all(isinstance(one, np.ndarray) and one.dtype == np.float64 for one in inputs)

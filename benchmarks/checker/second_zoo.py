@@ -25,7 +25,7 @@ from engine.errors import EngineError
 BUGS: dict[str, SecondBug] = {
     bug.name: bug for family in (second_zoo_layers, second_zoo_functions, second_zoo_methods) for bug in family.BUGS
 }
-KINDS = ("layer", "pair", "method")
+BUG_KINDS = ("layer", "pair", "method")
 METHODS = ("central", "complex", "directional", "taylor")
 COLUMNS = ("bugs", "caught", "cannot tell", "diagnosis", "time step", "right code", "passed", "undecided", "seconds")
 
@@ -69,14 +69,14 @@ def alarms(bugs: Iterable[SecondBug], method: str, seed: int) -> tuple[Counter[s
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--method", action="append", choices=METHODS, help="may be given more than once [all]")
-    parser.add_argument("--kind", action="append", choices=KINDS, help="of bug; may be given more than once [all]")
+    parser.add_argument("--kind", action="append", choices=BUG_KINDS, help="of bug; may be given more than once [all]")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and cotangents [0]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     if options.seed < 0:
         parser.error("--seed: expected an integer >= 0")
     records = [
-        _row(kind, method, options.seed) for kind in options.kind or KINDS for method in options.method or METHODS
+        _row(kind, method, options.seed) for kind in options.kind or BUG_KINDS for method in options.method or METHODS
     ]
     if options.json:
         print(json.dumps({"seed": options.seed, "rows": records}, indent=1))

@@ -13,7 +13,7 @@ import numpy as np
 
 import engine
 from engine.checking.report.report import Report
-from engine.zoo.bug import Case
+from engine.zoo.bug import BugCase
 
 #: All sizes differ, so that no wrong axis has the right length: time steps, rows, features, hidden units.
 T, B, D, H = 5, 3, 2, 4
@@ -23,7 +23,7 @@ LAST, BEFORE_LAST = T - 1, T - 2
 Gradients = dict[str, np.ndarray]
 Names = frozenset[str]
 Gates = frozenset[str | None]
-Setting = Callable[..., Case]
+Setting = Callable[..., BugCase]
 
 NO_GATE: Gates = frozenset({None})
 WRONG: Names = frozenset({"wrong"})
@@ -127,7 +127,7 @@ def layer_bug(
     more : further attributes of the bug.
     """
 
-    def case(bad: bool, seed: int) -> Case:
+    def case(bad: bool, seed: int) -> BugCase:
         return setting(seed, **(wrong if bad else {}))
 
     return SecondBug(
@@ -149,11 +149,11 @@ def _right(setting: Setting, method: str, seed: int) -> Report:
     return _check(setting(seed), method, seed)
 
 
-def _check(case: Case, method: str, seed: int) -> Report:
+def _check(case: BugCase, method: str, seed: int) -> Report:
     return engine.gradcheck(case.layer, case.x, case.state, case.lengths, method=method, seed=seed)
 
 
-def _walk_twice(case: Case) -> tuple[Gradients, Gradients]:
+def _walk_twice(case: BugCase) -> tuple[Gradients, Gradients]:
     layer = case.layer
     rng = np.random.default_rng(7)
     y, last, tape = layer.forward(case.x, case.state, case.lengths)

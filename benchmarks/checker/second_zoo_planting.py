@@ -9,7 +9,7 @@ import numpy as np
 
 import engine
 from benchmarks.checker.second_zoo_bug import NO_GATE, B, D, Gates, H, Names, SecondBug, T, layer_bug
-from engine.zoo.bug import Case
+from engine.zoo.bug import BugCase
 
 #: ``edit(layer, new, dx, dstate) -> (dx, dstate)``; `new` are this pass's own gradients, to be changed in place.
 Edit = Callable[[Any, dict[str, Any], Any, Any], tuple[Any, Any]]
@@ -59,11 +59,11 @@ def replaced(base: Any, edit: Edit) -> Any:
 # -- cases -------------------------------------------------------------------------------------------------------------
 
 
-def _case(layer: Any, seed: int, lengths: Any = None) -> Case:
+def _case(layer: Any, seed: int, lengths: Any = None) -> BugCase:
     rng = np.random.default_rng([seed, 15])
     layer.load_state_dict({name: rng.normal(scale=0.5, size=p.shape) for name, p in layer.params.items()})
     x = rng.normal(size=(B, T, D) if layer.batch_first else (T, B, D))
-    return Case(layer, x, _state(layer, rng), lengths)
+    return BugCase(layer, x, _state(layer, rng), lengths)
 
 
 def _state(layer: Any, rng: np.random.Generator) -> Any:
@@ -75,39 +75,41 @@ def _state(layer: Any, rng: np.random.Generator) -> Any:
     return (rng.normal(size=shape), rng.normal(size=shape)) if len(layer.cell.states) > 1 else rng.normal(size=shape)
 
 
-def lstm(seed: int, cls: Any = engine.LSTM) -> Case:
+def lstm(seed: int, cls: Any = engine.LSTM) -> BugCase:
     return _case(cls(D, H, **PLAIN), seed)
 
 
-def gru(seed: int, cls: Any = engine.GRU) -> Case:
+def gru(seed: int, cls: Any = engine.GRU) -> BugCase:
     return _case(cls(D, H, **PLAIN), seed)
 
 
-def rnn(seed: int, cls: Any = engine.RNN) -> Case:
+def rnn(seed: int, cls: Any = engine.RNN) -> BugCase:
     return _case(cls(D, H, **PLAIN), seed)
 
 
-def deep_lstm(seed: int, cls: Any = engine.LSTM) -> Case:
+def deep_lstm(seed: int, cls: Any = engine.LSTM) -> BugCase:
     return _case(cls(D, H, 2, **PLAIN), seed)
 
 
-def deep_rnn(seed: int, cls: Any = engine.RNN) -> Case:
+def deep_rnn(seed: int, cls: Any = engine.RNN) -> BugCase:
     return _case(cls(D, H, 3, **PLAIN), seed)
 
 
-def both_ways(seed: int, cls: Any = engine.GRU) -> Case:
+def both_ways(seed: int, cls: Any = engine.GRU) -> BugCase:
     return _case(cls(D, H, bidirectional=True, **PLAIN), seed, [T, 3, 2])
 
 
-def rows_first(seed: int, cls: Any = engine.GRU) -> Case:
+def rows_first(seed: int, cls: Any = engine.GRU) -> BugCase:
     return _case(cls(D, H, batch_first=True, **PLAIN), seed, list(ROWS))
 
 
-def linear(seed: int, cls: Any = engine.Linear) -> Case:
+def linear(seed: int, cls: Any = engine.Linear) -> BugCase:
     return _case(cls(D, V, **PLAIN), seed)
 
 
-def chain_of_three(seed: int, lower: Any = engine.GRU, upper: Any = engine.GRU, chain: Any = engine.Sequential) -> Case:
+def chain_of_three(
+    seed: int, lower: Any = engine.GRU, upper: Any = engine.GRU, chain: Any = engine.Sequential
+) -> BugCase:
     return _case(chain(lower(D, H, **PLAIN), upper(H, H, **PLAIN), engine.Linear(H, V, **PLAIN)), seed)
 
 

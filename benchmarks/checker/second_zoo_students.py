@@ -23,7 +23,7 @@ from benchmarks.checker.second_zoo_bug import (
     parameters,
     rewritten,
 )
-from engine.zoo.bug import Case
+from engine.zoo.bug import BugCase
 
 CELL = parameters()
 
@@ -200,24 +200,24 @@ class StudentLSTM(Student):
 # -- their cases, and bugs in them ------------------------------------------------------------------------------------
 
 
-def rnn(seed: int, cls: Any = StudentRNN) -> Case:
+def rnn(seed: int, cls: Any = StudentRNN) -> BugCase:
     rng = np.random.default_rng([seed, 11])
-    return Case(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)))
+    return BugCase(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)))
 
 
-def ragged(seed: int, cls: Any = StudentRNN) -> Case:
+def ragged(seed: int, cls: Any = StudentRNN) -> BugCase:
     rng = np.random.default_rng([seed, 12])
-    return Case(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)), [T, 2, 1])
+    return BugCase(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)), [T, 2, 1])
 
 
-def gru(seed: int, cls: Any = StudentGRU) -> Case:
+def gru(seed: int, cls: Any = StudentGRU) -> BugCase:
     rng = np.random.default_rng([seed, 13])
-    return Case(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)))
+    return BugCase(cls(D, H, rng), rng.normal(size=(T, B, D)), rng.normal(size=(B, H)))
 
 
-def lstm(seed: int, cls: Any = StudentLSTM) -> Case:
+def lstm(seed: int, cls: Any = StudentLSTM) -> BugCase:
     rng = np.random.default_rng([seed, 14])
-    return Case(cls(D, H, rng), rng.normal(size=(T, B, D)), (rng.normal(size=(B, H)), rng.normal(size=(B, H))))
+    return BugCase(cls(D, H, rng), rng.normal(size=(T, B, D)), (rng.normal(size=(B, H)), rng.normal(size=(B, H))))
 
 
 _RIGHT: dict[Any, type[Student]] = {rnn: StudentRNN, ragged: StudentRNN, gru: StudentGRU, lstm: StudentLSTM}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from benchmarks.gpucheck import report, sections
+from benchmarks.gpucheck import result_page, sections
 from benchmarks.gpucheck.clock import Budget, Watchdog
 from benchmarks.gpucheck.correctness import first_line
 from benchmarks.speed.store import heading
@@ -47,19 +47,19 @@ def main(arguments: Sequence[str] | None = None, size: dict[str, Any] | None = N
     document = heading("benchmarks.gpucheck", given)
 
     def save() -> None:
-        report.write(options.out, document)
+        result_page.write(options.out, document)
 
     reason = engine.available_backends()["cupy"]
     if reason is not None:
         document["reason"] = reason
         save()
-        print(f"gpucheck: {report.verdict(document)}", file=sys.stderr)
+        print(f"gpucheck: {result_page.verdict(document)}", file=sys.stderr)
         return 1
 
     def last_words(what: str) -> None:
         document["ended"] = f"nothing for {PATIENCE:g} s during {what[:300]}"
         save()
-        print(f"gpucheck: {report.verdict(document)}", file=sys.stderr, flush=True)
+        print(f"gpucheck: {result_page.verdict(document)}", file=sys.stderr, flush=True)
 
     watchdog = Watchdog(min(PATIENCE, 20.0 * options.minutes), last_words)
     try:
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None, size: dict[str, Any] | None = N
     finally:
         watchdog.stop()
         save()
-    print(report.page(document))
-    return 0 if report.passed(document) else 1
+    print(result_page.page(document))
+    return 0 if result_page.passed(document) else 1
 
 
 if __name__ == "__main__":

@@ -18,11 +18,10 @@ import numpy as np
 import engine
 from engine.backend import Backend
 from engine.errors import InputError
-from engine.layers.rnn import layer_of
+from engine.layers.rnn import FIVE_CELLS, layer_of
 from engine.measuring.side_by_side import relative
 from kernels.cuda.plan import Pass, Plan
 
-KINDS = ("lstm", "gru", "gru_before", "rnn_tanh", "rnn_relu")
 #: T, B, D, H: ones, primes, one beside a power of two, more units than a block has threads.
 SHAPES = (
     (1, 1, 1, 1),
@@ -43,7 +42,7 @@ REPEATS = 200
 
 
 @dataclass(frozen=True)
-class Case:
+class DeviceCase:
     """One layer and its sizes; `mixed`: rows of different length, one of them 0."""
 
     kind: str
@@ -62,14 +61,14 @@ class Case:
         return words + " bidirectional" * self.bidirectional + " mixed" * self.mixed
 
 
-def cases(shapes: Sequence[tuple[int, int, int, int]] = SHAPES) -> Iterator[Case]:
+def cases(shapes: Sequence[tuple[int, int, int, int]] = SHAPES) -> Iterator[DeviceCase]:
     """Every cell in every shape, in one direction and in two, with rows of one length and of several."""
-    for shape, kind, bidirectional, mixed in itertools.product(shapes, KINDS, (False, True), (False, True)):
+    for shape, kind, bidirectional, mixed in itertools.product(shapes, FIVE_CELLS, (False, True), (False, True)):
         if not mixed or shape[1] > 1:
-            yield Case(kind, shape, bidirectional, mixed)
+            yield DeviceCase(kind, shape, bidirectional, mixed)
 
 
-def build(case: Case, backend: Backend | str, dtype: str) -> Any:
+def build(case: DeviceCase, backend: Backend | str, dtype: str) -> Any:
     """The layer of a case, with random weights that saturate no gate."""
     D, H = case.shape[2:]
     options: dict[str, Any] = {"bidirectional": case.bidirectional, "backend": backend, "dtype": dtype}
@@ -81,7 +80,7 @@ def build(case: Case, backend: Backend | str, dtype: str) -> Any:
     return layer
 
 
-def arguments(case: Case, layer: Any, lead: int = 0) -> tuple[Any, Any, Any, Any]:
+def arguments(case: DeviceCase, layer: Any, lead: int = 0) -> tuple[Any, Any, Any, Any]:
     """x, state, dy, dstate on the layer's backend."""
     T, B, D, H = case.shape
     rng = np.random.default_rng(7 + lead)
@@ -115,7 +114,7 @@ def _parts(name: str, state: Any) -> dict[str, Any]:
     return {name.format(letter): part for letter, part in zip("hc", parts, strict=False)}
 
 
-def wanted(case: Case) -> dict[str, np.ndarray]:
+def wanted(case: DeviceCase) -> dict[str, np.ndarray]:
     """The right results: plain kernels, NumPy, float64."""
     layer = build(case, "numpy:reference", "float64")
     return {name: np.array(value) for name, value in passes(layer, arguments(case, layer), case.lengths()).items()}
@@ -144,7 +143,7 @@ def not_built(dtype: str) -> str | None:
     return None
 
 
-def check(case: Case, way: str, dtype: str, right: dict[str, np.ndarray]) -> dict[str, Any]:
+def check(case: DeviceCase, way: str, dtype: str, right: dict[str, np.ndarray]) -> dict[str, Any]:
     """One row: how far the results of a case are from the right ones."""
     row: dict[str, Any] = {"case": str(case), "way": way, "dtype": dtype, "limit": LIMITS[dtype]}
     try:
@@ -194,8 +193,8 @@ def rows(
 
 def repeats(count: int = REPEATS, shape: tuple[int, int, int, int] = (20, 9, 13, 65)) -> Iterator[dict[str, Any]]:
     """Whether the same step gives the same bits each time: a race between threads would not."""
-    for kind, dtype in itertools.product(KINDS, LIMITS):
-        case = Case(kind, shape, bidirectional=True, mixed=True)
+    for kind, dtype in itertools.product(FIVE_CELLS, LIMITS):
+        case = DeviceCase(kind, shape, bidirectional=True, mixed=True)
         row: dict[str, Any] = {"case": str(case), "dtype": dtype, "repeats": count}
         try:
             backend = backend_for("planned")
@@ -219,8 +218,8 @@ def _bits(backend: Backend, found: dict[str, Any]) -> dict[str, bytes]:
 
 def gradchecks(method: str = "directional") -> Iterator[dict[str, Any]]:
     """The gradient check of every cell, run on the device."""
-    for kind, bidirectional in itertools.product(KINDS, (False, True)):
-        case = Case(kind, (4, 3, 5, 6), bidirectional, mixed=True)
+    for kind, bidirectional in itertools.product(FIVE_CELLS, (False, True)):
+        case = DeviceCase(kind, (4, 3, 5, 6), bidirectional, mixed=True)
         row: dict[str, Any] = {"case": str(case), "dtype": "float64", "method": method}
         try:
             layer = build(case, backend_for("planned"), "float64")

@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpucheck.correctness import LIMITS, Case, arguments, backend_for, build, first_line, passes, wanted
+from benchmarks.gpucheck.correctness import (
+    LIMITS,
+    DeviceCase,
+    arguments,
+    backend_for,
+    build,
+    first_line,
+    passes,
+    wanted,
+)
 from engine.measuring.side_by_side import relative
 
 #: Cells that PyTorch has, by its class and nonlinearity.
@@ -63,7 +72,7 @@ def layer_of(torch: ModuleType, kind: str, D: int, H: int, bidirectional: bool, 
     return getattr(torch.nn, name)(D, H, bidirectional=bidirectional, dtype=dtype, device=device, **options)
 
 
-def results(torch: ModuleType, case: Case, precision: str, device: str) -> dict[str, np.ndarray]:
+def results(torch: ModuleType, case: DeviceCase, precision: str, device: str) -> dict[str, np.ndarray]:
     """What PyTorch's layer computes of a case, by the names of `correctness.passes`."""
     source = build(case, "numpy:reference", "float64")
     layer = layer_of(torch, case.kind, case.shape[2], case.shape[3], case.bidirectional, precision, device)
@@ -98,7 +107,7 @@ def agreement(
     """
     torch = importlib.import_module("torch")
     for shape, kind, bidirectional, precision in itertools.product(shapes, CLASSES, (False, True), PRECISIONS):
-        case = Case(kind, shape, bidirectional, mixed=False)
+        case = DeviceCase(kind, shape, bidirectional, mixed=False)
         row: dict[str, Any] = {"case": str(case), "dtype": precision}
         try:
             theirs, right = results(torch, case, precision, device), wanted(case)

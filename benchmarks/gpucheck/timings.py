@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.gpucheck.correctness import Case, arguments, backend_for, build, first_line, not_built
+from benchmarks.gpucheck.correctness import DeviceCase, arguments, backend_for, build, first_line, not_built
 from benchmarks.gpucheck.peers import PRECISIONS, kernel_names, layer_of, pinned
 from engine.backend import Backend
 
 BATCHES, SIZES, STEPS = (1, 16, 64, 128), (128, 256, 512, 1024, 2048), (50, 250, 1000)
-CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
+CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 MODES = ("training", "forward")
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 #: Steps before the first that is timed, the fewest that are timed, and for how long a side goes on, in seconds.
@@ -55,7 +55,7 @@ class Point:
             DTYPES.index(self.dtype),
             STEPS.index(self.T) if self.T in STEPS else 0,
             int(self.floor is None),
-            list(CELLS).index(self.cell),
+            list(CELL_OF).index(self.cell),
             self.B * self.H,
             MODES.index(self.mode),
         )
@@ -63,7 +63,7 @@ class Point:
 
 def grid() -> list[Point]:
     """All places, in the order in which they are measured."""
-    every = itertools.product(CELLS, BATCHES, SIZES, STEPS, DTYPES, MODES)
+    every = itertools.product(CELL_OF, BATCHES, SIZES, STEPS, DTYPES, MODES)
     return sorted((Point(*place) for place in every), key=lambda point: point.rank)
 
 
@@ -93,7 +93,7 @@ class Side:
 def our_side(point: Point) -> Side:
     """Our step, through CuPy."""
     backend = backend_for("planned")
-    case = Case(CELLS[point.cell], (point.T, point.B, point.H, point.H), bidirectional=False, mixed=False)
+    case = DeviceCase(CELL_OF[point.cell], (point.T, point.B, point.H, point.H), bidirectional=False, mixed=False)
     layer = build(case, backend, point.dtype)
     x, state, dy, dstate = arguments(case, layer)
 
@@ -112,7 +112,7 @@ def our_side(point: Point) -> Side:
 
 def their_side(point: Point, torch: Any, device: str = "cuda") -> Side:
     """PyTorch's step: cuDNN on a GPU."""
-    layer = layer_of(torch, CELLS[point.cell], point.H, point.H, False, point.dtype, device)
+    layer = layer_of(torch, CELL_OF[point.cell], point.H, point.H, False, point.dtype, device)
     dtype = getattr(torch, PRECISIONS[point.dtype][0])
     make: Any = lambda *shape: torch.randn(shape, dtype=dtype, device=device)  # noqa: E731
     training = point.mode == "training"
@@ -140,7 +140,7 @@ def _recorded(event: Any) -> Any:
     return event
 
 
-def measure(point: Point, torch: Any, seconds: float = SLICE, names: bool = False) -> dict[str, Any]:
+def time_point(point: Point, torch: Any, seconds: float = SLICE, names: bool = False) -> dict[str, Any]:
     """One row: our time, theirs, the ratio beside its floor; `torch` None leaves theirs out."""
     row: dict[str, Any] = {**asdict(point), "floor": point.floor}
     reason = not_built(point.dtype)
@@ -188,5 +188,5 @@ def rows(
             yield {**asdict(point), "floor": point.floor, "status": "not reached"}
             continue
         key = (point.cell, point.dtype, point.mode)
-        yield measure(point, torch, seconds, names=key not in named)
+        yield time_point(point, torch, seconds, names=key not in named)
         named.add(key)

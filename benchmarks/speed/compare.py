@@ -6,7 +6,8 @@
 
 Printed are, for each case, the median times, the ratios of the peers' to ours with their intervals, and the share of
 what a large sgemm reaches on the same cores in between; then geometric means, worst cases, and each case where a peer
-is faster.  ``--json`` keeps every turn's time, row by row as they come; ``benchmarks.speed.report`` makes the page.
+is faster.  ``--json`` keeps every turn's time, row by row as they come; ``benchmarks.speed.performance_page`` makes the
+page.
 
 Modes: ``training`` is forward and backward with the gradients of the input and of all parameters; ``inference`` is
 `layer.predict`; ``packed`` is training on rows of different length, PyTorch's as packed sequences; ``memory`` is the
@@ -27,9 +28,9 @@ from benchmarks.speed.peers import LIBRARIES, PEERS
 from benchmarks.speed.store import Store, heading
 from benchmarks.speed.tables import milliseconds, name_of, notes, table
 from engine.measuring import figures
-from engine.measuring.cases import CELLS, Case
 from engine.measuring.machine import cores
 from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure_memory, time_case
+from engine.measuring.timed_step import TIMED_CELLS, TimedStep
 
 MODULE = "benchmarks.speed.peers"
 MODES = ("training", "inference", "memory", "packed")
@@ -39,11 +40,11 @@ USUAL = ("torch", "torch-compile", "jax", "onnxruntime")
 RATE, START = 60.0, 3.0
 
 
-def cases_of(options: argparse.Namespace) -> list[Case]:
+def cases_of(options: argparse.Namespace) -> list[TimedStep]:
     """The grid that the options span, small cases before large ones."""
     grid = itertools.product(options.cells, options.sizes, options.steps, options.batch)
     found = [
-        Case(
+        TimedStep(
             cell,
             T,
             B,
@@ -61,7 +62,7 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
     return found
 
 
-def estimate(options: argparse.Namespace, cases: Sequence[Case]) -> float:
+def estimate(options: argparse.Namespace, cases: Sequence[TimedStep]) -> float:
     """About how many seconds a run takes."""
     total = 0.0
     for threads, case in itertools.product(options.threads, cases):
@@ -92,7 +93,7 @@ def word(row: dict[str, Any]) -> str:
     return f"{name_of(row)}: {', '.join(words)}"
 
 
-def add_memory(row: dict[str, Any], threads: int, case: Case, libraries: Sequence[str], patience: float) -> None:
+def add_memory(row: dict[str, Any], threads: int, case: TimedStep, libraries: Sequence[str], patience: float) -> None:
     """Put each library's memory into a row."""
     # A first process fills the disk cache of compiled code, and is not counted: compiling takes memory of its own.
     measure_memory("engine", threads, case, 1, MODULE, patience)
@@ -154,7 +155,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--cells", type=names, default=list(CELLS), metavar="NAMES", help="of LSTM,GRU,RNN")
+    add("--cells", type=names, default=list(TIMED_CELLS), metavar="NAMES", help="of LSTM,GRU,RNN")
     add("--batch", type=numbers, default=[1, 32], metavar="NUMBERS", help="rows")
     add("--steps", type=numbers, default=[50], metavar="NUMBERS", help="time steps")
     add("--sizes", type=numbers, default=[64, 256], metavar="NUMBERS", help="hidden units")
@@ -172,7 +173,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="skip the rows that the file has")
     add("--estimate", action="store_true", help="say how many cases there are and about how long they take, no more")
     options = parser.parse_args(arguments)
-    for what, found, known in (("--cells", options.cells, CELLS), ("--peers", options.peers, PEERS)):
+    for what, found, known in (("--cells", options.cells, TIMED_CELLS), ("--peers", options.peers, PEERS)):
         for name in found:
             if name not in known:
                 parser.error(f"{what}: expected some of {','.join(known)}, got {name!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.tables import Row, key_of
-from engine.measuring.cases import CELLS
+from engine.measuring.timed_step import TIMED_CELLS
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 #: From here on a sequence is long, and its rows are compared with the same run's shorter ones, not with the grid's.
@@ -40,7 +40,7 @@ def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[Row]:
             if (row["T"] >= LONG) == long:
                 libraries = frozenset({*row.get("seconds", {}), *row.get("failed", {})})
                 rows[*key_of(row), libraries] = row
-    order = {cell: place for place, cell in enumerate(CELLS)}
+    order = {cell: place for place, cell in enumerate(TIMED_CELLS)}
     return sorted(rows.values(), key=lambda row: (order[row["cell"]], row["threads"], row["T"], row["H"], row["B"]))
 
 
@@ -61,7 +61,7 @@ def values(rows: Iterable[Row], name: str) -> list[Any]:
 
 def groups(rows: Sequence[Row]) -> Iterator[tuple[str, int, list[Row]]]:
     """Rows of one cell and one number of threads together."""
-    for cell in CELLS:
+    for cell in TIMED_CELLS:
         for threads in values(rows, "threads"):
             found = [row for row in rows if row["cell"] == cell and row["threads"] == threads]
             if found:

@@ -1,4 +1,4 @@
-"""The libraries that the engine is timed beside, each with its step of a `Case`.
+"""The libraries that the engine is timed beside, each with its step of a `TimedStep`.
 
 The engine and PyTorch come from `engine.measuring.steps`; here are ``torch.compile``, JAX and ONNX Runtime.  Each
 gets the case's own input, cotangent and parameters, and is written for speed, as its users would write it: in JAX the
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 
 from engine.measuring import steps
-from engine.measuring.cases import Case
 from engine.measuring.steps import Library, NotApplicableError, Step
+from engine.measuring.timed_step import TimedStep
 
 # -- torch.compile -----------------------------------------------------------------------------------------------------
 
 
-def compiled_step(case: Case, threads: int) -> Step:
+def compiled_step(case: TimedStep, threads: int) -> Step:
     """``torch.compile`` on the layer: by default it stops at PyTorch's recurrent layers and runs them eagerly."""
     torch = import_module("torch")
     return steps.torch_step(case, threads, torch.compile)
 
 
-def unrolled_step(case: Case, threads: int) -> Step:
+def unrolled_step(case: TimedStep, threads: int) -> Step:
     """``torch.compile`` told to go into the layer.
 
     It then writes out all T time steps, and compiles for minutes where T is more than a few.
@@ -46,7 +46,7 @@ def jax_environment(threads: int) -> dict[str, str]:
     return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
-def jax_step(case: Case, threads: int) -> Step:
+def jax_step(case: TimedStep, threads: int) -> Step:
     """One jitted function: the layer, and in training its vector-Jacobian product."""
     if case.mixed:
         raise NotApplicableError("JAX has no packed sequences: rows of one length only")
@@ -80,7 +80,7 @@ def jax_step(case: Case, threads: int) -> Step:
     return Step(lambda: jax.block_until_ready(pull(params, x, dy)), values)
 
 
-def _jax_direction(jax: Any, case: Case, params: Any, end: str, x: Any, reverse: bool) -> Any:
+def _jax_direction(jax: Any, case: TimedStep, params: Any, end: str, x: Any, reverse: bool) -> Any:
     """One layer in one direction."""
     jnp, sigmoid, tanh = jax.numpy, jax.nn.sigmoid, jax.numpy.tanh
     weight_ih, weight_hh, bias_ih, bias_hh = (
@@ -122,7 +122,7 @@ ONNX_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 ONNX_IR, ONNX_OPSET = 8, 17
 
 
-def onnx_model(case: Case) -> bytes:
+def onnx_model(case: TimedStep) -> bytes:
     """The layer as an ONNX model, from `x` and, for rows of different length, `lengths`, to `y`."""
     onnx = import_module("onnx")
     make, float32, int32 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
@@ -160,7 +160,7 @@ def onnx_model(case: Case) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def onnxruntime_step(case: Case, threads: int) -> Step:
+def onnxruntime_step(case: TimedStep, threads: int) -> Step:
     """A run of an inference session."""
     if case.training:
         raise NotApplicableError("ONNX Runtime: inference only")

@@ -51,7 +51,7 @@ FEW = ("plain", "2 layers, dropout, bidirectional, lengths", "zoneout, recurrent
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckedLayer:
     """A layer with random weights and random arguments.
 
     Attributes
@@ -78,7 +78,7 @@ class Case:
         )
 
 
-def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> Iterator[Case]:
+def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> Iterator[CheckedLayer]:
     """The cases on one backend.
 
     Parameters
@@ -104,7 +104,9 @@ def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> It
         yield from _others(rng, backend, seed)
 
 
-def _recurrent(rng: np.random.Generator, family: str, title: str, options: str, layer: Any, also: set[str]) -> Case:
+def _recurrent(
+    rng: np.random.Generator, family: str, title: str, options: str, layer: Any, also: set[str]
+) -> CheckedLayer:
     steps = 1 if "one step" in also else STEPS
     shape = (BATCH, steps, INPUTS) if layer.batch_first else (steps, BATCH, INPUTS)
     slots = layer.num_layers * layer.num_directions
@@ -114,21 +116,21 @@ def _recurrent(rng: np.random.Generator, family: str, title: str, options: str, 
     state = None if "no state" in also else state if len(state) > 1 else state[0]
     lengths = [STEPS, 0, STEPS - 2] if "lengths" in also else None
     truncation = (2, 3) if "truncation" in also else None
-    return Case(family, title, options, layer, x, state, lengths, truncation, layer.dtype.name)
+    return CheckedLayer(family, title, options, layer, x, state, lengths, truncation, layer.dtype.name)
 
 
-def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[Case]:
+def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[CheckedLayer]:
     common: dict[str, Any] = {"backend": backend, "dtype": "float64", "seed": seed}
     x = backend.asarray(rng.normal(size=(STEPS, BATCH, INPUTS)))
     ids = rng.integers(0, TOKENS, size=(STEPS, BATCH))
     ids[0, 0] = ids[1, 1]  # a token that comes twice: assigned and added gradients differ
     lengths = [STEPS, 0, STEPS - 2]
-    yield Case("others", "Linear", "plain", Linear(INPUTS, HIDDEN, **common), x)
-    yield Case("others", "Linear", "lengths", Linear(INPUTS, HIDDEN, **common), x, lengths=lengths)
-    yield Case("others", "Embedding", "plain", Embedding(TOKENS, HIDDEN, **common), ids)
-    yield Case("others", "Embedding", "lengths", Embedding(TOKENS, HIDDEN, **common), ids, lengths=lengths)
-    yield Case("others", "Dropout", "per step", Dropout(0.4, **common), x)
-    yield Case(
+    yield CheckedLayer("others", "Linear", "plain", Linear(INPUTS, HIDDEN, **common), x)
+    yield CheckedLayer("others", "Linear", "lengths", Linear(INPUTS, HIDDEN, **common), x, lengths=lengths)
+    yield CheckedLayer("others", "Embedding", "plain", Embedding(TOKENS, HIDDEN, **common), ids)
+    yield CheckedLayer("others", "Embedding", "lengths", Embedding(TOKENS, HIDDEN, **common), ids, lengths=lengths)
+    yield CheckedLayer("others", "Dropout", "per step", Dropout(0.4, **common), x)
+    yield CheckedLayer(
         "others", "Dropout", "variational, lengths", Dropout(0.4, variational=True, **common), x, lengths=lengths
     )
     model = Sequential(
@@ -138,4 +140,6 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
         LSTM(HIDDEN, 2, bidirectional=True, **common),
         Linear(4, TOKENS, **common),
     )
-    yield Case("others", "Sequential", "embedding, dropout, GRU, LSTM, linear, lengths", model, ids, lengths=lengths)
+    yield CheckedLayer(
+        "others", "Sequential", "embedding, dropout, GRU, LSTM, linear, lengths", model, ids, lengths=lengths
+    )

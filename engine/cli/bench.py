@@ -48,9 +48,9 @@ def bench(
     """
     from engine.checks import integer
     from engine.errors import bad_input
-    from engine.measuring.cases import Case
     from engine.measuring.machine import cores, machine
     from engine.measuring.rounds import TOLERANCE, Workers, time_case
+    from engine.measuring.timed_step import TimedStep
 
     batches, lengths, sizes = batches or (1, 32), lengths or (50,), sizes or (64, 256)
     for option, values in (("--batch", batches), ("--steps", lengths), ("--size", sizes), ("--threads", (threads,))):
@@ -61,7 +61,7 @@ def bench(
     if not 0 <= seconds < float("inf"):
         raise bad_input("--seconds", "a finite number >= 0", seconds)
     grid = [
-        Case(cell.upper(), T, B, H, H)
+        TimedStep(cell.upper(), T, B, H, H)
         for cell, B, T, H in itertools.product(cells or ("lstm", "gru", "rnn"), batches, lengths, sizes)
     ]
     with Workers(("engine", "torch", "sgemm"), threads) as workers:

@@ -18,7 +18,7 @@ from engine.cli.common import (
     print_table,
     section,
 )
-from engine.training.config import CELLS, FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES
+from engine.training.config import FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES, TRAINABLE_CELLS
 
 run_ = section("Run")
 budget = section("Budget (one of them; a resumed run may be given another)")
@@ -60,7 +60,7 @@ Examples:
 @add_options(FORMAT_OPTIONS, form)
 @series("--scaling", type=click.Choice(SCALINGS), help="Measured on the training part alone. [zscore]")
 @series("--test", type=float, help="Fraction at the end that is scored at last. [0.15]")
-@model("--cell", type=click.Choice(CELLS), help="Recurrent cell. [lstm]")
+@model("--cell", type=click.Choice(TRAINABLE_CELLS), help="Recurrent cell. [lstm]")
 @model("--layers", type=int, help="Recurrent layers. [1]")
 @model("--hidden", type=int, help="Units of each. [256; forecast: 32]")
 @model("--embed", type=int, help="Numbers that a character is turned into. [64]")

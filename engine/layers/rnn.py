@@ -12,6 +12,9 @@ from engine.errors import bad_input
 from engine.layers.recurrent import Recurrent
 from kernels import gates
 
+#: The cells of these three; `layer_of` finds the layer.
+FIVE_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
+
 
 class RNN(Recurrent):
     """Elman network (Elman 1990): h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).

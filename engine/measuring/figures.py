@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.measuring.cases import Case
+from engine.measuring.timed_step import TimedStep
 
 RESAMPLES = 2000
 
 
-def case_of(row: Mapping[str, Any]) -> Case:
+def case_of(row: Mapping[str, Any]) -> TimedStep:
     """The case that a row was measured for."""
-    return Case(**{name: row[name] for name in Case.__dataclass_fields__})
+    return TimedStep(**{name: row[name] for name in TimedStep.__dataclass_fields__})
 
 
 def median(row: Mapping[str, Any], library: str) -> float:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
-from engine.measuring.cases import Case
 from engine.measuring.machine import THREAD_VARIABLES
+from engine.measuring.timed_step import TimedStep
 
 STEPS = "engine.measuring.steps"
 #: Seconds of one library's turn, and the fewest and most rounds of a case.
@@ -200,7 +200,7 @@ class Workers:
         self.close()
 
 
-def time_case(workers: Workers, case: Case, budget: float, turn: float = TURN) -> dict[str, Any]:
+def time_case(workers: Workers, case: TimedStep, budget: float, turn: float = TURN) -> dict[str, Any]:
     """Times of a case's step in every library, in rounds of one turn each.
 
     Libraries take turns, so that a drift of the machine meets all; the order moves on by one from round to round, so
@@ -213,7 +213,7 @@ def time_case(workers: Workers, case: Case, budget: float, turn: float = TURN) -
 
     Returns
     -------
-    row : what `Case` holds and ``threads``; by library ``seconds`` with the median of each turn, ``steps`` in all,
+    row : what `TimedStep` holds and ``threads``; by library ``seconds`` with the median of each turn, ``steps`` in all,
         ``cores`` kept busy, ``failed`` with the reason where it could not, and ``difference`` of its results from the
         first one's, relative to each tensor's largest entry (None if it is not finite); ``sgemm`` in GFLOP/s where
         that was among the libraries.
@@ -242,7 +242,7 @@ def time_case(workers: Workers, case: Case, budget: float, turn: float = TURN) -
     return row
 
 
-def _build(workers: Workers, case: Case) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _build(workers: Workers, case: TimedStep) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """What each library answers when it has built the case, and the reason of each that could not."""
     failed: dict[str, str] = {}
     built: dict[str, dict[str, Any]] = {}
@@ -302,7 +302,7 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
 
 
 def measure_memory(
-    library: str, threads: int, case: Case, steps: int = 3, module: str = STEPS, patience: float = PATIENCE
+    library: str, threads: int, case: TimedStep, steps: int = 3, module: str = STEPS, patience: float = PATIENCE
 ) -> dict[str, Any]:
     """The most memory of a case's steps in MiB, in a process that does nothing else; see `serve.Server.memory`.
 

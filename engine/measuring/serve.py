@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.measuring.cases import Case
 from engine.measuring.steps import Library, NotApplicableError, Step
+from engine.measuring.timed_step import TimedStep
 
 #: How many entries of each result are sent for comparison.
 SAMPLE = 64
@@ -83,7 +83,7 @@ class Server:
         """Make the step of a case and warm it up; only one case's model is held at a time."""
         self.step = None
         gc.collect()
-        step = self.library.build(Case(**case), self.threads)
+        step = self.library.build(TimedStep(**case), self.threads)
         values = {name: sample(value) for name, value in step.values().items()}
         start = time.perf_counter()
         for _ in range(WARM_STEPS):
@@ -119,10 +119,10 @@ class Server:
         """
         after_import = resident()
         small = {**case, "T": 2, "B": 2, "D": 8, "H": 8}
-        self.library.build(Case(**small), self.threads).run()
+        self.library.build(TimedStep(**small), self.threads).run()
         gc.collect()
         baseline = resident()
-        step = self.library.build(Case(**case), self.threads)
+        step = self.library.build(TimedStep(**case), self.threads)
         gc.collect()
         built = resident()
         exact = forget_peak()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.measuring.cases import Case
+from engine.measuring.timed_step import TimedStep
 
 
 class NotApplicableError(Exception):
@@ -49,7 +49,7 @@ class Library:
 
     title: str
     module: str
-    build: Callable[[Case, int], Step]
+    build: Callable[[TimedStep, int], Step]
     package: str
     environment: Callable[[int], Mapping[str, str]] = field(default=lambda threads: {})
 
@@ -59,7 +59,7 @@ class Library:
         return str(own or metadata.version(self.package))
 
 
-def engine_layer(case: Case) -> Any:
+def engine_layer(case: TimedStep) -> Any:
     """The engine's layer of a case, with the case's parameters."""
     layer = getattr(import_module("engine.layers"), case.cell)(
         case.D, case.H, case.layers, bidirectional=case.bidirectional
@@ -68,7 +68,7 @@ def engine_layer(case: Case) -> Any:
     return layer
 
 
-def engine_step(case: Case, threads: int) -> Step:
+def engine_step(case: TimedStep, threads: int) -> Step:
     """A step of the engine."""
     layer, x, lengths = engine_layer(case), case.x(), case.lengths()
     if not case.training:
@@ -88,7 +88,7 @@ def engine_step(case: Case, threads: int) -> Step:
     return Step(run, values)
 
 
-def torch_step(case: Case, threads: int, wrap: Callable[[Any], Any] = lambda layer: layer) -> Step:
+def torch_step(case: TimedStep, threads: int, wrap: Callable[[Any], Any] = lambda layer: layer) -> Step:
     """A step of PyTorch; rows of different length go packed.
 
     Parameters
@@ -140,7 +140,7 @@ def torch_step(case: Case, threads: int, wrap: Callable[[Any], Any] = lambda lay
 _product: list[Step] = []
 
 
-def product_step(case: Case, threads: int) -> Step:
+def product_step(case: TimedStep, threads: int) -> Step:
     """A square float32 matrix product of NumPy's, of the size that runs fastest: the best that this machine can do."""
     if not _product:
         fastest = 0.0

@@ -220,7 +220,7 @@ def _trainable() -> tuple[str, ...]:
 
 
 #: The cells that come with the package; `_trainable` has those declared as well.
-CELLS = _trainable()
+TRAINABLE_CELLS = _trainable()
 SCALINGS = ("zscore", "minmax", "none")
 
 #: More layers than this are a typing mistake, and would take minutes to build.
@@ -248,7 +248,7 @@ _RULES: dict[str, Rule] = {
     "validation": real(0, open_=True, below=1),
     "test": real(0, open_=True, below=1),
     "cell": Rule(
-        f"one of {', '.join(CELLS)}, or a cell declared with engine.Cell",
+        f"one of {', '.join(TRAINABLE_CELLS)}, or a cell declared with engine.Cell",
         lambda v: isinstance(v, str) and v in _trainable(),
     ),
     "layers": whole(1, _MOST_LAYERS),
@@ -307,7 +307,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 __all__ = [
     "BUDGETS",
-    "CELLS",
+    "TRAINABLE_CELLS",
     "FORECAST",
     "LANGUAGE",
     "OPTIMIZERS",

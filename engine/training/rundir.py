@@ -32,7 +32,7 @@ FILES = (OPTIONS, LAST, BEST, METRICS, LOSS_PICTURE, FORECAST_PICTURE)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run that is ready to be trained.
 
     Attributes
@@ -68,7 +68,7 @@ class Run:
 @contextmanager
 def open_run(
     directory: Path, task: str | None, given: Mapping[str, Any], resume: bool, label: Callable[[str], str] = str
-) -> Iterator[Run]:
+) -> Iterator[RunFolder]:
     """Lock a directory and find out how training starts there.
 
     Parameters
@@ -115,7 +115,7 @@ def open_run(
         raise bad_input(label("resume"), f"a run in {directory}", "none", hint)
     if not present:  # before the directory is made: bad options leave nothing behind
         warning = f"{directory} holds no run yet: starting afresh" if resume else ""
-        fresh = Run(
+        fresh = RunFolder(
             directory, _spelt_out(make(LANGUAGE if task is None else task, given, label)), None, None, warning=warning
         )
     with locked(directory):
@@ -150,7 +150,7 @@ def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
     raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", hint)
 
 
-def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> Run:
+def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> RunFolder:
     """The run whose files are in the directory."""
     last = directory / LAST
     if last.exists():
@@ -169,7 +169,7 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
                 raise problem(
                     last, f"the state of the run that {OPTIONS} describes", f"one that differs in {what}", hint
                 )
-        return Run(directory, config, checkpoint, data, f"resuming {directory} at step {step:,}")
+        return RunFolder(directory, config, checkpoint, data, f"resuming {directory} at step {step:,}")
     if not (directory / OPTIONS).exists():
         found = ", ".join(name for name in FILES if (directory / name).exists())
         hint = f"choose another {label('out')}"
@@ -183,7 +183,7 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
             hint = f"put {LAST} back from a copy, or choose another {label('out')}"
             raise problem(directory / LAST, f"the last state of a run that reached step {reached:,}", "no file", hint)
     note = f"{directory} holds no checkpoint yet: starting afresh, with the options in {OPTIONS}"
-    return Run(directory, config, None, data, note)
+    return RunFolder(directory, config, None, data, note)
 
 
 def _options(directory: Path, label: Callable[[str], str]) -> tuple[TrainConfig, str]:

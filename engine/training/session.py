@@ -22,7 +22,7 @@ from engine.training.language_model import LanguageModel
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_forecast, draw_loss
 from engine.training.progress import make_reporter
-from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, Run, checkpoint_in, open_run
+from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, RunFolder, checkpoint_in, open_run
 from engine.training.task import Task, fingerprint, load_model, load_weights
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 from engine.training.verdict import forecast_verdict, language_verdict
@@ -76,7 +76,7 @@ def run_training(
         return _result(run, job, outcome, trainer.warning)
 
 
-def _result(run: Run, job: Task, outcome: Outcome, warning: str) -> dict[str, Any]:
+def _result(run: RunFolder, job: Task, outcome: Outcome, warning: str) -> dict[str, Any]:
     """What came of a session, with the pictures drawn and a forecaster scored."""
     figure, best = (None, None) if outcome.best_loss is None else job.figure(outcome.best_loss)
     result: dict[str, Any] = {

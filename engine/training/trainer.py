@@ -22,7 +22,7 @@ from engine.training.metrics import METRICS, MetricsLog, elapsed_in
 from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
 from engine.training.optimizer_and_schedule import course_changed, make_optimizer, make_schedule, total_steps
 from engine.training.progress import Moment, Reporter
-from engine.training.rundir import Run
+from engine.training.rundir import RunFolder
 from engine.training.state import Live, Position
 from engine.training.task import Task, forward, load_weights
 
@@ -66,8 +66,10 @@ class Trainer:
     warning : an effect of a resumed run's new budget that its user may not expect, or "".
     """
 
-    def __init__(self, run: Run, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False) -> None:
-        instance("run", run, Run, "a run", "open one with open_run")
+    def __init__(
+        self, run: RunFolder, task: Task, reporter: Reporter, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        instance("run", run, RunFolder, "a run", "open one with open_run")
         instance("reporter", reporter, Reporter, "a Reporter", "make one with make_reporter")
         if isinstance(task, type) or not all(hasattr(task, name) for name in ("model", "batches", "batch", "loss")):
             raise bad_type("task", "data and model, as the Task protocol has them", describe(task))

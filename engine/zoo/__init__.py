@@ -36,9 +36,9 @@ from engine.zoo import (
     units,
     weights,
 )
-from engine.zoo.bug import Bug, Case
+from engine.zoo.bug import Bug, BugCase
 
-__all__ = ["BUGS", "CAUSES", "Bug", "Case", "find"]
+__all__ = ["BUGS", "CAUSES", "Bug", "BugCase", "find"]
 
 _FAMILIES = (lstm, gru, gru_before, rnn, units, states, loop, lengths, stacking, weights, around, truncated, protocol)
 

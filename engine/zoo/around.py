@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import LAST, NO_GATE, dropout, embedding, linear, model, only, parameters
+from engine.zoo.bug_cases import LAST, NO_GATE, dropout, embedding, linear, model, only, parameters
 from engine.zoo.rewriting import DROPOUT, EMBEDDING, LINEAR, SEQUENTIAL, Rewrite
 
 _WEIGHT = "matmul(rows.T, tape.x.reshape(-1, self.in_features))"

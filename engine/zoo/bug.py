@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Case:
+class BugCase:
     """What is checked while a bug is planted.
 
     Attributes
@@ -49,7 +49,7 @@ class Bug:
     ----------
     name : as `find` takes it.
     story : what is wrong, in one sentence.
-    case : from a seed to a `Case` in which the bug shows.
+    case : from a seed to a `BugCase` in which the bug shows.
     plant : a context manager with the bug inside and the right code outside.
     names : the tensors that a right diagnosis may name; see above.
     gates : the gate blocks that it may name; {None} where no single one is to blame.
@@ -61,7 +61,7 @@ class Bug:
 
     name: str
     story: str
-    case: Callable[[int], Case]
+    case: Callable[[int], BugCase]
     plant: Callable[[], AbstractContextManager[None]]
     names: frozenset[str]
     gates: frozenset[str | None]

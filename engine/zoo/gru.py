@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
+from engine.zoo.bug_cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, blocks, only, recurrent
 from engine.zoo.rewriting import (
     GRU_GATES,
     NOTHING_SENT_BACK,

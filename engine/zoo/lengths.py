@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import (
+from engine.zoo.bug_cases import (
     CELL,
     LAST,
     LENGTHS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import (
+from engine.zoo.bug_cases import (
     BEFORE_LAST,
     CELL,
     LAST,

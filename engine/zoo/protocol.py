@@ -7,7 +7,7 @@ else do, and so does a second walk with the same arguments.
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
+from engine.zoo.bug_cases import CELL, NO_GATE, Make, embedding, linear, model, only, parameters, recurrent
 from engine.zoo.rewriting import (
     BACKWARD,
     EMBEDDING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, only, recurrent
+from engine.zoo.bug_cases import BEFORE_LAST, CELL, LAST, NO_GATE, RECURRENT, only, recurrent
 from engine.zoo.rewriting import NOTHING_SENT_BACK, RNN_GATES, STEP, TRANSPOSED, Rewrite
 
 _TANH, _RELU = recurrent("rnn_tanh"), recurrent("rnn_relu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
+from engine.zoo.bug_cases import CELL, LAST, LENGTHS, NO_GATE, only, parameters, recurrent
 from engine.zoo.rewriting import ENTER_DY, STACK, WALK, WALK_DIRECTION
 
 _BOTH = recurrent("lstm", bidirectional=True)

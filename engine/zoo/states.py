@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
+from engine.zoo.bug_cases import CELL, LAST, NO_GATE, blocks, only, parameters, recurrent
 from engine.zoo.rewriting import TIME_LOOP, WALK, carried
 
 _LSTM, _GRU = recurrent("lstm"), recurrent("gru")

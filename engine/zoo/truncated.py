@@ -7,7 +7,7 @@ T = 7 steps; every k1 steps the newest k1 losses go back through k2 steps.  With
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import CELL, NO_GATE, only, parameters, recurrent
+from engine.zoo.bug_cases import CELL, NO_GATE, only, parameters, recurrent
 from engine.zoo.rewriting import DIRECTION_WINDOW, LAYER, LAYER_WINDOW, TRUNCATION
 
 _STEPS, _K = 7, (2, 4)

@@ -6,7 +6,7 @@ The time loop has done its work by then, so each of these spoils one tensor, or 
 from __future__ import annotations
 
 from engine.zoo.bug import Bug
-from engine.zoo.cases import LAST, NO_GATE, Make, blocks, only, recurrent
+from engine.zoo.bug_cases import LAST, NO_GATE, Make, blocks, only, recurrent
 from engine.zoo.rewriting import INPUT_PRODUCTS, LAYER, OPERAND, RECURRENT_PRODUCTS, Rewrite, recurrent_weight
 
 _LSTM, _GRU, _RNN = recurrent("lstm"), recurrent("gru"), recurrent("rnn_tanh")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 from typing import Any
 
+from engine.layers.rnn import FIVE_CELLS
 from kernels import cells as registry
 from kernels.cells import Cell, Phase
 from kernels.gates import find
@@ -142,8 +143,7 @@ OTHERS = (
     with_recurrent_mask(find("gru")),
     with_recurrent_mask(with_zoneout(PROJECTED, "hc")),
 )
-CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
-EVERY = {cell.name: cell for cell in (*map(find, CELLS), *OTHERS)}
+EVERY = {cell.name: cell for cell in (*map(find, FIVE_CELLS), *OTHERS)}
 for _cell in OTHERS:  # no other test is to meet them among the cells that there are
     if not _cell.works[0].forward.function.__module__.startswith("kernels.gates"):
         registry._CELLS.pop(_cell.name, None)

@@ -37,9 +37,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.checker.against_torch.cases import collect
-from benchmarks.checker.against_torch.checks import OURS, THEIRS
+from benchmarks.checker.against_torch.answers import OURS, THEIRS
 from benchmarks.checker.against_torch.figures import figures, lines
+from benchmarks.checker.against_torch.jobs import collect
 from benchmarks.checker.against_torch.workers import run
 from engine.zoo import BUGS
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.checker.against_torch.cases import Job, draw
-from benchmarks.checker.against_torch.checks import NOT_ASKED, OURS, PASSED, THEIRS, UNDECIDED, Answer
+from benchmarks.checker.against_torch.answers import NOT_ASKED, OURS, PASSED, THEIRS, UNDECIDED, Answer
+from benchmarks.checker.against_torch.jobs import Job, draw
 from benchmarks.checker.against_torch.workers import Results
 from engine.zoo import BUGS, protocol
 

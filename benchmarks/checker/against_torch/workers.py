@@ -11,8 +11,8 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.checker.against_torch.cases import Job, find, right_case
-from benchmarks.checker.against_torch.checks import NOT_ASKED, OURS, Answer, first_line, ours, theirs
+from benchmarks.checker.against_torch.answers import NOT_ASKED, OURS, Answer, first_line, ours, theirs
+from benchmarks.checker.against_torch.jobs import Job, find, right_case
 from engine.zoo import BUGS
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -21,7 +21,7 @@ Pair = tuple[Callable[..., Any], Callable[..., Any], list[Any]]
 
 
 @dataclass(frozen=True)
-class Case:
+class HardCase:
     """One kind of right code.
 
     Attributes
@@ -37,7 +37,7 @@ class Case:
     expected: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-CASES: list[Case] = []
+CASES: list[HardCase] = []
 
 
 def case(expected: tuple[str, ...] = OK, **by_method: tuple[str, ...]) -> Callable[[Any], Any]:
@@ -45,7 +45,7 @@ def case(expected: tuple[str, ...] = OK, **by_method: tuple[str, ...]) -> Callab
 
     def enter(make: Callable[[np.random.Generator], Pair]) -> Callable[[np.random.Generator], Pair]:
         verdicts = {method: by_method.get(method, expected) for method in METHODS}
-        CASES.append(Case(make.__name__, make.__module__.rpartition(".")[2], make, verdicts))
+        CASES.append(HardCase(make.__name__, make.__module__.rpartition(".")[2], make, verdicts))
         return make
 
     return enter

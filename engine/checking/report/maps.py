@@ -27,7 +27,7 @@ NOUNS = {
     "not looked at": "not looked at",
 }
 #: The most maps in a picture, and the most cells along a side of one.
-MOST, CELLS = 4, 120
+MOST, MOST_SQUARES = 4, 120
 
 
 def chosen(report: Any) -> list[Any]:
@@ -83,8 +83,8 @@ def _as_matrix(values: np.ndarray, row: Any) -> np.ndarray:
 
 
 def _largest(values: np.ndarray) -> np.ndarray:
-    """The matrix with at most `CELLS` cells along each side: each shows the largest of what lies below it."""
+    """The matrix with at most `MOST_SQUARES` cells along each side: each shows the largest of what lies below it."""
     for axis, size in enumerate(values.shape):
-        width = math.ceil(size / CELLS)
+        width = math.ceil(size / MOST_SQUARES)
         values = np.maximum.reduceat(values, np.arange(0, size, width), axis=axis)
     return values

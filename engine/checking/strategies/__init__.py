@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         f"engine.checking.strategies needs {error.name}, which is not installed: pip install hypothesis"
     ) from error
 
-from engine.checking.strategies.layers_and_problems import KINDS, Problem, layers, problems, states
+from engine.checking.strategies.layers_and_problems import FIVE_CELLS, Problem, layers, problems, states
 from engine.checking.strategies.sizes_and_arrays import Sizes, arrays, dtypes, lengths, sizes
 
-__all__ = ["KINDS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths", "problems", "sizes", "states"]
+__all__ = ["FIVE_CELLS", "Problem", "Sizes", "arrays", "dtypes", "layers", "lengths", "problems", "sizes", "states"]

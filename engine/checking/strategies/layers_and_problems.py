@@ -16,10 +16,9 @@ from engine.errors import bad_input, bad_type
 from engine.layers import Sequential
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
-from engine.layers.rnn import layer_of
+from engine.layers.rnn import FIVE_CELLS, layer_of
 
 #: The cells that `layers` draws from.
-KINDS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
 #: Standard deviation of the weights: every gate moves, and none saturates.
 WEIGHT = 0.4
 
@@ -73,7 +72,7 @@ def states(layer: Layer, batch: int, none: bool = True) -> st.SearchStrategy[Any
 
 
 def layers(
-    kinds: str | Iterable[str] = KINDS,
+    kinds: str | Iterable[str] = FIVE_CELLS,
     max_layers: int = 2,
     *,
     D: Range = (1, 4),
@@ -118,7 +117,7 @@ def layers(
 
 
 def problems(
-    kinds: str | Iterable[str] = KINDS,
+    kinds: str | Iterable[str] = FIVE_CELLS,
     max_layers: int = 2,
     *,
     size: st.SearchStrategy[Sizes] | None = None,

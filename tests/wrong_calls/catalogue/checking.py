@@ -389,10 +389,10 @@ def _states(place: Place) -> Call:
 
 @entry("strategies.layers")
 def _layers(place: Place) -> Call:
-    kinds = many(choice(*strategies.KINDS), least=1)
+    kinds = many(choice(*strategies.FIVE_CELLS), least=1)
 
     def plain(value: Any) -> Any:
-        return choice(*strategies.KINDS)(value) if isinstance(value, str) else kinds(value)
+        return choice(*strategies.FIVE_CELLS)(value) if isinstance(value, str) else kinds(value)
 
     return call(
         lambda **given: strategies.layers(**given) is not None,
@@ -407,11 +407,11 @@ def _layers(place: Place) -> Call:
 
 @entry("strategies.problems")
 def _problems(place: Place) -> Call:
-    kinds = many(choice(*strategies.KINDS), least=1)
+    kinds = many(choice(*strategies.FIVE_CELLS), least=1)
     size = strategies.sizes()
 
     def plain(value: Any) -> Any:
-        return choice(*strategies.KINDS)(value) if isinstance(value, str) else kinds(value)
+        return choice(*strategies.FIVE_CELLS)(value) if isinstance(value, str) else kinds(value)
 
     return call(
         lambda **given: strategies.problems(**given) is not None,

@@ -8,11 +8,11 @@ import numpy as np
 
 import engine
 from engine.errors import InputError
-from engine.measuring.cases import CELLS as TIMED
-from engine.measuring.cases import Case
 from engine.measuring.comparing import measure
 from engine.measuring.experiment import SHORT, Bench, Experiment
 from engine.measuring.side_by_side import relative
+from engine.measuring.timed_step import TIMED_CELLS as TIMED
+from engine.measuring.timed_step import TimedStep
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import draw
 from wrong_calls.domains import array, choice, flag, integers, many, optional, real, whole
@@ -59,11 +59,11 @@ def _relative(place: Place) -> Call:
     return call(relative, found=(draw(3, 2), array("fiu")), wanted=(draw(3, 2) + 1, array("fiu")))
 
 
-@entry("Case")
+@entry("TimedStep")
 def _case(place: Place) -> Call:
     size = whole(1, 500)
     return call(
-        lambda **fields: Case(**fields).parameters(),
+        lambda **fields: TimedStep(**fields).parameters(),
         cell=("GRU", choice(*TIMED)),
         T=(4, size),
         B=(2, size),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.layers.rnn import layer_of
-from engine.zoo import BUGS, Case
+from engine.zoo import BUGS, BugCase
 
 Job = tuple[str, str]  # "bug", "no bug" or "seed", and which
 
@@ -26,7 +26,7 @@ def collect(bugs: list[str], seeds: int) -> list[Job]:
     ]
 
 
-def find(job: Job, kernels: str) -> tuple[Case, AbstractContextManager[None]]:
+def find(job: Job, kernels: str) -> tuple[BugCase, AbstractContextManager[None]]:
     """The case of a job, and what plants its bug."""
     what, which = job
     if what == "seed":
@@ -35,7 +35,7 @@ def find(job: Job, kernels: str) -> tuple[Case, AbstractContextManager[None]]:
     return bug.case(0), bug.plant() if what == "bug" else nullcontext()
 
 
-def right_case(seed: int, kernels: str = "reference") -> Case:
+def right_case(seed: int, kernels: str = "reference") -> BugCase:
     """A layer with its arguments, as `draw` says."""
     choices = draw(seed)
     kind, steps, batch, lengths, gain = (choices.pop(name) for name in ("kind", "T", "B", "lengths", "gain"))
@@ -51,7 +51,7 @@ def right_case(seed: int, kernels: str = "reference") -> Case:
     x = rng.normal(size=(batch, steps, sizes[0]) if layer.batch_first else (steps, batch, sizes[0]))
     shape = (layer.num_layers * layer.num_directions, batch, sizes[1])
     h, c = (np.zeros(shape) if zero else rng.normal(size=shape) for _ in "hc")
-    return Case(layer, x, (h, c) if len(layer.cell.states) > 1 else h, lengths)
+    return BugCase(layer, x, (h, c) if len(layer.cell.states) > 1 else h, lengths)
 
 
 def draw(seed: int) -> dict[str, Any]:

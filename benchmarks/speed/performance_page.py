@@ -1,4 +1,4 @@
-"""The page of the figures: ``python -m benchmarks.speed.report`` writes the tables of docs/performance.md.
+"""The page of the figures: ``python -m benchmarks.speed.performance_page`` writes the tables of docs/performance.md.
 
 It reads benchmarks/results/.  The tables stand between two comments of the page; what is around them is written by
 hand.  The picture, docs/images/performance.svg, is drawn with them.  Nothing is measured here, so that running this
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.speed.gather import LONG, Document, by_machine, groups, load, plain, rows_of, training, values
 from benchmarks.speed.peers import LIBRARIES, PEERS
-from benchmarks.speed.picture import ALT, PICTURE, has_picture
+from benchmarks.speed.performance_picture import ALT, PICTURE, has_picture
 from benchmarks.speed.tables import Row, agrees, digits, memory_of, milliseconds, name_of, summary, timed
 from engine.measuring import figures
 

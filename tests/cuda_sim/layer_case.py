@@ -20,7 +20,7 @@ REFERENCE = ReferenceKernels(np)
 ROOMY = Device("roomy", 64, 1 << 17, max_threads=128)
 
 
-class Case(NamedTuple):
+class LayerCase(NamedTuple):
     """The arguments of a layer's forward and backward."""
 
     cell: Cell
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 def make_case(
     name: str | Cell, T: int, B: int, H: int, dtype: str = "float64", lengths: Any = None, seed: int = 0
-) -> Case:
+) -> LayerCase:
     """A case with every argument given; a projected hidden state has H // 2 + 1 numbers."""
     rng = np.random.default_rng(seed)
     cell = EVERY[name] if isinstance(name, str) else name
@@ -61,10 +61,10 @@ def make_case(
     sizes = [(T, B), (1, B), (T, 1)]  # of the factors, in turn
     factors = {k: draw(*sizes[number % 3], P if k in narrow else H) for number, k in enumerate(cell.given)}
     states, dlast = (tuple(draw(B, P if state == "h" else H) for state in cell.states) for _ in range(2))
-    return Case(cell, draw(T, B, G * H), weights, states, lengths, factors, dy, dlast)
+    return LayerCase(cell, draw(T, B, G * H), weights, states, lengths, factors, dy, dlast)
 
 
-def run(kernels: Any, case: Case, trace: bool = True) -> tuple[Run, Adjoints]:
+def run(kernels: Any, case: LayerCase, trace: bool = True) -> tuple[Run, Adjoints]:
     """Forward, and backward on what forward left."""
     cell, pre, weights, states, lengths, factors, dy, dlast = case
     forward = kernels.forward(cell, pre, weights, states, lengths, factors)
@@ -81,7 +81,7 @@ def arrays(done: tuple[Run, Adjoints]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name} {member}", array) for member, array in members)
 
 
-def distance(case: Case, kernels: Any, trace: bool = True) -> float:
+def distance(case: LayerCase, kernels: Any, trace: bool = True) -> float:
     """Largest difference to the plain kernels over all buffers, relative to 1 or the largest number in the buffer."""
     ours, theirs = dict(arrays(run(kernels, case, trace))), dict(arrays(run(REFERENCE, case, trace)))
     assert sorted(ours) == sorted(theirs)
@@ -105,7 +105,7 @@ def by_plan(xp: LittleCupy, forward: Pass, backward: Pass) -> CudaKernels:
     return kernels
 
 
-def tight(case: Case, slices: int, groups: int, row_tile: int = 1) -> tuple[Pass, Pass]:
+def tight(case: LayerCase, slices: int, groups: int, row_tile: int = 1) -> tuple[Pass, Pass]:
     """Launches that share out everything: several blocks, groups, passes over the rows, tiles and parts.
 
     With teams, parts and tile this small, each barrier has something to keep apart.

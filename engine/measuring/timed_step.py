@@ -13,11 +13,11 @@ from engine.checks import integer, one_of, switch
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 #: Numbers that backward needs of each unit and time step: the gates, and h, c, or the GRU's hidden side of n.
 KEPT = {"LSTM": 6, "GRU": 5, "RNN": 1}
-CELLS = tuple(GATES)
+TIMED_CELLS = tuple(GATES)
 
 
 @dataclass(frozen=True)
-class Case:
+class TimedStep:
     """One step to be timed, float32.
 
     Attributes
@@ -40,14 +40,14 @@ class Case:
     training: bool = True
 
     def __post_init__(self) -> None:
-        one_of("cell", self.cell, CELLS)
+        one_of("cell", self.cell, TIMED_CELLS)
         for name in ("T", "B", "D", "H", "layers"):
             integer(name, getattr(self, name), 1)
         for name in ("bidirectional", "mixed", "training"):
             switch(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name; ``Case(**case.as_dict())`` is the case again."""
+        """The fields by name; ``TimedStep(**case.as_dict())`` is the case again."""
         return asdict(self)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 
 import engine
 from engine.checking.subjects.trees import leaves, refill
-from engine.zoo import Case
+from engine.zoo import BugCase
 
 OURS = ("central", "complex", "adjoint")
 THEIRS = ("slow", "fast")
@@ -19,10 +19,10 @@ PASSED, UNDECIDED, NOT_ASKED = "ok", "cannot tell", "cannot be asked"
 Answer = dict[str, Any]
 
 
-def ours(method: str) -> Callable[[Case], Answer]:
+def ours(method: str) -> Callable[[BugCase], Answer]:
     """A check of the engine."""
 
-    def check(case: Case) -> Answer:
+    def check(case: BugCase) -> Answer:
         report = engine.gradcheck(
             case.layer, case.x, case.state, case.lengths, method=method, truncation=case.truncation
         )
@@ -31,14 +31,14 @@ def ours(method: str) -> Callable[[Case], Answer]:
     return check
 
 
-def theirs(mode: str) -> Callable[[Case], Answer]:
+def theirs(mode: str) -> Callable[[BugCase], Answer]:
     """A check of PyTorch's."""
     import torch
     from torch.autograd.gradcheck import GradcheckError
 
     torch.set_num_threads(1)
 
-    def check(case: Case) -> Answer:
+    def check(case: BugCase) -> Answer:
         function, inputs = torch_function(torch, case)
         answer: Answer = {}
         for undefined in (True, False):  # what passes the first passes the second, which leaves one test out
@@ -60,7 +60,7 @@ def theirs(mode: str) -> Callable[[Case], Answer]:
     return check
 
 
-def torch_function(torch: Any, case: Case) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def torch_function(torch: Any, case: BugCase) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """A layer as a function of tensors, with the layer's own backward; and the tensors."""
     layer = case.layer
     names = list(layer.params)

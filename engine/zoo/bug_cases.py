@@ -18,7 +18,7 @@ from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from engine.layers.sequential import Sequential
-from engine.zoo.bug import Case
+from engine.zoo.bug import BugCase
 
 T, B, D, H, V = 6, 3, 2, 5, 7
 #: The last time step, the first that backward meets; and the next, where a wrong dh_prev or dc_prev first shows.
@@ -29,7 +29,7 @@ LENGTHS, SHORT_LAST = (3, T, 0), 2
 LONG = 50
 
 Options = dict[str, Any]
-Make = Callable[[int], Case]
+Make = Callable[[int], BugCase]
 
 _PLAIN: Options = {"dtype": "float64", "backend": "numpy:reference"}
 
@@ -57,12 +57,12 @@ def _recurrent(
     lengths: tuple[int, ...] | None,
     truncation: tuple[int, int] | None,
     options: tuple[tuple[str, Any], ...],
-) -> Case:
+) -> BugCase:
     rng = np.random.default_rng([seed, 1])
     layer = _cell(kind, D, layers, {"seed": seed, **dict(options)})
     _fill(layer, rng)
     x = rng.normal(size=(B, steps, D) if layer.batch_first else (steps, B, D))
-    return Case(layer, x, _state(layer, rng), None if lengths is None else list(lengths), truncation)
+    return BugCase(layer, x, _state(layer, rng), None if lengths is None else list(lengths), truncation)
 
 
 def recurrent(
@@ -86,37 +86,37 @@ def recurrent(
     )
 
 
-def linear(seed: int, lengths: tuple[int, ...] | None = None) -> Case:
+def linear(seed: int, lengths: tuple[int, ...] | None = None) -> BugCase:
     """A dense layer from D to V features."""
     rng = np.random.default_rng([seed, 2])
     layer = Linear(D, V, **_PLAIN)
     _fill(layer, rng)
-    return Case(layer, rng.normal(size=(T, B, D)), None, None if lengths is None else list(lengths))
+    return BugCase(layer, rng.normal(size=(T, B, D)), None, None if lengths is None else list(lengths))
 
 
-def embedding(seed: int, lengths: tuple[int, ...] | None = None) -> Case:
+def embedding(seed: int, lengths: tuple[int, ...] | None = None) -> BugCase:
     """A table of V rows of D; with T * B tokens every row is read several times, at pads too."""
     rng = np.random.default_rng([seed, 3])
     layer = Embedding(V, D, **_PLAIN)
     _fill(layer, rng)
     ids = rng.permutation(np.arange(T * B) % V).reshape(T, B)
-    return Case(layer, ids, None, None if lengths is None else list(lengths))
+    return BugCase(layer, ids, None, None if lengths is None else list(lengths))
 
 
-def dropout(seed: int, lengths: tuple[int, ...] | None = None) -> Case:
+def dropout(seed: int, lengths: tuple[int, ...] | None = None) -> BugCase:
     """Dropout of half the units."""
     layer = Dropout(0.5, seed=seed, **_PLAIN)
     rng = np.random.default_rng([seed, 4])
-    return Case(layer, rng.normal(size=(T, B, H)), None, None if lengths is None else list(lengths))
+    return BugCase(layer, rng.normal(size=(T, B, H)), None, None if lengths is None else list(lengths))
 
 
-def model(seed: int) -> Case:
+def model(seed: int) -> BugCase:
     """An LSTM under a GRU under a dense layer."""
     rng = np.random.default_rng([seed, 5])
     lower, upper = _cell("lstm", D, 1, {}), _cell("gru", H, 1, {})
     layer = Sequential(lower, upper, Linear(H, V, **_PLAIN))
     _fill(layer, rng)
-    return Case(layer, rng.normal(size=(T, B, D)), (_state(lower, rng), _state(upper, rng), None))
+    return BugCase(layer, rng.normal(size=(T, B, D)), (_state(lower, rng), _state(upper, rng), None))
 
 
 def parameters(end: str = "_l0", prefix: str = "") -> frozenset[str]:

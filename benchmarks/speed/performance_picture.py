@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.speed.gather import Document, by_machine, rows_of, training, values
 from benchmarks.speed.tables import Row, timed
 from engine.measuring import figures
-from engine.measuring.cases import CELLS
+from engine.measuring.timed_step import TIMED_CELLS
 
 PICTURE = "performance.svg"
 ALT = (
@@ -34,7 +34,7 @@ def picture(documents: Sequence[Document]) -> Any:
     from matplotlib.ticker import NullLocator
 
     rows = pictured(documents)
-    cells = [cell for cell in CELLS if any(row["cell"] == cell for row in rows)]
+    cells = [cell for cell in TIMED_CELLS if any(row["cell"] == cell for row in rows)]
     sizes, threads = values(rows, "H"), values(rows, "threads")
     colours = ("#1f5f99", "#c2500a", "#4a7a2c", "#6b4a8a")  # told apart in grey by their marks as well
     marks = ("o", "s", "^", "D")
