@@ -37,6 +37,7 @@ FLOORS = {
     "engine.thread_count": 1,
     "engine.streams": 1,
     "engine.drawing": 1,
+    "engine.html_tables": 1,
     "engine.cell": 1,
     "engine.backend": 1,
     "engine.layers": 2,

@@ -453,10 +453,16 @@ def test_bad_gradients_and_foreign_tapes_are_refused() -> None:
         (lambda: engine.GRU(2, 4, dropout=1.5), "dropout: expected a probability in 0..1, got 1.5"),
         (lambda: engine.RNN(2, 4, nonlinearity="sigmoid"), "nonlinearity: expected 'tanh' or 'relu', got 'sigmoid'"),
         (lambda: engine.RNN(2, 4, dtype=None), "dtype: expected 'float32' or 'float64', got None"),
-        (lambda: engine.RNN(2, 4, bidirectional="no"), "bidirectional: expected True or False, got 'no'"),
+        (
+            lambda: engine.RNN(2, 4, bidirectional="no"),  # type: ignore[arg-type]
+            "bidirectional: expected True or False, got 'no'",
+        ),
         (lambda: engine.RNN(2, 4, dropout=True), "dropout: expected a probability in 0..1, got True"),
         (lambda: engine.LSTM(2, 4, forget_bias=np.nan), "forget_bias: expected a finite number, got nan"),
-        (lambda: engine.LSTM(2, 4, hidden=3), "options: expected some of num_layers, bias, batch_first"),
+        (
+            lambda: engine.LSTM(2, 4, hidden=3),  # type: ignore[call-arg]
+            "options: expected some of input_size, hidden_size, num_layers",
+        ),
         (lambda: engine.RNN(2, 4, dtype="float16"), "dtype: expected 'float32' or 'float64', got 'float16'"),
         (lambda: engine.RNN(2, 4, dtype="int32"), "dtype: expected 'float32' or 'float64', got 'int32'"),
         (lambda: engine.RNN(2, 4, seed=-1), "seed: expected an integer >= 0, got -1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,9 @@ def sketch(config: dict[str, Any]) -> list[Layer]:
 
 def _made(kind: type[Layer], args: Mapping[str, Any], **common: Any) -> Layer:
     """A layer with the arguments of a description."""
+    unknown = [name for name in args if name not in inspect.signature(kind).parameters]
+    if unknown:
+        raise bad_input("config", f"the arguments of {kind.__name__}", ", ".join(map(repr, unknown)))
     try:
         return kind(**args, **common)
     except TypeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import threading
@@ -17,8 +16,9 @@ from engine.backend import Backend, check_dtype, get_backend, philox
 from engine.backend.device_errors import explained
 from engine.checks import describe, integer, require_room, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
-from engine.layers import loading
+from engine.layers import loading, showing
 from engine.layers.arrays import JoinedArrays, NamedArrays
+from engine.layers.building import check_seed, known_names, quiet, text
 
 _serial_numbers = itertools.count()
 
@@ -46,6 +46,8 @@ class Layer:
     """
 
     batch_first = False
+    #: Arguments that `repr` shows even where they have their default value.
+    always_shown: ClassVar[frozenset[str]] = frozenset()
     #: The class of the tapes that the layer's forward makes.
     tape_type: type[Any] = object
     #: Attributes that are set once: the arrays are made for them.
@@ -55,7 +57,7 @@ class Layer:
         "seed": lambda name, value: check_seed(value),
         "call_counter": lambda name, value: integer(name, value, 0),
         "row_offset": lambda name, value: integer(name, value, 0),
-        "path": lambda name, value: _text(name, value),
+        "path": text,
     }
 
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
@@ -77,7 +79,9 @@ class Layer:
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
-                setattr(cls, name, _quiet(explained()(vars(cls)[name])))
+                setattr(cls, name, quiet(explained()(vars(cls)[name])))
+        if "__init__" in vars(cls):
+            cls.__init__ = known_names(cls.__init__)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):
@@ -223,6 +227,31 @@ class Layer:
 
     # -- copies and descriptions --------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return showing.text_of(self)
+
+    def _repr_html_(self) -> str:
+        """The summary as a table for notebooks."""
+        return self.summary()._repr_html_()
+
+    def summary(self) -> showing.Summary:
+        """A table of the layers: the call that builds each, the shape of its output, its number of parameters.
+
+        Returns
+        -------
+        Summary
+            ``print(model.summary())`` shows the table; a notebook shows it as HTML.
+        """
+        return showing.summary(self)
+
+    def input_shape(self, width: int | None) -> str:
+        """The shape of x in letters, where the layer before gives `width` features (None: not known)."""
+        return showing.shape_of(self, width)
+
+    def width_after(self, width: int | None) -> int | None:
+        """The features of the output, where x has `width` of them (None: not known)."""
+        return width
+
     def config(self) -> dict[str, Any]:
         """A JSON-able description from which `engine.layers.from_config` builds the same layer."""
         return {"type": type(self).__name__, "args": self._arguments()}
@@ -316,32 +345,3 @@ class Layer:
                 "tape: expected parameters as they were in its forward pass, got changed ones; run forward "
                 "again after an update (all backward passes of a step come before the step)"
             )
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise bad_type(name, "a text", describe(value))
-    return value
-
-
-def _quiet(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method without NumPy's warnings of non-finite numbers: the result shows them, and a step refuses them."""
-
-    @functools.wraps(method)
-    def call(self: Layer, *args: Any, **kwargs: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return method(self, *args, **kwargs)
-
-    return call
-
-
-def check_seed(seed: int | None) -> int:
-    """The seed as an int >= 0; None means 0."""
-    return 0 if seed is None else integer("seed", seed, 0)
-
-
-def check_no_state(state: Any, dstate: Any = None) -> None:
-    """Raise if a state, or a gradient of one, reaches a layer that has none."""
-    for name, value in (("state", state), ("dstate", dstate)):
-        if value is not None:
-            raise bad_input(name, "None, this layer carries no state", describe(value))

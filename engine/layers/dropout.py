@@ -8,13 +8,15 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import probability, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, check_no_state
+from engine.layers.base import Layer
+from engine.layers.building import check_no_state
 from engine.layers.masks import apply_mask
+from engine.layers.showing import Tape
 from engine.layers.timeline import Timeline, clean, timeline_of
 
 
-@dataclass(frozen=True)
-class DropoutTape:
+@dataclass(frozen=True, repr=False)
+class DropoutTape(Tape):
     """The mask of forward, 1/(1-p) or 0; None if dropout was off.  The timeline, if there were lengths."""
 
     mask: Any
@@ -36,6 +38,7 @@ class Dropout(Layer):
     """
 
     tape_type = DropoutTape
+    always_shown = frozenset({"p"})
     settings = Layer.settings | {"p": probability, "variational": switch}
 
     def __init__(

@@ -10,14 +10,16 @@ import numpy as np
 from engine.backend import Backend, philox
 from engine.checks import integer, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, check_no_state
+from engine.layers.base import Layer
+from engine.layers.building import check_no_state
+from engine.layers.showing import Tape
 from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
 from engine.plain_arrays import first_place, host_integers
 from kernels import segment_sum
 
 
-@dataclass(frozen=True)
-class EmbeddingTape:
+@dataclass(frozen=True, repr=False)
+class EmbeddingTape(Tape):
     """Token ids on the host, pads already 0, and which of them are valid (None: all)."""
 
     ids: np.ndarray
@@ -67,6 +69,14 @@ class Embedding(Layer):
             "embedding_dim": self.embedding_dim,
             "batch_first": self.batch_first,
         }
+
+    def input_shape(self, width: int | None) -> str:
+        """See `Layer.input_shape`; ids have no axis of features."""
+        return "(B, T)" if self.batch_first else "(T, B)"
+
+    def width_after(self, width: int | None) -> int:
+        """See `Layer.width_after`."""
+        return self.embedding_dim
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True

@@ -11,12 +11,15 @@ import numpy as np
 from engine.backend import Backend, philox
 from engine.checks import integer, switch
 from engine.errors import bad_input
-from engine.layers.base import Layer, check_no_state
+from engine.layers import showing
+from engine.layers.base import Layer
+from engine.layers.building import check_no_state
+from engine.layers.showing import Tape
 from engine.layers.timeline import Timeline, clean, timeline_of
 
 
-@dataclass(frozen=True)
-class LinearTape:
+@dataclass(frozen=True, repr=False)
+class LinearTape(Tape):
     """x (..., D), a copy with pads 0, for the gradient of the weight; the timeline if there were lengths."""
 
     x: Any
@@ -73,6 +76,14 @@ class Linear(Layer):
             "bias": self.bias,
             "batch_first": self.batch_first,
         }
+
+    def input_shape(self, width: int | None) -> str:
+        """See `Layer.input_shape`."""
+        return showing.shape_of(self, self.in_features)
+
+    def width_after(self, width: int | None) -> int:
+        """See `Layer.width_after`."""
+        return self.out_features
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True

@@ -6,9 +6,7 @@ A cell is its gate functions (``kernels.gates``); a kernel set walks one layer a
 
 from __future__ import annotations
 
-import inspect
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +15,10 @@ import numpy as np
 from engine.backend import Backend, philox
 from engine.cell import known_cell
 from engine.checks import describe, integer, probability, switch
-from engine.errors import OptionWarning, bad_input, bad_type
-from engine.layers import arguments, empty
+from engine.errors import bad_input
+from engine.layers import arguments, empty, showing
 from engine.layers.base import Layer
+from engine.layers.building import warn_of_option
 from engine.layers.cell_parameters import checked_projection, of_direction, shapes_of
 from engine.layers.masks import apply_mask
 from engine.layers.noise import Noise, Rates, noisy_cell, zoneout_of
@@ -38,21 +37,45 @@ class Recurrent(Layer):
 
     Parameters
     ----------
-    cell : a `Cell`, or the name of one of `engine.cells()`.
-    input_size, hidden_size, num_layers : D, H and L.
-    bias : whether the cells have their two bias vectors.
-    batch_first : whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
-    dropout : probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has
-        no effect, which an `engine.errors.OptionWarning` says.
-    variational : one dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
-    bidirectional : add a second direction that reads each row from its own last valid step.
-    zoneout : probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for
-        each state of the cell.  Evaluation uses the expected value of the mask.
-    recurrent_dropout : probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and
-        Ghahramani 2016).
-    weight_dropout : probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
-    proj_size : P, the width of h in a cell with a projection; 0 for all others.
-    backend, dtype, seed : see `engine.layers.base.Layer`.
+    cell : Cell or str
+        A `Cell`, or the name of one of `engine.cells`.
+    input_size : int
+        D, the features of x.
+    hidden_size : int
+        H, the units of the state.
+    num_layers : int
+        L, the layers one above the other.
+    bias : bool
+        Whether the cells have their two bias vectors.
+    batch_first : bool
+        Whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : float
+        Probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has no
+        effect, which an `engine.errors.OptionWarning` says.
+    variational : bool
+        One dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : bool
+        Add a second direction that reads each row from its own last valid step.
+    zoneout : float or sequence of float
+        Probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for each
+        state of the cell.  Evaluation uses the expected value of the mask.
+    recurrent_dropout : float
+        Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
+    weight_dropout : float
+        Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    proj_size : int
+        P, the width of h in a cell with a projection; 0 for all others.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the first weights and of the masks; None means 0.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For an argument out of range, of a wrong type, or of a name that does not exist.
 
     Examples
     --------
@@ -90,12 +113,7 @@ class Recurrent(Layer):
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
-        **unknown: Any,
     ) -> None:
-        if unknown:
-            known = [p.name for p in inspect.signature(Recurrent).parameters.values() if p.kind is p.KEYWORD_ONLY]
-            options = ", ".join(["num_layers", *known])
-            raise bad_type("options", f"some of {options}", ", ".join(unknown), "see help() of the class for its own")
         super().__init__(backend, dtype, seed)
         self.cell = known_cell(cell)
         self.input_size = integer("input_size", input_size, 1)
@@ -120,9 +138,16 @@ class Recurrent(Layer):
         self._quiet = noisy_cell(self.cell, self._zoneout, False)
         if self.dropout and self.num_layers == 1:
             hint = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
-            warning = bad_input("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
-            warnings.warn(OptionWarning(str(warning)), stacklevel=3)  # the line that builds an RNN, GRU or LSTM
+            warn_of_option("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
         self._allocate()
+
+    def input_shape(self, width: int | None) -> str:
+        """See `Layer.input_shape`."""
+        return showing.shape_of(self, self.input_size)
+
+    def width_after(self, width: int | None) -> int:
+        """See `Layer.width_after`."""
+        return self.num_directions * int(self.widths[0])
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 

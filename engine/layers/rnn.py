@@ -1,12 +1,17 @@
-"""The three recurrent layers that users build: RNN, GRU and LSTM, each a `Recurrent` with its cell."""
+"""The three recurrent layers that users build: RNN, GRU and LSTM, each a `Recurrent` with its cell.
+
+Their options are written out, so that an editor and ``help()`` show them; `Recurrent` says what each one does.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.backend import Backend
 from engine.checks import describe, number, switch
 from engine.errors import bad_input
 from engine.layers.recurrent import Recurrent
@@ -21,21 +26,95 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers : D, H and L.
-    nonlinearity : ``"tanh"`` or ``"relu"``.
-    options : as for `engine.Recurrent`.
+    input_size : int
+        D, the features of x.
+    hidden_size : int
+        H, the units of the state.
+    num_layers : int
+        L, the layers one above the other.
+    nonlinearity : {"tanh", "relu"}
+        The function act.
+    bias : bool
+        Whether the cells have their two bias vectors.
+    batch_first : bool
+        Whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : float
+        Probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has no
+        effect, which an `engine.errors.OptionWarning` says.
+    variational : bool
+        One dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : bool
+        Add a second direction that reads each row from its own last valid step.
+    zoneout : float or sequence of float
+        Probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for each
+        state of the cell.  Evaluation uses the expected value of the mask.
+    recurrent_dropout : float
+        Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
+    weight_dropout : float
+        Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the first weights and of the masks; None means 0.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For an argument out of range, of a wrong type, or of a name that does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> rnn = engine.RNN(3, 5, num_layers=2, nonlinearity="relu")
+    >>> y, h, tape = rnn.forward(np.zeros((7, 4, 3), np.float32))
+    >>> y.shape, h.shape
+    ((7, 4, 5), (2, 4, 5))
     """
 
     fixed = Recurrent.fixed | {"nonlinearity"}
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *, nonlinearity: str = "tanh", **options: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        variational: bool = False,
+        bidirectional: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        seed: int | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise bad_input("nonlinearity", "'tanh' or 'relu'", describe(nonlinearity))
         self.nonlinearity = nonlinearity
-        cell = gates.RNN_TANH if nonlinearity == "tanh" else gates.RNN_RELU
-        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+        super().__init__(
+            gates.RNN_TANH if nonlinearity == "tanh" else gates.RNN_RELU,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            variational=variational,
+            bidirectional=bidirectional,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            backend=backend,
+            dtype=dtype,
+            seed=seed,
+        )
 
     def _arguments(self) -> dict[str, Any]:
         return {**super()._arguments(), "nonlinearity": self.nonlinearity}
@@ -44,21 +123,97 @@ class RNN(Recurrent):
 class GRU(Recurrent):
     """Gated recurrent unit (Cho et al. 2014), h' = (1-z)*n + z*h, gates in the order r, z, n.
 
+    docs/gru.md derives both forms line by line.
+
     Parameters
     ----------
-    reset_after : where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).
+    input_size : int
+        D, the features of x.
+    hidden_size : int
+        H, the units of the state.
+    num_layers : int
+        L, the layers one above the other.
+    reset_after : bool
+        Where the reset gate acts.  True (cuDNN, PyTorch): n = tanh(W_n x + b_in + r*(U_n h + b_hn)).
         False (as first published): n = tanh(W_n x + b_in + U_n(r*h) + b_hn).
-    options : as for `engine.Recurrent`.
+    bias : bool
+        Whether the cells have their two bias vectors.
+    batch_first : bool
+        Whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : float
+        Probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has no
+        effect, which an `engine.errors.OptionWarning` says.
+    variational : bool
+        One dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : bool
+        Add a second direction that reads each row from its own last valid step.
+    zoneout : float or sequence of float
+        Probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for each
+        state of the cell.  Evaluation uses the expected value of the mask.
+    recurrent_dropout : float
+        Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
+    weight_dropout : float
+        Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the first weights and of the masks; None means 0.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For an argument out of range, of a wrong type, or of a name that does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> gru = engine.GRU(3, 5, bidirectional=True)
+    >>> y, h, tape = gru.forward(np.zeros((7, 4, 3), np.float32), lengths=[7, 2, 0, 5])
+    >>> y.shape, h.shape, sorted(tape.layers[0][0].gates)
+    ((7, 4, 10), (2, 4, 5), ['n', 'r', 'z'])
     """
 
     fixed = Recurrent.fixed | {"reset_after"}
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *, reset_after: bool = True, **options: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        variational: bool = False,
+        bidirectional: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        seed: int | None = None,
     ) -> None:
         self.reset_after = switch("reset_after", reset_after)
         super().__init__(
-            gates.GRU if self.reset_after else gates.GRU_BEFORE, input_size, hidden_size, num_layers, **options
+            gates.GRU if self.reset_after else gates.GRU_BEFORE,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            variational=variational,
+            bidirectional=bidirectional,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            backend=backend,
+            dtype=dtype,
+            seed=seed,
         )
 
     def _arguments(self) -> dict[str, Any]:
@@ -68,23 +223,104 @@ class GRU(Recurrent):
 class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate, gates in the order i, f, g, o.
 
+    docs/lstm.md derives it line by line.
+
     Parameters
     ----------
-    input_size, hidden_size, num_layers : D, H and L.
-    forget_bias : first value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at
-        first).
-    options : as for `engine.Recurrent`.  ``proj_size=P`` projects the hidden state: h = W_hr (o * tanh(c)), of width P
-        (Sak et al. 2014); 0 for no projection.
+    input_size : int
+        D, the features of x.
+    hidden_size : int
+        H, the units of the state.
+    num_layers : int
+        L, the layers one above the other.
+    forget_bias : float
+        First value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at first).
+    bias : bool
+        Whether the cells have their two bias vectors.
+    batch_first : bool
+        Whether x and y are (B, T, ...) instead of (T, B, ...); a state never is.
+    dropout : float
+        Probability of dropping a unit between layers, with a fresh mask at each time step; with one layer it has no
+        effect, which an `engine.errors.OptionWarning` says.
+    variational : bool
+        One dropout mask for the whole sequence instead (Gal and Ghahramani 2016).
+    bidirectional : bool
+        Add a second direction that reads each row from its own last valid step.
+    zoneout : float or sequence of float
+        Probability that a unit keeps its state of the step before (Krueger et al. 2016): a number, or one for each
+        state of the cell.  Evaluation uses the expected value of the mask.
+    recurrent_dropout : float
+        Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
+    weight_dropout : float
+        Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    proj_size : int
+        P projects the hidden state: h = W_hr (o * tanh(c)), of width P (Sak et al. 2014); 0 for no projection.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the first weights and of the masks; None means 0.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For an argument out of range, of a wrong type, or of a name that does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> lstm = engine.LSTM(3, 5)
+    >>> y, (h, c), tape = lstm.forward(np.ones((7, 4, 3), np.float32))
+    >>> dx, (dh0, dc0) = lstm.backward(tape, dy=np.ones_like(y))
+    >>> y.shape, dx.shape, lstm.grads["weight_hh_l0"].shape
+    ((7, 4, 5), (7, 4, 3), (20, 5))
+    >>> lstm
+    LSTM(3, 5)  # (T, B, 3) -> (T, B, 5), 200 parameters
     """
 
     fixed = Recurrent.fixed | {"forget_bias"}
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *, forget_bias: float = 1.0, **options: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        forget_bias: float = 1.0,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        variational: bool = False,
+        bidirectional: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        proj_size: int = 0,
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        seed: int | None = None,
     ) -> None:
         self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
-        cell = gates.PROJECTED_LSTM if options.get("proj_size") else gates.LSTM
-        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+        super().__init__(
+            gates.PROJECTED_LSTM if proj_size else gates.LSTM,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            variational=variational,
+            bidirectional=bidirectional,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            proj_size=proj_size,
+            backend=backend,
+            dtype=dtype,
+            seed=seed,
+        )
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = super()._draw(name, shape)

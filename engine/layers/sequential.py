@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,22 @@ from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers import loading
 from engine.layers.arrays import JoinedArrays
-from engine.layers.base import Layer, check_seed
+from engine.layers.base import Layer
+from engine.layers.building import check_seed
+from engine.layers.showing import Tape
 
 
-@dataclass(frozen=True)
-class SequentialTape:
+@dataclass(frozen=True, repr=False)
+class SequentialTape(Tape):
     """The tapes of the layers, in order."""
 
     tapes: tuple[Any, ...]
     stamp: tuple[int, int]
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """See `Tape.entries`."""
+        for index, tape in enumerate(self.tapes):
+            yield from ((f".tapes[{index}]{name}", array) for name, array in tape.entries())
 
 
 class Sequential(Layer):
@@ -111,6 +118,16 @@ class Sequential(Layer):
         super().check_tape(tape)
         for layer, part in zip(self.layers, tape.tapes, strict=True):
             layer.check_tape(part)
+
+    def input_shape(self, width: int | None) -> str:
+        """See `Layer.input_shape`."""
+        return self.layers[0].input_shape(width)
+
+    def width_after(self, width: int | None) -> int | None:
+        """See `Layer.width_after`."""
+        for layer in self.layers:
+            width = layer.width_after(width)
+        return width
 
     # -- forward and backward ------------------------------------------------------------------------------------------
 

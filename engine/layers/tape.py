@@ -6,20 +6,21 @@ processing order, so that step 0 is each row's last valid step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.backend import Backend
 from engine.errors import bad_input
+from engine.layers.showing import Tape
 from engine.layers.timeline import Timeline
 from kernels.cells import Adjoints, Cell, Run, factors_of
 
 Array = Any  # of the layer's backend
 
 
-@dataclass(frozen=True)
-class DirectionTape:
+@dataclass(frozen=True, repr=False)
+class DirectionTape(Tape):
     """One layer, one direction.
 
     Attributes
@@ -62,6 +63,17 @@ class DirectionTape:
         """Other values that backward needs, by name, each (T, B, H), such as ``h_n`` = U_n h_prev + b_hn of a GRU."""
         return self.run.kept
 
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """See `Tape.entries`."""
+        yield ".x", self.x
+        for name, slots in self.states.items():
+            yield f".{name}" if name in ("h", "c") else f".states[{name!r}]", slots
+        yield from _by_name(self.gates, ".gates[{!r}]")
+        yield from _by_name(self.kept, ".kept[{!r}]")
+        yield from _by_name(self.factors, ".factors[{!r}]")
+        if self.weight_mask is not None:
+            yield ".weight_mask", self.weight_mask
+
     def check(
         self, backend: Backend, shape: tuple[int, int, int], units: int, widths: tuple[int, ...], dtype: Any
     ) -> None:
@@ -103,8 +115,8 @@ class DirectionTape:
         return DirectionTape(self.cell, self.x[start:stop], run, factors, self.weight_mask)
 
 
-@dataclass(frozen=True)
-class RecurrentTape:
+@dataclass(frozen=True, repr=False)
+class RecurrentTape(Tape):
     """All layers and directions of one forward pass.
 
     Attributes
@@ -120,6 +132,11 @@ class RecurrentTape:
     timeline: Timeline
     stamp: tuple[int, int]
 
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """See `Tape.entries`."""
+        yield from _of_layers(self.layers)
+        yield from ((f".masks[{index}]", mask) for index, mask in enumerate(self.masks) if mask is not None)
+
     def window(self, start: int, stop: int) -> RecurrentTape:
         """The steps ``start <= t < stop``, as views."""
         return RecurrentTape(
@@ -130,8 +147,8 @@ class RecurrentTape:
         )
 
 
-@dataclass(frozen=True)
-class DirectionTrace:
+@dataclass(frozen=True, repr=False)
+class DirectionTrace(Tape):
     """The adjoints of one layer and direction, step by step, in the tape's layout.
 
     Attributes
@@ -170,9 +187,15 @@ class DirectionTrace:
         """Gradients of the hidden part of the pre-activations by gate, each (T, B, H)."""
         return {name: self.adjoints.da_hidden[:, :, block] for block, name in enumerate(self.cell.gates)}
 
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """See `Tape.entries`."""
+        yield from _by_name(self.states, ".states[{!r}]")
+        yield from _by_name(self.gates, ".gates[{!r}]")
+        yield from _by_name(self.hidden, ".hidden[{!r}]")
 
-@dataclass(frozen=True)
-class RecurrentTrace:
+
+@dataclass(frozen=True, repr=False)
+class RecurrentTrace(Tape):
     """What `backward_trace` returns.
 
     Attributes
@@ -186,3 +209,23 @@ class RecurrentTrace:
     dx: Any
     dstate: Any
     grads: dict[str, Any]
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """See `Tape.entries`."""
+        yield from _of_layers(self.layers)
+        yield ".dx", self.dx
+        several = isinstance(self.dstate, tuple)
+        yield from ((f".dstate[{index}]", part) for index, part in enumerate(self.dstate if several else ()))
+        if not several:
+            yield ".dstate", self.dstate
+        yield from _by_name(self.grads, ".grads[{!r}]")
+
+
+def _by_name(arrays: Mapping[str, Array], place: str) -> Iterator[tuple[str, Array]]:
+    yield from ((place.format(name), array) for name, array in arrays.items())
+
+
+def _of_layers(layers: tuple[tuple[Tape, ...], ...]) -> Iterator[tuple[str, Array]]:
+    for index, layer in enumerate(layers):
+        for d, direction in enumerate(layer):
+            yield from ((f".layers[{index}][{d}]{name}", array) for name, array in direction.entries())
