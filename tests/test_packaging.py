@@ -46,6 +46,7 @@ FLOORS = {
     "engine.optimizers": 3,
     "engine.checking": 3,
     "engine.zoo": 4,
+    "engine.classroom": 4,
     "engine.microscope": 4,
     "engine.measuring": 4,
     "engine.data": 4,

@@ -27,6 +27,7 @@ from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.gradcheck import gradcheck
 from engine.cli.predict import predict
+from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
 from engine.cli.train import train
 from engine.cli.warmup import warmup
@@ -48,7 +49,7 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, predict, gradcheck, compare, bench, backends, warmup):
+for _command in (train, sample, evaluate, predict, gradcheck, puzzle, compare, bench, backends, warmup):
     bptt.add_command(plain_numbers(_command))
 
 

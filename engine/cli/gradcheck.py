@@ -101,7 +101,10 @@ def gradcheck(
         words = f"{failed} of {total} gradient checks FAILED" if failed else f"all {total} gradient checks passed"
         click.echo(f"{words} ({METHODS[method]})")
     if plot is not None and wrong is not None:
-        draw_into(plot, functools.partial(wrong.plot, plot))
+        plain = f"gradient check: {wrong.verdict} ({wrong.method})" if inject else None  # the cause is the answer
+        draw_into(plot, functools.partial(wrong.plot, plot, plain))
+    if inject:
+        _tell(inject)
     context.exit(1 if failed else 0)
 
 
@@ -128,18 +131,25 @@ def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) ->
 
 
 def _injected(name: str, method: str, seed: int) -> Iterator[tuple[str, str, str, Any]]:
-    """The one check of a planted bug, after a word about it on standard error."""
+    """The one check of a planted bug."""
     import engine
     from engine import zoo
 
     bug = zoo.find(name)
     case = bug.case(seed)
-    click.echo(f"{bug.name}: {bug.story}\n  {bug.change}\n", err=True)
     with bug.plant():
         report = engine.gradcheck(
             case.layer, case.x, case.state, case.lengths, method, seed, truncation=case.truncation
         )
     yield type(case.layer).__name__, f"with {bug.name}", case.layer.backend.spec, report
+
+
+def _tell(name: str) -> None:
+    """What was planted, on standard error; after the report, so that a reader can think first."""
+    from engine import zoo
+
+    bug = zoo.find(name)
+    click.echo(f"\nplanted: {bug.name}: {bug.story}\n  {bug.change}", err=True)
 
 
 def _list_bugs(as_json: bool) -> None:

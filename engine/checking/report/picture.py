@@ -23,7 +23,7 @@ TIMED, MAP, BAR = 2.4, 2.6, 0.18
 ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 5, "fontsize": 7, "frameon": False}
 
 
-def draw(report: Any, path: Any = None) -> Any:
+def draw(report: Any, path: Any = None, title: str | None = None) -> Any:
     """Draw a report's errors.
 
     At the top, the error of every time step of x, if x has time steps; then every tensor, by its gate blocks if it has
@@ -36,6 +36,7 @@ def draw(report: Any, path: Any = None) -> Any:
     ----------
     report : an `engine.checking.report.report.Report`.
     path : a file to write, its kind by its ending; None writes none.
+    title : above the picture; None says the verdict, the method and the likely cause.
 
     Returns
     -------
@@ -53,10 +54,7 @@ def draw(report: Any, path: Any = None) -> Any:
     _over_tensors(panels[len(timed)], report)
     for panel, row in zip(panels[len(timed) + 1 :], drawn, strict=True):
         maps.draw_map(panel, row, report.tol)
-    title = f"gradient check: {report.verdict} ({report.method})"
-    if report.diagnosis is not None and report.diagnosis.cause:
-        title += f"\n{report.diagnosis.name}, likely cause: {report.diagnosis.cause}"
-    figure.suptitle(title)
+    figure.suptitle(_title(report) if title is None else title)
     if path is not None:
         try:
             figure.savefig(path, dpi=120)
@@ -64,6 +62,13 @@ def draw(report: Any, path: Any = None) -> Any:
             reason = getattr(error, "strerror", None) or error
             raise StorageError(sentence(os.fspath(path), "a file that can be written", reason)) from error
     return figure
+
+
+def _title(report: Any) -> str:
+    title = f"gradient check: {report.verdict} ({report.method})"
+    if report.diagnosis is not None and report.diagnosis.cause:
+        title += f"\n{report.diagnosis.name}, likely cause: {report.diagnosis.cause}"
+    return title
 
 
 def require_a_picture(path: Any, argument: str = "path") -> None:

@@ -211,12 +211,13 @@ class Report:
             "notes": list(self.notes),
         }
 
-    def plot(self, path: Any = None) -> Any:
+    def plot(self, path: Any = None, title: str | None = None) -> Any:
         """Draw the errors over time steps and gates; see `engine.checking.report.picture.draw`.
 
         Parameters
         ----------
         path : a file to write; None returns the figure alone.
+        title : above the picture; None says the verdict, the method and the likely cause.
 
         Returns
         -------
@@ -224,7 +225,7 @@ class Report:
         """
         from engine.checking.report.picture import draw
 
-        return draw(self, path)
+        return draw(self, path, title)
 
 
 def plain(value: Any) -> Any:

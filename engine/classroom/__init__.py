@@ -1,0 +1,1 @@
+"""For classes: puzzles (find the planted bug) and exercises (write a function, have it judged)."""
