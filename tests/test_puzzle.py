@@ -12,11 +12,11 @@ import pytest
 from commands import bptt, refused
 
 from engine.classroom.puzzle import Guess, Puzzle, judge, make
+from engine.classroom.puzzle.code_listing import changed_lines, listing
 from engine.classroom.puzzle.gate_errors import analytic, cotangents, gate_errors, numeric
-from engine.classroom.puzzle.listing import changed_lines, listing
-from engine.classroom.puzzle.picture import draw
 from engine.classroom.puzzle.puzzle import pool
-from engine.classroom.puzzle.text import answer_text, puzzle_data, puzzle_text
+from engine.classroom.puzzle.puzzle_picture import draw
+from engine.classroom.puzzle.puzzle_text import answer_text, puzzle_data, puzzle_text
 from engine.zoo import BUGS
 
 #: One seed for each kind: a gate of an LSTM, dc, the loop in the middle, lengths, a GRU of two phases, an RNN.

@@ -42,7 +42,7 @@ def puzzle(
     where nothing was guessed; 1 for a wrong one.
     """
     from engine.classroom.puzzle import Guess, judge, make
-    from engine.classroom.puzzle import text as words
+    from engine.classroom.puzzle import puzzle_text as words
     from engine.errors import bad_input
 
     if not 0 <= seed < 2**32:
@@ -57,7 +57,7 @@ def puzzle(
     guess = Guess(gate, step, line)
     judgement = None if guess == Guess() else judge(made, guess)
     if plot is not None:
-        from engine.classroom.puzzle.picture import draw
+        from engine.classroom.puzzle.puzzle_picture import draw
 
         draw_into(plot, functools.partial(draw, made, plot))
     if as_json:

@@ -1,7 +1,7 @@
 """A planted bug without its name: find its gate, its time step and its line.
 
-`puzzle` makes one from a seed, `judging` judges a guess, `gate_errors` finds what the picture shows, `listing` shows
-the lines that a guess counts, `picture` and `text` show the puzzle and its answer.
+`puzzle` makes one from a seed, `judging` judges a guess, `gate_errors` finds what the picture shows, `code_listing`
+shows the lines that a guess counts, `puzzle_picture` and `puzzle_text` show the puzzle and its answer.
 """
 
 from __future__ import annotations

@@ -8,20 +8,20 @@ import numpy as np
 
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
-from engine.zoo import Case
+from engine.zoo import BugCase
 
 #: Displacement of a pre-activation; with values of size 1 the error of the difference is about 1e-10.
 STEP = 1e-5
 
 
-def cotangents(case: Case, seed: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def cotangents(case: BugCase, seed: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Random gradients of the output, (T, B, H), and of each final state, (1, B, H)."""
     rng = np.random.default_rng([seed, 7])
     y, last, _ = case.layer.forward(case.x, case.state, case.lengths)
     return rng.normal(size=y.shape), tuple(rng.normal(size=part.shape) for part in _parts(last))
 
 
-def analytic(case: Case, dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+def analytic(case: BugCase, dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
     """What backward says: the gradient of each gate's pre-activation, (T, B, H).
 
     Call it while the bug is planted.
@@ -31,7 +31,7 @@ def analytic(case: Case, dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> dict[
     return {name: np.array(values) for name, values in trace.layers[0][0].gates.items()}
 
 
-def numeric(case: Case, dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+def numeric(case: BugCase, dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
     """The same by central differences of the loss sum(dy * y) + sum(dlast * last), (T, B, H) for each gate.
 
     A pre-activation is no argument of the forward pass.  So the layer gets one more input for each row of weight_ih,

@@ -10,7 +10,7 @@ import numpy as np
 from engine.checking import Report, gradcheck
 from engine.checks import describe
 from engine.classroom.puzzle import gate_errors
-from engine.classroom.puzzle.listing import SITES, Line, changed_lines, listing
+from engine.classroom.puzzle.code_listing import SITES, Line, changed_lines, listing
 from engine.errors import bad_input
 from engine.layers.recurrent import Recurrent
 from engine.zoo import BUGS, Bug

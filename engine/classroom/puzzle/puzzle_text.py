@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.classroom.puzzle.code_listing import diff
 from engine.classroom.puzzle.judging import Judgement
-from engine.classroom.puzzle.listing import diff
 from engine.classroom.puzzle.puzzle import ROUNDING, Puzzle
 from engine.zoo.rewriting import Rewrite
 
