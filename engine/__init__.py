@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
     from engine.ledgers import Ledger, ledger
-    from engine.losses import cross_entropy, mse
+    from engine.losses import cross_entropy, ctc_loss, mse
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
     from engine.thread_count import get_num_threads, set_num_threads
@@ -51,7 +51,7 @@ _HOMES = {
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
     "ledgers": ("Ledger", "ledger"),
-    "losses": ("cross_entropy", "mse"),
+    "losses": ("cross_entropy", "ctc_loss", "mse"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "thread_count": ("get_num_threads", "set_num_threads"),
     "truncation": ("truncated_bptt",),

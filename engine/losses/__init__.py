@@ -1,6 +1,7 @@
 """Losses with their gradients, a file each; `positions` holds what they share: masks and means."""
 
+from engine.losses.ctc import ctc_loss
 from engine.losses.softmax import cross_entropy
 from engine.losses.squared_error import mse
 
-__all__ = ["cross_entropy", "mse"]
+__all__ = ["cross_entropy", "ctc_loss", "mse"]
