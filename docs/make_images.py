@@ -162,6 +162,23 @@ def unrolled() -> Any:
     return figure
 
 
+def circle(axes: Any, x: float, y: float, text: str) -> None:
+    """A sum or product of the forward pass."""
+    axes.add_patch(Circle((x, y), 0.36, fc=PAPER, ec=INK, lw=1.1, zorder=3))
+    axes.text(x, y, text, ha="center", va="center", color=INK, zorder=4, size=12)
+
+
+def tag(axes: Any, x: float, y: float, number: int, text: str, above: bool = False) -> None:
+    """The number of a backward line on the edge that it walks, and the gradient that it finds there."""
+    axes.add_patch(Circle((x, y), 0.27, fc=BACKWARD, ec="none", zorder=4))
+    axes.text(x, y - 0.01, str(number), ha="center", va="center", color=PAPER, zorder=5, size=9.5, weight="bold")
+    font = {**CODE, "size": 10, "color": BACKWARD, "zorder": 4}
+    if above:
+        axes.text(x, y + 0.38, text, ha="center", va="bottom", **font)
+    else:
+        axes.text(x + 0.38, y, text, ha="left", va="center", **font)
+
+
 def lstm_step() -> Any:
     """The graph of one LSTM step; the numbers are those of the backward lines in docs/lstm.md."""
     figure, axes = canvas(10.4, 5.66, (-1.9, 16.1), (-1.6, 8.2))
@@ -169,28 +186,14 @@ def lstm_step() -> Any:
     f, i, g, o, branch, last = 3.0, 5.2, 7.4, 9.6, 11.4, 14.0
     plus = (i + g) / 2
 
-    def circle(x: float, y: float, text: str) -> None:
-        axes.add_patch(Circle((x, y), 0.36, fc=PAPER, ec=INK, lw=1.1, zorder=3))
-        axes.text(x, y, text, ha="center", va="center", color=INK, zorder=4, size=12)
-
-    def tag(x: float, y: float, number: int, text: str, above: bool = False) -> None:
-        """The number of a backward line on the edge that it walks, and the gradient that it finds there."""
-        axes.add_patch(Circle((x, y), 0.27, fc=BACKWARD, ec="none", zorder=4))
-        axes.text(x, y - 0.01, str(number), ha="center", va="center", color=PAPER, zorder=5, size=9.5, weight="bold")
-        font = {**CODE, "size": 10, "color": BACKWARD, "zorder": 4}
-        if above:
-            axes.text(x, y + 0.38, text, ha="center", va="bottom", **font)
-        else:
-            axes.text(x + 0.38, y, text, ha="left", va="center", **font)
-
     # the cell state's straight road
     box(axes, 0, c_line, 1.3, 0.9, "c[t]", SLOT)
     box(axes, last, c_line, 1.5, 0.9, "c[t+1]", SLOT)
     arrow(axes, (0.65, c_line), (f - 0.36, c_line))
     arrow(axes, (f + 0.36, c_line), (plus - 0.36, c_line))
     arrow(axes, (plus + 0.36, c_line), (last - 0.75, c_line))
-    circle(f, c_line, "×")
-    circle(plus, c_line, "+")
+    circle(axes, f, c_line, "×")
+    circle(axes, plus, c_line, "+")
     # the gates
     box(axes, 0, a_row, 1.3, 0.9, "h[t]", SLOT)
     box(axes, (f + o) / 2, a_row, o - f + 1.6, 0.9, "a = W_ih x[t] + b_ih + W_hh h[t] + b_hh", STEP, size=10.5)
@@ -201,7 +204,7 @@ def lstm_step() -> Any:
         box(axes, x, gate_row, 1.3, 0.85, f"{name}\n{function}", STEP, size=9.5)
         arrow(axes, (x, a_row + 0.45), (x, gate_row - 0.43))
     product = 4.6
-    circle(plus, product, "×")
+    circle(axes, plus, product, "×")
     path(axes, (i, gate_row + 0.43), (i, product), (plus - 0.36, product))
     path(axes, (g, gate_row + 0.43), (g, product), (plus + 0.36, product))
     arrow(axes, (plus, product + 0.36), (plus, c_line - 0.36))
@@ -209,22 +212,22 @@ def lstm_step() -> Any:
     # the output
     box(axes, branch, 5.0, 1.1, 0.6, "tanh", STEP, size=9.5)
     arrow(axes, (branch, c_line), (branch, 5.3))
-    circle(branch, 3.7, "×")
+    circle(axes, branch, 3.7, "×")
     arrow(axes, (branch, 4.7), (branch, 4.06))
     path(axes, (o, gate_row + 0.43), (o, 3.7), (branch - 0.36, 3.7))
     box(axes, last, a_row, 1.5, 0.9, "h[t+1]", SLOT)
     path(axes, (branch + 0.36, 3.7), (last, 3.7), (last, a_row + 0.45))
 
-    tag((o + branch) / 2 - 0.05, 3.7, 1, "do", above=True)
-    tag(branch, c_line, 2, "dc", above=True)
-    tag(f, 4.6, 3, "df")
-    tag(i, 4.0, 4, "di")
-    tag(g, 4.0, 5, "dg")
-    tag(1.55, c_line, 6, "dc_prev", above=True)
+    tag(axes, (o + branch) / 2 - 0.05, 3.7, 1, "do", above=True)
+    tag(axes, branch, c_line, 2, "dc", above=True)
+    tag(axes, f, 4.6, 3, "df")
+    tag(axes, i, 4.0, 4, "di")
+    tag(axes, g, 4.0, 5, "dg")
+    tag(axes, 1.55, c_line, 6, "dc_prev", above=True)
     for x, number, name in ((o, 7, "da_o"), (g, 8, "da_g"), (f, 9, "da_f"), (i, 10, "da_i")):
-        tag(x, 1.88, number, name)
-    tag(1.35, a_row, 11, "dh_prev", above=True)
-    tag(6.3, -0.3, 12, "dx")
+        tag(axes, x, 1.88, number, name)
+    tag(axes, 1.35, a_row, 11, "dh_prev", above=True)
+    tag(axes, 6.3, -0.3, 12, "dx")
 
     # what arrives from later, and what leaves
     for y, name in ((c_line, "dc"), (a_row, "dh")):
@@ -235,6 +238,59 @@ def lstm_step() -> Any:
         axes,
         -1.5,
         7.8,
+        "forward",
+        "backward: every solid arrow is walked against its direction, in the order of the numbers",
+    )
+    return figure
+
+
+def gru_step() -> Any:
+    """The graph of one GRU step, reset after; the numbers are those of the backward lines in docs/gru.md."""
+    figure, axes = canvas(10.4, 5.4, (-1.9, 16.1), (-1.7, 7.65))
+    road, gate_row, a_row, product = 5.6, 3.9, 0.9, 2.45
+    r, n, z, blend, last = 2.7, 6.2, 9.6, 11.9, 14.2
+
+    box(axes, 0, road, 1.3, 0.9, "h[t]", SLOT)
+    box(axes, last, road, 1.5, 0.9, "h[t+1]", SLOT)
+    arrow(axes, (0.65, road), (blend - 0.95, road))
+    box(axes, blend, road, 1.9, 0.9, "(1-z)*n\n+ z*h[t]", STEP, size=10)
+    arrow(axes, (blend + 0.95, road), (last - 0.75, road))
+    box(axes, (r + z) / 2, a_row, z - r + 1.9, 0.9, "", STEP)
+    for x, text in ((r, "a_r"), (n - 1.1, "h_n"), (n + 1.1, "x_n"), (z, "a_z")):
+        axes.text(x, a_row, text, ha="center", va="center", color=INK, zorder=4, **CODE)
+    path(axes, (0, road - 0.45), (0, a_row), (r - 0.95, a_row))
+    axes.text(0.15, 2.6, "recurrent\nproduct", ha="left", va="center", color=FORWARD, **SMALL)
+    arrow(axes, ((r + z) / 2, -0.9), ((r + z) / 2, a_row - 0.45))
+    axes.text((r + z) / 2, -1.05, "x[t]", ha="center", va="top", color=FORWARD, **CODE)
+    for x, name, function in ((r, "r", "sigmoid"), (n, "n", "tanh(x_n + r*h_n)"), (z, "z", "sigmoid")):
+        box(axes, x, gate_row, 2.6 if name == "n" else 1.3, 0.85, f"{name}\n{function}", STEP, size=9.5)
+    for x in (r, z):
+        arrow(axes, (x, a_row + 0.45), (x, gate_row - 0.43))
+    circle(axes, n - 1.1, product, "×")
+    arrow(axes, (n - 1.1, a_row + 0.45), (n - 1.1, product - 0.36))
+    arrow(axes, (n - 1.1, product + 0.36), (n - 1.1, gate_row - 0.43))
+    arrow(axes, (n + 1.1, a_row + 0.45), (n + 1.1, gate_row - 0.43))
+    path(axes, (r + 0.65, gate_row), (n - 2.2, gate_row), (n - 2.2, product), (n - 1.46, product))
+    arrow(axes, (n + 1.3, gate_row + 0.2), (blend - 0.95, road - 0.28))
+    path(axes, (z + 0.65, gate_row), (blend, gate_row), (blend, road - 0.45))
+
+    tag(axes, 8.7, 4.62, 1, "dn", above=True)
+    tag(axes, blend, 4.45, 2, "dz")
+    tag(axes, 3.6, road, 3, "dh_prev, direct part", above=True)
+    tag(axes, n + 1.1, 1.85, 4, "dx_n")
+    tag(axes, n - 2.2, 3.2, 5, "dr")
+    tag(axes, n - 1.1, 1.7, 6, "dh_n")
+    tag(axes, z, 2.45, 7, "da_z")
+    tag(axes, r, 2.45, 8, "da_r")
+    tag(axes, 0.95, a_row, 9, "rest of\ndh_prev", above=True)
+
+    arrow(axes, (last + 1.75, road), (last + 0.75, road), backward=True)
+    axes.text(last + 1.3, road + 0.15, "dh", ha="center", va="bottom", color=BACKWARD, **CODE)
+    arrow(axes, (-0.65, road), (-1.65, road), backward=True)
+    legend(
+        axes,
+        -1.5,
+        7.3,
         "forward",
         "backward: every solid arrow is walked against its direction, in the order of the numbers",
     )
@@ -257,6 +313,7 @@ def performance() -> Any:
 PICTURES: dict[str, Callable[[], Any]] = {
     "unrolled.svg": unrolled,
     "lstm_step.svg": lstm_step,
+    "gru_step.svg": gru_step,
     "gradient_check.svg": gradient_check,
 }
 if performance_picture.has_picture(gather.load()):
