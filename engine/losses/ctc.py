@@ -98,7 +98,7 @@ def ctc_loss(
         need = len(rows[first]) + _repeats(rows[first])
         raise bad_input(
             "targets",
-            f"at most as many labels, and blanks between equal ones, as valid steps in row {first}, here {steps[first]}",
+            f"at most as many labels, with a blank between equal ones, as the {steps[first]} steps of row {first}",
             f"a target that needs {need} steps",
             "give it more input steps, or pass zero_infinity=True to leave such rows out",
         )
