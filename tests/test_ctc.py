@@ -101,7 +101,7 @@ def test_pads_are_not_looked_at() -> None:
 def test_a_row_without_an_alignment() -> None:
     log_probs, *_ = problem(1, 4, 3, 4)
     labels, steps, counts = [[1, 2, 0], [2, 2, 3], [3, 1, 2]], [4, 3, 4], [2, 3, 3]
-    with refused(InputError, "targets: expected at most as many labels", "the 3 steps of row 1", "4 steps", "zero_infinity"):
+    with refused(InputError, "targets: expected at most as many labels", "the 3 steps of row 1", "4 steps"):
         engine.ctc_loss(log_probs, labels, steps, counts)
     loss, gradient = engine.ctc_loss(log_probs, labels, steps, counts, zero_infinity=True)
     kept = [0, 2]
