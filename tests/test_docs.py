@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import io
 import json
-import math
 import re
 import shlex
 import textwrap
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 from matplotlib.mathtext import MathTextParser
+from shown_text import agree
 
 from bptt_engine.pytest_plugin import GradientChecks
 from kernels.gates import lstm
@@ -118,23 +118,6 @@ def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         if name.startswith("test_"):
             wanted = inspect.signature(function).parameters
             function(**{key: value for key, value in {"gradcheck": gradcheck}.items() if key in wanted})
-
-
-def agree(printed: str, shown: str) -> bool:
-    """Whether a page shows what its code prints: the same words, and numbers to about two digits.
-
-    Of a tensor that passed its error is rounding, and is another on every machine, as is the entry that has the
-    largest.
-    """
-    lines = [re.sub(r"\S+  ok  .*", "ok", text).split() for text in (printed, shown)]
-    return len(lines[0]) == len(lines[1]) and all(map(_same_word, *lines))
-
-
-def _same_word(one: str, other: str) -> bool:
-    try:
-        return one == other or math.isclose(float(one), float(other), rel_tol=0.06)
-    except ValueError:
-        return False
 
 
 def test_what_a_page_shows_is_compared_with_what_it_prints() -> None:
