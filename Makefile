@@ -5,7 +5,7 @@
 #   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
 #   make test-oracle  the live comparison with PyTorch (a large download)
-#   make lint         ruff and mypy
+#   make lint         ruff, mypy, and the form of public docstrings
 #   make bench        time of a training step beside PyTorch's, JAX's and others'
 #   make clean        remove caches and .venv/; runs/ stays
 
@@ -67,6 +67,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python docs/check_docstrings.py
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix

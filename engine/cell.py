@@ -25,12 +25,41 @@ def _is_name(value: Any) -> bool:
 
 
 class Cell(kernels.cells.Cell):
-    """A cell declared by the functions of one step; see `kernels.cells.Cell` for parameters and attributes.
+    """A recurrent cell, declared by the functions of one step; docs/your_own_cell.md shows how.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the registry, in checkpoints and on the command line.
+    *phases : Phase or Projection
+        One `Phase` or several, in order; a `Projection` may come last.
+    act : {"tanh", "relu"}
+        What gate functions get as ``act`` and ``act_slope``.
+    initial : mapping of str to float, or None
+        First values of weights ``p_X``, by name; the others start as all weights do.
+    title : str or None
+        Its name in messages; None means `name`.
 
     Raises
     ------
     InputError
-        if the functions disagree: one sentence with the cell, the function and the line.
+        If the functions disagree: one sentence with the cell, the function and the line.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.cells()["lstm"].gates, engine.cells()["lstm"].states
+    (('i', 'f', 'g', 'o'), ('h', 'c'))
+
+    A cell of your own is a pair of functions, which have to stand in a file (their text is read):
+
+    >>> def forward(a_h, tanh):                                   # doctest: +SKIP
+    ...     h = tanh(a_h)
+    ...     return h
+    >>> def backward(dh, h, one):                                 # doctest: +SKIP
+    ...     da_h = dh * (one - h * h)
+    ...     return da_h
+    >>> cell = engine.Cell("my_rnn", engine.Phase("h", forward, backward))  # doctest: +SKIP
     """
 
     def __init__(
@@ -61,12 +90,36 @@ class Cell(kernels.cells.Cell):
 
 
 class Phase(kernels.phases.Phase):
-    """A product with recurrent weights, and the gate functions after it; see `kernels.phases.Phase` for parameters.
+    """A product with recurrent weights, and the gate functions after it.
+
+    Parameters
+    ----------
+    gates : str or sequence of str
+        The names of its gates, as one string of letters or as a sequence of names; the order of their blocks in the
+        weights.  Empty for a phase that only uses values of other phases.
+    forward : callable
+        The gate function of the forward pass; the names of its arguments and results say where each value lies.
+    backward : callable
+        The gate function of the backward pass.
+    source : str or None
+        What the recurrent weights multiply: ``"h_prev"`` or a value that a phase before returned.  None for a phase
+        without a recurrent product.
+    between : tuple of callable, or None
+        Row functions (forward, backward) on all rows of a step, between the product and the gate functions: for
+        normalisation.
 
     Raises
     ------
     InputTypeError
-        for an argument of the wrong kind.  `Cell` checks what the names mean.
+        For an argument of the wrong kind.  `Cell` checks what the names mean.
+
+    Examples
+    --------
+    >>> import engine
+    >>> from kernels.gates import gru
+    >>> phase = engine.Phase("rzn", gru.forward, gru.backward)
+    >>> phase.gates, phase.source
+    (('r', 'z', 'n'), 'h_prev')
     """
 
     def __init__(
@@ -91,7 +144,19 @@ class Phase(kernels.phases.Phase):
 
 
 def cells() -> Mapping[str, kernels.cells.Cell]:
-    """Every known cell by name: those of the package, then those declared."""
+    """List every known cell by name: those of the package, then those declared.
+
+    Returns
+    -------
+    mapping of str to Cell
+        It cannot be written to; `Cell` enters new ones.
+
+    Examples
+    --------
+    >>> import engine
+    >>> sorted(engine.cells())[:4]
+    ['coupled_lstm', 'gru', 'gru_before', 'indrnn']
+    """
     return kernels.gates.cells()
 
 

@@ -7,7 +7,17 @@ LONGEST = 300
 
 
 class EngineError(Exception):
-    """Base of every error that the engine raises on purpose."""
+    """Base of every error that the engine raises on purpose.
+
+    Examples
+    --------
+    >>> import engine
+    >>> try:
+    ...     engine.get_backend("numpy:cuda")
+    ... except engine.EngineError as error:
+    ...     print(error)
+    kernels: expected one of 'numba', 'reference' for numpy, got 'cuda'
+    """
 
 
 class OptionWarning(UserWarning):
@@ -15,11 +25,33 @@ class OptionWarning(UserWarning):
 
 
 class InputError(EngineError, ValueError):
-    """An argument has a wrong value or shape."""
+    """An argument has a wrong value or shape.
+
+    The message names the argument, what was expected, what came, and a likely hint.
+
+    Examples
+    --------
+    >>> import engine
+    >>> try:
+    ...     engine.GRU(0, 4)
+    ... except engine.InputError as error:
+    ...     print(error)
+    input_size: expected an integer >= 1, got 0
+    """
 
 
 class InputTypeError(InputError, TypeError):
-    """An argument has a wrong type: another dtype, or another library's array."""
+    """An argument has a wrong type: another dtype, or another library's array.
+
+    Examples
+    --------
+    >>> import engine, numpy as np
+    >>> try:
+    ...     engine.Linear(3, 2).forward(np.ones((4, 3)))
+    ... except engine.InputTypeError as error:
+    ...     print(error)
+    x: expected dtype float32, got dtype float64; use x.astype('float32')
+    """
 
 
 class DataError(InputError):

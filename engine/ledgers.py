@@ -22,17 +22,34 @@ _UNTOLD = "not told by this library"
 class Ledger:
     """What has happened in this process since the ledger was opened.
 
-    Attributes
+    Parameters
     ----------
-    copies_to_device, bytes_to_device : uploads, `Backend.asarray`.
-    copies_to_host, bytes_to_host : downloads, `Backend.to_host`.
-    waits : how often the host stood still for the device; every download is one.
-    launches : work started by the kernel set: with ``numba`` a compiled call, with ``cuda`` a kernel on the GPU or a
-        product by cuBLAS, with ``reference`` a product or a whole time loop (many array operations in one).
-    array_operations : operations that the array library started itself; None if it does not count them.  NumPy and
-        CuPy do not count them, the look-alike in the tests does.
-    large_allocations, bytes_allocated : fresh memory of 1 MiB or more at a time.  Memory that is used again does not
-        count.  On the CPU it is the memory of the kernels' workspace; on the GPU CuPy's pool takes it from the driver.
+    copies_to_device, bytes_to_device : int
+        Uploads, `Backend.asarray`.
+    copies_to_host, bytes_to_host : int
+        Downloads, `Backend.to_host`.
+    waits : int
+        How often the host stood still for the device; every download is one.
+    launches : int
+        Work started by the kernel set: with ``numba`` a compiled call, with ``cuda`` a kernel on the GPU or a product
+        by cuBLAS, with ``reference`` a product or a whole time loop (many array operations in one).
+    array_operations : int or None
+        Operations that the array library started itself; None if it does not count them.  NumPy and CuPy do not count
+        them, the look-alike in the tests does.
+    large_allocations, bytes_allocated : int
+        Fresh memory of 1 MiB or more at a time.  Memory that is used again does not count.  On the CPU it is the memory
+        of the kernels' workspace; on the GPU CuPy's pool takes it from the driver.
+
+    Examples
+    --------
+    >>> import engine
+    >>> print(engine.Ledger(copies_to_device=2, bytes_to_device=4096))
+    copies to the device         2  4,096 bytes
+    copies to the host           0  0 bytes
+    waits                        0
+    launches                     0
+    array operations             -  not told by this library
+    large allocations            0  0 bytes
     """
 
     copies_to_device: int = 0
@@ -62,15 +79,22 @@ class Ledger:
 def ledger() -> Iterator[Ledger]:
     """Count what happens inside the ``with`` block; ledgers may be nested, and each counts for itself.
 
-    >>> import engine, numpy as np
-    >>> backend = engine.get_backend("numpy:reference")
-    >>> with engine.ledger() as l:
-    ...     x = backend.asarray(np.ones((5, 3), np.float32))
-    >>> l.copies_to_device, l.bytes_to_device, l.waits
-    (1, 60, 0)
-
     It cannot see: a copy or a wait that does not go through the backend, such as ``float(array)`` of a CuPy array; the
     kernels that CuPy starts for an array expression; on a GPU, allocations by other threads.
+
+    Yields
+    ------
+    Ledger
+        The counts, which rise while the block runs.
+
+    Examples
+    --------
+    >>> import engine, numpy as np
+    >>> backend = engine.get_backend("numpy:reference")
+    >>> with engine.ledger() as counts:
+    ...     x = backend.asarray(np.ones((5, 3), np.float32))
+    >>> counts.copies_to_device, counts.bytes_to_device, counts.waits
+    (1, 60, 0)
     """
     opened = Ledger()
     with _device_memory(opened):

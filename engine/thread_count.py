@@ -17,14 +17,23 @@ def set_num_threads(count: int | None) -> None:
 
     Parameters
     ----------
-    count : 1 or more; None goes back to the environment: ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the
-        cores that this process may use (1 inside a worker process of pytest-xdist or multiprocessing).  More than the
-        cores is allowed, and slow.
+    count : int or None
+        1 or more; None goes back to the environment: ``BPTT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores
+        that this process may use (1 inside a worker process of pytest-xdist or multiprocessing).  More than the cores
+        is allowed, and slow.
 
     Raises
     ------
     InputError
-        for a count below 1.
+        For a count below 1.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.set_num_threads(1)
+    >>> engine.get_num_threads()
+    1
+    >>> engine.set_num_threads(None)
     """
     if count is not None and integer("count", count, 1) > MOST:
         raise bad_input("count", f"at most {MOST:,}", describe(count), "more than the cores is slow")
@@ -32,12 +41,23 @@ def set_num_threads(count: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """The most threads that a pass over a layer uses; small passes use fewer.
+    """Return the most threads that a pass over a layer uses; small passes use fewer.
+
+    Returns
+    -------
+    int
+        1 or more.
 
     Raises
     ------
     InputError
-        where ``BPTT_NUM_THREADS`` is no number of threads.
+        Where ``BPTT_NUM_THREADS`` is no number of threads.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.get_num_threads() >= 1
+    True
     """
     try:
         return threads.get_num_threads()

@@ -20,11 +20,16 @@ class TruncatedResult(NamedTuple):
 
     Attributes
     ----------
-    loss : the loss of the whole sequence, 0-d.
-    state : the final state.
-    y : the output, in the layer's layout.
-    dx : gradient of x, summed over the truncated passes; None if x has none.
-    dstate : gradient of the initial state, from the passes that reach it; None if none does or there is no state.
+    loss : array
+        The loss of the whole sequence, 0-d.
+    state : array or tuple
+        The final state.
+    y : array
+        The output, in the layer's layout.
+    dx : array or None
+        Gradient of x, summed over the truncated passes; None if x has none.
+    dstate : array, tuple or None
+        Gradient of the initial state, from the passes that reach it; None if none does or there is no state.
     """
 
     loss: Any
@@ -39,23 +44,42 @@ def truncated_bptt(
 ) -> TruncatedResult:
     """Add the truncated gradient of a sequence's loss to ``layer.grads``.
 
+    Every k1 steps the newest k1 losses go back through at most k2 steps (Williams and Peng 1990).
+
     Parameters
     ----------
-    layer : a layer or Sequential whose recurrent parts have one direction.
-    x : its input, (T, B, D) or as the layer takes it.
-    loss : from the output y of the whole sequence to the pair (loss, dy), as ``lambda y: engine.mse(y, target)``.
-    k1 : steps between two backward passes.
-    k2 : the largest number of steps that a loss goes back, counted from its chunk's last step; at least k1.
-    state : the initial state; None is zeros.
+    layer : Layer
+        A layer or Sequential whose recurrent parts have one direction.
+    x : array (T, B, D)
+        Its input, or as the layer takes it.
+    loss : callable
+        From the output y of the whole sequence to the pair (loss, dy), as ``lambda y: engine.mse(y, target)``.
+    k1 : int
+        Steps between two backward passes.
+    k2 : int
+        The largest number of steps that a loss goes back, counted from its chunk's last step; at least k1.
+    state : array, tuple or None
+        The initial state; None is zeros.
 
     Returns
     -------
     TruncatedResult
+        The loss, the final state, the output, and the gradients of x and of the initial state.
 
     Raises
     ------
     InputError
-        if k2 < k1 (losses would be left out) or a layer is bidirectional.
+        If k2 < k1 (losses would be left out) or a layer is bidirectional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> gru = engine.GRU(2, 3)
+    >>> x = np.ones((6, 4, 2), np.float32)
+    >>> result = engine.truncated_bptt(gru, x, lambda y: engine.mse(y, np.zeros_like(y)), k1=2, k2=4)
+    >>> result.dx.shape, bool(gru.grads["weight_hh_l0"].any())
+    ((6, 4, 2), True)
     """
     if not isinstance(layer, Layer):
         raise bad_type("layer", "a layer of engine", describe(layer))

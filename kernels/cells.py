@@ -79,30 +79,48 @@ class Cell:
 
     Parameters
     ----------
-    name : its name in the registry, in checkpoints and on the command line.
-    phases : one `Phase` or several, in order; a `Projection` may come last.  Kept as an attribute, as is `initial`.
-    act : ``"tanh"`` or ``"relu"``, which gate functions get as ``act`` and ``act_slope``.
-    initial : first values of weights ``p_X``, by name; the others start as all weights do (rule 4).
-    title : its name in messages; None means `name`.
+    name : str
+        Its name in the registry, in checkpoints and on the command line.
+    *phases : Phase or Projection
+        One `Phase` or several, in order; a `Projection` may come last.  Kept as an attribute, as is `initial`.
+    act : {"tanh", "relu"}
+        What gate functions get as ``act`` and ``act_slope``.
+    initial : dict of str to float, or None
+        First values of weights ``p_X``, by name; the others start as all weights do (rule 4).
+    title : str or None
+        Its name in messages; None means `name`.
 
     Attributes
     ----------
-    gates : names of the gates, in the order of their blocks in the weights (rule 1).
-    recurrent : those of them that have recurrent weights: the blocks of weight_hh.
-    states : h, then every other state in the order in which forward returns them (rule 25).
-    own : names p_X of the weights of a unit; given : names k_X of the factors that the layer supplies.
-    kept : names of the values on the tape beside states and gates.
-    separate : gates whose hidden part is kept apart from the input part.
-    splits : gates whose two parts have gradients of their own.
-    biased : whether the products have biases.
-    projected : what the projection multiplies to make the hidden state (of width P); None without one.
-    projected_at : how many of the works stand before the projection.
-    works, stages : the phases as they were read, and the passes over the units that they make.
+    gates : tuple of str
+        Names of the gates, in the order of their blocks in the weights (rule 1).
+    recurrent : tuple of str
+        Those of them that have recurrent weights: the blocks of weight_hh.
+    states : tuple of str
+        h, then every other state in the order in which forward returns them (rule 25).
+    own : tuple of str
+        Names p_X of the weights of a unit.
+    given : tuple of str
+        Names k_X of the factors that the layer supplies.
+    kept : tuple of str
+        Names of the values on the tape beside states and gates.
+    separate : tuple of str
+        Gates whose hidden part is kept apart from the input part.
+    splits : tuple of str
+        Gates whose two parts have gradients of their own.
+    biased : bool
+        Whether the products have biases.
+    projected : str or None
+        What the projection multiplies to make the hidden state (of width P); None without one.
+    projected_at : int
+        How many of the works stand before the projection.
+    works, stages : tuple
+        The phases as they were read, and the passes over the units that they make.
 
     Raises
     ------
     CellError
-        if the functions disagree; it names the function and the line.
+        If the functions disagree; it names the function and the line.
     """
 
     def __init__(
@@ -123,13 +141,21 @@ class Cell:
         _register(self)
 
     def changed(self, ending: str, phases: tuple[Phase | Projection, ...], origin: tuple[Any, ...]) -> Cell:
-        """A cell made from this one, for a layer's own use: it is in no registry.
+        """Make a cell from this one, for a layer's own use: it is in no registry.
 
         Parameters
         ----------
-        ending : what is added to the name, after ``__``, which no public name has.
-        phases : its phases.
-        origin : (function, arguments) that make it again, for copies and other processes.
+        ending : str
+            What is added to the name, after ``__``, which no public name has.
+        phases : tuple of Phase or Projection
+            Its phases.
+        origin : tuple
+            The pair (function, arguments) that makes it again, for copies and other processes.
+
+        Returns
+        -------
+        Cell
+            The new one.
         """
         found = Cell.__new__(Cell)
         found._read(f"{self.name}__{ending}", phases, self.act, self.initial, f"{self.title} ({ending})")

@@ -33,16 +33,23 @@ class Phase:
 
     Parameters
     ----------
-    gates : the names of its gates, as one string of letters or as a sequence of names; the order of their blocks in
-        the weights.  Empty for a phase that only uses values of other phases.
-    forward, backward : the gate functions.
-    source : what the recurrent weights multiply: ``"h_prev"`` or a value that a phase before returned.  None for a
-        phase without a recurrent product.
-    between : row functions (forward, backward) on all rows of a step, between the product and the gate functions: for
+    gates : str or iterable of str
+        The names of its gates, as one string of letters or as a sequence of names; the order of their blocks in the
+        weights.  Empty for a phase that only uses values of other phases.
+    forward : callable
+        The gate function of the forward pass.
+    backward : callable
+        The gate function of the backward pass.
+    source : str or None
+        What the recurrent weights multiply: ``"h_prev"`` or a value that a phase before returned.  None for a phase
+        without a recurrent product.
+    between : tuple of callable, or None
+        Row functions (forward, backward) on all rows of a step, between the product and the gate functions: for
         normalisation.  They get the input part and the hidden part one by one if the gate functions ask for ``x_X`` and
         ``h_X``, the sum of the two if these ask for ``a_X``.  In a phase without gates they get its `source`, and its
         gate functions ask for ``between_SOURCE``.  There are no biases: normalisation would remove them.
-    state : what the word S stands for in the names of the two functions: one pair of functions serves any state.
+    state : str
+        What the word S stands for in the names of the two functions: one pair of functions serves any state.
     """
 
     def __init__(
@@ -70,6 +77,17 @@ class Projection(NamedTuple):
 
     It stands after the phases that work on H units.  The product goes into the slot of h; one phase may follow, which
     works on the P units of h and gives it a new value (zoneout).
+
+    Parameters
+    ----------
+    source : str
+        The name of the value that is multiplied.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.cells()["projected_lstm"].phases[-1]
+    Projection(source='m')
     """
 
     source: str

@@ -26,14 +26,25 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 @dataclass(frozen=True)
 class Backend:
-    """An array library with the kernels that run on its arrays.
+    """An array library with the kernels that run on its arrays; `get_backend` builds it.
 
-    Attributes
+    Parameters
     ----------
-    name : ``"numpy"``, ``"cupy"`` or ``"torch"``.
-    xp : the array module.
-    kernels : the kernel set (`kernels.Kernels`).
-    device : what the arrays live on, in words.
+    name : str
+        ``"numpy"``, ``"cupy"`` or ``"torch"``.
+    xp : module
+        The array module.
+    kernels : Kernels
+        The kernel set.
+    device : str
+        What the arrays live on, in words.
+
+    Examples
+    --------
+    >>> import engine
+    >>> backend = engine.get_backend("numpy:reference")
+    >>> backend.spec, backend.device, backend.asarray([1.0, 2.0], dtype="float32").dtype.name
+    ('numpy:reference', 'CPU', 'float32')
     """
 
     name: str
@@ -108,10 +119,16 @@ class Backend:
 
         Parameters
         ----------
-        argument : the name of the argument, for the message.
-        dtype : the exact dtype wanted; None accepts any.
-        shape : the shape wanted, None for an axis of any length; None accepts any.
-        axes : the axes in words, such as ``"(T, B, D)"``.
+        argument : str
+            The name of the argument, for the message.
+        obj : object
+            What is checked.
+        dtype : dtype or None
+            The exact dtype wanted; None accepts any.
+        shape : tuple of int or None
+            The shape wanted, None for an axis of any length; None accepts any.
+        axes : str
+            The axes in words, such as ``"(T, B, D)"``.
         """
         if not self.is_array(obj):
             plain_arrays.refuse_own_rules(argument, obj, f"a {self.name} array")

@@ -24,20 +24,33 @@ _ADDED: dict[str, Backend] = {}
 
 
 def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Backend:
-    """The backend of that name.
+    """Return the backend of that name.
 
     Parameters
     ----------
-    name : ``"numpy"``, ``"cupy"``, ``"torch"``, or with the kernel set in one string, ``"numpy:reference"``; a Backend
-        is returned as it is.
-    kernels : ``"reference"``, ``"numba"``, ...; None takes the best that is installed.
+    name : str or Backend
+        ``"numpy"``, ``"cupy"``, ``"torch"``, or with the kernel set in one text, ``"numpy:reference"``; a Backend is
+        returned as it is.
+    kernels : str or None
+        ``"reference"``, ``"numba"``, ...; None takes the best that is installed.
+
+    Returns
+    -------
+    Backend
+        One object for each pair, however it was asked for.
 
     Raises
     ------
     InputError
-        for a name that does not exist.
+        For a name that does not exist.
     BackendUnavailableError
-        for one that exists but cannot be used here, with the reason.
+        For one that exists but cannot be used here, with the reason.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.get_backend("numpy", kernels="reference").spec
+    'numpy:reference'
     """
     if isinstance(name, Backend):
         return name if kernels is None else get_backend(name.name, kernels)
@@ -55,7 +68,19 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
 
 
 def available_backends() -> dict[str, str | None]:
-    """Every backend by name: None if it is usable, else the reason why it is not.  Never raises."""
+    """List every backend by name: None if it is usable, else the reason why it is not.  Never raises.
+
+    Returns
+    -------
+    dict of str to str or None
+        The reasons by name.
+
+    Examples
+    --------
+    >>> import engine
+    >>> engine.available_backends()["numpy"] is None
+    True
+    """
     return {name: _reason(name) for name in KERNELS}
 
 
@@ -64,11 +89,13 @@ def add_backend(backend: Backend) -> Callable[[], None]:
 
     Parameters
     ----------
-    backend : a backend with a new name; its ``xp.ndarray`` is the class of its arrays.
+    backend : Backend
+        A backend with a new name; its ``xp.ndarray`` is the class of its arrays.
 
     Returns
     -------
-    a function that removes it from the list again.
+    callable
+        A function that removes it from the list again.
     """
     if not isinstance(backend, Backend):
         raise bad_type("backend", "a Backend", describe(backend))
@@ -83,12 +110,24 @@ def add_backend(backend: Backend) -> Callable[[], None]:
 
 
 def backend_of(array: Any, argument: str = "array") -> Backend:
-    """The backend (with its plain kernels) that `array` belongs to.
+    """Return the backend (with its plain kernels) that `array` belongs to.
+
+    Parameters
+    ----------
+    array : object
+        An array of any library.
+    argument : str
+        Its name in the message.
+
+    Returns
+    -------
+    Backend
+        The one whose library made the array.
 
     Raises
     ------
     InputTypeError
-        if it is no plain array of a known backend.
+        If it is no plain array of a known backend.
     """
     plain_arrays.refuse_own_rules(argument, array)
     for backend in _ADDED.values():

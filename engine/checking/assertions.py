@@ -63,24 +63,29 @@ def assert_gradients(subject: Any, /, *arguments: Any, allow: Collection[str] = 
 
     Parameters
     ----------
-    layer, x, state, lengths : as for `engine.gradcheck`.
-    object, x : as for `engine.check_object`: ``forward(x)`` and ``backward(dout)``, or a loss with its gradients.
-    forward, backward, inputs : as for `engine.check_gradients`.
-    allow : verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  By default none passes, because
-        an unchecked gradient may be wrong.  For functions also ``"mutation"``: they may write into their arguments.
-    options : ``method``, ``seed``, ``tol`` and the others of the function that does the check.
+    subject : Layer, object or callable
+        A layer as for `engine.gradcheck`; an object as for `engine.check_object`, with ``forward(x)`` and
+        ``backward(dout)``, or a loss with its gradients; or the forward function of `engine.check_gradients`.
+    *arguments : Any
+        What that function takes next: x, state and lengths of a layer; x of an object; backward and inputs of
+        functions.
+    allow : collection of str
+        Verdicts that pass beside ``"ok"``: ``"kink"``, ``"cannot tell"``, or both.  By default none passes, because an
+        unchecked gradient may be wrong.  For functions also ``"mutation"``: they may write into their arguments.
+    **options : Any
+        ``method``, ``seed``, ``tol`` and the others of the function that does the check.
 
     Returns
     -------
     Report
-        the result of the check, if it passes.
+        The result of the check, if it passes.
 
     Raises
     ------
     AssertionError
-        if a gradient does not pass; the message holds the report.
+        If a gradient does not pass; the message holds the report.
     InputError, InputTypeError
-        for arguments that cannot be checked.
+        For arguments that cannot be checked.
 
     Examples
     --------

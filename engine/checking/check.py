@@ -43,28 +43,42 @@ def gradcheck(
 
     The loss is a random weighting of the output and of the final state, so that both gradients that backward takes are
     tested, together and in parts.  Dropout is on, with the call counter frozen, so that every evaluation draws the same
-    masks.
+    masks.  docs/gradient_checking.md explains the methods and the report.
 
     Parameters
     ----------
-    layer : a layer of the engine, or any object with ``forward(x, state, lengths) -> (y, state, tape)``,
-        ``backward(tape, dy, dstate) -> (dx, dstate)``, and the dicts ``params`` and ``grads``; the check works on
-        copies of it.
-    x, state, lengths : arguments for its forward pass; floats of either precision, integer ids for an Embedding.
-    method : entry by entry ``"central"`` (differences), ``"complex"`` (complex step, exact to round-off) or ``"rtrl"``
+    layer : Layer
+        A layer of the engine, or any object with ``forward(x, state, lengths) -> (y, state, tape)``, ``backward(tape,
+        dy, dstate) -> (dx, dstate)``, and the dicts ``params`` and ``grads``; the check works on copies of it.
+    x : array
+        Argument of its forward pass; floats of either precision, ids for an Embedding.
+    state : array, tuple of array or None
+        Argument of its forward pass.
+    lengths : sequence of int or None
+        Argument of its forward pass.
+    method : {"central", "complex", "rtrl", "directional", "adjoint", "taylor"}
+        Entry by entry ``"central"`` (differences), ``"complex"`` (complex step, exact to round-off) or ``"rtrl"``
         (forward accumulation, small nets); along random directions, at any size, ``"directional"`` (differences),
         ``"adjoint"`` (against forward mode, exact to round-off) or ``"taylor"`` (order of the remainder).
-    seed : of the random weighting and directions.
-    tol : largest error, relative to the largest value of each time step or gate block; None takes that of the method,
-        or 1e-4 for float32.  The possible effect of rounding is computed and allowed on top.
-    dtype : ``"float64"`` checks a float64 copy; ``"float32"`` runs backward in float32 and the other side in float64.
-    entries : check at most so many entries of each tensor, spread over gate blocks and time steps; None checks all.
-    truncation : (k1, k2) checks `engine.truncated_bptt` in place of ``layer.backward``.
-    seconds : a time limit.  Random directions are checked first, then as many entries as the time allows, doubtful ones
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error, relative to the largest value of each time step or gate block; None takes that of the method, or
+        1e-4 for float32.  The possible effect of rounding is computed and allowed on top.
+    dtype : str or dtype
+        ``"float64"`` checks a float64 copy; ``"float32"`` runs backward in float32 and the other side in float64.
+    entries : int or None
+        Check at most so many entries of each tensor, spread over gate blocks and time steps; None checks all.
+    truncation : tuple of int or None
+        The pair (k1, k2) checks `engine.truncated_bptt` in place of ``layer.backward``.
+    seconds : float or None
+        A time limit.  Random directions are checked first, then as many entries as the time allows, doubtful ones
         before the others; the report says what was covered.
-    progress : a function that is called with an `engine.checking.Progress` now and then; True for a line on stderr,
-        False for none, None for one if stderr is a terminal.
-    atol : an absolute error that also passes, whatever the size of a gradient.  You do not need it, and with it a wrong
+    progress : callable, bool or None
+        A function that is called with an `engine.checking.Progress` now and then; True for a line on stderr, False for
+        none, None for one if stderr is a terminal.
+    atol : float
+        An absolute error that also passes, whatever the size of a gradient.  You do not need it, and with it a wrong
         gradient that has vanished passes too.
 
     Returns
@@ -75,7 +89,16 @@ def gradcheck(
     Raises
     ------
     InputError, InputTypeError
-        for arguments that are not as described.
+        For arguments that are not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> x = np.random.default_rng(0).normal(size=(5, 3, 2))
+    >>> report = engine.gradcheck(engine.GRU(2, 4), x, lengths=[5, 0, 3], method="adjoint")
+    >>> report.verdict, len(report.rows)
+    ('ok', 6)
     """
     options = read_options(TOLERANCE, method, seed, tol, entries, atol, Clock(seconds, progress))
     subject = _layer(layer, x, state, lengths, truncation, check_dtype(dtype).name, options)
@@ -108,31 +131,75 @@ def check_gradients(
 
     Parameters
     ----------
-    forward : ``forward(*inputs) -> (out, cache)``; out is an array or a nest of arrays in tuples, lists and dicts.
+    forward : callable
+        ``forward(*inputs) -> (out, cache)``; out is an array or a nest of arrays in tuples, lists and dicts.
         ``(out1, out2, cache)`` will do where backward takes a gradient for each, and out alone where there is no cache.
         Arrays of whole numbers in out have no gradient: backward is handed None in their place.
-    backward : ``backward(dout, cache) -> gradients``, one for each input, in order and in its structure, or by name in
-        a dict or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None means zeros.  If out is one number,
-        a loss, ``backward(cache)`` and ``backward()`` are enough.
-    inputs : float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
-        copies.  A dict holds arguments by name.  The gradient with respect to a complex array a + ib is
-        dL/da + i dL/db, as in PyTorch; a complex dout is the same for an output.
-    method : ``"central"``, ``"complex"`` (for functions that take complex arrays), ``"directional"`` or ``"taylor"``.
-    seed, tol, entries, seconds, progress, atol : as for `gradcheck`; for float32 arrays the tolerance is 1e-4.
-    time_axis : which axis counts time in arrays of three or more axes, for reports that name a time step.
-    names : of the inputs, for the report; None takes those of forward's parameters, else ``input 0``, ...
-    gates, gate_axis : the names of gate blocks, such as ``"ifgo"``, and the axis along which they lie side by side in
-        the weights.  Without names the blocks of a recurrent function are guessed from their shapes, and numbered.
-    check : names or numbers of the inputs to check; None is all.
-    fixed : by name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
-    allow : ``("mutation",)`` passes functions that write into their arguments; the report notes it.
-    batched : whether backward must take a stack of cotangents, with an axis in front, and return stacked gradients.
-    undefined : whether backward must take None for one of several cotangents, as zeros.
+    backward : callable
+        ``backward(dout, cache) -> gradients``, one for each input, in order and in its structure, or by name in a dict
+        or as attributes (``dx``, ``x``, ``grad_x``, ``x_grad``, ...).  None means zeros.  If out is one number, a loss,
+        ``backward(cache)`` and ``backward()`` are enough.
+    inputs : sequence or mapping
+        Float arrays and floats, or nests of them; whole numbers are passed on and not checked.  The functions get
+        copies.  A dict holds arguments by name.  The gradient with respect to a complex array a + ib is dL/da + i
+        dL/db, as in PyTorch; a complex dout is the same for an output.
+    method : {"central", "complex", "directional", "taylor"}
+        The second opinion; ``"complex"`` is for functions that take complex arrays.
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error that passes, as for `gradcheck`; for float32 arrays it is 1e-4.
+    entries : int or None
+        Check at most so many entries of each tensor; None checks all.
+    time_axis : int or None
+        Which axis counts time in arrays of three or more axes, for reports that name a time step.
+    names : sequence of str or None
+        Of the inputs, for the report; None takes those of forward's parameters, else ``input 0``, ...
+    gates : sequence of str or None
+        The names of gate blocks, such as ``"ifgo"``.  Without names the blocks of a recurrent function are guessed from
+        their shapes, and numbered.
+    gate_axis : int or None
+        The axis along which the gate blocks lie side by side in the weights.
+    check : sequence of str or int, or None
+        Names or numbers of the inputs to check; None is all.
+    fixed : mapping of str to array, or None
+        By name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
+    allow : sequence of str
+        ``("mutation",)`` passes functions that write into their arguments; the report notes it.
+    seconds : float or None
+        A time limit, as for `gradcheck`.
+    progress : callable, bool or None
+        Who is told how far the check has come, as for `gradcheck`.
+    atol : float
+        An absolute error that also passes; you do not need it.
+    batched : bool
+        Whether backward must take a stack of cotangents, with an axis in front, and return stacked gradients.
+    undefined : bool
+        Whether backward must take None for one of several cotangents, as zeros.
+
+    Returns
+    -------
+    Report
+        ``.passed``, ``.verdict``, ``.worst``, ``.diagnosis``; ``print(report)`` shows a table, ``.plot()`` a picture.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments, or results of the functions, that are not as described.
+        For arguments, or results of the functions, that are not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> def forward(x, w):
+    ...     return np.tanh(x @ w), (x, w)
+    >>> def backward(dout, cache):
+    ...     x, w = cache
+    ...     da = dout * (1 - np.tanh(x @ w) ** 2)
+    ...     return da @ w.T, x.T @ da
+    >>> x, w = np.array([[0.3, -1.2]]), np.array([[0.7, 0.1, -0.8], [-0.4, 0.9, 0.2]])
+    >>> engine.check_gradients(forward, backward, [x, w]).verdict
+    'ok'
     """
     _require_pair(forward, backward, method)
     options = read_options(FOR_ALL, method, seed, tol, entries, atol, Clock(seconds, progress), allow)

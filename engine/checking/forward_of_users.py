@@ -40,20 +40,31 @@ def check_jvp(
 
     Parameters
     ----------
-    forward : ``forward(*inputs) -> (out, cache)``, or out alone; then jvp gets the inputs in place of a cache.
-    jvp : ``jvp(directions, cache) -> tangents``; directions have one array for each input, None for one of whole
-        numbers; tangents come in the structure of out.
-    inputs, method, seed, tol, options : as for `check_gradients`.
+    forward : callable
+        ``forward(*inputs) -> (out, cache)``, or out alone; then jvp gets the inputs in place of a cache.
+    jvp : callable
+        ``jvp(directions, cache) -> tangents``; directions have one array for each input, None for one of whole numbers;
+        tangents come in the structure of out.
+    inputs : sequence
+        As for `check_gradients`.
+    method : str
+        As for `check_gradients`.
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error that passes, as for `check_gradients`.
+    **options : Any
+        The others of `check_gradients`.
 
     Returns
     -------
     Report
-        for the inputs; a wrong column is reported at the entry that moves.
+        For the inputs; a wrong column is reported at the entry that moves.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments, or results of the functions, that are not as described.
+        For arguments, or results of the functions, that are not as described.
 
     Examples
     --------

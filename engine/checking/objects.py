@@ -50,27 +50,75 @@ def check_object(
 
     Parameters
     ----------
-    layer : an object with ``forward`` (or ``__call__``, ``fwd``, ...) and ``backward`` (or ``backprop``, ...).  Or a
-        model that computes loss and gradients in one method ``loss(x, y)``, which returns ``(loss, gradients)``, or
-        only the loss if the model stores the gradients; or that method: ``check_object(model.loss, (x, y))``.
-    x : the argument of forward; several in a tuple.
-    params : ``"auto"`` finds parameters that have a gradient: in dicts or lists (``params`` and ``grads``, ...), as
+    layer : object
+        It has ``forward`` (or ``__call__``, ``fwd``, ...) and ``backward`` (or ``backprop``, ...).  Or a model that
+        computes loss and gradients in one method ``loss(x, y)``, which returns ``(loss, gradients)``, or only the loss
+        if the model stores the gradients; or that method: ``check_object(model.loss, (x, y))``.
+    x : array or tuple
+        The argument of forward; several in a tuple.
+    params : {"auto"} or sequence of str
+        ``"auto"`` finds parameters that have a gradient: in dicts or lists (``params`` and ``grads``, ...), as
         attributes (``W`` and ``dW``, ``weight`` and ``grad_weight``), as objects with ``data`` and ``grad``, in layers
         inside, or by what backward returns beside the gradient of x.  Otherwise a list of names; an empty list checks
         only x.
-    grads : ``"auto"``, or the names of the gradients in the order of params.
-    names : of the arguments of forward; None takes those of its parameters.
-    method, seed and all others : as for `check_gradients`.
+    grads : {"auto"} or sequence of str
+        ``"auto"``, or the names of the gradients in the order of params.
+    method : {"central", "complex", "directional", "taylor"}
+        The second opinion; ``"complex"`` is for functions that take complex arrays.
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error that passes, as for `gradcheck`; for float32 arrays it is 1e-4.
+    entries : int or None
+        Check at most so many entries of each tensor; None checks all.
+    time_axis : int or None
+        Which axis counts time in arrays of three or more axes, for reports that name a time step.
+    names : sequence of str or None
+        Of the arguments of forward; None takes those of its parameters.
+    gates : sequence of str or None
+        The names of gate blocks, such as ``"ifgo"``.  Without names the blocks of a recurrent function are guessed from
+        their shapes, and numbered.
+    gate_axis : int or None
+        The axis along which the gate blocks lie side by side in the weights.
+    check : sequence of str or int, or None
+        Names or numbers of the inputs to check; None is all.
+    fixed : mapping of str to array, or None
+        By name of an input a mask that is true where an entry has no gradient, such as the row of a padding token.
+    allow : sequence of str
+        ``("mutation",)`` passes functions that write into their arguments; the report notes it.
+    seconds : float or None
+        A time limit, as for `gradcheck`.
+    progress : callable, bool or None
+        Who is told how far the check has come, as for `gradcheck`.
+    atol : float
+        An absolute error that also passes; you do not need it.
 
     Returns
     -------
     Report
-        its tensors have the names of forward's arguments and of the object's attributes.
+        Its tensors have the names of forward's arguments and of the object's attributes.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments that are not as described, and if the object has no backward or no such parameter.
+        For arguments that are not as described, and if the object has no backward or no such parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> class Dense:
+    ...     def __init__(self):
+    ...         self.W = np.array([[0.7, 0.1, -0.8], [-0.4, 0.9, 0.2]])
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x @ self.W
+    ...     def backward(self, dout):
+    ...         self.dW = self.x.T @ dout
+    ...         return dout @ self.W.T
+    >>> report = engine.check_object(Dense(), np.array([[0.3, -1.2]]))
+    >>> report.verdict, [row.name for row in report.rows]
+    ('ok', ['x', 'W'])
     """
     options = read_options(FOR_ALL, method, seed, tol, entries, atol, Clock(seconds, progress), allow)
     shape = read_shape(time_axis, gates, gate_axis, check, fixed)

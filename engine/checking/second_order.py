@@ -38,21 +38,35 @@ def check_hessian(
 
     Parameters
     ----------
-    forward, backward, inputs : as for `check_gradients`.
-    hvp : ``hvp(dout, cache, directions) -> products``; directions come in a tuple, one for each gradient that backward
+    forward : callable
+        As for `check_gradients`.
+    backward : callable
+        As for `check_gradients`.
+    hvp : callable
+        ``hvp(dout, cache, directions) -> products``; directions come in a tuple, one for each gradient that backward
         gives, and products are returned as gradients are.
-    dout : the weights of the outputs, in their structure; None draws random numbers.
-    method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+    inputs : sequence
+        As for `check_gradients`.
+    method : str
+        As for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error that passes, as for `check_gradients`.
+    dout : array, nest of arrays or None
+        The weights of the outputs, in their structure; None draws random numbers.
+    **options : Any
+        The others of `check_gradients`.
 
     Returns
     -------
     Report
-        for the products, under the names of the inputs.
+        For the products, under the names of the inputs.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments, or results of the functions, that are not as described.
+        For arguments, or results of the functions, that are not as described.
 
     Examples
     --------
@@ -97,21 +111,35 @@ def gradgradcheck(
 
     Parameters
     ----------
-    forward, backward, inputs : as for `check_gradients`.
-    double_backward : ``double_backward(dgradients, dout, cache) -> (ddout, *dinputs)``.  It gets the gradient of a loss
-        with respect to each result of backward, in order, and returns that with respect to dout and each input.
-    dout : the place at which backward is differentiated, in the structure of out; None draws random numbers.
-    method, seed, tol, options : as for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+    forward : callable
+        As for `check_gradients`.
+    backward : callable
+        As for `check_gradients`.
+    double_backward : callable
+        ``double_backward(dgradients, dout, cache) -> (ddout, *dinputs)``.  It gets the gradient of a loss with respect
+        to each result of backward, in order, and returns that with respect to dout and each input.
+    inputs : sequence
+        As for `check_gradients`.
+    method : str
+        As for `check_gradients`; ``"complex"`` needs a backward that takes complex arrays.
+    seed : int
+        Of the random weighting and directions.
+    tol : float or None
+        Largest error that passes, as for `check_gradients`.
+    dout : array, nest of arrays or None
+        The place at which backward is differentiated, in the structure of out; None draws random numbers.
+    **options : Any
+        The others of `check_gradients`.
 
     Returns
     -------
     Report
-        for dout and for the inputs.
+        For dout and for the inputs.
 
     Raises
     ------
     InputError, InputTypeError
-        for arguments, or results of the functions, that are not as described.
+        For arguments, or results of the functions, that are not as described.
 
     Examples
     --------

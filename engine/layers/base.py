@@ -31,18 +31,22 @@ class Layer:
 
     Parameters
     ----------
-    backend : a backend's name or a `Backend`.
-    dtype : ``"float32"`` or ``"float64"``.
-    seed : key of the random numbers for first weights and dropout masks; None means 0.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the random numbers for first weights and dropout masks; None means 0.
 
     Attributes
     ----------
-    params, grads : mappings of arrays by name, in PyTorch's names and shapes.  The arrays keep their identity:
-        ``params[name] = value`` copies into the array that is there, after a check of library, dtype and shape.
-    path : the layer's place in a `Sequential`, such as ``"0"``; part of the key of its random numbers.
-    call_counter : how many forward passes have drawn a dropout mask; fresh masks need a fresh count, and a resumed run
-        sets it back to where it was.
-    row_offset : the global row of local row 0, so that a shard of a batch draws the masks of its own rows.
+    path : str
+        The layer's place in a `Sequential`, such as ``"0"``; part of the key of its random numbers.
+    call_counter : int
+        How many forward passes have drawn a dropout mask; fresh masks need a fresh count, and a resumed run sets it
+        back to where it was.
+    row_offset : int
+        The global row of local row 0, so that a shard of a batch draws the masks of its own rows.
     """
 
     batch_first = False
@@ -118,15 +122,66 @@ class Layer:
         raise NotImplementedError
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, Any, Any]:
-        """Run the layer; returns the output, the new state (None if it has none) and the tape."""
+        """Run the layer.
+
+        Parameters
+        ----------
+        x : array (T, B, D)
+            The input, or (B, T, D) with ``batch_first``.
+        state : array, tuple or None
+            The state at the start; None means zeros.
+        lengths : sequence of int or None
+            (B,) valid steps of each row, on the host; None means T for all.
+        training : bool
+            Whether to draw dropout masks.
+
+        Returns
+        -------
+        y : array
+            The output.
+        state : array, tuple or None
+            The state at the end; None of a layer without state.
+        tape : Tape
+            What backward needs, by name.
+        """
         raise NotImplementedError
 
     def backward(self, tape: Any, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
-        """Reverse `forward`: adds to ``grads``; returns the gradients of x and of the state passed in."""
+        """Reverse `forward`: add to ``grads``, return the gradients of what was passed in.
+
+        Parameters
+        ----------
+        tape : Tape
+            What forward returned; it is only read.
+        dy : array or None
+            Gradient of y, in its shape; None means zeros.
+        dstate : array, tuple or None
+            Gradient of the state at the end, in its structure; None means zeros.
+
+        Returns
+        -------
+        dx : array or None
+            Gradient of x; None of an `Embedding`.
+        dstate : array, tuple or None
+            Gradient of the state at the start.
+        """
         raise NotImplementedError
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
-        """Run the layer without dropout and without a tape."""
+        """Run the layer without dropout and without a tape.
+
+        Parameters
+        ----------
+        x, state, lengths : array, array and sequence of int
+            As for `forward`.
+
+        Returns
+        -------
+        y : array
+            The output.
+        state : array, tuple or None
+            The state at the end.
+        """
         raise NotImplementedError
 
     def window(self, tape: Any, start: int, stop: int) -> Any:
@@ -198,7 +253,13 @@ class Layer:
                 grad[...] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all parameters by name."""
+        """Copy all parameters.
+
+        Returns
+        -------
+        dict of str to array
+            The copies by name.
+        """
         return {name: self.backend.xp.copy(param) for name, param in self.params.items()}
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
@@ -208,12 +269,13 @@ class Layer:
 
         Parameters
         ----------
-        mapping : arrays or tensors by name; the names and shapes must be exactly those of ``params``.
+        mapping : mapping of str to array
+            Arrays or tensors by name; the names and shapes must be exactly those of ``params``.
 
         Raises
         ------
         InputError
-            for a missing or unknown name, a wrong shape, or a number that is not finite.  Nothing has changed then.
+            For a missing or unknown name, a wrong shape, or a number that is not finite.  Nothing has changed then.
         """
         self._copy_in(loading.checked(self.params, self.dtype, mapping))
 
@@ -257,7 +319,20 @@ class Layer:
         return {"type": type(self).__name__, "args": self._arguments()}
 
     def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Any:
-        """A copy on another backend or in another dtype, with the same weights and counters and zero gradients."""
+        """Copy the layer to another backend or dtype, with the same weights and counters and zero gradients.
+
+        Parameters
+        ----------
+        backend : str, Backend or None
+            Where the copy lives; None keeps the backend.
+        dtype : str, dtype or None
+            The dtype of the copy; None keeps it.
+
+        Returns
+        -------
+        Layer
+            The copy; the layer itself does not change.
+        """
         copy = self._rebuilt(
             backend=self.backend if backend is None else backend,
             dtype=self.dtype if dtype is None else dtype,

@@ -17,7 +17,19 @@ from engine.layers.timeline import Timeline, clean, timeline_of
 
 @dataclass(frozen=True, repr=False)
 class DropoutTape(Tape):
-    """The mask of forward, 1/(1-p) or 0; None if dropout was off.  The timeline, if there were lengths."""
+    """What `Dropout` keeps for its backward pass.
+
+    Attributes
+    ----------
+    mask : array or None
+        The mask of forward, 1/(1-p) or 0; None if dropout was off.
+    shape : tuple of int
+        That of x.
+    timeline : Timeline or None
+        The valid steps, if there were lengths.
+    stamp : tuple of int
+        Whose tape it is, and with which parameters it was made.
+    """
 
     mask: Any
     shape: tuple[int, ...]
@@ -26,15 +38,33 @@ class DropoutTape(Tape):
 
 
 class Dropout(Layer):
-    """y = x * mask with mask 1/(1-p) or 0 in training, y = x else (rule 14).
+    """Inverted dropout (Srivastava et al. 2014): y = x * mask with mask 1/(1-p) or 0 in training, y = x else.
 
     Parameters
     ----------
-    p : probability of dropping a unit; 1 gives zeros.
-    variational : one mask for the whole sequence (Gal and Ghahramani 2016) instead of a fresh one each time step.
-    batch_first : whether x is (B, T, F) instead of (T, B, F); None follows the layers around it in a `Sequential`.
+    p : float
+        Probability of dropping a unit; 1 gives zeros.
+    variational : bool
+        One mask for the whole sequence (Gal and Ghahramani 2016) instead of a fresh one each time step.
+    batch_first : bool or None
+        Whether x is (B, T, F) instead of (T, B, F); None follows the layers around it in a `Sequential`.
         A 2-d x is (B, F), one time step.
-    backend, dtype, seed : see `engine.layers.base.Layer`.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the random numbers for first weights and dropout masks; None means 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> dropout = engine.Dropout(0.25)
+    >>> x = np.ones((50, 4, 30), np.float32)
+    >>> y, state, tape = dropout.forward(x)
+    >>> bool(0.2 < (y == 0).mean() < 0.3), bool((dropout.predict(x)[0] == x).all())
+    (True, True)
     """
 
     tape_type = DropoutTape
@@ -60,7 +90,7 @@ class Dropout(Layer):
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
     ) -> tuple[Any, None, DropoutTape]:
-        """y in the shape of x (T, B, F); the call counter rises by one if a mask is drawn."""
+        """Multiply by a mask: y in the shape of x (T, B, F); the call counter rises by one if a mask is drawn."""
         check_no_state(state)
         x, timeline = self._enter(x, lengths)
         if not switch("training", training) or self.p == 0.0:
@@ -69,7 +99,7 @@ class Dropout(Layer):
         return apply_mask(self.backend.xp, x, mask), None, DropoutTape(mask, x.shape, timeline, self._stamp())
 
     def backward(self, tape: DropoutTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
-        """dx = dy * mask."""
+        """Multiply by the same mask: dx = dy * mask."""
         check_no_state(None, dstate)
         self.check_tape(tape)
         if dy is None:
@@ -79,7 +109,7 @@ class Dropout(Layer):
         return dy if tape.mask is None else apply_mask(self.backend.xp, dy, tape.mask), None  # y = apply_mask(x, mask)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
-        """x itself, as a copy, pads 0."""
+        """Return x itself, as a copy, pads 0."""
         check_no_state(state)
         return self._enter(x, lengths)[0], None
 

@@ -20,7 +20,17 @@ from kernels import segment_sum
 
 @dataclass(frozen=True, repr=False)
 class EmbeddingTape(Tape):
-    """Token ids on the host, pads already 0, and which of them are valid (None: all)."""
+    """What `Embedding` keeps for its backward pass.
+
+    Attributes
+    ----------
+    ids : array of int
+        Token ids on the host, pads already 0.
+    valid : array of bool or None
+        Which of them are valid; None: all.
+    stamp : tuple of int
+        Whose tape it is, and with which parameters it was made.
+    """
 
     ids: np.ndarray
     valid: np.ndarray | None
@@ -28,14 +38,36 @@ class EmbeddingTape(Tape):
 
 
 class Embedding(Layer):
-    """y = weight[ids]; the gradient is a sum over a tree of sorted places, the same on every run.
+    """A table of vectors, one for each token: y = weight[ids].
+
+    The gradient is a sum over a tree of sorted places, the same on every run.
 
     Parameters
     ----------
-    num_embeddings, embedding_dim : V and E.
-    batch_first : whether ids are (B, T) instead of (T, B), where time matters: with lengths, and in truncated BPTT.
+    num_embeddings : int
+        V, the number of tokens.
+    embedding_dim : int
+        E, the width of a vector.
+    batch_first : bool or None
+        Whether ids are (B, T) instead of (T, B), where time matters: with lengths, and in truncated BPTT.
         None follows the layers around it in a `Sequential`.
-    backend, dtype, seed : see `engine.layers.base.Layer`.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the random numbers for first weights and dropout masks; None means 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> table = engine.Embedding(10, 3)
+    >>> y, state, tape = table.forward([[1, 2], [1, 0], [1, 9]])
+    >>> table.backward(tape, np.ones_like(y))
+    (None, None)
+    >>> y.shape, table.grads["weight"][:3, 0].tolist()
+    ((3, 2, 3), [1.0, 3.0, 1.0])
     """
 
     tape_type = EmbeddingTape
@@ -85,17 +117,29 @@ class Embedding(Layer):
 
         Parameters
         ----------
-        x : integers in 0..V-1 on the host: a list, a NumPy array or a tensor on the CPU.  Pads are not looked at where
-            lengths are given (x is (T, B) then).
+        x : array of int
+            Ids in 0..V-1 on the host: a list, a NumPy array or a tensor on the CPU. Where lengths are given, x is (T,
+            B), and pads are not looked at.
+        state : None
+            A table carries no state.
+        lengths : sequence of int or None
+            (B,) valid steps of each row; None means T for all.
+        training : bool
+            Makes no difference here.
 
         Returns
         -------
-        y : x.shape + (E,), pads 0.
+        y : array
+            The vectors, x.shape + (E,), pads 0.
+        state : None
+            A table carries no state.
+        tape : EmbeddingTape
+            What backward needs.
 
         Raises
         ------
         InputError
-            for an id out of range; a device would wrap it around silently.
+            For an id out of range; a device would wrap it around silently.
         """
         check_no_state(state)
         switch("training", training)
@@ -103,7 +147,7 @@ class Embedding(Layer):
         return self._look_up(ids, timeline), None, EmbeddingTape(ids, valid, self._stamp())
 
     def backward(self, tape: EmbeddingTape, dy: Any = None, dstate: Any = None) -> tuple[None, None]:
-        """Adds to the gradient of the table; ids have no gradient, so dx is None."""
+        """Add to the gradient of the table; ids have no gradient, so dx is None."""
         check_no_state(None, dstate)
         self.check_tape(tape)
         if dy is None:

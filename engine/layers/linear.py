@@ -20,7 +20,17 @@ from engine.layers.timeline import Timeline, clean, timeline_of
 
 @dataclass(frozen=True, repr=False)
 class LinearTape(Tape):
-    """x (..., D), a copy with pads 0, for the gradient of the weight; the timeline if there were lengths."""
+    """What `Linear` keeps for its backward pass.
+
+    Attributes
+    ----------
+    x : array (..., D)
+        A copy of the input with pads 0, for the gradient of the weight.
+    timeline : Timeline or None
+        The valid steps, if there were lengths.
+    stamp : tuple of int
+        Whose tape it is, and with which parameters it was made.
+    """
 
     x: Any
     timeline: Timeline | None
@@ -32,11 +42,31 @@ class Linear(Layer):
 
     Parameters
     ----------
-    in_features, out_features : D and V.
-    bias : whether there is a bias.
-    batch_first : whether x is (B, T, D) instead of (T, B, D), where time matters: with lengths, and in truncated BPTT.
+    in_features : int
+        D, the features of x.
+    out_features : int
+        V, the features of y.
+    bias : bool
+        Whether there is a bias.
+    batch_first : bool or None
+        Whether x is (B, T, D) instead of (T, B, D), where time matters: with lengths, and in truncated BPTT.
         None follows the layers around it in a `Sequential`.
-    backend, dtype, seed : see `engine.layers.base.Layer`.
+    backend : str or Backend
+        Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
+    dtype : str or dtype
+        ``"float32"`` or ``"float64"``.
+    seed : int or None
+        Key of the random numbers for first weights and dropout masks; None means 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(3, 2)
+    >>> y, state, tape = linear.forward(np.ones((7, 4, 3), np.float32))
+    >>> dx, _ = linear.backward(tape, np.ones_like(y))
+    >>> y.shape, state, dx.shape, linear.grads["bias"].tolist()
+    ((7, 4, 2), None, (7, 4, 3), [28.0, 28.0])
     """
 
     tape_type = LinearTape
@@ -88,14 +118,17 @@ class Linear(Layer):
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
     ) -> tuple[Any, None, LinearTape]:
-        """y (..., V) from x (..., D); pads of y are 0 where lengths are given (x is (T, B, D) then)."""
+        """Multiply by the weight: y (..., V) from x (..., D).
+
+        Where lengths are given, x is (T, B, D) and the pads of y are 0.
+        """
         check_no_state(state)
         switch("training", training)
         x, timeline = self._enter("x", x, self.in_features, lengths)
         return self._product(x, timeline), None, LinearTape(x, timeline, self._stamp())
 
     def backward(self, tape: LinearTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
-        """Adds to the gradients of weight and bias; returns dx."""
+        """Add to the gradients of weight and bias; return dx and None."""
         check_no_state(None, dstate)
         self.check_tape(tape)
         if dy is None:

@@ -198,22 +198,29 @@ class Recurrent(Layer):
 
         Parameters
         ----------
-        x : (T, B, D), or (B, T, D) with ``batch_first``; of the layer's dtype and backend.
-        state : the tuple of the cell's states, such as ``(h, c)`` for an LSTM, or ``h`` if that is the only state; each
+        x : array (T, B, D)
+            The input, or (B, T, D) with ``batch_first``; of the layer's dtype and backend.
+        state : array, tuple of array or None
+            The tuple of the cell's states, such as ``(h, c)`` for an LSTM, or ``h`` if that is the only state; each
             (L*N, B, H), never batch-first.  None means zeros.
-        lengths : (B,) host integers in 0..T, the valid steps of each row; None means T.
-        training : whether to draw the masks of dropout and zoneout.
+        lengths : sequence of int or None
+            (B,) host integers in 0..T, the valid steps of each row; None means T.
+        training : bool
+            Whether to draw the masks of dropout and zoneout.
 
         Returns
         -------
-        y : (T, B, N*H), or (B, T, N*H); 0 past a row's end.
-        state : the state after each row's last valid step, in the structure of the argument.
-        tape : `RecurrentTape`.
+        y : array (T, B, N*H)
+            The output of the top layer, or (B, T, N*H); 0 past a row's end.
+        state : array or tuple of array
+            The state after each row's last valid step, in the structure of the argument.
+        tape : RecurrentTape
+            Every state and gate of every step.
 
         Raises
         ------
         InputError, InputTypeError
-            for a wrong shape, dtype, library or length.
+            For a wrong shape, dtype, library or length.
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
         noise = self._noise(self._next_call(training), timeline)
@@ -223,7 +230,17 @@ class Recurrent(Layer):
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
 
-        Parameters, output and state are those of `forward`.
+        Parameters
+        ----------
+        x, state, lengths : array, array and sequence of int
+            As for `forward`.
+
+        Returns
+        -------
+        y : array (T, B, N*H)
+            The output of the top layer.
+        state : array or tuple of array
+            The state after each row's last valid step.
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
         return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
@@ -266,26 +283,42 @@ class Recurrent(Layer):
 
         Parameters
         ----------
-        tape : the tape that `forward` returned; it is only read, so the same tape can be walked again.
-        dy : gradient of y, in y's shape; None means zeros.  Values at pads are ignored.
-        dstate : gradient of the final state, in its structure; None means zeros, for the whole or for one state.
+        tape : RecurrentTape
+            The tape that `forward` returned; it is only read, so the same tape can be walked again.
+        dy : array or None
+            Gradient of y, in y's shape; None means zeros.  Values at pads are ignored.
+        dstate : array, tuple of array or None
+            Gradient of the final state, in its structure; None means zeros, for the whole or for one state.
 
         Returns
         -------
-        dx : gradient of x, exactly 0 at pads.
-        dstate : gradient of the initial state, even if that was None (the gradient with respect to zeros).
+        dx : array
+            Gradient of x, exactly 0 at pads.
+        dstate : array or tuple of array
+            Gradient of the initial state, even if that was None (the gradient with respect to zeros).
 
         Raises
         ------
         StaleTapeError
-            if the parameters have changed since the forward pass.
+            If the parameters have changed since the forward pass.
         """
         with self._lock:  # two threads that add to one array would lose some of it
             trace = self._walk(tape, dy, dstate, self._grads.own, keep=False)
         return trace.dx, trace.dstate
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
-        """The pass of `backward` with the gradients of every state and gate; adds nothing to ``grads``."""
+        """Walk the pass of `backward` and return the gradients of every state and gate; adds nothing to ``grads``.
+
+        Parameters
+        ----------
+        tape, dy, dstate : RecurrentTape, array and array
+            As for `backward`.
+
+        Returns
+        -------
+        RecurrentTrace
+            ``layers[l][d]`` holds ``dh``, ``dc`` and ``gates`` of every step; ``dx``, ``dstate`` and ``grads`` too.
+        """
         grads = {name: self.backend.xp.zeros_like(grad) for name, grad in self._grads.own.items()}
         return self._walk(tape, dy, dstate, grads, keep=True)
 

@@ -19,7 +19,15 @@ from engine.layers.showing import Tape
 
 @dataclass(frozen=True, repr=False)
 class SequentialTape(Tape):
-    """The tapes of the layers, in order."""
+    """What a `Sequential` keeps for its backward pass.
+
+    Attributes
+    ----------
+    tapes : tuple of Tape
+        The tapes of the layers, in order.
+    stamp : tuple of int
+        Whose tape it is.
+    """
 
     tapes: tuple[Any, ...]
     stamp: tuple[int, int]
@@ -38,9 +46,33 @@ class Sequential(Layer):
 
     Parameters
     ----------
-    layers : layers of one backend and one dtype, each once.
-    backend, dtype : those of the layers; given only to be checked against them.
-    seed : replaces the seeds of all layers; None leaves each its own.
+    *layers : Layer
+        Layers of one backend and one dtype, each once.
+    backend : str, Backend or None
+        That of the layers; given only to be checked against them.
+    dtype : str, dtype or None
+        That of the layers; given only to be checked against them.
+    seed : int or None
+        Replaces the seeds of all layers; None leaves each its own.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For what is no layer, a layer that is given twice or has a place in another model, or two backends or dtypes.
+
+    Examples
+    --------
+    >>> import engine
+    >>> model = engine.Sequential(engine.Embedding(65, 8), engine.LSTM(8, 16), engine.Linear(16, 65))
+    >>> print(model.summary())
+       layer             output      parameters
+    0  Embedding(65, 8)  (T, B, 8)          520
+    1  LSTM(8, 16)       (T, B, 16)       1,664
+    2  Linear(16, 65)    (T, B, 65)       1,105
+    3,289 parameters, 12.8 KiB in float32 on numpy:numba
+    >>> y, states, tape = model.forward([[1, 2], [3, 4], [5, 6]])
+    >>> y.shape, sorted(model.params)[:2]
+    ((3, 2, 65), ['0.weight', '1.bias_hh_l0'])
     """
 
     tape_type = SequentialTape
@@ -138,16 +170,23 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        x : input of the first layer.
-        state : a tuple with the state of each layer (None for a layer that has none), or None.
-        lengths : (B,) host integers, handed to every layer.
-        training : handed to every layer.
+        x : array
+            Input of the first layer.
+        state : tuple or None
+            The state of each layer (None for a layer that has none); None means zeros for all.
+        lengths : sequence of int or None
+            (B,) host integers, handed to every layer.
+        training : bool
+            Handed to every layer.
 
         Returns
         -------
-        y : output of the last layer.
-        state : tuple of the layers' new states.
-        tape : `SequentialTape`.
+        y : array
+            Output of the last layer.
+        state : tuple
+            The layers' new states.
+        tape : SequentialTape
+            What backward needs.
         """
         states, tapes = [], []
         for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):

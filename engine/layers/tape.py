@@ -25,11 +25,16 @@ class DirectionTape(Tape):
 
     Attributes
     ----------
-    cell : the cell that ran, together with the phases of the layer's options.
-    x : (T, B, D) the input in this direction's processing order, pads 0; needed for the gradient of weight_ih.
-    run : the tape of the kernels.
-    factors : zoneout's and dropout's masks k_X by name, each (T or 1, B or 1, H).
-    weight_mask : (R*H, P) the mask on weight_hh of this pass, or None.
+    cell : Cell
+        The cell that ran, together with the phases of the layer's options.
+    x : array (T, B, D)
+        The input in this direction's processing order, pads 0; needed for the gradient of weight_ih.
+    run : Run
+        The tape of the kernels.
+    factors : mapping of str to array
+        The masks k_X of zoneout and dropout by name, each (T or 1, B or 1, H).
+    weight_mask : array (R*H, P) or None
+        The mask on weight_hh of this pass.
     """
 
     cell: Cell
@@ -81,7 +86,16 @@ class DirectionTape(Tape):
 
         Parameters
         ----------
-        backend : the arrays' own; shape : of x; units : H; widths : units of each state.
+        backend : Backend
+            The arrays' own.
+        shape : tuple of int
+            Of x.
+        units : int
+            H.
+        widths : tuple of int
+            Units of each state.
+        dtype : dtype
+            Of the layer.
         """
         run, (steps, batch, _) = self.run, shape
         kept, found = run.kept.values(), self.x.dtype
@@ -121,10 +135,14 @@ class RecurrentTape(Tape):
 
     Attributes
     ----------
-    layers : ``layers[l][d]`` is a `DirectionTape`; d is 0 for forward, 1 for reverse.
-    masks : the dropout mask (T, B, N*H) on the input of each layer; None if there is none.
-    timeline : the valid steps.
-    stamp : whose tape it is, and with which parameters it was made.
+    layers : tuple of tuple of DirectionTape
+        ``layers[l][d]``; d is 0 for forward, 1 for reverse.
+    masks : tuple of array
+        The dropout mask (T, B, N*H) on the input of each layer; None if there is none.
+    timeline : Timeline
+        The valid steps.
+    stamp : tuple of int
+        Whose tape it is, and with which parameters it was made.
     """
 
     layers: tuple[tuple[DirectionTape, ...], ...]
@@ -151,12 +169,15 @@ class RecurrentTape(Tape):
 class DirectionTrace(Tape):
     """The adjoints of one layer and direction, step by step, in the tape's layout.
 
+    For the cell state of an LSTM, the share of its gradient through h is included.  ``hidden`` differs from ``gates``
+    for gates with two gradients, such as n of a GRU (da_n * r).
+
     Attributes
     ----------
-    states : gradient of the loss with respect to every slot of every state, by name, each (T+1, B, H); slot 0 is that
-        of the initial state; for the cell state of an LSTM its share through h is included.
-    gates : gradient of every gate's pre-activation by name, each (T, B, H).
-    hidden : the same for its hidden part.  It differs for gates with two gradients, such as n of a GRU (da_n * r).
+    cell : Cell
+        The cell that ran.
+    adjoints : Adjoints
+        What the time loop of the kernels returned.
     """
 
     cell: Cell
@@ -200,9 +221,14 @@ class RecurrentTrace(Tape):
 
     Attributes
     ----------
-    layers : ``layers[l][d]`` is a `DirectionTrace`.
-    dx, dstate : the results that `backward` returns.
-    grads : the gradients that `backward` adds to those of the layer, by name.
+    layers : tuple of tuple of DirectionTrace
+        ``layers[l][d]``, as on the tape.
+    dx : array
+        Gradient of x, as `backward` returns it.
+    dstate : array or tuple of array
+        Gradient of the initial state, as `backward` returns it.
+    grads : dict of str to array
+        The gradients that `backward` adds to those of the layer, by name.
     """
 
     layers: tuple[tuple[DirectionTrace, ...], ...]

@@ -40,13 +40,13 @@ def ctc_loss(
 
     Parameters
     ----------
-    log_probs : float array (T, B, K)
+    log_probs : array (T, B, K)
         Log-probabilities of K classes, one of them the blank: log-softmax of the logits.
-    targets : integer array (B, U) or (sum of target_lengths,), on the host
+    targets : array of int (B, U) or (sum of target_lengths,), on the host
         Class indices, none of them the blank.  In the form (B, U), what lies past a row's length is not looked at.
-    input_lengths : list or integer array (B,), on the host
+    input_lengths : list or array of int (B,), on the host
         Valid steps of each row, 0 to T.
-    target_lengths : list or integer array (B,), on the host
+    target_lengths : list or array of int (B,), on the host
         Labels of each row.
     blank : int
         The class that stands for "no label".

@@ -19,30 +19,46 @@ from engine.plain_arrays import dtype_in_words, first_place, host_view
 def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
     """Softmax cross-entropy in nats, the mean over valid positions, and its gradient with respect to the logits.
 
+    docs/losses_and_optimisers.md derives the gradient.
+
     Parameters
     ----------
-    logits : float array (..., V), any real numbers; (T, B, V) in this engine.
-    targets : integer array (...), class indices in 0..V-1.  A host array (NumPy's, or a tensor on the CPU) is checked
-        and uploaded.  An array that is already on a GPU is not checked, since that would wait for it: there an index
-        out of range at a valid position makes the loss and that position's gradient NaN, which the optimiser's step
-        refuses.
-    mask : None (all are valid), a boolean array, or weights >= 0 of the logits' dtype; of the targets' shape, on the
-        host or on the backend.  Beside host targets that hold indices out of range (padding such as -100), keep the
-        mask on the host too: otherwise it has to be downloaded to tell padding from mistakes.
-    normalizer : the divisor in place of the number (weight) of valid positions: a number >= 0 or a 0-d array of the
-        backend.  Zero is right only if everything is masked; otherwise the loss is infinite.
+    logits : array (..., V)
+        Any real numbers; (T, B, V) in this engine.
+    targets : array of int (...)
+        Class indices in 0..V-1.  A host array (NumPy's, or a tensor on the CPU) is checked and uploaded.  An array that
+        is already on a GPU is not checked, since that would wait for it: there an index out of range at a valid
+        position makes the loss and that position's gradient NaN, which the optimiser's step refuses.
+    mask : array of bool, array of float or None
+        The valid positions, or weights >= 0 of the logits' dtype; of the targets' shape, on the host or on the backend.
+        None: all are valid.  Beside host targets that hold indices out of range (padding such as -100), keep the mask
+        on the host too: otherwise it has to be downloaded to tell padding from mistakes.
+    normalizer : float, array or None
+        The divisor in place of the number (weight) of valid positions: a number >= 0 or a 0-d array of the backend.
+        Zero is right only if everything is masked; otherwise the loss is infinite.
 
     Returns
     -------
-    loss : 0-d array, dtype of the logits.  All masked: 0.
-    dlogits : array (..., V), exactly 0 at masked positions.
+    loss : array
+        0-d, in the dtype of the logits.  All masked: 0.
+    dlogits : array (..., V)
+        The gradient, exactly 0 at masked positions.
 
     Raises
     ------
     InputError
-        for a wrong shape, or a host target at a valid position out of range, with its index and value.
+        For a wrong shape, or a host target at a valid position out of range, with its index and value.
     InputTypeError
-        for a wrong dtype or another library's array.
+        For a wrong dtype or another library's array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> logits = np.zeros((2, 1, 4))  # T = 2, B = 1, V = 4: every class is as likely as the others
+    >>> loss, dlogits = engine.cross_entropy(logits, np.array([[2], [0]]))
+    >>> round(float(loss), 4), dlogits[0, 0].tolist()
+    (1.3863, [0.125, 0.125, -0.375, 0.125])
     """
     backend = backend_of(logits, "logits")
     xp, dtype = backend.xp, float_dtype(backend, "logits", logits)

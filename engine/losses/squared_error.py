@@ -19,26 +19,40 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
 
     Parameters
     ----------
-    prediction : float array, at least 1-d; (T, B, D) in this engine.
-    target : array of the same shape, dtype and library.
-    mask : None, a boolean array, or weights >= 0 of the prediction's dtype, on the host or on the backend.  Its shape
-        is a leading part of the target's, as (T, B) for (T, B, D): a position is an entry of the mask.  Without a mask
-        it is an entry of the target's shape without the last axis (of a 1-d target: each element).
-    normalizer : the divisor in place of the number (weight) of valid *positions*: a number >= 0 or a 0-d array of the
-        backend.  The loss is also divided by D, the elements of a position, so the number of valid positions gives the
-        default.
+    prediction : array
+        At least 1-d; (T, B, D) in this engine.
+    target : array
+        Of the same shape, dtype and library.
+    mask : array of bool, array of float or None
+        The valid positions, or weights >= 0 of the prediction's dtype, on the host or on the backend.  Its shape is a
+        leading part of the target's, as (T, B) for (T, B, D): a position is an entry of the mask.  Without a mask it is
+        an entry of the target's shape without the last axis (of a 1-d target: each element).
+    normalizer : float, array or None
+        The divisor in place of the number (weight) of valid *positions*: a number >= 0 or a 0-d array of the backend.
+        The loss is also divided by D, the elements of a position, so the number of valid positions gives the default.
 
     Returns
     -------
-    loss : 0-d array, dtype of the prediction.  All masked: 0.
-    dprediction : array of the prediction's shape, exactly 0 at masked positions.
+    loss : array
+        0-d, in the dtype of the prediction.  All masked: 0.
+    dprediction : array
+        The gradient, in the prediction's shape, exactly 0 at masked positions.
 
     Raises
     ------
     InputError
-        for a wrong shape.
+        For a wrong shape.
     InputTypeError
-        for a wrong dtype or another library's array.
+        For a wrong dtype or another library's array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> prediction, target = np.array([[1.0, 2.0], [5.0, 5.0]]), np.zeros((2, 2))
+    >>> loss, dprediction = engine.mse(prediction, target, mask=np.array([True, False]))
+    >>> float(loss), dprediction.tolist()
+    (2.5, [[1.0, 2.0], [0.0, 0.0]])
     """
     backend = backend_of(prediction, "prediction")
     xp, dtype = backend.xp, float_dtype(backend, "prediction", prediction)

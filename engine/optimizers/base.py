@@ -43,16 +43,21 @@ class Optimizer:
 
     Parameters
     ----------
-    model : anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
-    lr : learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
-    l1, l2 : coupled penalties: ``l1*sign(w) + l2*w`` is added to the gradient inside `step`; ``model.grads`` stays as
-        it is.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`.
+    l2 : float
+        Coupled penalty: ``l2*w`` is added to the gradient inside `step`.
 
     Attributes
     ----------
-    steps : 0-d integer array of the backend: the updates made, refused ones not counted.
-    nonfinite : 0-d boolean array: whether an update was refused since the last `clear_nonfinite`.  Reading its truth
-        waits for the device.
+    steps : array of int
+        The updates made, 0-d of the backend; refused ones are not counted.
+    nonfinite : array of bool
+        Whether an update was refused since the last `clear_nonfinite`, 0-d.  Reading its truth waits for the device.
     """
 
     lr, l1, l2 = Number(settable=True), Number(), Number()
@@ -87,7 +92,8 @@ class Optimizer:
 
         Parameters
         ----------
-        guard : a value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
+        guard : array, float or None
+            A value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
         """
         xp = self.backend.xp
         pairs = [parameter.arrays(self.backend) for parameter in self.parameters]
@@ -170,10 +176,13 @@ class Optimizer:
     # -- saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to continue exactly: ``"type"``, every hyper-parameter, and copies of the arrays.
+        """Copy all that is needed to continue exactly: ``"type"``, every hyper-parameter, and the arrays.
 
-        Arrays are ``"steps"``, ``"nonfinite"`` and the buffers, such as ``"exp_avg.weight_ih_l0"``; all else is
-        JSON-able.
+        Returns
+        -------
+        dict
+            Arrays are ``"steps"``, ``"nonfinite"`` and the buffers, such as ``"exp_avg.weight_ih_l0"``; all else is
+            JSON-able.
         """
         scalars = {name: getattr(self, name) for name in self._numbers()}
         arrays = {name: self.backend.xp.copy(array) for name, array in self._arrays().items()}
@@ -182,10 +191,15 @@ class Optimizer:
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Continue from a saved state, hyper-parameters included; arrays may come from the host or another backend.
 
+        Parameters
+        ----------
+        mapping : mapping of str to array
+            What `state_dict` returned.
+
         Raises
         ------
         InputError
-            for another optimiser's state, a missing or unknown name, a wrong shape or value.  Nothing has changed then.
+            For another optimiser's state, a missing or unknown name, a wrong shape or value.  Nothing has changed then.
         """
         if not isinstance(mapping, Mapping):
             raise bad_type("state_dict", "what state_dict() returned", describe(mapping))

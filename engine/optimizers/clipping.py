@@ -17,20 +17,32 @@ from engine.optimizers.parameters import parameters_of
 def clip_grad_norm(model: Any, max_norm: float) -> Any:
     """Scale all gradients together so that their common 2-norm is at most `max_norm`; return the norm they had.
 
-    The factor is min(1, max_norm/(norm + 1e-6)), as PyTorch has it.  Squares are added up in float64, so that float32
-    gradients of 1e25 or 1e-30 have a correct norm.  A norm that is not finite (a NaN or infinite gradient, or a
-    float64 gradient beyond about 1e154) makes every gradient NaN.  The optimiser's step then refuses the update and
-    says so; a factor of 0 would have hidden the fault.
+    The factor is min(1, max_norm/(norm + 1e-6)), as PyTorch has it (Pascanu, Mikolov and Bengio 2013).  Squares are
+    added up in float64, so that float32 gradients of 1e25 or 1e-30 have a correct norm.  A norm that is not finite (a
+    NaN or infinite gradient, or a float64 gradient beyond about 1e154) makes every gradient NaN. The optimiser's step
+    then refuses the update and says so; a factor of 0 would have hidden the fault.
 
     Parameters
     ----------
-    model : anything with params and grads, a list of these, or the optimiser that trains them, whose list of
-        parameters is then used as it is.
-    max_norm : a number > 0; infinity only measures.
+    model : Layer, sequence of Layer or Optimizer
+        Anything with params and grads, a list of these, or the optimiser that trains them, whose list of parameters is
+        then used as it is.
+    max_norm : float
+        A number > 0; infinity only measures.
 
     Returns
     -------
-    norm : 0-d array of the backend, in the widest dtype of the gradients.
+    array
+        The norm before, 0-d of the backend, in the widest dtype of the gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 2, bias=False, dtype="float64")
+    >>> linear.grads["weight"] = np.array([[3.0], [4.0]])
+    >>> float(engine.clip_grad_norm(linear, 1.0)), linear.grads["weight"].ravel().round(3).tolist()
+    (5.0, [0.6, 0.8])
     """
     limit = _limit("max_norm", max_norm)
     backend, parameters = parameters_of(model)
@@ -55,9 +67,21 @@ def clip_grad_value(model: Any, limit: float) -> None:
 
     Parameters
     ----------
-    model : anything with params and grads, a list of these, or the optimiser that trains them, whose list of
-        parameters is then used as it is.
-    limit : a number > 0.
+    model : Layer, sequence of Layer or Optimizer
+        Anything with params and grads, a list of these, or the optimiser that trains them, whose list of parameters is
+        then used as it is.
+    limit : float
+        A number > 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 2, bias=False, dtype="float64")
+    >>> linear.grads["weight"] = np.array([[3.0], [-0.5]])
+    >>> engine.clip_grad_value(linear, 1.0)
+    >>> linear.grads["weight"].ravel().tolist()
+    [1.0, -0.5]
     """
     limit = _limit("limit", limit)
     backend, parameters = parameters_of(model)

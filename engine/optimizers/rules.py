@@ -19,10 +19,33 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    model, lr, l1, l2 : see `Optimizer`.
-    momentum : share of the old direction that stays, in [0, 1).
-    dampening : share of the new gradient that does not enter the direction (the first step takes all of it).
-    nesterov : look ahead along the new direction; needs momentum > 0 and dampening 0.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    momentum : float
+        Share of the old direction that stays, in [0, 1).
+    dampening : float
+        Share of the new gradient that does not enter the direction (the first step takes all of it).
+    nesterov : bool
+        Look ahead along the new direction; needs momentum > 0 and dampening 0.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`.
+    l2 : float
+        Coupled penalty: ``l2*w`` is added to the gradient inside `step`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 1, bias=False, dtype="float64")
+    >>> linear.params["weight"] = np.array([[1.0]])
+    >>> optimizer = engine.SGD(linear, lr=0.1, momentum=0.9)
+    >>> for step in range(3):  # the loss is w*w/2, so the gradient is w
+    ...     linear.grads["weight"] = linear.params["weight"]
+    ...     optimizer.step()
+    >>> round(float(linear.params["weight"][0, 0]), 4)
+    0.486
     """
 
     momentum, dampening, nesterov = Number(below=1.0), Number(below=1.0), Switch()
@@ -79,10 +102,33 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    model, lr, l1, l2 : see `Optimizer`.
-    lr_decay : the rate at step t is lr/(1 + (t - 1)*lr_decay).
-    initial_accumulator_value : first value of the sum of squares.
-    eps : added to the root, against division by zero.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    lr_decay : float
+        The rate at step t is lr/(1 + (t - 1)*lr_decay).
+    initial_accumulator_value : float
+        First value of the sum of squares.
+    eps : float
+        Added to the root, against division by zero.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`.
+    l2 : float
+        Coupled penalty: ``l2*w`` is added to the gradient inside `step`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 1, bias=False, dtype="float64")
+    >>> linear.params["weight"] = np.array([[1.0]])
+    >>> optimizer = engine.Adagrad(linear, lr=0.1)
+    >>> for step in range(3):  # the loss is w*w/2, so the gradient is w
+    ...     linear.grads["weight"] = linear.params["weight"]
+    ...     optimizer.step()
+    >>> round(float(linear.params["weight"][0, 0]), 4)
+    0.7805
     """
 
     lr_decay, initial_accumulator_value, eps = Number(), Number(), Number()
@@ -128,11 +174,35 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    model, lr, l1, l2 : see `Optimizer`.
-    alpha : share of the old mean square that stays, in [0, 1).
-    eps : added to the root, against division by zero.
-    momentum : share of the old direction that stays, in [0, 1).
-    centered : divide by the deviation from the mean gradient instead of the root mean square.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    alpha : float
+        Share of the old mean square that stays, in [0, 1).
+    eps : float
+        Added to the root, against division by zero.
+    momentum : float
+        Share of the old direction that stays, in [0, 1).
+    centered : bool
+        Divide by the deviation from the mean gradient instead of the root mean square.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`.
+    l2 : float
+        Coupled penalty: ``l2*w`` is added to the gradient inside `step`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 1, bias=False, dtype="float64")
+    >>> linear.params["weight"] = np.array([[1.0]])
+    >>> optimizer = engine.RMSprop(linear, lr=0.01)
+    >>> for step in range(3):  # the loss is w*w/2, so the gradient is w
+    ...     linear.grads["weight"] = linear.params["weight"]
+    ...     optimizer.step()
+    >>> round(float(linear.params["weight"][0, 0]), 4)
+    0.78
     """
 
     alpha, eps, momentum, centered = Number(below=1.0), Number(), Number(below=1.0), Switch()
@@ -192,9 +262,31 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    model, lr, l1, l2 : see `Optimizer`.
-    betas : shares of the old mean and the old mean square that stay, each in [0, 1).
-    eps : added to the root of the bias-corrected mean square.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    betas : tuple of float
+        Shares of the old mean and the old mean square that stay, each in [0, 1).
+    eps : float
+        Added to the root of the bias-corrected mean square.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`.
+    l2 : float
+        Coupled penalty: ``l2*w`` is added to the gradient inside `step`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 1, bias=False, dtype="float64")
+    >>> linear.params["weight"] = np.array([[1.0]])
+    >>> optimizer = engine.Adam(linear, lr=0.1)
+    >>> for step in range(3):  # the loss is w*w/2, so the gradient is w
+    ...     linear.grads["weight"] = linear.params["weight"]
+    ...     optimizer.step()
+    >>> round(float(linear.params["weight"][0, 0]), 4)
+    0.7016
     """
 
     beta1, beta2, eps = Number(below=1.0), Number(below=1.0), Number()
@@ -250,8 +342,33 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    model, lr, betas, eps, l1, l2 : see `Adam`; l1 and l2, if used, are coupled and see the weight before its decay.
-    weight_decay : the decay per unit of learning rate.
+    model : Layer or sequence of Layer
+        Anything with dicts ``params`` and ``grads`` of arrays by name, or a list of these.
+    lr : float
+        Learning rate; may be set at any time, as by a schedule: ``opt.lr = schedule(step)``.
+    betas : tuple of float
+        Shares of the old mean and the old mean square that stay, each in [0, 1).
+    eps : float
+        Added to the root of the bias-corrected mean square.
+    weight_decay : float
+        The decay per unit of learning rate.
+    l1 : float
+        Coupled penalty: ``l1*sign(w)`` is added to the gradient inside `step`; it sees the weight before its decay.
+    l2 : float
+        Coupled penalty: ``l2*w`` likewise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> linear = engine.Linear(1, 1, bias=False, dtype="float64")
+    >>> linear.params["weight"] = np.array([[1.0]])
+    >>> optimizer = engine.AdamW(linear, lr=0.1, weight_decay=0.5)
+    >>> for step in range(3):  # the loss is w*w/2, so the gradient is w
+    ...     linear.grads["weight"] = linear.params["weight"]
+    ...     optimizer.step()
+    >>> round(float(linear.params["weight"][0, 0]), 4)
+    0.575
     """
 
     weight_decay = Number()

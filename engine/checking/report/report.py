@@ -19,13 +19,18 @@ class Departure:
 
     Attributes
     ----------
-    name : parameter, ``x``, or part of the state.
-    gate : the gate block with the fault, or None.
-    time_step : the largest time step at which gradients depart, the first that backward meets; None if there is
-        none.
-    index : the entry's index in its tensor; empty for methods that look along directions.
-    analytic, numeric : the two values (for the Taylor method: the order of the remainder, and 2).
-    error : their difference, relative to the largest value of the slice (time step, gate block) it lies in.
+    name : str
+        Parameter, ``x``, or part of the state.
+    gate : str or None
+        The gate block with the fault.
+    time_step : int or None
+        The largest time step at which gradients depart, the first that backward meets.
+    index : tuple of int
+        The entry's index in its tensor; empty for methods that look along directions.
+    analytic, numeric : float
+        The two values (for the Taylor method: the order of the remainder, and 2).
+    error : float
+        Their difference, relative to the largest value of the slice (time step, gate block) it lies in.
     """
 
     name: str
@@ -43,20 +48,35 @@ class Row:
 
     Attributes
     ----------
-    name, shape : of the tensor.
-    worst : its farthest entry.
-    verdict : of this tensor alone.
-    by_step, by_gate : largest relative error of every time step, of every gate block, where it has any.
-    hidden_steps : time steps at which nothing can be decided.
-    extent : which entries the verdict is about, such as ``"only columns 15 to 19"``; empty if the tensor is right.
-    pattern : how a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; empty if
-        no pattern fits.
-    why : the reason for a verdict other than "ok" and "wrong".
-    time_axis : the axis that counts time steps, if there is one.
-    errors, marked : of a tensor that is not right, the relative error of each entry, and the entries that `extent`
-        describes; for pictures.
-    by_gate_seen : errors of every gate block (of the whole tensor under ``""``) for the outputs that the diagnosis
-        looked at; empty without one.
+    name : str
+        Of the tensor.
+    shape : tuple of int
+        Of the tensor.
+    worst : Departure
+        Its farthest entry.
+    verdict : str
+        Of this tensor alone.
+    by_step : tuple of float
+        Largest relative error of every time step, where it has any.
+    by_gate : dict of str to float
+        Largest relative error of every gate block, where it has any.
+    hidden_steps : tuple of int
+        Time steps at which nothing can be decided.
+    by_gate_seen : dict of str to float
+        Errors of every gate block (of the whole tensor under ``""``) for the outputs that the diagnosis looked at;
+        empty without one.
+    extent : str
+        Which entries the verdict is about, such as ``"only columns 15 to 19"``; empty if the tensor is right.
+    pattern : str
+        How a wrong gradient departs, such as ``"all zero"`` or ``"0.25 of the right value everywhere"``; empty if no
+        pattern fits.
+    why : str
+        The reason for a verdict other than "ok" and "wrong".
+    time_axis : int or None
+        The axis that counts time steps, if there is one.
+    errors, marked : array or None
+        Of a tensor that is not right, the relative error of each entry, and the entries that `extent` describes; for
+        pictures.
     """
 
     name: str
@@ -87,13 +107,20 @@ class Diagnosis:
 
     Attributes
     ----------
-    name : the tensor nearest to the bug.
-    gate : its gate block, or None if no single block has the fault.
-    time_step : the largest time step at which the gradient of x departs; None if it is right, or not known.
-    cause : the mistake that fits the numbers, such as ``"sign"`` or ``"transposed"``; or empty.
-    seen_in : the outputs whose gradient shows it most simply.
-    pattern : how the gradient departs there, in words, if a pattern fits; see `Row.pattern`.
-    beside : gate blocks of that tensor that depart as well, if one error may have reached them all.
+    name : str
+        The tensor nearest to the bug.
+    gate : str or None
+        Its gate block; None if no single block has the fault.
+    time_step : int or None
+        The largest time step at which the gradient of x departs; None if it is right, or not known.
+    cause : str
+        The mistake that fits the numbers, such as ``"sign"`` or ``"transposed"``; or empty.
+    seen_in : str
+        The outputs whose gradient shows it most simply.
+    pattern : str
+        How the gradient departs there, in words, if a pattern fits; see `Row.pattern`.
+    beside : tuple of str
+        Gate blocks of that tensor that depart as well, if one error may have reached them all.
     """
 
     name: str
@@ -120,14 +147,22 @@ class Report:
 
     Attributes
     ----------
-    rows : one for each tensor that was checked.
-    tol : largest error that passes, relative to each slice.
-    method : how the numerical values were found.
-    trouble : a finding about the function as a whole, ``"non-deterministic"`` or ``"input mutated"``, or nothing.
-    diagnosis : where a wrong gradient comes from; else None.
-    cause : the cause of `trouble`, in words.
-    warnings : sentences on mistakes that this check cannot see because of the numbers it was given.
-    notes : sentences on how the functions were read, and on what they do beside computing.
+    rows : tuple of Row
+        One for each tensor that was checked.
+    tol : float
+        Largest error that passes, relative to each slice.
+    method : str
+        How the numerical values were found.
+    trouble : str
+        A finding about the function as a whole, ``"non-deterministic"`` or ``"input mutated"``, or nothing.
+    diagnosis : Diagnosis or None
+        Where a wrong gradient comes from.
+    cause : str
+        The cause of `trouble`, in words.
+    warnings : tuple of str
+        Sentences on mistakes that this check cannot see because of the numbers it was given.
+    notes : tuple of str
+        Sentences on how the functions were read, and on what they do beside computing.
     """
 
     rows: tuple[Row, ...]
@@ -216,12 +251,15 @@ class Report:
 
         Parameters
         ----------
-        path : a file to write; None returns the figure alone.
-        title : above the picture; None says the verdict, the method and the likely cause.
+        path : str, path or None
+            A file to write; None returns the figure alone.
+        title : str or None
+            Above the picture; None says the verdict, the method and the likely cause.
 
         Returns
         -------
         matplotlib.figure.Figure
+            The figure.
         """
         from engine.checking.report.picture import draw
 
