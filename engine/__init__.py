@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
     from engine.ledgers import Ledger, ledger
     from engine.losses import cross_entropy, ctc_loss, mse
+    from engine.microscope import Trace, trace
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
     from engine.thread_count import get_num_threads, set_num_threads
@@ -52,6 +53,7 @@ _HOMES = {
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
     "ledgers": ("Ledger", "ledger"),
     "losses": ("cross_entropy", "ctc_loss", "mse"),
+    "microscope": ("Trace", "trace"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "thread_count": ("get_num_threads", "set_num_threads"),
     "truncation": ("truncated_bptt",),

@@ -146,6 +146,35 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     return plain | functions | {"maximum": maximum, "act": functions[act]}
 
 
+def held_steps(xp: Any, cell: Cell, weights: Mapping[str, Array], factors: Mapping[str, Array], dtype: Any) -> Steps:
+    """The steps of a layer and direction on dual numbers, with weights that do not move: they are plain arrays."""
+    one = xp.dtype(dtype).type(1)
+
+    def multiply(a: Any, b: Array) -> Dual:
+        a = dual(a)
+        return Dual(matmul(xp, a.value, b), matmul(xp, a.dot, b))
+
+    return Steps(xp, cell, weights, factors, one, multiply, _functions(xp, cell.act, one))
+
+
+def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> tuple[Array, ...]:
+    """The tangent of each state after step t, from the tangents of the states before it.
+
+    Parameters
+    ----------
+    steps : Steps
+        From `held_steps`.
+    pre : array (..., B, G, H)
+        The input projection of the step; it does not move.
+    states : tuple of Dual
+        The states before the step, each (..., B, width).
+    t : int
+        The number of the step, for its factors.
+    """
+    at = steps.forward(pre, states, t)
+    return tuple(dual(at[Place("new", name)]).dot for name in steps.cell.states)
+
+
 def run_tangent(
     xp: Any,
     cell: Cell,

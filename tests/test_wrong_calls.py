@@ -31,6 +31,7 @@ WITHOUT_ARGUMENTS = {
     "InputError",
     "InputTypeError",
     "Ledger",
+    "Trace",
     "ledger",
     "available_backends",
     "cells",
