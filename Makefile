@@ -5,7 +5,9 @@
 #   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
 #   make test-oracle  the live comparison with PyTorch (a large download)
+#   make test-browser the explorer's page: built anew to the same bytes, opened in a headless Chromium, keys and accessibility
 #   make lint         ruff, mypy, and the form of public docstrings
+#   make explorer     build the program of the explorer's page from its source (node comes from PyPI)
 #   make bench        time of a training step beside PyTorch's, JAX's and others'
 #   make clean        remove caches and .venv/; runs/ stays
 
@@ -29,13 +31,13 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-proof test-nojit test-device test-oracle lint format bench clean
+.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser explorer lint format bench clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
 # An earlier run is never overwritten.
 demo: $(VENV)/.demo
-	$(BIN)/bptt gradcheck --backend numpy:reference
+	$(BIN)/bptt gradcheck --backend numpy
 	@run=$(DEMO_RUN); n=2; while [ -e $$run ]; do run=$(DEMO_RUN)-$$n; n=$$((n + 1)); done; set -e; \
 	echo "bptt train --minutes $(DEMO_MINUTES) --out $$run"; \
 	$(ONE_THREAD) $(BIN)/bptt train --minutes $(DEMO_MINUTES) --out $$run; \
@@ -45,10 +47,10 @@ demo: $(VENV)/.demo
 # The kernels are compiled ahead, each dtype by a process of its own: test processes side by side would compile them twice.
 test: $(VENV)/.test
 	printf 'float32\nfloat64\n' | xargs -P 2 -I{} $(BIN)/bptt warmup --dtype {}
-	$(PYTEST) -m "not device and not proof" $(ARGS)
+	$(PYTEST) -m "not device and not proof and not browser" $(ARGS)
 
 test-proof: $(VENV)/.test
-	$(PYTEST) -m proof $(ARGS)
+	$(PYTEST) -m "proof and not browser" $(ARGS)
 
 # A smaller set with the kernels as plain Python: what Numba compiles is also right uncompiled.
 UNCOMPILED := $(addprefix tests/test_,kernels.py compiled_cells.py own_cells.py recurrent.py layers.py gradcheck.py truncation.py recorded_layers.py)
@@ -62,6 +64,12 @@ test-device: $(VENV)/.device
 
 test-oracle: $(VENV)/.oracle
 	BPTT_REQUIRE_ORACLE=1 $(PYTEST) -m oracle $(ARGS)
+
+test-browser: $(VENV)/.browser
+	$(PYTEST) -m browser $(ARGS)
+
+explorer: $(VENV)/.browser
+	$(BIN)/python tests/explorer_bundle.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
@@ -87,8 +95,9 @@ $(VENV)/.test: EXTRA := [test]
 $(VENV)/.device: EXTRA := [test,device]
 $(VENV)/.oracle: EXTRA := [test,oracle]
 $(VENV)/.bench: EXTRA := [bench]
+$(VENV)/.browser: EXTRA := [test,browser]
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.device $(VENV)/.oracle $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/.made
+$(VENV)/.demo $(VENV)/.test $(VENV)/.device $(VENV)/.oracle $(VENV)/.bench $(VENV)/.browser: setup.cfg pyproject.toml | $(VENV)/.made
 	@echo "Installing bptt-engine$(EXTRA) into $(VENV)/ (once; a minute or more)"
 	@$(INSTALL) --editable '.$(EXTRA)'
 	@touch $@

@@ -25,8 +25,8 @@ from engine.cli.bench import bench
 from engine.cli.common import Commands, in_options, plain_numbers
 from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
+from engine.cli.explore import explore
 from engine.cli.gradcheck import gradcheck
-from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
@@ -50,7 +50,7 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, predict, gradcheck, puzzle, compare, bench, backends, warmup, notebooks):
+for _command in (train, sample, evaluate, predict, gradcheck, explore, puzzle, compare, bench, backends, warmup):
     bptt.add_command(plain_numbers(_command))
 
 

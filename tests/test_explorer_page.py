@@ -1,0 +1,141 @@
+"""The explorer's page as a file: its mystery bugs, what stands in it, its size, and the command that writes it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import bptt, refused
+from explorer_reading import Page
+
+import engine
+from engine import explorer, zoo
+from engine.explorer import bugs, runs, sweeps
+from engine.explorer.page import built_in
+from engine.explorer.pool import Pool
+from kernels.cells import Cell, Phase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# -- bugs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lstm-f-slope-halved", "dh-cut-in-the-middle", "weight-hh-with-h-after-the-step"])
+def test_a_mystery_shows_no_name_and_its_solution_can_be_chosen(name: str) -> None:
+    found = bugs.bug_data(name, Pool())
+    solution = json.loads(base64.b64decode(found["sealed"]))
+    open_text = json.dumps({key: value for key, value in found.items() if key != "sealed"})
+    bug = zoo.find(name)
+    assert name not in open_text
+    assert bug.story not in open_text
+    assert solution["story"] == bug.story
+    assert solution["line"] in [*found["lines"], *found["outside"]]
+    assert set(solution["gates"]) <= {*found["gates"], "none"}
+    assert solution["step"] is None or 0 <= solution["step"] < found["steps"]
+    assert {line[0] for line in solution["diff"].splitlines()} == {"-", "+", " "}
+    assert found["verdict"] == "wrong"
+
+
+def test_every_chosen_bug_is_there_once() -> None:
+    assert len(set(bugs.CHOSEN)) == len(bugs.CHOSEN) >= 12
+    for name in bugs.CHOSEN:
+        bug = zoo.find(name)
+        right, wrong, title = bugs.texts_of(bug)
+        lines = bugs.backward_lines(bug.case(0).layer.cell)
+        assert bugs._place_of(lines, right, wrong, title) in [*lines, *bugs.OUTSIDE.values()]
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def own_forward(a_q: Any, h_prev: Any, tanh: Any) -> Any:
+    q = tanh(a_q)
+    h = 0.5 * h_prev + q
+    return q, h
+
+
+def own_backward(dh: Any, q: Any, one: Any) -> Any:
+    da_q = dh * (one - q * q)  # q = tanh(a_q)
+    dh_prev = 0.5 * dh
+    return da_q, dh_prev
+
+
+@pytest.fixture
+def own_cell() -> Any:
+    from kernels import cells as registry
+
+    yield Cell("explored", Phase("q", own_forward, own_backward), title="</script><b>own</b>")
+    registry._CELLS.pop("explored")
+
+
+@pytest.fixture
+def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "RADII", (0.9,))
+    monkeypatch.setattr(sweeps, "FORGET", (1.0,))
+    monkeypatch.setattr(sweeps, "LENGTHS", (10, 25))
+
+
+@pytest.mark.usefixtures("quick_sweeps")
+def test_a_page_is_one_file_that_asks_nobody(own_cell: Cell) -> None:
+    page = Page(explorer.explorer_page(["gru", own_cell], mysteries=False))
+    program = page.text.replace(page.text.split('id="numbers">')[1].split("</script>")[0], "")
+    assert re.search(r"http|@import|url\(|src=|fetch\(|XMLHttp|sendBeacon|import\(", program) is None
+    assert page.text.count("</script>") == 3
+    assert [cell["title"] for cell in page.data["cells"]] == ["GRU", "</script><b>own</b>"]
+    assert "<b>own" not in page.text
+    own = page.data["cells"][1]
+    assert own["functions"][0]["file"] == Path(__file__).name
+    assert str(ROOT) not in page.text
+
+
+@pytest.mark.proof
+def test_the_whole_page_stays_below_its_limit() -> None:
+    page = explorer.explorer_page()
+    assert len(page.encode()) < 500 * 1024
+    assert len(Page(page).data["cells"]) == len(built_in()) >= 13
+
+
+@pytest.mark.usefixtures("quick_sweeps")
+def test_too_many_cells_for_a_page_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.explorer.page.LIMIT", 60_000)
+    with pytest.raises(engine.InputError, match="name fewer cells"):
+        explorer.explorer_page(["gru"], mysteries=False)
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_sweeps")
+def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.html"
+    assert bptt("explore", "--cell", "rnn_tanh", "--no-bugs", "--seed", 4, "--out", file) == 0
+    assert "KiB" in capsys.readouterr().out
+    page = Page(file.read_text(encoding="utf-8"))
+    run = runs.small_run(engine.cells()["rnn_tanh"], seed=4)
+    cell = page.data["cells"][0]
+    np.testing.assert_allclose(page.read(cell["slots"]["h"], 17), run.tape.h[:, 0], rtol=1e-6)
+    assert page.data["bugs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--cell", "lst"], "--cell: expected one of"),
+        (["--seed", "-1"], "--seed"),
+        (["--out", "nowhere/page.html"], "--out: expected a file in a folder that exists"),
+        (["--text", "abcd"], "--text"),
+        (["no-such-run", "--out", "page.html"], "no-such-run"),
+    ],
+)
+def test_bad_input_of_the_command_is_one_line(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(capsys, "explore", *words)
+    assert list(tmp_path.iterdir()) == []
