@@ -37,7 +37,7 @@ help:
 
 # An earlier run is never overwritten.
 demo: $(VENV)/.demo
-	$(BIN)/bptt gradcheck --backend numpy
+	$(BIN)/bptt gradcheck --backend numpy:reference
 	@run=$(DEMO_RUN); n=2; while [ -e $$run ]; do run=$(DEMO_RUN)-$$n; n=$$((n + 1)); done; set -e; \
 	echo "bptt train --minutes $(DEMO_MINUTES) --out $$run"; \
 	$(ONE_THREAD) $(BIN)/bptt train --minutes $(DEMO_MINUTES) --out $$run; \

@@ -19,7 +19,7 @@ from engine.training import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-COMMANDS = ("train", "sample", "evaluate", "predict", "gradcheck", "bench", "backends", "warmup")
+COMMANDS = ("train", "sample", "evaluate", "predict", "gradcheck", "bench", "backends", "warmup", "notebooks")
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_every_backend(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.oracle
 @pytest.mark.parametrize("seed", range(12))
 def test_it_is_pytorchs(seed: int) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     log_probs, labels, steps, counts = problem(seed, 9, 5, 4, scale=4.0)
     steps[steps == 0] = 1  # PyTorch refuses a row without steps
     logits = torch.tensor(log_probs, requires_grad=True)

@@ -192,6 +192,15 @@ def test_commands_exist(path: Path) -> None:
             assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, words
 
 
+def test_figures_of_the_first_screen_are_measured_ones() -> None:
+    """What README says of speed stands in the tables of docs/performance.md, which are made from the results."""
+    speed = (ROOT / "README.md").read_text(encoding="utf-8").partition("- **Speed.**")[2].partition("```")[0]
+    figures = re.findall(r"\b\d+\.\d\d\b|\b\d{3}\b", speed)
+    assert len(figures) == 6
+    tables = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").partition("<!-- figures: begin -->")[2]
+    assert [figure for figure in figures if not re.search(rf"\| {re.escape(figure)} ", tables)] == []
+
+
 # -- links, pictures, mathematics --------------------------------------------------------------------------------------
 
 

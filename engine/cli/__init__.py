@@ -27,6 +27,7 @@ from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.explore import explore
 from engine.cli.gradcheck import gradcheck
+from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
@@ -50,7 +51,20 @@ def bptt(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train, sample, evaluate, predict, gradcheck, explore, puzzle, compare, bench, backends, warmup):
+for _command in (
+    train,
+    sample,
+    evaluate,
+    predict,
+    gradcheck,
+    explore,
+    puzzle,
+    compare,
+    bench,
+    backends,
+    warmup,
+    notebooks,
+):
     bptt.add_command(plain_numbers(_command))
 
 

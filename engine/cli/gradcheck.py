@@ -115,7 +115,9 @@ def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) ->
     from engine.checking.catalogue import catalogue
     from engine.errors import BackendUnavailableError
 
-    specs = [backend] if backend else [f"{name}:{kernel}" for name, kernels in KERNELS.items() for kernel in kernels]
+    # The plain kernels first: nobody has to wait for a compiler to see the first results.
+    every = [f"{name}:{kernel}" for name, kernels in KERNELS.items() for kernel in reversed(kernels)]
+    specs = [backend] if backend else every
     for spec in specs:
         try:
             chosen = engine.get_backend(spec)
