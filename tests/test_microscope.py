@@ -377,7 +377,7 @@ def test_a_model_is_looked_at_by_name_and_not_changed() -> None:
     assert all((grad == 5.0).all() for grad in model.grads.values())
     assert all((param == before[name]).all() for name, param in model.params.items())
     assert model.call_counters() == counters
-    only = engine.trace(model, ids, layers="1.0.l0", loss=lambda y: engine.cross_entropy(y, ids))
+    only = engine.trace(model, ids, only="1.0.l0", loss=lambda y: engine.cross_entropy(y, ids))
     assert list(only) == ["1.0.l0"]
     np.testing.assert_array_equal(only["1.0.l0"].states["c"], found["1.0.l0"].states["c"])
     assert only.loss == pytest.approx(float(engine.cross_entropy(model.predict(ids)[0], ids)[0]))
@@ -482,8 +482,8 @@ THREE: Any = 3
         (lambda: engine.trace(TEXT, X), "model: expected a recurrent laye"),
         (lambda: engine.trace(LSTM, X[:0]), "x: expected at least one time step and one row"),
         (lambda: engine.trace(LSTM, X[:, :0]), "x: expected at least one time step and one row"),
-        (lambda: engine.trace(LSTM, X, layers="l1"), "layers: expected some of l0, got 'l1'"),
-        (lambda: engine.trace(LSTM, X, layers=THREE), "layers: expected names"),
+        (lambda: engine.trace(LSTM, X, only="l1"), "only: expected some of l0, got 'l1'"),
+        (lambda: engine.trace(LSTM, X, only=THREE), "only: expected names"),
         (lambda: engine.trace(LSTM, X, rows=-1), "rows: expected an integer >= 0"),
         (lambda: engine.trace(LSTM, X, truncation=THREE), "truncation: expected a pair (k1, k2)"),
         (lambda: engine.trace(LSTM, X, truncation=(3, 2)), "k2: expected at least k1 = 3"),

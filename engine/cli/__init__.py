@@ -31,6 +31,7 @@ from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
+from engine.cli.trace import trace
 from engine.cli.train import train
 from engine.cli.warmup import warmup
 from engine.errors import BackendUnavailableError, EngineError, InputError, one_line
@@ -57,6 +58,7 @@ for _command in (
     evaluate,
     predict,
     gradcheck,
+    trace,
     explore,
     puzzle,
     compare,

@@ -64,7 +64,7 @@ def draw(trace: Trace, path: Any = None) -> Any:
             _jacobians(column[1], flow)
             _gates(column[2], flow)
             _shares(column[3], flow)
-            column[0].set_title(f"{flow.name}: {flow.cell}, {flow.verdict}")
+            column[0].set_title(f"{flow.name}: {flow.cell}, {flow.verdict}", pad=24)  # the legend stands below it
             column[3].set_xlabel("step or slot t")
             column[3].xaxis.get_major_locator().set_params(integer=True)
         figure.suptitle(f"gradients of {trace.objective}", color=INK)

@@ -75,19 +75,17 @@ def verdict_of(
     lags, log = by_lag(jacobians, lengths)
     rate, memory = rate_of(lags, log), memory_of(lags, log)
     steps, left = int(lags[-1]), float(np.exp(log[-1]))
-    each = "" if rate is None else f", {rate:.3g} times from each step to the one before"
-    words = f"the h at the end changes by at most {left:.2g} times what the states at the start do, {steps} steps back"
-    if left < VANISHED:
-        verdict, sentence = "vanishing", words + each
-    elif left > EXPLODED:
-        verdict, sentence = "exploding", words.replace("by at most", "by up to") + each
-    else:
-        verdict, sentence = "steady", words + each
+    bound = "at most" if left <= EXPLODED else "up to"
+    first = (
+        f"a small change of the first states changes the last h by {bound} {left:.2g} of its size, {steps} steps later"
+    )
+    verdict = "vanishing" if left < VANISHED else "exploding" if left > EXPLODED else "steady"
+    each = [] if rate is None else [f"each step further back multiplies this by {rate:.3g}"]
     if memory is None:
         second = f"memory length: longer than these {steps} steps (1/e is not reached)"
     else:
         second = f"memory length: {memory:.1f} steps until 1/e of a change is left"
-    return verdict, rate, memory, [sentence, second]
+    return verdict, rate, memory, [first, *each, second]
 
 
 def of_gates(gates: Mapping[str, GateFlow]) -> Iterator[str]:
@@ -101,7 +99,7 @@ def of_gates(gates: Mapping[str, GateFlow]) -> Iterator[str]:
         else:
             assert gate.bounds is not None
             ends = f"{low:.0%} near {gate.bounds[0]:g}, {high:.0%} near {gate.bounds[1]:g}"
-            yield f"gate {name}: {ends}; the slope of {gate.activation} there is at most 36 % of its largest"
+            yield f"gate {name}: {ends}; the slope of {gate.activation} there is at most 36% of its largest"
 
 
 def of_truncation(states: Mapping[str, np.ndarray], k2: int) -> str:

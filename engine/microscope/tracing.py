@@ -36,7 +36,7 @@ def trace(
     lengths: Any = None,
     dy: Any = None,
     loss: Callable[[Any], tuple[Any, Any]] | None = None,
-    layers: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
     rows: int = 4,
     truncation: tuple[int, int] | None = None,
     seed: int = 0,
@@ -62,7 +62,7 @@ def trace(
         In place of `dy`: from the output y to the pair (loss, dy), as ``lambda y: engine.mse(y, target)``.  With
         neither, the loss is the sum of the output at each row's last step times random weights (standard normal); of a
         bidirectional model, the output at its first step as well.
-    layers : str or sequence of str, optional
+    only : str or sequence of str, optional
         Names of the layers and directions to measure, such as ``"l0"``, ``"l1_reverse"`` or, in a Sequential,
         ``"0.l0"``; None is all of them.
     rows : int
@@ -98,7 +98,7 @@ def trace(
     >>> engine.trace(lstm, x).verdict
     'vanishing'
     """
-    chosen = _names(model, layers)
+    chosen = _names(model, only)
     count, seed = integer("rows", rows, 0), check_seed(seed)
     windows = None if truncation is None else _windows(model, truncation)
     if dy is not None and loss is not None:
@@ -129,7 +129,7 @@ def trace(
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _names(model: Any, layers: Any) -> set[str]:
+def _names(model: Any, only: Any) -> set[str]:
     """The names of the layers and directions that were asked for."""
     if not isinstance(model, Layer):
         raise bad_type("model", "a recurrent layer, or a Sequential with one", describe(model))
@@ -137,14 +137,14 @@ def _names(model: Any, layers: Any) -> set[str]:
     known = [name for leaf in recurrent for name, _ in passes.names_of(leaf)]
     if not known:
         raise bad_input("model", "a model with a recurrent layer", f"a {type(model).__name__} without one")
-    if layers is None:
+    if only is None:
         return set(known)
-    asked = [layers] if isinstance(layers, str) else layers
+    asked = [only] if isinstance(only, str) else only
     if not isinstance(asked, list | tuple):
-        raise bad_type("layers", "names of layers and directions, or None", describe(layers))
+        raise bad_type("only", "names of layers and directions, or None", describe(only))
     for name in asked:
         if not isinstance(name, str) or name not in known:
-            raise bad_input("layers", f"some of {', '.join(known)}", describe(name))
+            raise bad_input("only", f"some of {', '.join(known)}", describe(name))
     return set(asked)
 
 

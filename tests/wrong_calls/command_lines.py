@@ -97,6 +97,8 @@ BASES = {
     "evaluate": ["trained", "text.txt"],
     "predict": ["trained", "--data", "series.csv"],
     "gradcheck": ["--bugs"],
+    "trace": ["--steps", "3", "--hidden", "3", "--inputs", "2", "--batch", "2", "--rows", "1"],
+    "trace of a run": ["trained", "--steps", "3", "--batch", "2", "--rows", "1"],
     "compare": ["--backends", "numpy:reference", "--seconds", "0", "--no-memory", "--steps", "2", "--batch", "2",
                 "--inputs", "2", "--size", "3"],
     "backends": [],

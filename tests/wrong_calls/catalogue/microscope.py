@@ -39,7 +39,7 @@ def _trace(place: Place) -> Call:
         lengths=([T, 2, 0, 1][:B], optional(integers(0, T, B))),
         dy=(draw(T, B, H), optional(floats("float32", T, B, H))),
         loss=(None, absent, {"a loss beside dy": lambda: lambda y: (1.0, y)}),
-        layers=("l1", optional(_names)),
+        only=("l1", optional(_names)),
         rows=(1, whole(0, 10)),
         truncation=(None, absent, {"with lengths": lambda: (1, 2)}),
         seed=(3, whole(0)),

@@ -1,0 +1,90 @@
+"""A trained model to look at, with input of its own: the first batch of its data, or a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.checks import integer
+from engine.errors import bad_input
+from engine.layers import Sequential
+from engine.losses import cross_entropy
+from engine.training.checkpoint import Checkpoint
+from engine.training.config import FORECAST, TrainConfig
+from engine.training.forecaster import Forecaster
+from engine.training.session import backend_for, make_task, vocabulary_of
+from engine.training.task import load_model, load_weights
+
+Loss = Callable[[Any], tuple[Any, Any]]
+
+
+class Problem(NamedTuple):
+    """A model, its input, its loss, and what the input is, in words."""
+
+    model: Sequential
+    x: Any
+    loss: Loss
+    words: str
+
+
+def problem_of(
+    checkpoint: Checkpoint, backend: str | None, text: str | None, steps: int | None, batch: int | None, last: bool
+) -> Problem:
+    """The model of a checkpoint, with something to read.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of a character model or a forecaster.
+    backend : str, optional
+        Where it is run; None is where it was trained.
+    text : str, optional
+        What a character model reads; None is the first batch of the data that it was trained on.
+    steps, batch : int, optional
+        Of that batch; None is as in training.
+    last : bool
+        Whether the loss of the last step alone counts.
+    """
+    if text is not None:
+        return _of_text(checkpoint, backend, text, last)
+    config = replace(TrainConfig.from_json(checkpoint.meta["config"]), backend=backend_for(checkpoint, backend).spec)
+    if steps is not None:
+        count = integer("steps", steps, 1)
+        config = replace(config, window=count) if config.task == FORECAST else replace(config, sequence=count)
+    if batch is not None:
+        config = replace(config, batch=integer("batch", batch, 1))
+    config.check()
+    task = make_task(config, None if config.task == FORECAST else vocabulary_of(checkpoint))
+    if isinstance(task, Forecaster):
+        task.restore_scaling(checkpoint)
+    load_weights(task.model, checkpoint)
+    x, targets = task.batch(0)
+    if isinstance(task, Forecaster) or not last:
+        return Problem(task.model, x, lambda y: task.loss(y, targets)[:2], "the first batch of its training data")
+    return Problem(task.model, x, _of_last_step(targets), "the first batch of its training data")
+
+
+def _of_text(checkpoint: Checkpoint, backend: str | None, text: str, last: bool) -> Problem:
+    """A text: each character is to be told from those before it."""
+    ids = vocabulary_of(checkpoint).encode(text)
+    if len(ids) < 2:
+        raise bad_input("text", "at least two characters", f"{len(ids)}", "the last one is only predicted")
+    x, targets = ids[:-1, None], ids[1:, None]
+    model = load_model(checkpoint, backend_for(checkpoint, backend))
+    loss = _of_last_step(targets) if last else lambda y: cross_entropy(y, targets)
+    return Problem(model, x, loss, f"a text of {len(ids)} characters")
+
+
+def _of_last_step(targets: np.ndarray) -> Loss:
+    """The cross-entropy of the last step's logits alone."""
+
+    def loss(y: Any) -> tuple[Any, Any]:
+        value, dlast = cross_entropy(y[-1:], targets[-1:])
+        dy = y * 0
+        dy[-1:] = dlast
+        return value, dy
+
+    return loss
