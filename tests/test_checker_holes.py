@@ -355,3 +355,14 @@ def test_a_backward_that_fails_for_zeros_in_dout() -> None:
     report = engine.check_gradients(sine, backward, [X])
     assert report.verdict == "wrong"
     assert "backward raises ZeroDivisionError" in str(report)
+
+
+def test_a_wrong_gradient_beside_an_array_of_one_entry_has_a_report() -> None:
+    """Scalars are looked at for a pattern; an array of one entry is one of them, whatever its number of axes."""
+
+    def backward(dout: Any, cache: Any) -> Any:
+        x, w = cache
+        return 2.5 * dout * w, (dout * x).sum(keepdims=True)
+
+    report = engine.check_gradients(lambda x, w: (x * w, (x, w)), backward, [X, np.array([[0.7]])])
+    assert (report.verdict, report.worst.name) == ("wrong", "x")

@@ -351,7 +351,9 @@ def test_wheel_holds_three_packages_and_their_types(unpacked: Path, tmp_path: Pa
     assert notebooks
     assert {name for name in names if ".data/" in name} == notebooks
     device_code = (ROOT / "kernels").rglob("*.cu*")
-    assert {relative(path) for path in [*SOURCES, *device_code]} <= names
+    sheets = (ROOT / "engine" / "classroom" / "sheets").glob("*.txt")
+    assert {relative(path) for path in [*SOURCES, *device_code, *sheets]} <= names
+    assert [name for name in names if "solution" in name] == []
     assert {f"{package}/py.typed" for package in ("bptt_engine", "engine", "kernels")} <= names
 
 

@@ -25,6 +25,7 @@ from engine.cli.bench import bench
 from engine.cli.common import Commands, in_options, plain_numbers
 from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
+from engine.cli.exercise import exercise
 from engine.cli.explore import explore
 from engine.cli.gradcheck import gradcheck
 from engine.cli.notebooks import notebooks
@@ -61,6 +62,7 @@ for _command in (
     trace,
     explore,
     puzzle,
+    exercise,
     compare,
     bench,
     backends,

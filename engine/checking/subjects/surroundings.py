@@ -17,7 +17,7 @@ def around(subject: Subject, part: Part, group: int = 0) -> Around:
     """The facts for `engine.checking.diagnosis.patterns` to compare a gradient with, for a group of the outputs."""
     weights = subject.weights[group]
     integers = {name: values for name, values in subject.beside().items() if values.dtype.kind in "iu"}
-    scalars = {name: float(v) for name, v in subject.beside().items() if v.dtype.kind == "f" and v.size == 1}
+    scalars = {name: float(v.item()) for name, v in subject.beside().items() if v.dtype.kind == "f" and v.size == 1}
     return Around(
         sizes=sizes(subject),
         scalars=scalars,

@@ -1,0 +1,172 @@
+"""The tests of a pair of functions, forward and backward."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from engine.checking import Report, check_gradients
+from engine.classroom.exercises.pair import HiddenCase, Pair, Test, Tests, WrongError
+from engine.classroom.exercises.student import Student, StudentError
+from engine.classroom.exercises.words import compare, matching, report_in_words, require_array, same
+from engine.errors import InputError
+
+
+def tests_of(pair: Pair, student: Student, seed: int) -> Tests:
+    """The tests, in the order in which a student should make them pass."""
+    first, *others = pair.cases
+    yield Test(f"{pair.forward}: an ordinary case", 2, lambda: _forward(pair, student, first, seed))
+    for case in others:
+        yield Test(f"{pair.forward}: {case.title}", 1, functools.partial(_forward, pair, student, case, seed))
+    yield Test(f"{pair.backward}: an ordinary case", 4, lambda: _backward(pair, student, first, seed, suspect=True))
+    for case in others:
+        yield Test(f"{pair.backward}: {case.title}", 1, functools.partial(_backward, pair, student, case, seed))
+    yield Test(f"{pair.backward}: a gradient of zero", 1, lambda: _zero(pair, student, first, seed))
+    yield Test(f"{pair.backward}: called twice", 1, lambda: _twice(pair, student, first, seed))
+
+
+def drawn(pair: Pair, case: HiddenCase, seed: int) -> tuple[dict[str, Any], np.random.Generator]:
+    """All arguments of a case, and the generator for what else is drawn."""
+    rng = np.random.default_rng([seed, sum(map(ord, pair.forward + case.title))])
+    return pair.draw(case, rng), rng
+
+
+def _forward(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
+    arguments, _ = drawn(pair, case, seed)
+    right = pair.expected(arguments)
+    given = [np.array(value) if isinstance(value, np.ndarray) else value for value in arguments.values()]
+    *outputs, _ = _call(pair, student, given)
+    suspects = list(pair.forward_suspects(arguments))
+    for place, (name, output, wanted) in enumerate(zip(pair.outputs, outputs, right, strict=True)):
+        own = [(words, wrong[place]) for words, wrong in suspects]
+        compare(name, output, wanted, own, pair.timed and np.ndim(wanted) > 2)
+    for name, value, before in zip(arguments, given, arguments.values(), strict=True):
+        if isinstance(value, np.ndarray) and not np.array_equal(value, before):
+            raise WrongError(f"an in-place change: {pair.forward} writes into its argument {name}; work on a copy")
+
+
+def _call(pair: Pair, student: Student, given: list[Any]) -> tuple[Any, ...]:
+    outputs = student.forward(pair.forward)(*given)
+    if len(outputs) != len(pair.outputs) + 1:
+        wanted = ", ".join((*pair.outputs, "cache"))
+        raise WrongError(f"{pair.forward} must return ({wanted}); it returned {len(outputs)} values")
+    return outputs
+
+
+def gradients(
+    pair: Pair, student: Student, arguments: dict[str, Any], douts: tuple[np.ndarray, ...]
+) -> dict[str, np.ndarray]:
+    """What backward returns, by name of the input; with the right shapes."""
+    *outputs, cache = _call(pair, student, list(arguments.values()))
+    for name, output, dout in zip(pair.outputs, outputs, douts, strict=True):
+        require_array(name, output, dout.shape)
+    found = student.backward(pair.backward)(*map(np.array, douts), cache)
+    if isinstance(found, dict):
+        found = [found.get(f"d{name}", found.get(name)) for name in pair.inputs]
+    if len(pair.inputs) == 1 and not isinstance(found, (tuple, list)):
+        found = (found,)
+    wanted = ", ".join(f"d{name}" for name in pair.inputs)
+    if not isinstance(found, (tuple, list)) or len(found) != len(pair.inputs):
+        count = len(found) if isinstance(found, (tuple, list)) else "no tuple"
+        raise WrongError(f"{pair.backward} must return ({wanted}), a gradient for each; it returned {count}")
+    shapes = [np.shape(arguments[name]) for name in pair.inputs]
+    names = [f"d{name}" for name in pair.inputs]
+    return dict(zip(pair.inputs, map(require_array, names, found, shapes), strict=True))
+
+
+def _douts(pair: Pair, arguments: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    return tuple(rng.normal(size=np.shape(output)) for output in pair.expected(arguments))
+
+
+def _backward(pair: Pair, student: Student, case: HiddenCase, seed: int, suspect: bool = False) -> None:
+    """Check the gradients; with `suspect` they are compared with those of common mistakes, which takes longest."""
+    arguments, rng = drawn(pair, case, seed)
+    douts = _douts(pair, arguments, rng)
+    found = gradients(pair, student, arguments, douts)
+    report = _check(pair, student, arguments, seed)
+    if report.passed:
+        return
+    suspects = iter(pair.backward_suspects(arguments, douts) if suspect and report.verdict == "wrong" else ())
+    first = next(suspects, None)
+    specific = [] if first is None else matching(found, first[1], suspects)
+    raise WrongError(report_in_words(report, specific))
+
+
+def _check(pair: Pair, student: Student, arguments: dict[str, Any], seed: int) -> Report:
+    """The gradient check of the student's own forward and backward."""
+    forward, backward = student.forward(pair.forward), student.backward(pair.backward)
+    fixed = {name: value for name, value in arguments.items() if name not in pair.inputs}
+
+    several = len(pair.outputs) > 1
+
+    def run(*inputs: Any) -> Any:
+        try:
+            *outputs, cache = forward(*inputs, *fixed.values())
+        except StudentError as error:
+            if any(map(np.iscomplexobj, inputs)):  # the checker asks whether complex numbers will do: they need not
+                raise TypeError(str(error)) from error
+            raise
+        return (tuple(outputs) if several else outputs[0]), cache
+
+    def walk(dout: Any, cache: Any) -> Any:
+        found = backward(*(dout if several else (dout,)), cache)
+        if isinstance(found, dict):
+            return tuple(found.get(f"d{name}", found.get(name)) for name in pair.inputs)
+        return tuple(found) if isinstance(found, list) else found
+
+    try:
+        return check_gradients(
+            run,
+            walk,
+            [arguments[name] for name in pair.inputs],
+            seed=seed,
+            names=pair.inputs,
+            time_axis=0 if pair.timed else None,
+            gates=pair.gates or None,
+            gate_axis=0 if pair.gates else None,
+            progress=False,
+        )
+    except InputError as error:
+        raise WrongError(str(error)) from error
+
+
+def _zero(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
+    arguments, _ = drawn(pair, case, seed)
+    zeros = tuple(np.zeros(np.shape(output)) for output in pair.expected(arguments))
+    for name, value in gradients(pair, student, arguments, zeros).items():
+        if not same(value, np.zeros_like(value)):
+            raise WrongError(
+                f"d{name} is not zero although every gradient that comes in is: it must depend on them alone"
+            )
+
+
+def _twice(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
+    """Two calls with one cache give the same; a call of forward between them changes nothing."""
+    arguments, rng = drawn(pair, case, seed)
+    douts = _douts(pair, arguments, rng)
+    *_, cache = _call(pair, student, list(arguments.values()))
+    backward = student.backward(pair.backward)
+
+    def walk() -> list[np.ndarray]:
+        given = [np.array(dout) for dout in douts]
+        found = backward(*given, cache)
+        for name, before, after in zip(pair.outputs, douts, given, strict=True):
+            if not np.array_equal(before, after):
+                raise WrongError(
+                    f"an in-place change: {pair.backward} writes into its argument d{name}; work on a copy"
+                )
+        found = list(found.values()) if isinstance(found, dict) else found
+        return [np.asarray(value) for value in (found if isinstance(found, (tuple, list)) else (found,))]
+
+    first, second = walk(), walk()
+    if not all(map(same, second, first)):
+        raise WrongError(
+            "the second call with the same cache gives other gradients: backward changes its cache in place, or keeps "
+            "sums between calls (start them from zero in each call)"
+        )
+    other = pair.draw(case, rng)
+    _call(pair, student, list(other.values()))
+    if not all(map(same, walk(), first)):
+        raise WrongError("after another call of forward the old cache gives other gradients: all must be in the cache")
