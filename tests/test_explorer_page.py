@@ -108,6 +108,22 @@ def test_too_many_cells_for_a_page_are_refused(monkeypatch: pytest.MonkeyPatch) 
         explorer.explorer_page(["gru"], mysteries=False)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"cells": 5}, "cells: expected a list of cells"),
+        ({"cells": []}, "cells: expected at least one cell"),
+        ({"cells": ["lstn"]}, "cell: expected one of"),
+        ({"cells": ["gru"], "seed": -1}, "seed: expected"),
+        ({"cells": ["gru"], "mysteries": 2}, "mysteries: expected"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(given: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises((engine.InputError, engine.InputTypeError), match=says):
+        explorer.write(tmp_path / "page.html", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +137,24 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     cell = page.data["cells"][0]
     np.testing.assert_allclose(page.read(cell["slots"]["h"], 17), run.tape.h[:, 0], rtol=1e-6)
     assert page.data["bugs"] == []
+
+
+@pytest.mark.usefixtures("quick_sweeps")
+@pytest.mark.parametrize("starts", [True, False])
+def test_without_a_file_a_browser_is_opened(
+    starts: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def open_page(url: str) -> bool:
+        asked.append(url)
+        return starts
+
+    monkeypatch.setattr("webbrowser.open", open_page)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(tmp_path))
+    assert bptt("explore", "--cell", "rnn_relu", "--no-bugs") == 0
+    assert asked == [(tmp_path / "explorer.html").as_uri()]
+    assert ("No browser could be started" in capsys.readouterr().out) is not starts
 
 
 @pytest.mark.parametrize(

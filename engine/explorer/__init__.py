@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.checks import file_name
 from engine.errors import StorageError
 from engine.explorer.page import LIMIT, explorer_page
 from engine.explorer.runs import StepRun, small_run
@@ -47,7 +48,7 @@ def write(path: str | os.PathLike[str], cells: Sequence[Any] | None = None, **op
     StorageError
         if it cannot be written.
     """
-    page, file = explorer_page(cells, **options), Path(path)
+    file, page = file_name("path", path), explorer_page(cells, **options)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -10,7 +10,8 @@ from typing import Any
 
 from engine.cell import cells as known_cells
 from engine.cell import known_cell
-from engine.errors import bad_input
+from engine.checks import describe, integer, switch
+from engine.errors import bad_input, bad_type
 from engine.explorer.bugs import CHOSEN, bug_data
 from engine.explorer.cells import cell_data
 from engine.explorer.pool import Pool
@@ -34,7 +35,8 @@ def explorer_page(
     Parameters
     ----------
     cells : sequence of Cell or str, or None
-        The cells that can be chosen, by name or as they are; None for those that come with the package.
+        The cells that can be chosen, by name or as they are (a single one needs no list); None for those that come
+        with the package.
     runs : sequence of StepRun
         Runs of trained models, shown before the cells.
     seed : int
@@ -58,7 +60,14 @@ def explorer_page(
     >>> len(page) < LIMIT
     True
     """
+    if isinstance(cells, str | Cell):
+        cells = [cells]
+    if cells is not None and not isinstance(cells, list | tuple):
+        raise bad_type("cells", "a list of cells or of their names, or None", describe(cells))
+    seed, mysteries = integer("seed", seed, 0), switch("mysteries", mysteries)
     chosen = [known_cell(cell) for cell in (built_in() if cells is None else cells)]
+    if not [*chosen, *runs]:
+        raise bad_input("cells", "at least one cell", "none")
     compared = [known_cell(name) for name in COMPARED] if cells is None else chosen[:MOST_COMPARED]
     pool = Pool()
     shown = [*runs, *(small_run(cell, seed) for cell in chosen)]

@@ -5,6 +5,7 @@ import { set, state } from "./state.js";
 
 const { bugs } = data;
 const solved = new Set();
+let shown = -1;
 const open = (bug) => JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(bug.sealed), (letter) => letter.charCodeAt(0))));
 const SMALLEST = -3; // smaller errors are shown as pale as none: the eye has to find the large ones
 
@@ -64,7 +65,7 @@ function fields(bug) {
   const lines = [...bug.lines.map((line) => choice("line", line, line, true)), ...bug.outside.map((words) => choice("line", words, words))];
   return (
     `<fieldset><legend>Gate whose gradient is wrong at the source</legend>${gates.join("")}</fieldset>` +
-    `<fieldset><legend>Last step at which dx is wrong, the first that backward meets</legend>${steps.join("")}${choice("step", "null", "dx is right everywhere")}</fieldset>` +
+    `<fieldset><legend>First step that backward gets wrong; it starts at the last one</legend>${steps.join("")}${choice("step", "null", "every step of dx is right")}</fieldset>` +
     `<fieldset class="block"><legend>Line or place that was changed</legend>${lines.join("")}</fieldset>`
   );
 }
@@ -79,16 +80,22 @@ export function showBug() {
   if (select.innerHTML !== options) select.innerHTML = options;
   select.value = String(state.bug);
   const bug = bugs[state.bug];
-  const maps = bug.tensors.map((tensor) => drawMap(tensor, bug)).join("");
-  document.getElementById("bug-tensors").innerHTML =
-    `<p class="note">The error of the gradient of each gate's pre-activation, beside central differences. Backward starts at the last step.</p><div class="figure">${gateMap(bug)}</div>` +
-    `<h3>The report</h3>${reportTable(bug)}` +
-    `<h3>Every entry</h3><p class="note">Dark: an error as large as the gradient itself. Pale: a thousandth of it, or none. Rows of a weight stand in blocks of H rows, one for each gate.</p><div class="maps">${maps}</div>`;
+  showReport(bug);
+  if (shown === state.bug) return; // the window or the text has another size: the guess stays
+  shown = state.bug;
   document.getElementById("guess-fields").innerHTML = fields(bug);
   document.getElementById("judged").innerHTML = "";
   document.getElementById("solution").innerHTML = "";
   showHint(false);
   score();
+}
+
+function showReport(bug) {
+  const maps = bug.tensors.map((tensor) => drawMap(tensor, bug)).join("");
+  document.getElementById("bug-tensors").innerHTML =
+    `<p class="note">The error of the gradient of each gate's pre-activation, beside central differences. Backward starts at the last step.</p><div class="figure">${gateMap(bug)}</div>` +
+    `<h3>The report</h3>${reportTable(bug)}` +
+    `<h3>Every entry</h3><p class="note">Dark: an error as large as the gradient itself. Pale: a thousandth of it, or none. Rows of a weight stand in blocks of H rows, one for each gate.</p><div class="maps">${maps}</div>`;
 }
 
 function score() {

@@ -24,6 +24,13 @@ export function fmt(value) {
   return text.replaceAll("-", "−");
 }
 
+/** A number in few letters, for narrow drawings; the lists have all four digits. */
+export function brief(value) {
+  if (Number.isNaN(value) || value === 0) return fmt(value);
+  const size = Math.abs(value);
+  return (size >= 1e-2 && size < 1e4 ? value.toPrecision(3) : value.toExponential(1)).replaceAll("-", "−");
+}
+
 /** A number between 0 and 1 as a percentage. */
 export function percent(value) {
   if (Math.abs(value) < 5e-4) return "0\u00a0%";

@@ -1,11 +1,12 @@
 // Draws the graph of a step: forward values on the arrows, and the gradients that backward has found so far.
-import { at, fmt, linesOf } from "./data.js";
+import { at, brief, fmt, linesOf } from "./data.js";
 import { picture, tag, text, widthOf } from "./drawing_tools.js";
 import { graphOf, layOut } from "./graph.js";
 import { cell, state } from "./state.js";
 
 const LONGEST = 24;
-const GAP = 86; // between boxes along the step
+const GAP = 86; // between boxes along the step: room for the values at both ends of an arrow
+const WIDE_GAP = 150; // where an arrow carries two names
 const trimmed = (words, most = LONGEST) => (words.length > most ? `${words.slice(0, most - 1)}…` : words);
 const boxWidth = (box) => Math.max(54, 7.4 * box.name.length + 14, 6.1 * trimmed(box.words).length + 12);
 
@@ -23,15 +24,17 @@ function layoutOf(chosen) {
 function geometryOf(found, width) {
   const widest = Math.max(...found.points.map((point) => point.across)) + 1;
   const sizes = Array.from({ length: found.levels }, (_, level) => Math.max(...found.points.filter((p) => p.level === level && p.box).map((p) => boxWidth(p.box))));
-  const total = sizes.reduce((sum, size) => sum + size, 0) + GAP * (found.levels - 1) + 60;
+  const gap = found.routes.some(({ arrow }) => arrow.labels.length > 1) ? WIDE_GAP : GAP;
+  const total = sizes.reduce((sum, size) => sum + size, 0) + gap * (found.levels - 1) + 60;
   if (total <= width * 1.15) {
-    const starts = sizes.map((_, level) => sizes.slice(0, level).reduce((sum, size) => sum + size, 0) + level * GAP + 2);
+    const starts = sizes.map((_, level) => sizes.slice(0, level).reduce((sum, size) => sum + size, 0) + level * gap + 2);
     const row = 74;
     return { along: 0, size: (p) => [sizes[p.level], 42], x: (p) => starts[p.level] + sizes[p.level] / 2, y: (p) => 28 + p.across * row, height: (widest - 1) * row + 62, width: total, words: true };
   }
   const pitch = Math.min(170, (width - 4) / widest);
   const words = pitch > 100;
-  const [row, height] = words ? [98, 42] : [88, 32];
+  const several = gap === WIDE_GAP; // names on an arrow, one above the other
+  const [row, height] = words ? [several ? 132 : 98, 42] : [88, 32];
   const room = (p) => (p.box ? Math.min(pitch - 8, words ? boxWidth(p.box) : 84) : 0);
   return { along: 1, size: (p) => [room(p), height], x: (p) => (p.across + 0.5) * pitch + (width - pitch * widest) / 2, y: (p) => height / 2 + 2 + p.level * row, height: (found.levels - 1) * row + height + 34, width, words, pitch };
 }
@@ -72,7 +75,8 @@ function curveOf(route, geometry) {
     const [c, d] = a ? [[p[0], p[1] + half], [q[0], q[1] - half]] : [[p[0] + half, p[1]], [q[0] - half, q[1]]];
     path += `C${c.join(",")} ${d.join(",")} ${q.join(",")}`;
     if (k > Math.ceil((ends.length - 1) / 2)) continue; // a long arrow has its number half way
-    const u = a ? 0.58 : 0.62; // a short one nearer to its end: the values stand at the beginning
+    // a short one where no values stand: these are at the beginning, those of a product at the end
+    const u = route[0].box?.kind === "product" ? 0.42 : 0.62;
     middle = [0, 1].map((i) => (1 - u) ** 3 * p[i] + 3 * (1 - u) ** 2 * u * c[i] + 3 * (1 - u) * u * u * d[i] + u ** 3 * q[i]);
   }
   return { path, end: ends.at(-1), middle };
@@ -121,17 +125,19 @@ function drawBox(point, geometry, progress) {
   let found = tag("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: box.kind === "line" ? 8 : 3, class: `box ${box.kind}${now ? " now" : ""}` });
   const room = Math.floor(width / 6);
   const words = geometry.words && box.words ? trimmed(box.words, room) : "";
-  found += text(x, words ? y - 3 : y + 4, box.name, { "text-anchor": "middle", class: "bold" });
+  const tight = 7.2 * box.name.length > width;
+  found += text(x, words ? y - 3 : y + 4, box.name, { "text-anchor": "middle", class: tight ? "tiny bold" : "bold" });
   if (words) found += text(x, y + 13, words, { "text-anchor": "middle", class: "small" });
   let values = "";
   if (box.place && box.symbol) {
     const last = geometry.along && x + 72 > geometry.width; // at the right edge the numbers stand on the other side
     const [vx, vy] = geometry.along ? [last ? x - 5 : x + 5, y + height / 2 + 13] : [x + width / 2 + 4, y - 7];
-    const size = geometry.along && !geometry.words ? "tiny" : "small";
+    const tiny = geometry.along && !geometry.words;
+    const [size, write] = tiny ? ["tiny", brief] : ["small", fmt];
     const side = { "text-anchor": last ? "end" : "start" };
-    values += text(vx, vy, fmt(at(box.place, state.t, state.unit)), { class: `${size} fw bold halo`, ...side });
+    values += text(vx, vy, write(at(box.place, state.t, state.unit)), { class: `${size} fw bold halo`, ...side });
     const back = progress.known.get(box.symbol);
-    if (back) values += text(vx, vy + (geometry.along ? 13 : 25), `${geometry.words ? "d " : ""}${fmt(at(back.at, state.t, state.unit))}`, { class: `${size} bw bold halo`, ...side });
+    if (back) values += text(vx, vy + (geometry.along ? 13 : 25), `${tiny ? "" : "d "}${write(at(back.at, state.t, state.unit))}`, { class: `${size} bw bold halo`, ...side });
   }
   return { box: found, words: values };
 }
