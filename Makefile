@@ -1,6 +1,6 @@
 # Everything here needs only make and a Python with its venv module; the rest goes into .venv/, once.
 #
-#   make demo         gradient checks of all three cells, two minutes of training, a sample, a picture
+#   make demo         gradient checks of every cell, two minutes of training, a sample, a picture
 #   make test         the tests, against values recorded from PyTorch
 #   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
@@ -8,6 +8,7 @@
 #   make test-browser the explorer's page: built anew to the same bytes, opened in a headless Chromium, keys and accessibility
 #   make lint         ruff, mypy, and the form of public docstrings
 #   make explorer     build the program of the explorer's page from its source (node comes from PyPI)
+#   make docs         the site, in build/site/html
 #   make bench        time of a training step beside PyTorch's, JAX's and others'
 #   make clean        remove caches and .venv/; runs/ stays
 
@@ -31,7 +32,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser explorer lint format bench clean
+.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser explorer lint format docs bench clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -81,6 +82,9 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/build.py $(ARGS)
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed.compare $(ARGS)
 
@@ -96,8 +100,9 @@ $(VENV)/.device: EXTRA := [test,device]
 $(VENV)/.oracle: EXTRA := [test,oracle]
 $(VENV)/.bench: EXTRA := [bench]
 $(VENV)/.browser: EXTRA := [test,browser]
+$(VENV)/.docs: EXTRA := [docs]
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.device $(VENV)/.oracle $(VENV)/.bench $(VENV)/.browser: setup.cfg pyproject.toml | $(VENV)/.made
+$(VENV)/.demo $(VENV)/.test $(VENV)/.device $(VENV)/.oracle $(VENV)/.bench $(VENV)/.browser $(VENV)/.docs: setup.cfg pyproject.toml | $(VENV)/.made
 	@echo "Installing bptt-engine$(EXTRA) into $(VENV)/ (once; a minute or more)"
 	@$(INSTALL) --editable '.$(EXTRA)'
 	@touch $@

@@ -269,7 +269,9 @@ def test_the_command_is_there() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
-@pytest.mark.parametrize("target", ["demo", "test", "test-nojit", "test-oracle", "lint", "format", "bench", "clean"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-nojit", "test-oracle", "lint", "format", "docs", "bench", "clean"]
+)
 def test_makefile_names_no_variable_that_it_does_not_set(target: str) -> None:
     """An unset variable is an empty word to make: `--minutes  --out DIR`, which then fails where a newcomer looks."""
     command = ["make", "--dry-run", "--warn-undefined-variables", target]

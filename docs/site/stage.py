@@ -1,0 +1,129 @@
+"""Lay out the pages of the site: README, docs, notebooks, and a page for every source file that one of them links to.
+
+The pages are written for readers of the repository, with links such as ``../kernels/gates/lstm.py``.  The site has
+no such file, so each link leads to a page of the site that shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from catalogues import language_of, whole_pages
+
+ROOT = Path(__file__).resolve().parents[2]
+#: The languages of the site, by the folder that holds them; English stands at the top.
+LANGUAGES = {"": "English", "zh_CN": "中文"}
+#: The pages in reading order, by heading; those that are not named here come last.
+ORDER = {
+    "Learn": ["notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers"],
+    "Look": ["microscope", "vanishing", "truncated_bptt", "batch_size", "explorer", "articles"],
+    "Check": ["check_your_own_backward", "gradient_checking"],
+    "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "forecasting"],
+    "Speed": ["performance", "fast_kernels", "threads"],
+}  # fmt: skip
+LAST, REFERENCE = "More", "reference"
+LEXERS = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".md": "markdown", ".sh": "bash"}
+_LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+
+
+def stage(target: Path, language: str = "") -> None:
+    """Write the pages into the folder `target`: those of a language, where they are translated whole."""
+    shutil.rmtree(target, ignore_errors=True)
+    pages = dict(sources())
+    translated = {source: path for path, source in whole_pages() if language_of(path) == language}
+    sought: set[Path] = set()
+    for path, place in pages.items():
+        (target / place).parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".md", ".ipynb"):
+            text, found = relinked(translated.get(path, path), place, pages)
+            sought |= found
+            if place == "index.md":
+                text += contents(pages)
+            (target / place).write_text(text, encoding="utf-8")
+        else:
+            shutil.copyfile(path, target / place)
+    shutil.copytree(ROOT / "docs" / "images", target / "images", dirs_exist_ok=True)
+    for path in sorted(sought):
+        show(path, target)
+
+
+def sources() -> list[tuple[Path, str]]:
+    """Every page of the repository, with its place on the site."""
+    docs = ROOT / "docs"
+    own = [path for path in sorted(docs.rglob("*.md")) if not language_of(path)]
+    found = [(ROOT / "README.md", "index.md"), *((path, path.relative_to(docs).as_posix()) for path in own)]
+    found += [(ROOT / name, name.lower()) for name in ("CHANGELOG.md", "CONTRIBUTING.md")]
+    notebooks = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not language_of(path)]
+    found += [(path, f"notebooks/{path.name}") for path in notebooks]
+    return [*found, (docs / "reference.rst", "reference.rst")]
+
+
+def relinked(path: Path, place: str, pages: dict[Path, str]) -> tuple[str, set[Path]]:
+    """The text of a page with its links turned to the site's, and the source files that it links to."""
+    text, found = path.read_text(encoding="utf-8"), set()
+
+    def turned(match: re.Match[str]) -> str:
+        there = Path(os.path.normpath(path.parent / match[1]))
+        if re.match(r"[a-z]+:", match[1]) or not there.exists() or ROOT / "docs" / "images" in there.parents:
+            return match[0].replace("docs/images/", "images/") if place == "index.md" else match[0]
+        if there not in pages:
+            found.add(there)
+        new = pages.get(there) or shown_at(there)
+        return os.path.relpath(new, Path(place).parent).replace(os.sep, "/") + (match[2] or "")
+
+    if path.suffix == ".ipynb":
+        notebook = json.loads(text)
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"] = _LINK.sub(turned, "".join(cell["source"]))
+        return json.dumps(notebook), found
+    parts = re.split(r"^(```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)  # code is left alone
+    return "".join(part if part.startswith("```") else _LINK.sub(turned, part) for part in parts), found
+
+
+def contents(pages: dict[Path, str]) -> str:
+    """The tables of contents behind the first page."""
+    names = [place.rpartition(".")[0] for place in pages.values() if place != "index.md"]
+    order = ORDER | {
+        "Notebooks": [name for name in names if name.startswith("notebooks/") and name not in ORDER["Learn"]]
+    }
+    order |= {"Teach": [name for name in names if name.startswith("class/")]}
+    ordered = {title: [name for name in wanted if name in names] for title, wanted in order.items()}
+    known = {name for order in ordered.values() for name in order}
+    ordered[LAST] = [*(name for name in names if name not in known and name != REFERENCE), REFERENCE]
+    return "".join(
+        "\n```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(order) + "\n```\n"
+        for title, order in ordered.items()
+        if order
+    )
+
+
+def shown_at(path: Path) -> str:
+    """The place of the page that shows a source file, or the files of a folder."""
+    name = path.relative_to(ROOT).as_posix()
+    return f"source/{name}/index.rst" if path.is_dir() else f"source/{name}.rst"
+
+
+def show(path: Path, target: Path) -> None:
+    """Write the page that shows a source file; of a folder a list of its files, and their pages."""
+    place = target / shown_at(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    name = path.relative_to(ROOT).as_posix()
+    title = f":orphan:\n\n{name}\n{'=' * len(name)}\n\n"
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in LEXERS and file.stat().st_size)
+        for file in files:
+            show(file, target)
+        place.write_text(title + "".join(f"- :doc:`{file.name} <../{path.name}/{file.name}>`\n" for file in files))
+        return
+    copy = target / "source" / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    lexer = LEXERS.get(path.suffix, "none")
+    place.write_text(
+        f"{title}.. literalinclude:: /source/{name}\n   :language: {lexer}\n   :linenos:\n", encoding="utf-8"
+    )
