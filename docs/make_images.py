@@ -22,6 +22,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmarks`, where this is run as a script
 
 import engine
+from benchmarks.flow import pictures as flow
 from benchmarks.speed import gather, performance_picture
 from engine import zoo
 
@@ -315,6 +316,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "lstm_step.svg": lstm_step,
     "gru_step.svg": gru_step,
     "gradient_check.svg": gradient_check,
+    **flow.PICTURES,
 }
 if performance_picture.has_picture(gather.load()):
     PICTURES[performance_picture.PICTURE] = performance

@@ -340,12 +340,15 @@ def test_words_follow_the_numbers() -> None:
     assert reading.last_steps(np.array([0.05, 0.15, 0.6, 0.2])) == 3
     assert reading.last_steps(np.array([0.0, -0.3, 0.3, 1.0])) == 1
     assert reading.last_steps(np.array([0.3, -0.3, 0.2, 0.8])) == 4  # the last 3 give 0.7, the last 2 gave all of it
-    layer = layer_of("rnn_tanh")
+    layer = layer_of("rnn_tanh", bias=False)
     zero = engine.trace(layer, np.zeros((T, B, D)), dy=np.zeros((T, B, H)))
     assert zero.verdict == "no gradient"
     assert np.isnan(zero["l0"].weights["weight_ih_l0"].share).all()
     layer.params["weight_hh_l0"][0, 0] = np.nan
     assert engine.trace(layer, np.ones((T, B, D))).verdict == "non-finite"
+    layer.params["weight_hh_l0"][...] = 1e200
+    assert engine.trace(layer, np.ones((T, B, D))).verdict == "vanishing"  # every unit is saturated
+    assert engine.trace(layer, np.zeros((T, B, D))).verdict == "non-finite"  # none is: the gradient overflows
     layer.params["weight_hh_l0"][...] = 0
     layer.params["weight_ih_l0"][...] = 9
     saturated = engine.trace(layer, np.ones((T, B, D)))

@@ -119,8 +119,10 @@ class Linear:
 
 def scale(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors (..., S) of length 1, and the logarithms of their lengths (...); a zero vector stays zero."""
-    size = np.sqrt((vectors * vectors).sum(axis=-1))
-    return vectors / np.where(size > 0, size, 1.0)[..., None], np.log(size)
+    largest = np.abs(vectors).max(axis=-1, keepdims=True)  # squares of large or small numbers leave the range
+    vectors = vectors / np.where(largest > 0, largest, 1.0)
+    size = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
+    return vectors / np.where(size > 0, size, 1.0), (np.log(size) + np.log(largest))[..., 0]
 
 
 class Search:
@@ -162,7 +164,10 @@ class Search:
         bidiagonal = np.zeros((*self.unit.shape, m, m + 1))
         for k in range(m):
             bidiagonal[..., k, k], bidiagonal[..., k, k + 1] = self.alpha[k], self.beta[k]
-        return np.log(np.linalg.svd(bidiagonal, compute_uv=False)[..., 0]) + self.unit
+        overflown = ~np.isfinite(bidiagonal).all(axis=(-1, -2))
+        bidiagonal[overflown] = 0.0
+        squares = np.linalg.eigvalsh(bidiagonal @ bidiagonal.swapaxes(-1, -2))[..., -1]  # faster than singular values
+        return np.where(overflown, np.nan, np.log(np.maximum(squares, 0.0)) / 2 + self.unit)
 
     def keep(self, chosen: np.ndarray) -> None:
         """Go on with some of the slots."""
@@ -209,7 +214,7 @@ def product_norms(
     active = np.arange(len(starts))  # those that have not converged: long products do so first
     for _ in range(MOST):
         log, before = search.step(starts[active]), found[active]
-        same = log == before  # also -inf twice
+        same = (log == before) | np.isnan(log)  # also -inf twice; NaN stays
         change = np.where(same, 0.0, np.abs(np.expm1(np.where(same, 0.0, log - before))))
         found[active], last[active] = log, change
         waiting = np.asarray(~(change <= tolerance).all(axis=1))  # NaN, of the first iteration, waits

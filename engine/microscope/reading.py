@@ -73,6 +73,8 @@ def verdict_of(
     if jacobians is None:
         return "cannot tell", None, None, ["the Jacobians were not measured, so nothing is said of how far it reaches"]
     lags, log = by_lag(jacobians, lengths)
+    if np.isnan(log).any():
+        return "non-finite", None, None, ["a Jacobian is NaN or infinite"]
     rate, memory = rate_of(lags, log), memory_of(lags, log)
     steps, left = int(lags[-1]), float(np.exp(log[-1]))
     bound = "at most" if left <= EXPLODED else "up to"
