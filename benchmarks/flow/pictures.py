@@ -63,9 +63,9 @@ def truncation() -> Any:
         dy = np.random.default_rng(0).normal(size=(T, B, H))
         kept = []
         for k2 in reach:
-            found = engine.trace(made, x, dy=dy, truncation=(1, k2), rows=0).truncation
-            assert found is not None
-            kept.append(found.captured["weight_hh_l0"])
+            cut = engine.trace(made, x, dy=dy, truncation=(1, k2), rows=0).truncation
+            assert cut is not None
+            kept.append(cut.captured["weight_hh_l0"])
         _line(right, number, np.array(reach), np.array(kept), f"forget bias {bias}")
     right.axhline(1, color=INK, lw=0.8)
     right.set_xscale("log")
