@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import bptt, refused
+from commands import bptt, refused, write_series
 from explorer_reading import Page
 
 import engine
 from engine import explorer, zoo
-from engine.explorer import bugs, runs, sweeps
+from engine.explorer import bugs, runs, sweeps, trained
 from engine.explorer.page import built_in
 from engine.explorer.pool import Pool
 from kernels.cells import Cell, Phase
@@ -137,6 +137,31 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     cell = page.data["cells"][0]
     np.testing.assert_allclose(page.read(cell["slots"]["h"], 17), run.tape.h[:, 0], rtol=1e-6)
     assert page.data["bugs"] == []
+
+
+@pytest.mark.usefixtures("quick_sweeps")
+def test_a_trained_model_is_shown_on_a_text_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, file = ROOT / "tests" / "data" / "version1" / "language", tmp_path / "page.html"
+    assert bptt("explore", run, "--text", "the tide", "--cell", "rnn_tanh", "--no-bugs", "--out", file) == 0
+    cells = Page(file.read_text(encoding="utf-8")).data["cells"]
+    assert [cell["title"] for cell in cells] == ["LSTM: layer 1 of 2", "LSTM: layer 2 of 2", "RNN (tanh)"]
+    assert cells[0]["labels"] == list("the␣tid")
+    assert cells[0]["steps"] == 7
+    for text, says in (("abc", "at least 4 characters"), ("the tide ©", "--text")):
+        assert says in refused(capsys, "explore", run, "--text", text, "--out", tmp_path / "other.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_forecaster_is_shown_on_the_end_of_its_series(tmp_path: Path) -> None:
+    series, run = write_series(tmp_path / "level.csv", 90), tmp_path / "run"
+    options = "--task forecast --horizon 2 --window 12 --hidden 5 --steps 2 --backend numpy:reference --quiet"
+    assert bptt("train", *options.split(), "--data", series, "--out", run) == 0
+    (found,) = trained.trained_runs(run)
+    assert found.steps == 12
+    assert found.labels == ()
+    assert np.any(found.trace.dh[-1])
+    with pytest.raises(engine.InputError, match="no text for a forecaster"):
+        trained.trained_runs(run, text="some text")
 
 
 @pytest.mark.usefixtures("quick_sweeps")

@@ -270,7 +270,20 @@ def test_the_command_is_there() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "test-nojit", "test-oracle", "lint", "format", "docs", "bench", "clean"]
+    "target",
+    [
+        "demo",
+        "test",
+        "test-nojit",
+        "test-oracle",
+        "test-browser",
+        "explorer",
+        "lint",
+        "format",
+        "docs",
+        "bench",
+        "clean",
+    ],
 )
 def test_makefile_names_no_variable_that_it_does_not_set(target: str) -> None:
     """An unset variable is an empty word to make: `--minutes  --out DIR`, which then fails where a newcomer looks."""
@@ -356,6 +369,7 @@ def test_wheel_holds_three_packages_and_their_types(unpacked: Path, tmp_path: Pa
     sheets = (ROOT / "engine" / "classroom" / "sheets").glob("*.txt")
     assert {relative(path) for path in [*SOURCES, *device_code, *sheets]} <= names
     assert [name for name in names if "solution" in name] == []
+    assert {relative(path) for path in (ROOT / "engine" / "explorer" / "web" / "dist").iterdir()} <= names
     assert {f"{package}/py.typed" for package in ("bptt_engine", "engine", "kernels")} <= names
 
 

@@ -92,7 +92,7 @@ export function showCompare() {
     document.getElementById(`${name}-out`).textContent = String(words[name]).replace("-", "−");
   }
   document.getElementById("compare-note").textContent =
-    `The loss is the last output alone. Each curve is a run of the engine with H = ${sweeps.hidden} and random recurrent weights of that spectral radius; the inputs are small (${sweeps.small}), so that a tanh stays nearly straight and the dotted law ρ^(T−t) can be seen to hold, and to fail where the state grows. The forget bias acts on cells with a gate f.`;
+    `The loss is the last output alone. Each curve is a run of the engine with H = ${sweeps.hidden} and random recurrent weights of that spectral radius; the inputs are small (${sweeps.small}), so that a tanh stays nearly straight: after a few steps its curve falls or rises as steeply as the dotted law ρ^(T−t), until the state has grown. The forget bias acts on cells with a gate f.`;
   const found = curves();
   const where = document.getElementById("compare");
   where.innerHTML = found.length ? draw(found, T, k2, widthOf(where)) : "<p>None of these cells has square recurrent weights.</p>";

@@ -60,7 +60,7 @@ function forwardList(lines) {
 function backwardList(lines) {
   const rows = lines.map((line, k) => {
     const done = k < state.line;
-    const badge = line.number ? `<span class="badge">${line.number}</span>` : `<span class="badge none" aria-label="helper">·</span>`;
+    const badge = line.number ? `<span class="badge">${line.number}</span>` : `<span class="badge none" role="img" aria-label="a helper line">·</span>`;
     const value = done ? fmt(at(line.at, state.t, state.unit)) : "";
     const current = k === state.line - 1 ? ' aria-current="step"' : "";
     return `<li class="row${done ? "" : " later"}" data-line="${k + 1}"${current}>${badge}<span class="math">${symbol(line.target)} <b>=</b> ${formulaOf(line)}</span><span class="value">${value}</span></li>`;
