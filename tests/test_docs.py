@@ -25,7 +25,8 @@ from bptt_engine.pytest_plugin import GradientChecks
 from kernels.gates import lstm
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem.count(".") == 0)]
+TRANSLATIONS = [path for folder in (ROOT, ROOT / "docs") for path in sorted(folder.glob("*.*.md"))]
 OTHERS = [path for path in (ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md") if path.exists()]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 IMAGES = ROOT / "docs" / "images"
@@ -166,6 +167,16 @@ def test_every_line_of_the_lstm_is_derived() -> None:
     assert quoted == body
 
 
+@pytest.mark.parametrize("path", TRANSLATIONS, ids=relative)
+def test_a_translation_has_the_code_formulas_pictures_and_headings_of_its_page(path: Path) -> None:
+    """So what runs and is right in the page is right in its translation, and nothing is left out."""
+    source = path.with_name(path.name.partition(".")[0] + path.suffix)
+    assert TRANSLATIONS, "no translation was found"
+    for pattern in (r"^```.*?^```$", r"^\$\$.*?\$\$$", r"^#+ ", r"!\[[^\]]*\]\(([^)]+)\)"):
+        here, there = (re.findall(pattern, one.read_text(encoding="utf-8"), re.M | re.S) for one in (path, source))
+        assert here == there, pattern
+
+
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +221,7 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", PAGES + OTHERS + NOTEBOOKS, ids=relative)
+@pytest.mark.parametrize("path", PAGES + TRANSLATIONS + OTHERS + NOTEBOOKS, ids=relative)
 def test_links_lead_somewhere(path: Path) -> None:
     prose = re.sub(r"`[^`\n]*`", "", split(text_of(path))[0])
     for target in re.findall(r"\]\(([^)\s]+)\)", prose):

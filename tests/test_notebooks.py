@@ -26,7 +26,8 @@ from jupyter_client.manager import AsyncKernelManager
 from shown_text import agree, same_words
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem.count(".") == 0]
+TRANSLATIONS = sorted((ROOT / "notebooks").glob("*.*.ipynb"))
 INLINE = "module://matplotlib_inline.backend_inline"  # pictures go into the notebook
 WRITE = bool(os.environ.get("BPTT_WRITE_NOTEBOOKS"))
 METADATA = {
@@ -144,3 +145,16 @@ def test_notebook_is_saved_clean(path: Path) -> None:
             assert picture.metadata == {}
     saved = path.read_text(encoding="utf-8")
     assert not [place for place in MACHINE_PATHS if place in saved], "a path of the machine that ran it"
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS, ids=lambda path: path.name)
+def test_a_translation_has_the_cells_of_its_notebook(path: Path) -> None:
+    """Its code and output are the same, so what runs there runs here; only words differ."""
+    here, there = load(path), load(path.with_name(path.name.partition(".")[0] + path.suffix))
+    assert [cell.cell_type for cell in here.cells] == [cell.cell_type for cell in there.cells]
+    assert code_cells(here) == code_cells(there)
+    code = [[re.findall(r"^```.*?^```$", cell.source, re.M | re.S) for cell in book.cells] for book in (here, there)]
+    assert code[0] == code[1]
+    said = here.metadata.pop("translated_from")
+    assert said.startswith("translated from ")
+    assert here.metadata == METADATA
