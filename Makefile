@@ -4,6 +4,7 @@
 #   make test         the tests, against values recorded from PyTorch
 #   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
+#   make test-docs    the Python of every page, and every notebook
 #   make test-oracle  the live comparison with PyTorch (a large download)
 #   make test-browser the explorer's page: built anew to the same bytes, opened in a headless Chromium, keys and accessibility
 #   make lint         ruff, mypy, and the form of public docstrings
@@ -32,7 +33,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser explorer lint format docs bench clean
+.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser test-docs explorer lint format docs bench clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -48,7 +49,7 @@ demo: $(VENV)/.demo
 # The kernels are compiled ahead, each dtype by a process of its own: test processes side by side would compile them twice.
 test: $(VENV)/.test
 	printf 'float32\nfloat64\n' | xargs -P 2 -I{} $(BIN)/bptt warmup --dtype {}
-	$(PYTEST) -m "not device and not proof and not browser" $(ARGS)
+	$(PYTEST) -m "not device and not proof and not browser and not docs" $(ARGS)
 
 test-proof: $(VENV)/.test
 	$(PYTEST) -m "proof and not browser" $(ARGS)
@@ -68,6 +69,10 @@ test-oracle: $(VENV)/.oracle
 
 test-browser: $(VENV)/.browser
 	$(PYTEST) -m browser $(ARGS)
+
+# The pages and notebooks: their Python runs, and prints what they show.
+test-docs: $(VENV)/.test
+	$(PYTEST) -m docs $(ARGS)
 
 explorer: $(VENV)/.browser
 	$(BIN)/python tests/explorer_bundle.py

@@ -97,6 +97,7 @@ def blocks_of(path: Path) -> list[Block]:
 MARKED = [pytest.param(path, marks=[pytest.mark.slow] if path.parent == ROOT else []) for path in PAGES]
 
 
+@pytest.mark.docs
 @pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("path", MARKED, ids=relative)
 def test_python_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gradcheck: GradientChecks) -> None:
@@ -268,6 +269,7 @@ def words_in(picture: Path) -> list[str]:
     return [words for words in re.findall(r"<!-- (.*?) -->", text, re.DOTALL) if "mathdefault" not in words]
 
 
+@pytest.mark.docs
 def test_pictures_are_those_of_the_script(painter: ModuleType, tmp_path: Path) -> None:
     painter.main(tmp_path)
     drawn = sorted(path.name for path in tmp_path.iterdir())

@@ -100,6 +100,7 @@ def outputs_to_save(cell: Any) -> list[Any]:
     return saved
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_runs_and_prints_what_is_saved(path: Path, kernel: AsyncKernelManager, tmp_path: Path) -> None:
     saved = load(path)
