@@ -10,6 +10,7 @@
 #   make lint         ruff, mypy, and the form of public docstrings
 #   make explorer     build the program of the explorer's page from its source (node comes from PyPI)
 #   make docs         the site, in build/site/html
+#   make slides       build/slides.html, the slides of docs/class/lesson_plan.md: one file, offline
 #   make bench        time of a training step beside PyTorch's, JAX's and others'
 #   make clean        remove caches and .venv/; runs/ stays
 
@@ -89,6 +90,9 @@ format: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/site/build.py $(ARGS)
+
+slides: $(VENV)/.demo
+	$(BIN)/python docs/class/make_slides.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed.compare $(ARGS)

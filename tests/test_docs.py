@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 from matplotlib.mathtext import MathTextParser
 from shown_text import agree
@@ -25,7 +26,8 @@ from bptt_engine.pytest_plugin import GradientChecks
 from kernels.gates import lstm
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem.count(".") == 0)]
+_WRITTEN = [path for folder in ("docs", "docs/class") for path in sorted((ROOT / folder).glob("*.md"))]
+PAGES = [ROOT / "README.md", *(path for path in _WRITTEN if path.stem.count(".") == 0)]
 TRANSLATIONS = [path for folder in (ROOT, ROOT / "docs") for path in sorted(folder.glob("*.*.md"))]
 OTHERS = [path for path in (ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md") if path.exists()]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -200,7 +202,10 @@ def test_commands_exist(path: Path) -> None:
             known = {"--help", "--version"}
             if name is not None:
                 assert name in bptt.commands, words
-                known |= {option for parameter in bptt.commands[name].params for option in parameter.opts}
+                command = bptt.commands[name]
+                if isinstance(command, click.Group):  # such as bptt exercise new
+                    command = command.commands[words[words.index(name) + 1]]
+                known |= {option for parameter in command.params for option in parameter.opts}
             assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, words
 
 

@@ -98,7 +98,7 @@ def check_in(path: str | Path, seconds: float = SECONDS, seed: int = 0) -> Resul
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     result = check_in(hand_out("clip_by_norm", pathlib.Path(folder))[0])
     >>> (result.points, result.most, result.outcomes[0].words)
-    (0, 10, 'clip_by_norm is not written yet (line 59)')
+    (0, 10, 'clip_by_norm is not written yet (line 47)')
     """
     path = Path(path)
     exercise = _exercise(path)

@@ -135,7 +135,7 @@ def guard(forbidden: str) -> Callable[[str, tuple[Any, ...]], None]:
             kinds = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             if writes or (isinstance(flags, int) and flags & kinds):
                 raise PermissionError("an exercise may not write files")
-            if isinstance(name, (str, bytes)) and os.path.realpath(os.fsdecode(name)).startswith(forbidden):
+            if isinstance(name, (str, bytes)) and os.path.realpath(os.fsdecode(name)).startswith(forbidden + os.sep):
                 raise PermissionError("an exercise may not read the files of bptt-engine")
         elif event.startswith(REFUSED) and event not in READING:
             raise PermissionError(f"an exercise may not do this ({event})")
