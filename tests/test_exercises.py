@@ -263,6 +263,8 @@ def test_the_command_judges_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "embedding: 10 of 10 points" in shown
     assert "clip_by_norm: 0 of 10 points" in shown
     assert "10 of 20 points" in shown
+    assert shown.count("clip_by_norm is not written yet") == 1
+    assert shown.count("as above") == 4  # the other tests of clip_by_norm, and none that passed
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert (results["score"], results["max_score"]) == (10, 20)
     assert {"name", "score", "max_score", "status", "output", "visibility"} == set(results["tests"][0])

@@ -89,7 +89,7 @@ def _show(result: Result) -> None:
     before = ""
     for outcome in result.outcomes:
         click.echo(f"  {'right' if not outcome.words else 'WRONG'}  {outcome.points}/{outcome.most}  {outcome.name}")
-        lines = outcome.words.splitlines() if outcome.words != before else ["as above"]
+        lines = outcome.words.splitlines() if outcome.words != before or not outcome.words else ["as above"]
         before = outcome.words
         for line in lines:
             click.echo(f"           {line}")
