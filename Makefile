@@ -34,7 +34,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser test-docs explorer lint format docs bench clean
+.PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser test-docs explorer lint format docs slides bench clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
