@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import bptt, refused, tiny, write_series, write_text
+from commands import ROOT, bptt, refused, tiny, write_series, write_text
+from test_docs import agree, blocks_of, shell_lines
 
 import engine
 from engine.microscope.generated import fresh_layer
@@ -61,6 +62,14 @@ def test_k2_is_how_far_the_gradient_reaches(capsys: pytest.CaptureFixture[str]) 
     chunks = trace(capsys, "--cell", "gru", "--steps", 20, "--k2", 6, "--k1", 5, "--loss", "all")
     assert (chunks["truncation"]["k1"], chunks["truncation"]["k2"]) == (5, 6)
     assert min(chunks["layers"]["l0"]["states"]["h"][1:]) > 0
+
+
+def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "vanishing_gradients.md"
+    command = shell_lines(page)[0]
+    shown = next(block.text for block in blocks_of(page) if block.text.startswith("input: "))
+    assert bptt(*command[1:]) == 0
+    assert agree(capsys.readouterr().out, shown)
 
 
 # -- options ----------------------------------------------------------------------------------------------------------

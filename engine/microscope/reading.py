@@ -1,6 +1,6 @@
 """From numbers to words: the rate, the memory length, the verdict.  A sentence never says more than its numbers.
 
-The verdict looks at ||dh[end]/d(all states)[0]||, how much the output at the end can still hear of the first state.  It
+The verdict looks at ||dh[end]/d(all states)[0]||, how much the h at the end depends on the first states, at most.  It
 is a property of the states that were passed through, not of the loss.
 """
 

@@ -8,6 +8,7 @@ steps are counted in processing order: step 0 is each row's last valid step.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +95,7 @@ class Jacobians:
         ||dS[end]/dS[t]||: ``"all"``, all states by all states; ``"h"``, h by h, through every path.  In ``"all"``
         states of different size stand side by side, so its value depends on how the cell scales them.
     to_h : numpy.ndarray (K, R)
-        ||dh[end]/d(all states)[t]||: what the output at the end can still hear of the whole state at slot t.
+        ||dh[end]/d(all states)[t]||: how much the h at the end depends on the whole state at slot t, at most.
     change : float
         The largest relative change of any of these norms in its last iteration.
     """
@@ -106,7 +107,7 @@ class Jacobians:
     change: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DirectionFlow:
     """What was measured at one layer and direction.
 
@@ -157,6 +158,9 @@ class DirectionFlow:
     verdict: str
     findings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"<DirectionFlow {self.name}: {self.cell}, {self.steps} steps, {self.verdict}>"
+
     def __str__(self) -> str:
         from engine.microscope.text import of_direction
 
@@ -187,7 +191,7 @@ class Truncation:
     distance: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace(Mapping[str, DirectionFlow]):
     """What `engine.trace` returns: a mapping from the names of layers and directions to what was measured there.
 
@@ -232,10 +236,17 @@ class Trace(Mapping[str, DirectionFlow]):
         found = {flow.verdict for flow in self.layers.values()}
         return ", ".join(verdict for verdict in VERDICTS if verdict in found)
 
+    def __repr__(self) -> str:
+        return f"<Trace of {', '.join(self.layers)}: {self.verdict}>"
+
     def __str__(self) -> str:
         from engine.microscope.text import table
 
         return table(self)
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data that ``json.dumps`` takes; numbers that are not finite are None."""

@@ -13,7 +13,7 @@ from engine.microscope.passes import ALL
 if TYPE_CHECKING:
     from engine.microscope.result import DirectionFlow, GateFlow, Trace, Truncation
 
-WIDTH = 100
+WIDTH = 96
 #: So many steps of a long sequence have a row, evenly spread.
 ROWS = 13
 
