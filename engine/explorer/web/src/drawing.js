@@ -28,7 +28,7 @@ function geometryOf(found, width) {
   const total = sizes.reduce((sum, size) => sum + size, 0) + gap * (found.levels - 1) + 60;
   if (total <= width * 1.15) {
     const starts = sizes.map((_, level) => sizes.slice(0, level).reduce((sum, size) => sum + size, 0) + level * gap + 2);
-    const row = 74;
+    const row = 66;
     return { along: 0, size: (p) => [sizes[p.level], 42], x: (p) => starts[p.level] + sizes[p.level] / 2, y: (p) => 28 + p.across * row, height: (widest - 1) * row + 62, width: total, words: true };
   }
   const pitch = Math.min(170, (width - 4) / widest);

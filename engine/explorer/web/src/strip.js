@@ -80,19 +80,19 @@ export function drawStrip() {
   const ends = chosen.states.map((name) => `d${name} has length ${fmt(at(chosen.norms[name], chosen.steps, 0))} at slot ${chosen.steps} and ${fmt(at(chosen.norms[name], 0, 0))} at slot 0`);
   where.innerHTML = picture(width, rows.length * rowHeight, `Slots 0 to ${chosen.steps} of ${chosen.states.join(" and ")}. ${ends.join("; ")}.`, inside);
   document.getElementById("about").textContent =
-    `${chosen.title}: ${chosen.about}. T = ${chosen.steps}, H = ${chosen.hidden}, D = ${chosen.inputs}. ` +
-    "Blue: forward. Orange: the gradient on its way back, an arrow as wide as the power of ten of its length.";
+    `${chosen.title}: ${chosen.about}; T = ${chosen.steps}, H = ${chosen.hidden}, D = ${chosen.inputs}. ` +
+    "Blue: forward. Orange: the gradient, as wide as its power of ten.";
 }
 
 /** The sentence about the chosen step, also for screen readers. */
 export function saySentence() {
   const chosen = cell();
   const norm = (name, slot) => fmt(at(chosen.norms[name], slot, 0));
-  const parts = chosen.states.map((name) => `|d${name}[${state.t + 1}]| = ${norm(name, state.t + 1)} arrives, |d${name}[${state.t}]| = ${norm(name, state.t)} goes on`);
-  const share = chosen.shares.weight_hh ?? Object.values(chosen.shares)[0];
-  const weight = chosen.shares.weight_hh ? "weight_hh" : Object.keys(chosen.shares)[0];
-  const words = share ? `; share of the gradient of ${weight}: ${percent(at(share, state.t, 0))}` : "";
-  document.getElementById("say").textContent = `Step ${state.t}${chosen.labels.length ? ` (“${chosen.labels[state.t]}”)` : ""} reads slot ${state.t} and writes slot ${state.t + 1}. ${parts.join("; ")}${words}.`;
+  const parts = chosen.states.map((name) => `|d${name}| from ${norm(name, state.t + 1)} to ${norm(name, state.t)}`);
+  const weight = Object.keys(chosen.shares)[0];
+  const share = weight ? `; it gives ${percent(at(chosen.shares[weight], state.t, 0))} of the gradient of ${weight}` : "";
+  const label = chosen.labels.length ? ` (“${chosen.labels[state.t]}”)` : "";
+  document.getElementById("say").textContent = `Step ${state.t}${label} takes the gradient from slot ${state.t + 1} back to slot ${state.t}: ${parts.join(", ")}${share}.`;
 }
 
 export function listenStrip() {
