@@ -17,7 +17,7 @@ from engine import explorer
 IMAGES = Path(__file__).resolve().parent / "images"
 #: File -> the place in the page, the size of the window, and the colours.
 SHOTS = {
-    "explorer_step.png": ("#cell=lstm&view=step&line=4&t=12&unit=1", (1366, 1010), "light"),
+    "explorer_step.png": ("#cell=lstm&view=step&line=4&t=12&unit=1", (1366, 960), "light"),
     "explorer_bug.png": ("#view=bug&bug=2", (1240, 1010), "dark"),
 }
 

@@ -75,8 +75,8 @@ export function showStep() {
   document.getElementById("line-back").disabled = state.line === 0;
   document.getElementById("line-next").disabled = state.line === backward.length;
   lineNow(line, backward.length);
-  document.getElementById("lines").innerHTML =
-    `<h3 class="fw">Forward</h3>${forwardList(forward)}<h3 class="bw">Backward</h3>${backwardList(backward)}`;
+  document.getElementById("forward-lines").innerHTML = `<h3 class="fw">Forward</h3>${forwardList(forward)}`;
+  document.getElementById("lines").innerHTML = `<h3 class="bw">Backward</h3>${backwardList(backward)}`;
   drawStep();
 }
 
