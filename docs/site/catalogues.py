@@ -23,6 +23,15 @@ from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGE = re.compile(r"\.([a-z]{2}_[A-Z]{2})$")
+HEADER = """# {mark}
+msgid ""
+msgstr ""
+"Language: {language}\\n"
+"MIME-Version: 1.0\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+
+"""
 _HASH = re.compile(r"translated from (\S+), ([0-9a-f]{16})")
 
 
@@ -97,12 +106,14 @@ def read(path: Path) -> Catalog:
 
 
 def write(path: Path, catalogue: Catalog, source: Path) -> None:
-    """Write a catalogue with the hash of its source, and without what is another on every machine."""
-    catalogue.header_comment = f"# {mark(source)}"
-    catalogue.fuzzy = False
+    """Write a catalogue with the hash of its source, and without what is another on every day and machine."""
+    for entry in catalogue:
+        entry.flags -= {"python-format", "python-brace-format"}  # a formula looks like one
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        write_po(file, catalogue, width=100, no_location=True)
+        language = path.as_posix().partition("/LC_MESSAGES/")[0].rpartition("/")[2]
+        file.write(HEADER.format(mark=mark(source), language=language).encode())
+        write_po(file, catalogue, width=100, no_location=True, omit_header=True)
 
 
 def update(templates: Path, new: tuple[str, str] | None = None) -> None:

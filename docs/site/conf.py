@@ -25,7 +25,7 @@ with contextlib.suppress(ImportError):  # it cuts Chinese into words for the sea
     jieba.setLogLevel(logging.WARNING)
 
 project = "bptt-engine"
-author = "The bptt-engine authors"
+author = copyright = "The bptt-engine authors"
 version = release = engine.__version__
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
 suppress_warnings = ["config.cache"]
