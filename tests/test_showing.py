@@ -83,6 +83,7 @@ def test_what_a_tape_lists_is_what_it_holds() -> None:
         assert "color:inherit" in shown._repr_html_()
         assert page.text
     assert "tape.tapes[0].layers[1][1].gates['z']" in Reader(tape._repr_html_()).text
+    assert "trace.layers[1][1].hidden['n']" in Reader(trace._repr_html_()).text
 
 
 def test_html_escapes_what_comes_from_outside() -> None:

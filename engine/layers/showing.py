@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from engine.backend import get_backend
 from engine.html_tables import table
@@ -77,10 +77,13 @@ class Summary:
 
 
 class Tape:
-    """Base of all tapes: a short `repr`, and a table of its arrays in a notebook."""
+    """Base of all tapes and traces: a short `repr`, and a table of its arrays in a notebook."""
+
+    #: What the table calls the object.
+    word: ClassVar[str] = "tape"
 
     def entries(self) -> Iterator[tuple[str, Any]]:
-        """Every array on the tape with its name, as one writes it after ``tape``."""
+        """Every array with its name, as one writes it after ``tape`` or ``trace``."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if hasattr(value, "shape") and hasattr(value, "dtype"):
@@ -93,7 +96,7 @@ class Tape:
     def _repr_html_(self) -> str:
         """A table of the arrays by name, with their shapes."""
         entries = list(self.entries())
-        rows = [(f"tape{name}", tuple(array.shape), _dtype(array)) for name, array in entries]
+        rows = [(f"{self.word}{name}", tuple(array.shape), _dtype(array)) for name, array in entries]
         size = in_bytes(sum(_size(array) for _, array in entries))
         return table(f"{type(self).__name__}: {size}", ("array", "shape", "dtype"), rows)
 
@@ -103,9 +106,9 @@ def call_of(layer: Layer) -> str:
     arguments = layer._arguments()
     words = []
     for name, parameter in inspect.signature(type(layer)).parameters.items():
-        if name not in arguments or (name == "batch_first" and layer._follows_layout):
+        value = arguments.get(name)
+        if name not in arguments or (name == "batch_first" and not value):  # None and False are the same layout
             continue
-        value = arguments[name]
         if parameter.default is parameter.empty:
             words.append(repr(value))
         elif value != parameter.default or name in layer.always_shown:

@@ -180,6 +180,8 @@ class DirectionTrace(Tape):
         What the time loop of the kernels returned.
     """
 
+    word = "trace"
+
     cell: Cell
     adjoints: Adjoints
 
@@ -230,6 +232,8 @@ class RecurrentTrace(Tape):
     grads : dict of str to array
         The gradients that `backward` adds to those of the layer, by name.
     """
+
+    word = "trace"
 
     layers: tuple[tuple[DirectionTrace, ...], ...]
     dx: Any
