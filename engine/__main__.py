@@ -23,6 +23,7 @@ def welcome() -> str:
                 device, why = "", reason or str(error)
             lines.append(f"  {name}:{kernel:<{18 - len(name)}}{device if why is None else f'no: {why}'}")
     steps = {
+        "bptt explore": "open a page with every gate, state and gradient of a run",
         "bptt puzzle": "find a planted bug in a backward pass",
         "bptt gradcheck --cell lstm": "check every gradient of the LSTM",
         "bptt notebooks": "copy the notebooks out; the first needs only a pencil",
