@@ -23,7 +23,7 @@ SITE = ROOT / "docs" / "site"
 @pytest.fixture(scope="module")
 def modules() -> Iterator[tuple[Any, ...]]:
     """The modules of docs/site, imported under the short names by which they know each other."""
-    names = ("build", "catalogues", "formulas", "stage")
+    names = ("build", "catalogues", "formulas", "stage", "links")
     sys.path.insert(0, str(SITE))
     try:
         yield tuple(importlib.import_module(name) for name in names)
@@ -40,14 +40,6 @@ def staged(modules: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def prose(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        cells = json.loads(text)["cells"]
-        return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
 def test_every_page_of_the_repository_has_its_place_and_is_in_the_contents(staged: Path) -> None:
     docs = [path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")]
     names = {path.as_posix() for path in docs if "." not in path.name}
@@ -62,12 +54,15 @@ def test_every_page_of_the_repository_has_its_place_and_is_in_the_contents(stage
     assert all(any((staged / f"{name}{end}").exists() for end in (".md", ".ipynb", ".rst")) for name in listed)
 
 
-def test_links_of_the_pages_lead_to_pages_of_the_site(staged: Path) -> None:
+@pytest.mark.parametrize("language", ["", "zh_CN"])
+def test_links_of_the_pages_lead_to_pages_of_the_site(modules: Any, language: str, tmp_path: Path) -> None:
+    staged = tmp_path / "pages"
+    modules[3].stage(staged, language)
     targets = [
         (path, match)
         for path in [*staged.rglob("*.md"), *staged.glob("notebooks/*.ipynb")]
         if "source" not in path.relative_to(staged).parts
-        for match in re.findall(r"\]\(([^)\s#]+)", re.sub(r"`[^`\n]*`", "", prose(path)))
+        for match in re.findall(r"\]\(([^)\s#]+)", re.sub(r"`[^`\n]*`", "", modules[1].prose(path)))
         if not re.match(r"[a-z]+:", match)
     ]
     assert len(targets) > 50
@@ -81,10 +76,33 @@ def test_links_of_the_pages_lead_to_pages_of_the_site(staged: Path) -> None:
     assert (staged / "source/kernels/gates/lstm.py").read_bytes() == (ROOT / "kernels/gates/lstm.py").read_bytes()
 
 
+def test_links_between_the_languages(modules: Any, tmp_path: Path) -> None:
+    """To the same page in another language, and to a heading that has another name there."""
+    links = modules[4]
+    docs = ROOT / "docs"
+    pages = {docs / "notation.md": "notation.md", docs / "lstm.md": "lstm.md", ROOT / "README.md": "index.md"}
+    chinese = {page: page.with_name(f"{page.stem}.zh_CN.md") for page in pages if page.name != "README.md"}
+
+    def turned(text: str, path: Path, language: str, translated: dict[Path, Path]) -> str:
+        found: str = links.Links(pages, language, translated)._in_text(text, path, pages[modules[1].original_of(path)])
+        return found
+
+    to_chinese = "[x](lstm.zh_CN.md)"
+    assert turned(to_chinese, docs / "notation.md", "", {}) == '<a href="zh_CN/lstm.html">x</a>'
+    assert turned(to_chinese, docs / "notation.zh_CN.md", "zh_CN", chinese) == "[x](lstm.md)"
+    to_itself = turned("[English](lstm.md)", docs / "lstm.zh_CN.md", "zh_CN", chinese)
+    assert to_itself == '<a href="../lstm.html">English</a>'
+    heading = turned("[x](notation.md#gates-and-their-order)", docs / "lstm.md", "zh_CN", chinese)
+    theirs = modules[1].titles(modules[1].prose(docs / "notation.zh_CN.md"))
+    own = modules[1].titles(modules[1].prose(docs / "notation.md"))
+    assert heading == f"[x](notation.md#{theirs[own.index('gates-and-their-order')]})"
+    assert turned("[x](docs/lstm.md#forward)", ROOT / "README.md", "", {}) == "[x](lstm.md#forward)"
+
+
 def test_every_formula_becomes_mathml(modules: Any, staged: Path) -> None:
     formulas, seen = modules[2], 0
     for path in [*staged.glob("*.md"), *staged.glob("notebooks/*.ipynb")]:
-        for formula in re.findall(r"\$\$([^$]+)\$\$", prose(path)):
+        for formula in re.findall(r"\$\$([^$]+)\$\$", modules[1].prose(path)):
             found = formulas.mathml(formula, True)
             assert found.startswith("<math")
             assert "merror" not in found, formula
@@ -111,8 +129,8 @@ def test_no_translation_is_older_than_its_source(modules: Any) -> None:
 
 def test_an_old_translation_is_found(modules: Any, tmp_path: Path) -> None:
     catalogues = modules[1]
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "notebooks").mkdir()
+    for folder in ("docs", "notebooks"):
+        (tmp_path / folder).mkdir()
     page = tmp_path / "docs" / "notation.md"
     page.write_text("# Letters\n\nT time steps.\n\n$$a = W_{ih} x$$\n", encoding="utf-8")
     notebook = tmp_path / "notebooks" / "01.ipynb"
@@ -128,9 +146,9 @@ def test_an_old_translation_is_found(modules: Any, tmp_path: Path) -> None:
     catalogues.write(path, catalogue, page)
     assert catalogues.faults(tmp_path) == []
 
-    page.write_text("# Letters\n\nT time steps and B rows.\n", encoding="utf-8")
+    page.write_text("# Letters\n\nT time steps and B rows.\n\n## Sizes\n", encoding="utf-8")
     notebook.write_text("{ }", encoding="utf-8")
-    assert sorted(fault.split(":")[0] for fault in catalogues.faults(tmp_path)) == [
+    assert sorted({fault.split(":")[0] for fault in catalogues.faults(tmp_path)}) == [
         "docs/locale/zh_CN/LC_MESSAGES/notation.po", "docs/notation.zh_CN.md", "notebooks/01.zh_CN.ipynb",
     ]  # fmt: skip
     catalogue.delete("a = W_{ih} x")
@@ -138,6 +156,7 @@ def test_an_old_translation_is_found(modules: Any, tmp_path: Path) -> None:
     catalogue.add("B rows", "B 行", flags=("fuzzy",))
     catalogues.write(path, catalogue, page)
     words = " ".join(catalogues.faults(tmp_path))
+    assert "notation.zh_CN.md: other headings" in words
     assert "a formula is translated" in words
     assert "fuzzy: 'B rows'" in words
     shutil.rmtree(tmp_path / "docs" / "locale")

@@ -51,12 +51,17 @@ def language_of(path: Path) -> str:
     return found[1] if found else ""
 
 
+def original_of(path: Path) -> Path:
+    """The page that a translation translates whole; the page itself if it is an original."""
+    return path.with_name(LANGUAGE.sub("", path.stem) + path.suffix) if language_of(path) else path
+
+
 def whole_pages(root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
     """Every page that is translated whole, with its original."""
     for folder, pattern in ((root, "*.md"), (root / "docs", "**/*.md"), (root / "notebooks", "*.ipynb")):
         for path in sorted(folder.glob(pattern)):
             if language_of(path):
-                yield path, path.with_name(LANGUAGE.sub("", path.stem) + path.suffix)
+                yield path, original_of(path)
 
 
 def catalogues(root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
@@ -81,7 +86,24 @@ def faults(root: Path = ROOT) -> list[str]:
             found.append(f"{name}: older than {source.name}; look at what has changed, then let it say: {mark(source)}")
         if path.suffix == ".po":
             found += [f"{name}: {fault}" for fault in entry_faults(read(path))]
+        elif len(titles(prose(path))) != len(titles(prose(source))):
+            found.append(f"{name}: other headings than {source.name}, so that links to them are lost")
     return found
+
+
+def prose(path: Path) -> str:
+    """The text of a page, or of a notebook's markdown cells, without code."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text).get("cells", [])
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def titles(text: str) -> list[str]:
+    """The anchors of a page's headings, in order."""
+    found = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found]
 
 
 def entry_faults(catalogue: Catalog) -> Iterator[str]:

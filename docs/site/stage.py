@@ -1,18 +1,16 @@
 """Lay out the pages of the site: README, docs, notebooks, and a page for every source file that one of them links to.
 
-The pages are written for readers of the repository, with links such as ``../kernels/gates/lstm.py``.  The site has
-no such file, so each link leads to a page of the site that shows it.
+The pages are written for readers of the repository, with links such as ``../kernels/gates/lstm.py``, which `links`
+turns.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shutil
 from pathlib import Path
 
 from catalogues import language_of, whole_pages
+from links import Links, shown_at
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The languages of the site, by the folder that holds them; English stands at the top.
@@ -27,7 +25,6 @@ ORDER = {
 }  # fmt: skip
 LAST, REFERENCE = "More", "reference"
 LEXERS = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".md": "markdown", ".sh": "bash"}
-_LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
 def stage(target: Path, language: str = "") -> None:
@@ -35,19 +32,18 @@ def stage(target: Path, language: str = "") -> None:
     shutil.rmtree(target, ignore_errors=True)
     pages = dict(sources())
     translated = {source: path for path, source in whole_pages() if language_of(path) == language}
-    sought: set[Path] = set()
+    links = Links(pages, language, translated)
     for path, place in pages.items():
         (target / place).parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".md", ".ipynb"):
-            text, found = relinked(translated.get(path, path), place, pages)
-            sought |= found
+            text = links.turned(translated.get(path, path), place)
             if place == "index.md":
                 text += contents(pages)
             (target / place).write_text(text, encoding="utf-8")
         else:
             shutil.copyfile(path, target / place)
     shutil.copytree(ROOT / "docs" / "images", target / "images", dirs_exist_ok=True)
-    for path in sorted(sought):
+    for path in sorted(links.shown):
         show(path, target)
 
 
@@ -60,29 +56,6 @@ def sources() -> list[tuple[Path, str]]:
     notebooks = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not language_of(path)]
     found += [(path, f"notebooks/{path.name}") for path in notebooks]
     return [*found, (docs / "reference.rst", "reference.rst")]
-
-
-def relinked(path: Path, place: str, pages: dict[Path, str]) -> tuple[str, set[Path]]:
-    """The text of a page with its links turned to the site's, and the source files that it links to."""
-    text, found = path.read_text(encoding="utf-8"), set()
-
-    def turned(match: re.Match[str]) -> str:
-        there = Path(os.path.normpath(path.parent / match[1]))
-        if re.match(r"[a-z]+:", match[1]) or not there.exists() or ROOT / "docs" / "images" in there.parents:
-            return match[0].replace("docs/images/", "images/") if place == "index.md" else match[0]
-        if there not in pages:
-            found.add(there)
-        new = pages.get(there) or shown_at(there)
-        return os.path.relpath(new, Path(place).parent).replace(os.sep, "/") + (match[2] or "")
-
-    if path.suffix == ".ipynb":
-        notebook = json.loads(text)
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "markdown":
-                cell["source"] = _LINK.sub(turned, "".join(cell["source"]))
-        return json.dumps(notebook), found
-    parts = re.split(r"^(```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)  # code is left alone
-    return "".join(part if part.startswith("```") else _LINK.sub(turned, part) for part in parts), found
 
 
 def contents(pages: dict[Path, str]) -> str:
@@ -100,12 +73,6 @@ def contents(pages: dict[Path, str]) -> str:
         for title, order in ordered.items()
         if order
     )
-
-
-def shown_at(path: Path) -> str:
-    """The place of the page that shows a source file, or the files of a folder."""
-    name = path.relative_to(ROOT).as_posix()
-    return f"source/{name}/index.rst" if path.is_dir() else f"source/{name}.rst"
 
 
 def show(path: Path, target: Path) -> None:
