@@ -89,8 +89,10 @@ class Dual:
         return self.value.real
 
     def reshape(self, *shape: Any) -> Dual:
-        """Both in another shape."""
-        return Dual(self.value.reshape(*shape), self.dot.reshape(*shape))
+        """Both in another shape; a tangent with more copies on its first axis than the value keeps them."""
+        value = self.value.reshape(*shape)
+        copies = self.dot.shape[:1] if self.dot.shape != self.value.shape else value.shape[:1]
+        return Dual(value, self.dot.reshape(*copies, *value.shape[1:]))
 
     def swapaxes(self, first: int, second: int) -> Dual:
         """Both with two axes swapped."""
@@ -164,12 +166,17 @@ def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> 
     ----------
     steps : Steps
         From `held_steps`.
-    pre : array (..., B, G, H)
+    pre : array (1, B, G, H)
         The input projection of the step; it does not move.
     states : tuple of Dual
-        The states before the step, each (..., B, width).
+        The states before the step: the values (1, B, width), and tangents (K, B, width).
     t : int
         The number of the step, for its factors.
+
+    Returns
+    -------
+    tuple of array (K or 1, B, width)
+        1 where a state does not depend on those before it.
     """
     at = steps.forward(pre, states, t)
     return tuple(dual(at[Place("new", name)]).dot for name in steps.cell.states)

@@ -15,7 +15,7 @@ from microscope_layers import LENGTHS, MANY, B, D, H, T, arguments, layer_of, to
 from refusals import refused
 
 import engine
-from engine.microscope import gates, reading
+from engine.microscope import gates, jacobians, reading
 
 # -- gates and words --------------------------------------------------------------------------------------------------
 
@@ -52,6 +52,19 @@ def test_the_function_of_a_gate_is_read_from_its_equation() -> None:
         flow = engine.trace(layer_of(MANY), arguments(layer_of(MANY))[0], rows=0)["l0"].gates["v"]
     assert flow.bounds is None
     assert np.isnan(flow.near_low).all()
+
+
+def test_a_large_layer_is_measured_from_fewer_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("gru", D, H)
+    x = np.random.default_rng(0).normal(size=(40, B, D))
+    whole = engine.trace(layer, x, rows=2)["l0"].jacobians
+    monkeypatch.setattr(jacobians, "WORK", 1e4)
+    some = engine.trace(layer, x, rows=2)["l0"].jacobians
+    assert whole is not None
+    assert some is not None
+    assert (len(whole.slots), len(some.slots)) == (41, jacobians.FEW)
+    assert (some.slots[0], some.slots[-1]) == (0, 40)
+    np.testing.assert_allclose(some.to_h, whole.to_h[some.slots], rtol=1e-6)
 
 
 def test_words_follow_the_numbers() -> None:
@@ -141,13 +154,14 @@ def test_kernel_sets_and_precisions_give_the_same_numbers() -> None:
 
 
 @pytest.mark.device
-def test_a_device_gives_the_same_numbers() -> None:
+@pytest.mark.parametrize("kernels", ["reference", "cuda"])
+def test_a_device_gives_the_same_numbers(kernels: str) -> None:
     from fake_cupy import installed
 
     with installed():
         layer = build("peephole_lstm", D, H)
         x, state, dy = arguments(layer)
-        moved = layer.to(backend="cupy:reference")
+        moved = layer.to(backend=f"cupy:{kernels}")
         up = moved.backend.asarray
         wanted = engine.trace(layer, x, state=state, dy=dy, lengths=LENGTHS)
         found = engine.trace(moved, up(x), state=tuple(map(up, state)), dy=up(dy), lengths=LENGTHS)

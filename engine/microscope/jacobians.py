@@ -26,8 +26,10 @@ from kernels.steps import Steps
 
 #: Iterations end where no norm changes by more than this part of itself, or after so many.
 TOLERANCE, MOST = 1e-8, 60
-#: Products are measured from so many slots at most, evenly spread.
-SLOTS = 65
+#: Products are measured from so many slots at most, evenly spread: fewer for a large layer, but `FEW` of them.
+SLOTS, FEW = 65, 9
+#: Multiplications in one walk through all steps from all slots: more would take minutes.
+WORK = 1.5e9
 
 
 class Linear:
@@ -79,11 +81,9 @@ class Linear:
         for t in range(int(starts[0]), self.count):
             n = int(np.searchsorted(starts, t, side="right"))  # those that have begun
             states = tuple(
-                Dual(np.broadcast_to(slots[t], dot.shape), dot)
-                for slots, dot in zip(self.run.states, self.split(dots[:n]), strict=True)
+                Dual(slots[t][None], dot) for slots, dot in zip(self.run.states, self.split(dots[:n]), strict=True)
             )
-            pre = np.broadcast_to(self.pre[t], (n, *self.pre[t].shape))
-            self._put(dots, log, n, t, step_tangent(self.tangents, pre, states, t))
+            self._put(dots, log, n, t, step_tangent(self.tangents, self.pre[t][None], states, t))
         return dots, log
 
     def back(self, duals: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,12 +93,8 @@ class Linear:
             n = int(np.searchsorted(starts, t, side="right"))
             after = self.split(duals[:n])
             found = self.adjoints.backward(self.adjoints.tape(self.run, t), tuple(after))
-            before = [found.previous[name] for name in self.states]
-            zeroed = [
-                np.zeros_like(part) if new is None else np.broadcast_to(new, part.shape)
-                for new, part in zip(before, after, strict=True)
-            ]
-            self._put(duals, log, n, t, zeroed)
+            before = [0.0 if found.previous[name] is None else found.previous[name] for name in self.states]
+            self._put(duals, log, n, t, before)
         return duals, log
 
     def split(self, vectors: np.ndarray) -> list[np.ndarray]:
@@ -110,10 +106,11 @@ class Linear:
         widths = np.diff(self.ends, prepend=0)
         return np.repeat([float(name in names) for name in self.states], widths)
 
-    def _put(self, vectors: np.ndarray, log: np.ndarray, n: int, t: int, new: Sequence[np.ndarray]) -> None:
+    def _put(self, vectors: np.ndarray, log: np.ndarray, n: int, t: int, new: Sequence[Any]) -> None:
         """Write the vectors after step t where it is valid, scaled to length 1."""
         valid = (self.lengths > t)[:, None]
-        vectors[:n], more = scale(np.where(valid, np.concatenate(new, axis=-1), vectors[:n]))
+        parts = [np.broadcast_to(part, old.shape) for part, old in zip(new, self.split(vectors[:n]), strict=True)]
+        vectors[:n], more = scale(np.where(valid, np.concatenate(parts, axis=-1), vectors[:n]))
         log[:n] += more
 
 
@@ -246,7 +243,9 @@ def measure(record: Record, rows: int) -> Jacobians | None:
         name: np.where(valid, norms(folded, np.zeros(1, int), part, part).reshape(T, R), np.nan)
         for name, part in names.items()
     }
-    starts = np.unique(np.linspace(0, T, min(T + 1, SLOTS)).round().astype(int))
+    one_slot = T * R * sum(value.size for name, value in record.weights.items() if name in ("weight_hh", "weight_hr"))
+    count = max(FEW, min(SLOTS, int(WORK / max(one_slot, 1))))
+    starts = np.unique(np.linspace(0, T, min(T + 1, count)).round().astype(int))
     inside = starts[:, None] <= linear.lengths
     to_end = {ALL: np.where(inside, norms(linear, starts, states, states), np.nan)}
     to_h = to_end[ALL]

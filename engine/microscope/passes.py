@@ -76,7 +76,8 @@ class Flow(NamedTuple):
 
     Attributes
     ----------
-    da, da_hidden : (T, B, G, H) of the pre-activations, on the input side and on the hidden side.
+    da, da_hidden : (T, B, G, H) of the pre-activations, on the input side and on the hidden side: one array where no
+        gate has two gradients.
     states : for each state (T+1, B, width), of every slot.
     own : of the weights p_X by name, each (T, H): the part of each step, summed over rows.
     dprojected : (T, B, P) of the projection's product; None without one.
@@ -92,7 +93,8 @@ class Flow(NamedTuple):
         """Add the gradients of a window that begins at step `start`."""
         stop = start + len(other.da)
         self.da[start:stop] += other.da
-        self.da_hidden[start:stop] += other.da_hidden
+        if self.da_hidden is not self.da:
+            self.da_hidden[start:stop] += other.da_hidden
         for mine, part in zip(self.states, other.states, strict=True):
             mine[start : stop + 1] += part
         for name, part in other.own.items():
@@ -174,9 +176,10 @@ def _empty(flow: Flow, steps: int) -> Flow:
     def zeros(array: np.ndarray, more: int = 0) -> np.ndarray:
         return np.zeros((steps + more, *array.shape[1:]))
 
+    da = zeros(flow.da)
     return Flow(
-        zeros(flow.da),
-        zeros(flow.da_hidden),
+        da,
+        da if flow.da_hidden is flow.da else zeros(flow.da_hidden),
         tuple(zeros(slots, 1) for slots in flow.states),
         {name: zeros(part) for name, part in flow.own.items()},
         None if flow.dprojected is None else zeros(flow.dprojected),
@@ -189,9 +192,10 @@ def _flows(leaf: Leaf, trace: RecurrentTrace, dy: Array) -> dict[str, Flow]:
     own = _own_by_step(leaf, dy) if layer.cell.own else {}
     for name, direction in names_of(leaf):
         adjoints = trace.layers[direction.layer][direction.reverse].adjoints
+        da = _host(layer, adjoints.da)
         found[name] = Flow(
-            _host(layer, adjoints.da),
-            _host(layer, adjoints.da_hidden),
+            da,
+            da if adjoints.da_hidden is adjoints.da else _host(layer, adjoints.da_hidden),
             tuple(_host(layer, slots) for slots in adjoints.traces or ()),
             own.get(name, {}),
             None if adjoints.dprojected is None else _host(layer, adjoints.dprojected),

@@ -90,7 +90,8 @@ class Jacobians:
         ||dS[t+1]/dS[t]|| of each step: S is ``"all"``, every state of the cell in one vector, and each state by itself,
         the others held.  Past a row's end NaN.
     slots : numpy.ndarray (K,)
-        The slots t of the arrays below, from 0 up to T.
+        The slots t of the arrays below, from 0 up to T: all of them, or in long sequences and large layers some, evenly
+        spread.
     to_end : dict of numpy.ndarray (K, R)
         ||dS[end]/dS[t]||: ``"all"``, all states by all states; ``"h"``, h by h, through every path.  In ``"all"``
         states of different size stand side by side, so its value depends on how the cell scales them.
