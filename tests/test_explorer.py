@@ -131,6 +131,34 @@ def test_recording_changes_no_bit(shown: Any) -> None:
     assert engine.cells()["lstm"].works[0].forward.function.__module__ == "kernels.gates.lstm"
 
 
+def test_a_layer_with_every_option_is_shown_as_it_is_evaluated() -> None:
+    """Zoneout's expectation, two layers, batch first, float32: the lines are those of the layer asked for."""
+    layer = engine.LSTM(3, 9, 2, batch_first=True, dropout=0.2, zoneout=(0.1, 0.3), backend="numpy:reference", seed=4)
+    rng = np.random.default_rng(5)
+    x, dlast = rng.normal(size=(7, 1, 3)), rng.normal(size=(1, 9))
+    for which in (0, 1):
+        run = runs.run_of(layer, x, None, dlast, which, np.arange(9), "a test")
+        pool = Pool()
+        data, numbers = cell_data(run, pool), numbers_of(pool)
+        for gate in "ifgo":
+            line = next(one for f in data["functions"] for one in f["lines"] if one["target"] == f"da_{gate}")
+            np.testing.assert_allclose(read(numbers, line["at"], 7), run.trace.gates[gate][:, 0], rtol=1e-6)
+        assert abs(run.shares["weight_hh"].sum() - 1) < 1e-12
+    model = layer.to(dtype="float64")
+    y, _, tape = model.forward(x.swapaxes(0, 1).copy(), training=False)
+    dy = np.zeros_like(y)
+    dy[:, -1] = dlast
+    model.backward(tape, dy)
+    da = np.concatenate([run.trace.gates[gate][:, 0] for gate in "ifgo"], axis=-1)
+    np.testing.assert_allclose(da.T @ run.tape.h[:-1, 0], model.grads["weight_hh_l1"], rtol=1e-6)
+
+
+def test_a_layer_of_two_directions_is_refused() -> None:
+    layer = engine.GRU(3, 4, bidirectional=True)
+    with pytest.raises(engine.InputError, match="a layer of one direction"):
+        runs.run_of(layer, np.zeros((5, 1, 3)), None, np.zeros((1, 8)), 0, None, "a test")
+
+
 # -- code -------------------------------------------------------------------------------------------------------------
 
 

@@ -177,10 +177,11 @@ def _sender(run: StepRun, work: Work, name: str) -> str:
         return f"d{name} = W_hr′ dh, back through the projection"
     for other in later:
         if other.source is not None and _name(other) == name:
+            slot = f"d{name} of slot t+1, and " if name in run.cell.states else f"d{name} = "
             if other.gates:
-                return f"d{name} = U′ da of {', '.join(other.gates)}, back through the product"
+                return f"{slot}U′ da of {', '.join(other.gates)}, back through the product"
             assert other.between is not None
-            return f"d{name} has also come back through {other.between.forward.__name__}"
+            return f"{slot}what came back through {other.between.forward.__name__}"
     if any(f"d{name}" in other.backward.results for other in later):
         return f"d{name} from the phase after this one"
     return f"d{name} of slot t+1, from everything later"

@@ -64,7 +64,7 @@ export function showHeat() {
   const width = (total - (total < 560 ? 8 : 20)) / 2;
   const cells = maps.flatMap((map) => ["value", "back"].map((which) => `<div>${drawMap(map, which, chosen, width, shades[which](most[which]))}</div>`));
   where.innerHTML = `<div class="heat">${cells.join("")}</div>`;
-  const bar = "linear-gradient(to right in oklab, var(--neg), var(--mid), var(--pos))";
+  const bar = "linear-gradient(to right, var(--neg), var(--mid), var(--pos))";
   document.getElementById("heat-legend").innerHTML =
     `<p class="legend"><span>values: ${esc(fmt(-most.value))} <span class="bar" style="background:${bar}"></span> ${esc(fmt(most.value))}</span>` +
     `<span>gradients: ${esc(fmt(-most.back))} <span class="bar" style="background:${bar}"></span> ${esc(fmt(most.back))}; pale: ${DECADES} powers of ten smaller</span></p>`;

@@ -8,10 +8,11 @@ const formulaOf = (line) => line.parts.map((part) => (typeof part === "string" ?
 /** The formula with the numbers of the chosen unit in the places of the names. */
 function inNumbers(line) {
   return line.parts
-    .map((part) => {
+    .map((part, k, parts) => {
       if (typeof part === "string") return `<b>${esc(part)}</b>`;
       const value = fmt(at(part[1], state.t, state.unit));
-      return `<span class="value">${value.startsWith("−") ? `(${value})` : value}</span>`;
+      const alone = String(parts[k - 1] ?? "").endsWith("(") && String(parts[k + 1] ?? "").startsWith(")");
+      return `<span class="value">${value.startsWith("−") && !alone ? `(${value})` : value}</span>`;
     })
     .join("");
 }
