@@ -128,7 +128,7 @@ class Phase(kernels.phases.Phase):
         forward: Callable[..., Any],
         backward: Callable[..., Any],
         source: str | None = "h_prev",
-        between: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+        between: tuple[Any, ...] | None = None,
     ) -> None:
         if not isinstance(gates, str | list | tuple) or not all(map(_is_name, gates)):
             raise bad_type("gates", "a string of letters, or a list of names", describe(gates))
@@ -138,6 +138,7 @@ class Phase(kernels.phases.Phase):
         if source is not None and not _is_name(source):
             raise bad_type("source", "the name of what is multiplied, or None", describe(source))
         pair = isinstance(between, list | tuple) and len(between) == 2 and all(map(callable, between))
+        pair = pair or isinstance(between, kernels.phases.Between)
         if between is not None and not pair:
             raise bad_type("between", "row functions (forward, backward), or None", describe(between))
         super().__init__(gates, forward, backward, source, between)

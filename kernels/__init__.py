@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Pass, Run
 
 #: The distribution this package belongs to; lets ``engine`` notice another package of the same import name.
 DISTRIBUTION = "bptt-engine"
@@ -38,27 +38,15 @@ class Kernels(Protocol):
     def checksum(self, arrays: Iterable[Array]) -> int:
         """A number that changes when a value in the arrays changes."""
 
-    def forward_layer(
-        self,
-        cell: Cell,
-        x: Array,
-        weights: Weights,
-        states: tuple[Array, ...],
-        lengths: Array = None,
-        keep: bool = True,
-        factors: Weights | None = None,
-    ) -> tuple[Run, Array]:
+    def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all steps; T and B are at least 1.
 
         Parameters
         ----------
+        given : cell, weights, lengths and factors.
         x : (T, B, D) in processing order.  Without `keep` its pads may hold anything.
-        weights : weight_ih (G*H, D), weight_hh (R*H, P), bias_ih (G*H,), bias_hh (R*H,), weight_hr (P, H) and every
-            p_X (H,) by name; those that the layer does not have are absent.
         states : for each state of the cell, the initial one (B, H); h is (B, P).
-        lengths : (B,) integers on the same device, the number of valid steps of each row; None means T for all.
         keep : whether backward will follow; if not, the `Run` holds the last states only.
-        factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
 
         Returns
         -------
@@ -67,23 +55,20 @@ class Kernels(Protocol):
 
     def backward_layer(
         self,
-        cell: Cell,
+        given: Pass,
         run: Run,
         x: Array,
-        weights: Weights,
         dy: Array,
         dlast: tuple[Array, ...],
         grads: Weights,
-        lengths: Array = None,
         trace: bool = False,
-        factors: Weights | None = None,
     ) -> tuple[Adjoints, Array]:
         """Walk the same steps from the end; returns the adjoints and dx.  Only a trace has those of single steps.
 
         Parameters
         ----------
-        run : what `forward_layer` returned; it is only read.
-        x, weights, lengths, factors : as `forward_layer` had them.
+        given, x : as `forward_layer` had them.
+        run : what it returned; it is only read.
         dy : (T, B, P) gradient of every output, 0 past a row's end; or None.
         dlast : for each state, the gradient of the final one; None means zeros.
         grads : where the gradients of `weights` are added, by the same names.

@@ -8,26 +8,15 @@ result has the same bits as the result for real input, because in a chaotic netw
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 Array = Any
 
 
-class Activations(NamedTuple):
-    """The activation functions of one array library."""
-
-    sigmoid: Callable[[Array], Array]
-    tanh: Callable[[Array], Array]
-    relu: Callable[[Array], Array]
-    exp: Callable[[Array], Array]
-    log: Callable[[Array], Array]
-    maximum: Callable[[Array, Array], Array]
-
-
-def activations(xp: Any) -> Activations:
-    """The activation functions over the array library `xp`."""
+def activations(xp: Any) -> dict[str, Callable[..., Array]]:
+    """The activation functions over the array library `xp`, by name."""
 
     @np.errstate(under="ignore")  # exp of a large negative number is 0, as it should be
     def sigmoid(x: Any) -> Any:
@@ -72,7 +61,7 @@ def activations(xp: Any) -> Activations:
         a, b = alike(xp, a, b)
         return xp.where(a.real >= b.real, a, b)
 
-    return Activations(sigmoid, tanh, relu, exp, log, maximum)
+    return {"sigmoid": sigmoid, "tanh": tanh, "relu": relu, "exp": exp, "log": log, "maximum": maximum}
 
 
 def alike(xp: Any, a: Any, b: Any) -> tuple[Array, Array]:
@@ -100,7 +89,7 @@ def library(xp: Any, act: str, one: Any) -> dict[str, Any]:
     act : ``"tanh"`` or ``"relu"``: the function that they get as ``act``.
     one : the number 1 in the arrays' own dtype.
     """
-    functions = activations(xp)._asdict()
+    functions = activations(xp)
     slope = {"tanh": tanh_slope, "relu": relu_slope}[act]
     return functions | {"act": functions[act], "act_slope": slope, "one": one, "zero": one - one}
 

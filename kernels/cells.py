@@ -22,9 +22,27 @@ from kernels.equations import CellError, error
 from kernels.names import read_phases
 from kernels.phases import Phase, Projection
 
-__all__ = ["Adjoints", "Cell", "CellError", "Phase", "Projection", "Run", "cells", "factors_of", "find"]
+__all__ = ["Adjoints", "Cell", "CellError", "Pass", "Phase", "Projection", "Run", "cells", "factors_of", "find"]
 
 Array = Any  # of any array library
+
+
+class Pass(NamedTuple):
+    """What all steps of one layer and direction share in a pass.
+
+    Attributes
+    ----------
+    cell : whose steps they are.
+    weights : weight_ih (G*H, D), weight_hh (R*H, P), bias_ih (G*H,), bias_hh (R*H,), weight_hr (P, H) and every p_X
+        (H,) by name; those that the layer does not have are absent.
+    lengths : (B,) integers on the same device, the number of valid steps of each row; None means all of them.
+    factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
+    """
+
+    cell: Cell
+    weights: Mapping[str, Array]
+    lengths: Array = None
+    factors: Mapping[str, Array] = MappingProxyType({})
 
 
 class Run(NamedTuple):
@@ -175,7 +193,7 @@ class Cell:
         self.separate, self.splits, self.biased = layout.separate, layout.splits, layout.biased
         self.projected, self.projected_at = layout.projected, layout.projected_at
         self.works, self.stages = layout.works, layout.stages
-        self.initial = self._first_values(initial)
+        self.initial = layout.initial | self._first_values(initial)
         self.variants: dict[str, Cell] = {}  # this cell with options (`kernels.options`), made once
 
     def _first_values(self, initial: dict[str, float]) -> dict[str, float]:
@@ -183,6 +201,12 @@ class Cell:
             if name not in self.own:
                 raise error(self.name, f"initial: {name!r} is no weight of this cell; it has {self.own or 'none'}")
         return dict(initial)
+
+    def is_narrow(self, name: str) -> bool:
+        """Whether a state, or a value on the tape, has the P numbers of a projected hidden state."""
+        if self.projected is None:
+            return False
+        return name == "h" or any(name in work.labels for work in self.works if work.narrow)
 
     @property
     def source(self) -> str:

@@ -9,11 +9,11 @@ each input direction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from kernels.activations import alike, library, matmul
-from kernels.cells import Cell
+from kernels.cells import Pass
 from kernels.phases import Place
 from kernels.steps import Steps
 
@@ -148,7 +148,7 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     return plain | functions | {"maximum": maximum, "act": functions[act]}
 
 
-def held_steps(xp: Any, cell: Cell, weights: Mapping[str, Array], factors: Mapping[str, Array], dtype: Any) -> Steps:
+def held_steps(xp: Any, given: Pass, dtype: Any) -> Steps:
     """The steps of a layer and direction on dual numbers, with weights that do not move: they are plain arrays."""
     one = xp.dtype(dtype).type(1)
 
@@ -156,7 +156,7 @@ def held_steps(xp: Any, cell: Cell, weights: Mapping[str, Array], factors: Mappi
         a = dual(a)
         return Dual(matmul(xp, a.value, b), matmul(xp, a.dot, b))
 
-    return Steps(xp, cell, weights, factors, one, multiply, _functions(xp, cell.act, one))
+    return Steps(xp, given, one, multiply, _functions(xp, given.cell.act, one))
 
 
 def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> tuple[Array, ...]:
@@ -184,29 +184,26 @@ def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> 
 
 def run_tangent(
     xp: Any,
-    cell: Cell,
+    given: Pass,
     pre: Dual,
-    weights: Mapping[str, Dual],
     states: tuple[Dual, ...],
-    lengths: Array = None,
-    factors: Mapping[str, Array] | None = None,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Tangents of a layer and direction.
 
     Parameters
     ----------
+    given : as in the forward pass, but that the weights have tangents.
     pre : (T, B, G*H) the input projection and its tangent.
-    weights : the recurrent weights by name, as in `kernels.Kernels.forward_layer`.
     states : the initial states, each (B, H).
-    lengths, factors : as in the forward pass.
 
     Returns
     -------
     h_dot (T+1, B, H), and the tangent of each state after the last step.
     """
+    cell, lengths = given.cell, given.lengths
     G, one = len(cell.gates), xp.dtype(pre.value.dtype).type(1)
     pre = pre.reshape(*pre.shape[:-1], G, pre.shape[-1] // G)
-    steps = Steps(xp, cell, weights, factors or {}, one, _multiply(xp), _functions(xp, cell.act, one))
+    steps = Steps(xp, given, one, _multiply(xp), _functions(xp, cell.act, one))
     h_dot = [states[0].dot]
     for t in range(pre.shape[0]):
         at = steps.forward(pre[t], states, t)

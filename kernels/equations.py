@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 #: The functions and numbers that a gate function may use beside states, gates and weights -> how many arguments a call
@@ -38,6 +40,7 @@ class Equation(NamedTuple):
     arguments, results : names, in order.
     tree : its syntax tree; line numbers are those of the file.
     file : where it stands.
+    words : words of its names that the phase replaces (`kernels.phases.Phase`).
     """
 
     function: Callable[..., Any]
@@ -46,6 +49,11 @@ class Equation(NamedTuple):
     results: tuple[str, ...]
     tree: ast.FunctionDef
     file: str
+    words: Mapping[str, str] = MappingProxyType({})
+
+    def text(self, line: str) -> str:
+        """A line of the function's source with the names that the phase has for its values."""
+        return _renamed(line, self.words)
 
     @property
     def source(self) -> str:
@@ -73,12 +81,12 @@ def error(cell: str, words: str, equation: Equation | None = None, line: int | N
     return CellError(f"cell {cell!r}, function {equation.name!r} ({equation.file}, line {at}): {words}")
 
 
-def read(cell: str, function: Any, state: str = "S") -> Equation:
+def read(cell: str, function: Any, names: Mapping[str, str] = MappingProxyType({})) -> Equation:
     """Read a gate function of the cell of that name.
 
     Parameters
     ----------
-    state : what the word S stands for in its names.
+    names : words of its names that stand for others, such as S for c.
 
     Raises
     ------
@@ -100,10 +108,10 @@ def read(cell: str, function: Any, state: str = "S") -> Equation:
         words = f"a gate function is written with `def`, got {what}"
         raise CellError(f"cell {cell!r}, function {function.__name__!r} ({file}, line {first}): {words}")
     ast.increment_lineno(tree, first - 1)
-    if state != "S":
-        _rename(tree, state)
-    names = tuple(argument.arg for argument in tree.args.args)
-    bare = Equation(function, function.__name__, names, (), tree, file)
+    replaced = {prefix + old: prefix + new for old, new in names.items() for prefix in ("", "d")}
+    _rename(tree, replaced)
+    arguments = tuple(argument.arg for argument in tree.args.args)
+    bare = Equation(function, function.__name__, arguments, (), tree, file, replaced)
     return bare._replace(results=_check(cell, bare))
 
 
@@ -116,14 +124,17 @@ def _definition(lines: list[str]) -> ast.FunctionDef | None:
     return tree if isinstance(tree, ast.FunctionDef) else None
 
 
-def _rename(tree: ast.FunctionDef, state: str) -> None:
-    """Replace S by `state` in every name: dS_prev -> dc_prev."""
-    words = {"S": state, "dS": f"d{state}"}
+def _renamed(text: str, words: Mapping[str, str]) -> str:
+    return re.sub(r"\w+", lambda found: "_".join(words.get(part, part) for part in found[0].split("_")), text)
+
+
+def _rename(tree: ast.FunctionDef, words: Mapping[str, str]) -> None:
+    """Replace words of every name: dS_prev -> dc_prev."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            node.id = "_".join(words.get(part, part) for part in node.id.split("_"))
+            node.id = _renamed(node.id, words)
         elif isinstance(node, ast.arg):
-            node.arg = "_".join(words.get(part, part) for part in node.arg.split("_"))
+            node.arg = _renamed(node.arg, words)
 
 
 def body(tree: ast.FunctionDef) -> list[ast.stmt]:

@@ -17,8 +17,8 @@ def check_phase(cell: str, phase: Phase, forward: Equation) -> None:
     if phase.source not in (None, "h_prev") and not phase.gates and not phase.between:
         words = f"a phase without gates multiplies nothing, so it has no source; got {phase.source!r}"
         raise error(cell, words, forward)
-    if phase.between and not all(map(callable, phase.between)):
-        raise error(cell, f"between: expected two functions, got {tuple(phase.between)!r}", forward)
+    if phase.between and not all(map(callable, phase.between[:2])):
+        raise error(cell, f"between: expected two functions, got {tuple(phase.between[:2])!r}", forward)
     for name in forward.results:
         taken = name in LIBRARY or name.endswith("_prev") or name.startswith(("p_", "k_", "between_")) or "__" in name
         if taken or any(name == f"{kind}_{gate}" for gate in phase.gates for kind in "axh"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kernels import name_checks
 from kernels.equations import LIBRARY, Equation, error, read
-from kernels.phases import Layout, Phase, Place, Projection, Stage, Work
+from kernels.phases import Layout, Phase, Place, Projection, Stage, Work, scale_of
 
 
 def read_phases(cell: str, phases: Sequence[Phase | Projection]) -> Layout:
@@ -32,8 +32,8 @@ class _Reader:
             raise error(cell, "expected one Phase or several, and at most one Projection after them")
         self.projection = next((phase for phase in phases if isinstance(phase, Projection)), None)
         self.projected_at = found[0] if found else len(self.phases)
-        self.forward = [read(cell, phase.forward, phase.state) for phase in self.phases]
-        self.backward = [read(cell, phase.backward, phase.state) for phase in self.phases]
+        self.forward = [read(cell, phase.forward, phase.names) for phase in self.phases]
+        self.backward = [read(cell, phase.backward, phase.names) for phase in self.phases]
         for phase, equation in zip(self.phases, self.forward, strict=True):
             name_checks.check_phase(cell, phase, equation)
         self.narrow = [self._is_narrow(k) for k in range(len(self.phases))]
@@ -249,23 +249,35 @@ class _Reader:
         known = {*self.states, *self.made, *self.own}
         name_checks.check_results(self.cell, self.phases, self.backward, known, self.states)
         name_checks.check_complete(self.cell, self.phases, self.forward, self.backward, self.own, self.separate)
+        scales = self._scales()
         works = [self._work(k, sources[k], inputs[k], reads[k]) for k in range(len(self.phases))]
         found = {name for equation in self.backward for name in equation.results}
         return Layout(
             gates=self.gates,
             recurrent=tuple(gate for work in works if work.source for gate in work.gates),
             states=self.states,
-            own=tuple(self.own),
+            own=(*self.own, *scales),
+            initial=scales,
             given=tuple(self.given),
             kept=tuple(self.kept),
             separate=tuple(gate for gate in self.gates if gate in self.separate),
-            splits=tuple(gate for gate in self.gates if f"dh_{gate}" in found),
+            splits=tuple(gate for gate in self.gates if f"dh_{gate}" in found or scale_of(gate, "h")[0] in scales),
             biased=not any(phase.between and phase.gates for phase in self.phases),
             projected=projected,
             projected_at=self.projected_at,
             works=tuple(works),
             stages=self._stages(works),
         )
+
+    def _scales(self) -> dict[str, float]:
+        """The weights of row functions that scale (`kernels.phases.Between`), each with its first value."""
+        found: dict[str, float] = {}
+        for phase in self.phases:
+            for gate in phase.gates if phase.between and phase.between.scaled else ():
+                for part in "xh"[: 1 + (phase.source is not None)]:
+                    gain, bias = scale_of(gate, part)
+                    found |= {gain: 1.0} | ({bias: 0.0} if part == "x" or gate in self.separate else {})
+        return found
 
     def _work(self, k: int, source: Place | None, inputs: tuple[Place, ...], reads: tuple[Place, ...]) -> Work:
         phase, forward, backward = self.phases[k], self.forward[k], self.backward[k]

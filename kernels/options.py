@@ -61,7 +61,7 @@ def with_zoneout(cell: Cell, states: Sequence[str]) -> Cell:
         return cell
     ending = "zoneout_" + "_".join(chosen)
     if ending not in cell.variants:
-        zones = {state: Phase("", zoneout_forward, zoneout_backward, None, state=state) for state in chosen}
+        zones = {state: Phase("", zoneout_forward, zoneout_backward, None, names={"S": state}) for state in chosen}
         after = [zones.pop("h")] if cell.projected and "h" in zones else []  # the projection makes h
         own = [phase for phase in cell.phases if isinstance(phase, Phase)]
         projection = [phase for phase in cell.phases if isinstance(phase, Projection)]

@@ -7,7 +7,8 @@ what takes a result, what has to stay on the tape because backward asks for it. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from kernels.equations import Equation
@@ -22,10 +23,19 @@ class Between(NamedTuple):
     ----------
     forward : (R, G*H) -> (R, G*H), on all rows of a step.
     backward : (dout, rows, out) -> drows, each (R, G*H).
+    scaled : whether what they make of the input part and of the hidden part is scaled by weights of a unit:
+        ``x_X = p_xgain_X * ... + p_bias_X``, and ``h_X = p_hgain_X * ...``, ``+ p_hbias_X`` if the gate functions ask
+        for the two parts.  The gains start at 1, the biases at 0.
     """
 
     forward: Callable[[Array], Array]
     backward: Callable[[Array, Array, Array], Array]
+    scaled: bool = False
+
+
+def scale_of(gate: str, part: str) -> tuple[str, str]:
+    """The names of the gain and the bias of a part, ``"x"`` or ``"h"``, of a gate (`Between.scaled`)."""
+    return f"p_{part}gain_{gate}", f"p_bias_{gate}" if part == "x" else f"p_hbias_{gate}"
 
 
 class Phase:
@@ -45,11 +55,13 @@ class Phase:
         without a recurrent product.
     between : tuple of callable, or None
         Row functions (forward, backward) on all rows of a step, between the product and the gate functions: for
-        normalisation.  They get the input part and the hidden part one by one if the gate functions ask for ``x_X`` and
-        ``h_X``, the sum of the two if these ask for ``a_X``.  In a phase without gates they get its `source`, and its
-        gate functions ask for ``between_SOURCE``.  There are no biases: normalisation would remove them.
-    state : str
-        What the word S stands for in the names of the two functions: one pair of functions serves any state.
+        normalisation.  They get the input part and the hidden part one by one if they are scaled (`Between`) or the
+        gate functions ask for ``x_X`` and ``h_X``, the sum of the two if these ask for ``a_X``.  In a phase without
+        gates they get its `source`, and its gate functions ask for ``between_SOURCE``.  There are no biases:
+        normalisation would remove them.
+    names : mapping of str to str
+        Words of the names of the two functions that stand for others: with ``{"S": "c"}``, ``dS_prev`` is ``dc_prev``.
+        So one pair of functions serves several cells.
     """
 
     def __init__(
@@ -58,18 +70,18 @@ class Phase:
         forward: Callable[..., Any],
         backward: Callable[..., Any],
         source: str | None = "h_prev",
-        between: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+        between: tuple[Any, ...] | None = None,
         *,
-        state: str = "S",
+        names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.gates = tuple(gates)
         self.forward, self.backward = forward, backward
-        self.source, self.state = source, state
+        self.source, self.names = source, names
         self.between = None if between is None else Between(*between)
 
     def multiplying(self, source: str) -> Phase:
         """The same phase, whose recurrent weights multiply `source`."""
-        return Phase(self.gates, self.forward, self.backward, source, self.between, state=self.state)
+        return Phase(self.gates, self.forward, self.backward, source, self.between, names=self.names)
 
 
 class Projection(NamedTuple):
@@ -163,6 +175,7 @@ class Layout(NamedTuple):
     recurrent: tuple[str, ...]
     states: tuple[str, ...]
     own: tuple[str, ...]
+    initial: dict[str, float]
     given: tuple[str, ...]
     kept: tuple[str, ...]
     separate: tuple[str, ...]

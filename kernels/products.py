@@ -6,6 +6,7 @@ themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ def project_forward(matmul: Product, x: Array, weight_ih: Array, bias_ih: Array)
     pre = matmul(x.reshape(steps * batch, features), weight_ih.T)
     if bias_ih is not None:
         pre += bias_ih
-    return pre.reshape(steps, batch, -1)
+    return pre.reshape(steps, batch, len(weight_ih))
 
 
 def project_backward(matmul: Product, da: Array, x: Array, weight_ih: Array) -> tuple[Array, dict[str, Array]]:
@@ -48,7 +49,7 @@ def project_backward(matmul: Product, da: Array, x: Array, weight_ih: Array) -> 
     dx (T, B, D), and the gradients of weight_ih (G*H, D) and bias_ih (G*H,) by name.
     """
     steps, batch, features = x.shape
-    rows = da.reshape(steps * batch, -1)
+    rows = da.reshape(steps * batch, len(weight_ih))
     dx = matmul(rows, weight_ih).reshape(steps, batch, features)  # pre = x W_ih' + b_ih
     dweight = matmul(rows.T, x.reshape(steps * batch, features))  # pre = x W_ih' + b_ih
     return dx, {"weight_ih": dweight, "bias_ih": rows.sum(axis=0)}  # pre = x W_ih' + b_ih
@@ -87,4 +88,4 @@ def operand(cell: Cell, run: Run, place: Place) -> Array:
 
 def _rows(values: Array) -> Array:
     """(T, B, ...) as (T*B, width)."""
-    return values.reshape(values.shape[0] * values.shape[1], -1)
+    return values.reshape(values.shape[0] * values.shape[1], math.prod(values.shape[2:]))

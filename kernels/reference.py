@@ -9,20 +9,18 @@ Shapes: T time steps, B batch, H hidden units, G gate blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kernels import events
 from kernels.activations import matmul
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Pass, Run
 from kernels.layer import LayerOfSteps
 from kernels.phases import Place
 from kernels.steps import Steps
 
 Array = Any  # of the kernel set's library
-Weights = Mapping[str, Any]
 
 #: A product too small for the dtype is rightly 0 and needs no warning; every other floating-point warning stays.
 _quiet = np.errstate(under="ignore")
@@ -40,22 +38,12 @@ class ReferenceKernels(LayerOfSteps):
         return matmul(self.xp, a, b)
 
     @_quiet
-    def forward(
-        self,
-        cell: Cell,
-        pre: Array,
-        weights: Weights,
-        states: tuple[Array, ...],
-        lengths: Array = None,
-        factors: Weights | None = None,
-    ) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.layer.StepKernels.forward`."""
+    def forward(self, given: Pass, pre: Array, states: tuple[Array, ...]) -> Run:
+        """Run one layer and direction over all T steps; see `kernels.layer.LayerOfSteps.forward`."""
         events.launched()
-        xp, T, G = self.xp, pre.shape[0], len(cell.gates)
-        pre = pre.reshape(
-            *pre.shape[:-1], G, pre.shape[-1] // G
-        )  # (T, B, G, H); with an axis of copies (T, K, B, G, H)
-        steps = self._steps(cell, weights, factors, pre.dtype)
+        xp, cell, lengths = self.xp, given.cell, given.lengths
+        T, G, steps = len(pre), len(cell.gates), self._steps(given, pre.dtype)
+        pre = pre.reshape(*pre.shape[:-1], G, pre.shape[-1] // G)  # (T, B, G, H); with copies (T, K, B, G, H)
         rows = pre.shape[1:-2]
         slots = tuple(xp.empty((T + 1, *rows, state.shape[-1]), dtype=pre.dtype) for state in states)
         for buffer, state in zip(slots, states, strict=True):
@@ -72,29 +60,22 @@ class ReferenceKernels(LayerOfSteps):
                 if t == 0:
                     kept[place.name] = xp.empty((T, *at[place].shape), dtype=pre.dtype)
                 kept[place.name][t] = _select(xp, valid, at[place], 0)
+        if T == 0:
+            H, P = pre.shape[-1], states[0].shape[-1]
+            kept = {name: xp.empty((0, *rows, P if cell.is_narrow(name) else H), dtype=pre.dtype) for name in cell.kept}
         return Run(slots, gates, kept)
 
     @_quiet
-    def backward(
-        self,
-        cell: Cell,
-        run: Run,
-        weights: Weights,
-        dy: Array,
-        dlast: tuple[Array, ...],
-        lengths: Array = None,
-        trace: bool = False,
-        factors: Weights | None = None,
-    ) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.layer.StepKernels.backward`."""
+    def backward(self, given: Pass, run: Run, dy: Array, dlast: tuple[Array, ...], trace: bool = False) -> Adjoints:
+        """Walk the slots of `run` from the end to the start; see `kernels.layer.LayerOfSteps.backward`."""
         events.launched()
-        xp, gates = self.xp, run.gates
-        steps = self._steps(cell, weights, factors, gates.dtype)
+        xp, gates, cell, lengths = self.xp, run.gates, given.cell, given.lengths
+        steps = self._steps(given, gates.dtype)
         da = xp.empty(gates.shape, dtype=gates.dtype)
         da_hidden = xp.empty(gates.shape, dtype=gates.dtype) if cell.splits else da
         dstates = tuple(_or_zeros(xp, part, slots[0]) for slots, part in zip(run.states, dlast, strict=True))
         traces = tuple(xp.empty(slots.shape, dtype=slots.dtype) for slots in run.states) if trace else None
-        own = {name: xp.zeros_like(weights[name]) for name in cell.own}
+        own = {name: xp.zeros_like(given.weights[name]) for name in cell.own}
         dprojected = xp.empty(run.h[1:].shape, dtype=gates.dtype) if cell.projected else None
         for t in range(len(gates) - 1, -1, -1):
             valid = None if lengths is None else (lengths > t)[:, None]
@@ -119,9 +100,9 @@ class ReferenceKernels(LayerOfSteps):
             slots[0] = dstate
         return Adjoints(da, da_hidden, dstates, traces, own, dprojected)
 
-    def _steps(self, cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> Steps:
+    def _steps(self, given: Pass, dtype: Any) -> Steps:
         one = self.xp.dtype(dtype).type(1)  # a Python or float64 scalar could widen a product
-        return Steps(self.xp, cell, weights, factors or {}, one, lambda a, b: matmul(self.xp, a, b))
+        return Steps(self.xp, given, one, lambda a, b: matmul(self.xp, a, b))
 
 
 def _select(xp: Any, valid: Array, value: Array, otherwise: Array) -> Array:

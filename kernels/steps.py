@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kernels.activations import library
-from kernels.cells import Cell, Run
-from kernels.phases import Place, Work
+from kernels.cells import Cell, Pass, Run
+from kernels.phases import Place, Work, scale_of
 
 Array = Any
 Values = dict[Place, Array]
@@ -95,10 +95,7 @@ class Steps:
     Parameters
     ----------
     xp : the array library.
-    cell : the cell.
-    weights : weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and p_X (H,) by name; those that the cell does not
-        have are absent or None.
-    factors : k_X by name, each (T or 1, B or 1, H): an axis of length 1 serves all steps, or all rows.
+    given : the cell, its weights and factors; the lengths are the time loop's affair.
     one : the number 1 in the arrays' dtype.
     multiply : the matrix product.
     functions : the functions that gate functions may call, by name; None means those of `xp`.
@@ -107,19 +104,18 @@ class Steps:
     def __init__(
         self,
         xp: Any,
-        cell: Cell,
-        weights: Mapping[str, Array],
-        factors: Mapping[str, Array],
+        given: Pass,
         one: Array,
         multiply: Callable[[Array, Array], Array],
         functions: Mapping[str, Any] | None = None,
     ) -> None:
-        self.xp, self.cell, self.factors, self.multiply = xp, cell, factors, multiply
+        self.xp, self.multiply = xp, multiply
+        self.cell, weights, _, self.factors = given
         self.weight_hh: Array = weights.get("weight_hh")
         self.bias_hh: Array = weights.get("bias_hh")
         self.weight_hr: Array = weights.get("weight_hr")
-        self.constants: Values = {Place("own", name): weights[name] for name in cell.own}
-        self.constants |= {Place("library", n): f for n, f in (functions or library(xp, cell.act, one)).items()}
+        self.constants: Values = {Place("own", name): weights[name] for name in self.cell.own}
+        self.constants |= {Place("library", n): f for n, f in (functions or library(xp, self.cell.act, one)).items()}
 
     def _fixed(self, t: int) -> Values:
         """The values of a step that are not on the tape: functions, weights of a unit, factors of this step."""
@@ -173,16 +169,15 @@ class Steps:
         first = self.cell.gates.index(work.gates[0])
         x = pre[..., first : first + len(work.gates), :]
         h = None if work.source is None else self._recur(at[work.source], work).reshape(x.shape)
-        apart = work.gates[0] in self.cell.separate
         if work.between:
-            x, h = self._between_forward(at, work, x, h, apart)
+            x, h = self._between_forward(at, work, x, h)
         for block, gate in enumerate(work.gates):
-            x_gate = x[..., block, :]
-            at[Place("x", gate)] = x_gate
-            if h is not None:
-                at[Place("h", gate)] = h[..., block, :]
+            for side, part in ((Place("x", gate), x), (Place("h", gate), h)):
+                if part is not None:
+                    at[side] = self._scaled(at, work, side, part[..., block, :])
             if gate not in self.cell.separate:
-                at[Place("a", gate)] = x_gate if h is None else x_gate + h[..., block, :]
+                x_gate = at[Place("x", gate)]
+                at[Place("a", gate)] = x_gate if h is None else x_gate + at[Place("h", gate)]
             for kind in ("a", "x", "h"):
                 if f"{kind}_{gate}" in self.cell.kept:
                     at[Place("kept", f"{kind}_{gate}")] = at[Place(kind, gate)]
@@ -193,16 +188,28 @@ class Steps:
         product = self.multiply(operand, self.weight_hh[..., rows, :].swapaxes(-1, -2))
         return product if self.bias_hh is None else product + self.bias_hh[..., rows]
 
-    def _between_forward(self, at: Values, work: Work, x: Array, h: Array, apart: bool) -> tuple[Array, Array]:
+    def _apart(self, work: Work) -> bool:
+        """Whether the row functions get the input part and the hidden part one by one."""
+        return work.gates[0] in self.cell.separate or work.between.scaled  # type: ignore[union-attr]
+
+    def _between_forward(self, at: Values, work: Work, x: Array, h: Array) -> list[Array]:
         """The row functions on the input part and the hidden part, or on their sum."""
-        wide = (*x.shape[:-2], -1)
-        if not apart:
+        if not self._apart(work):
             x, h = (x if h is None else x + h), None
-        for kind, rows in (("x", x), ("h", h)):
-            if rows is not None:
-                at[Place("kept", f"rows_{kind}_{work.gates[0]}")] = rows.reshape(wide)
-        x_out = work.between.forward(x.reshape(wide)).reshape(x.shape)  # type: ignore[union-attr]
-        return x_out, None if h is None else work.between.forward(h.reshape(wide)).reshape(h.shape)  # type: ignore[union-attr]
+        found: list[Array] = [None, None]
+        for number, part in enumerate((x, h)):
+            if part is not None:
+                rows = part.reshape(*part.shape[:-2], part.shape[-2] * part.shape[-1])
+                at[Place("kept", f"rows_{'xh'[number]}_{work.gates[0]}")] = rows
+                found[number] = work.between.forward(rows).reshape(part.shape)  # type: ignore[union-attr]
+        return found
+
+    def _scaled(self, at: Values, work: Work, side: Place, value: Array) -> Array:
+        """What the row functions made, times its gain and plus its bias (`kernels.phases.Between`)."""
+        if work.between is None or not work.between.scaled:
+            return value
+        gain, bias = (at.get(Place("own", name)) for name in scale_of(side.name, side.kind))
+        return gain * value if bias is None else gain * value + bias
 
     def _between_forward_of_value(self, at: Values, work: Work) -> None:
         """The row functions on a value; their result goes on the tape too if backward asks for it."""
@@ -253,16 +260,29 @@ class Steps:
             found.add_place(self.cell.projected, self.multiply(found.projected, self.weight_hr))  # h = W_hr m
 
     def _between_backward(self, at: Values, work: Work, found: Gradients) -> None:
-        apart, G = work.gates[0] in self.cell.separate, len(work.gates)
         for kind, side in (("x", found.input), ("h", found.hidden)):
-            if kind == "h" and not apart:
+            if kind == "h" and not self._apart(work):
                 found.hidden |= {gate: found.input[gate] for gate in work.gates}
                 break
             rows = at[Place("kept", f"rows_{kind}_{work.gates[0]}")]
+            out, H = work.between.forward(rows), rows.shape[-1] // len(work.gates)  # type: ignore[union-attr]
+            blocks = {gate: slice(block * H, (block + 1) * H) for block, gate in enumerate(work.gates)}
+            if work.between.scaled:  # type: ignore[union-attr]
+                for gate, block in blocks.items():
+                    self._scaled_backward(at, found, gate, kind, side, out[..., block])
             dout = self.xp.concatenate([side[gate] for gate in work.gates], axis=-1)
-            drows = work.between.backward(dout, rows, work.between.forward(rows))  # type: ignore[union-attr]
-            H = drows.shape[-1] // G
-            side |= {gate: drows[..., block * H : (block + 1) * H] for block, gate in enumerate(work.gates)}
+            drows = work.between.backward(dout, rows, out)  # type: ignore[union-attr]
+            side |= {gate: drows[..., block] for gate, block in blocks.items()}
+
+    def _scaled_backward(
+        self, at: Values, found: Gradients, gate: str, part: str, side: dict[str, Array], value: Array
+    ) -> None:
+        """Reverse of `_scaled`."""
+        gain, bias = scale_of(gate, part)
+        found.own[gain] = side[gate] * value  # gain * value + bias
+        if bias in self.cell.own:
+            found.own[bias] = side[gate]  # gain * value + bias
+        side[gate] = side[gate] * at[Place("own", gain)]  # gain * value + bias
 
     def _between_backward_of_value(self, at: Values, work: Work, found: Gradients) -> None:
         place = work.source

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cells import Cell
+from kernels.cells import Cell, Pass
 from kernels.reference import ReferenceKernels
 
 Array = Any
@@ -21,7 +21,7 @@ class Problem(NamedTuple):
     ----------
     inputs : x, weights and initial states by name, each with its gradient.
     cotangents : of y, and of each final state.
-    lengths, factors : as `kernels.Kernels.forward_layer` takes them.
+    lengths, factors : as in `kernels.cells.Pass`.
     """
 
     cell: Cell
@@ -55,6 +55,11 @@ def problem(cell: Cell, seed: int = 0, lengths: Array = None) -> Problem:
     return Problem(cell, inputs, cotangents, lengths, factors)
 
 
+def given(problem: Problem) -> Pass:
+    """What both passes over the layer take."""
+    return Pass(problem.cell, weights(problem), problem.lengths, problem.factors)
+
+
 def weights(problem: Problem) -> dict[str, Array]:
     """What `forward_layer` takes as weights."""
     return {name: value for name, value in problem.inputs.items() if name != "x" and not name.endswith("_0")}
@@ -63,8 +68,7 @@ def weights(problem: Problem) -> dict[str, Array]:
 def forward(problem: Problem) -> tuple[Any, Array, tuple[Array, ...]]:
     """The run, y, and the final states."""
     states = tuple(problem.inputs[f"{state}_0"] for state in problem.cell.states)
-    arguments = (problem.cell, problem.inputs["x"], weights(problem), states, problem.lengths)
-    run, y = ReferenceKernels(np).forward_layer(*arguments, factors=problem.factors)
+    run, y = ReferenceKernels(np).forward_layer(given(problem), problem.inputs["x"], states)
     return run, y, tuple(slots[-1] for slots in run.states)
 
 
@@ -81,8 +85,8 @@ def gradients(problem: Problem) -> dict[str, Array]:
     dy, *dlast = problem.cotangents
     if problem.lengths is not None:
         dy = np.where(np.arange(T)[:, None, None] < problem.lengths[:, None], dy, 0)
-    arguments = (problem.cell, run, problem.inputs["x"], weights(problem), dy, tuple(dlast), grads, problem.lengths)
-    adjoints, dx = ReferenceKernels(np).backward_layer(*arguments, factors=problem.factors)
+    arguments = (given(problem), run, problem.inputs["x"], dy, tuple(dlast), grads)
+    adjoints, dx = ReferenceKernels(np).backward_layer(*arguments)
     states = {f"{state}_0": part for state, part in zip(problem.cell.states, adjoints.dstates, strict=True)}
     return {"x": dx} | grads | states
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.layers.rnn import FIVE_CELLS
+from kernels.cells import Pass
 from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.cpu.vector_width import REGISTERS
 from kernels.gates import find
@@ -54,10 +55,11 @@ def _run(
     cell: Any, x: Array, weights: dict[str, Array], first: Any, lengths: Array, dy: Array, dlast: Any, found: Any
 ) -> Array:
     kernels = NumbaKernels()
-    run, y = kernels.forward_layer(cell, x, weights, first, lengths)
-    alone = kernels.forward_layer(cell, x, weights, first, lengths, False)[1]
+    given = Pass(cell, weights, lengths)
+    run, y = kernels.forward_layer(given, x, first)
+    alone = kernels.forward_layer(given, x, first, False)[1]
     grads = {name: np.zeros_like(value) for name, value in weights.items()}
-    adjoints, dx = kernels.backward_layer(cell, run, x, weights, dy, dlast, grads, lengths, True)
+    adjoints, dx = kernels.backward_layer(given, run, x, dy, dlast, grads, True)
     assert adjoints.traces is not None
     parts = [y, alone, run.h, run.gates, dx, adjoints.dstates[0], adjoints.traces[0], *grads.values()]
     if len(cell.states) > 1:

@@ -12,7 +12,7 @@ import pytest
 
 import kernels.cells
 from kernels.cells import Cell, CellError, Phase, Projection, cells
-from kernels.gates import coupled_lstm, gru_before, lstm, projected_lstm
+from kernels.gates import PROJECTED_LSTM, coupled_lstm, gru_before, lstm
 from kernels.options import zoneout_backward, zoneout_forward
 
 # ruff: noqa: F821
@@ -431,7 +431,7 @@ def test_a_projection() -> None:
         Cell("spoilt", Projection("m"))
     with pytest.raises(CellError, match=r"function 'forward' \(lstm.py.*the projection makes h"):
         Cell("spoilt", Phase("ifgo", lstm.forward, lstm.backward), Projection("c"))
-    phase = Phase("ifgo", projected_lstm.forward, projected_lstm.backward)
+    phase = PROJECTED_LSTM.phases[0]
     with pytest.raises(CellError, match="the projection has the source 'q', which no phase before it returns"):
         Cell("spoilt", phase, Projection("q"))
     with pytest.raises(CellError, match="the projection makes h, which has units of its own"):
@@ -473,7 +473,7 @@ def test_names_and_values_that_cannot_be() -> None:
         Cell("spoilt", Phase("fg", forward, backward), act="sine")
     with pytest.raises(CellError, match="initial: 'p_q' is no weight of this cell"):
         Cell("spoilt", Phase("fg", forward, backward), initial={"p_q": 1.0})
-    zone = Phase("", zoneout_forward, zoneout_backward, None, state="h")
+    zone = Phase("", zoneout_forward, zoneout_backward, None, names={"S": "h"})
     with pytest.raises(CellError, match="'k_zone_h' is asked for, but names k_X belong to the options"):
         Cell("spoilt", Phase("ifgo", lstm.forward, lstm.backward), zone)
 

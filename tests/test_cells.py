@@ -14,7 +14,7 @@ from cell_runs import LENGTHS, B, D, H, P, T
 
 import engine
 from engine.checking.subjects.naming import gates_of
-from kernels.cells import Cell, CellError
+from kernels.cells import Cell, CellError, Pass
 from kernels.gates import cells, find
 from kernels.gates.normalising import EPS, normalise, normalise_backward
 from kernels.options import with_recurrent_mask, with_zoneout
@@ -75,8 +75,8 @@ def test_the_trace_is_the_gradient_of_every_slot(name: str, option: str) -> None
     run, _, _ = cell_runs.forward(problem)
     grads = {key: np.zeros_like(value) for key, value in cell_runs.weights(problem).items()}
     dy, *dlast = problem.cotangents
-    arguments = (run, problem.inputs["x"], cell_runs.weights(problem), dy, tuple(dlast), grads)
-    adjoints, _ = ReferenceKernels(np).backward_layer(problem.cell, *arguments, trace=True, factors=problem.factors)
+    arguments = (run, problem.inputs["x"], dy, tuple(dlast), grads)
+    adjoints, _ = ReferenceKernels(np).backward_layer(cell_runs.given(problem), *arguments, trace=True)
     late = {"x": problem.inputs["x"][t:]}
     late |= {f"{state}_0": slots[t] for state, slots in zip(problem.cell.states, run.states, strict=True)}
     part = problem._replace(
@@ -165,11 +165,11 @@ def test_slstm_stays_finite_from_zero_states(dtype: str, size: float) -> None:
     x, states = problem.inputs["x"].astype(dtype), tuple(np.zeros((B, H), dtype) for _ in range(4))
     for sign in (1, -1):
         weights["bias_ih"] *= sign
-        run, y = ReferenceKernels(np).forward_layer(find("slstm"), x, weights, states)
+        run, y = ReferenceKernels(np).forward_layer(Pass(find("slstm"), weights), x, states)
         grads = {name: np.zeros_like(value) for name, value in weights.items()}
         dlast = tuple(np.zeros((B, H), dtype) for _ in range(4))
         dy = problem.cotangents[0].astype(dtype)
-        _, dx = ReferenceKernels(np).backward_layer(find("slstm"), run, x, weights, dy, dlast, grads)
+        _, dx = ReferenceKernels(np).backward_layer(Pass(find("slstm"), weights), run, x, dy, dlast, grads)
         assert all(np.isfinite(array).all() for array in (y, dx, *run.states, *grads.values()))
         assert abs(y).max() <= 1
 

@@ -82,12 +82,12 @@ def results(kernels: Any, problem: Problem, trace: bool) -> dict[str, Array]:
     """All that both passes give, by name."""
     cell, weights = problem.cell, cell_runs.weights(problem)
     states = tuple(problem.inputs[f"{state}_0"] for state in cell.states)
-    x, lengths, (dy, *dlast) = problem.inputs["x"], problem.lengths, problem.cotangents
-    factors = problem.factors or None
-    last, y_alone = kernels.forward_layer(cell, x, weights, states, lengths, False, factors)
-    run, y = kernels.forward_layer(cell, x, weights, states, lengths, True, factors)
+    x, (dy, *dlast) = problem.inputs["x"], problem.cotangents
+    given = cell_runs.given(problem)
+    last, y_alone = kernels.forward_layer(given, x, states, False)
+    run, y = kernels.forward_layer(given, x, states)
     grads = {name: np.full_like(weight, 0.25) for name, weight in weights.items()}
-    adjoints, dx = kernels.backward_layer(cell, run, x, weights, dy, tuple(dlast), grads, lengths, trace, factors)
+    adjoints, dx = kernels.backward_layer(given, run, x, dy, tuple(dlast), grads, trace)
     found = {"y": y, "y kept nothing": y_alone, "gates": run.gates, "dx": dx}
     found |= {f"kept {name}": run.kept[name] for name in cell.kept}
     found |= {f"d{name}": value for name, value in grads.items()}

@@ -20,7 +20,7 @@ from cuda_sim.hostkernel import compiler
 from cuda_sim.own_cells import EVERY
 
 from kernels.cuda import modules
-from kernels.cuda.plan import not_persistent
+from kernels.cuda.launches import not_persistent
 
 pytestmark = pytest.mark.device
 

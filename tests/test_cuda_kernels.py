@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_sim.gpus import LAPTOP
 from cuda_sim.layer_case import STEPWISE, arrays, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
 from cuda_sim.own_cells import FIVE_CELLS, OTHERS
 
 from kernels.cuda.cuda_kernels import CudaKernels
-from kernels.cuda.plan import LAPTOP, not_persistent
+from kernels.cuda.launches import not_persistent
 
 pytestmark = pytest.mark.device
 
@@ -175,7 +176,7 @@ def test_the_gradients_are_those_of_the_simulated_forward(cell: str, path: str) 
             c = c._replace(
                 states=tuple(value if one == name else old for one, old in zip(cell_.states, c.states, strict=True))
             )
-        done = kernels.forward(c.cell, c.pre, c.weights, c.states, c.lengths, c.factors)
+        done = kernels.forward(c.given, c.pre, c.states)
         last = sum(np.sum(slots[-1] * d) for slots, d in zip(done.states, c.dlast, strict=True))
         return float(np.sum(done.h[1:] * c.dy) + last)
 

@@ -6,14 +6,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from cuda_sim.gpus import A100, H100, H200, LAPTOP, RTX_4090
 from cuda_sim.own_cells import EVERY, FIVE_CELLS, functions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.cells import Cell, Phase
+from kernels.cuda import launches as cuda_plan
 from kernels.cuda import modules
-from kernels.cuda import plan as cuda_plan
-from kernels.cuda.plan import A100, H100, H200, LAPTOP, RTX_4090, Device, Pass, plan
+from kernels.cuda.launches import Device, Launch, plan
 
 pytestmark = pytest.mark.device
 
@@ -29,7 +30,7 @@ sizes = st.tuples(
 )
 
 
-def persistent_bytes(name: str, direction: str, way: Pass, H: int, size: int) -> int:
+def persistent_bytes(name: str, direction: str, way: Launch, H: int, size: int) -> int:
     """Shared memory as the kernels lay it out, from forward.cu, backward.cu and product.cuh, apart from the planner."""
     vector = 16 // size
 

@@ -11,9 +11,9 @@ from cuda_sim.layer_case import arrays, by_plan, distance, make_case, run, tight
 from cuda_sim.little_cupy import LittleCupy
 from cuda_sim.own_cells import FIVE_CELLS, functions
 
-from kernels.cells import Cell, Phase
+from kernels.cells import Cell, Pass, Phase
 from kernels.cuda.cuda_kernels import CudaKernels
-from kernels.cuda.plan import Device
+from kernels.cuda.launches import Device
 
 pytestmark = pytest.mark.device
 
@@ -64,9 +64,7 @@ def test_backward_changes_nothing_that_it_is_given(cell: str) -> None:
     forward, first = run(kernels, case)
     given = [*forward.states, forward.gates, *forward.kept.values(), case.dy, *case.dlast, *case.weights.values()]
     before = [array.copy() for array in given]
-    again = kernels.backward(
-        case.cell, forward, case.weights, case.dy, case.dlast, case.lengths, trace=True, factors=case.factors
-    )
+    again = kernels.backward(case.given, forward, case.dy, case.dlast, trace=True)
     for kept, now in zip(before, given, strict=True):
         np.testing.assert_array_equal(kept, now)
     for (_, one), (name, other) in zip(arrays((forward, first)), arrays((forward, again)), strict=True):
@@ -81,7 +79,7 @@ def test_copies_and_complex_numbers_of_a_gradient_check_go_to_the_plain_kernels(
     assert distance(case._replace(pre=case.pre + 0.1j), kernels) == 0.0
     assert kernels.last_plan is None
     copies = tuple(state[None].repeat(3, 0) for state in case.states)
-    found = kernels.forward(case.cell, case.pre[:, None].repeat(3, 1), case.weights, copies)
+    found = kernels.forward(Pass(case.cell, case.weights), case.pre[:, None].repeat(3, 1), copies)
     assert found.h.shape == (4, 3, 2, 4)
     assert kernels.last_plan is None
     assert xp.launches == []
@@ -117,8 +115,9 @@ def test_a_layer_of_a_cell_of_the_users_is_that_of_the_reference() -> None:
     found = []
     for kernels in (ReferenceKernels(np), CudaKernels(LittleCupy())):
         grads = {name: np.zeros_like(value) for name, value in weights.items()}
-        kept, y = kernels.forward_layer(case.cell, x, weights, case.states, case.lengths)
-        _, dx = kernels.backward_layer(case.cell, kept, x, weights, case.dy, case.dlast, grads, case.lengths)
+        given = Pass(case.cell, weights, case.lengths)
+        kept, y = kernels.forward_layer(given, x, case.states)
+        _, dx = kernels.backward_layer(given, kept, x, case.dy, case.dlast, grads)
         found.append({"y": y, "dx": dx, **grads})
     for name, right in found[0].items():
         np.testing.assert_allclose(found[1][name], right, rtol=1e-12, atol=1e-12, err_msg=name)

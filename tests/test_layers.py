@@ -196,7 +196,7 @@ def test_the_path_is_part_of_the_key_and_loaded_weights_stay() -> None:
     masks = engine.Sequential(engine.Dropout(0.5, **F64), engine.Dropout(0.5, **F64))
     ones = np.ones((3, 2, 8))
     _, _, tape = masks.forward(ones)
-    assert not np.array_equal(tape.tapes[0].mask, tape.tapes[1].mask)
+    assert not np.array_equal(tape.tapes[0].kept, tape.tapes[1].kept)
     trained = engine.Linear(4, 4, **F64)
     trained.params["weight"][0, 0] = 9.0
     before = trained.state_dict()

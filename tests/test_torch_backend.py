@@ -122,8 +122,8 @@ def test_a_whole_model_with_embedding_and_dropout(torch: ModuleType, backend: Ba
         agree(torch, backend, z, y)
     for name, grad in one.grads.items():
         agree(torch, backend, other.grads[name], grad)
-    mask = other.layers[1].forward(backend.asarray(rng.normal(size=(T, B, D))))[2].mask
-    twin = one.layers[1].forward(rng.normal(size=(T, B, D)))[2].mask
+    mask = other.layers[1].forward(backend.asarray(rng.normal(size=(T, B, D))))[2].kept
+    twin = one.layers[1].forward(rng.normal(size=(T, B, D)))[2].kept
     agree(torch, backend, mask, twin, 0.0)
     assert 0 < np.count_nonzero(twin) < twin.size
 

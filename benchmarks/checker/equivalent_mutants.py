@@ -64,19 +64,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ),
     (
         "steps.Steps._between_backward",
-        "apart, G = (work.gates[0] in self.cell.separate, len(work.gates))",
-        "apart, G = (-(work.gates[0] in self.cell.separate), len(work.gates))",
-    ): ("-True is as true as True"),
-    (
-        "steps.Steps._between_backward",
         "found.hidden |= {gate: found.input[gate] for gate in work.gates}",
         "found.hidden = {gate: found.input[gate] for gate in work.gates}",
     ): ("the hidden sides of later phases have gone back already, and where no gate splits nobody reads them again"),
-    (
-        "steps.Steps._between_backward",
-        "rows = at[Place('kept', f'rows_{kind}_{work.gates[0]}')]",
-        "rows = -at[Place('kept', f'rows_{kind}_{work.gates[0]}')]",
-    ): ("normalisation is odd and its slope is even"),
     (
         "steps.Steps._between_backward_of_value",
         "rows, dout = (at[place], found.values.pop(_between(work)))",
@@ -84,8 +74,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): ("normalisation is odd and its slope is even"),
     (
         "reference.ReferenceKernels.backward",
-        "xp, gates = (self.xp, run.gates)",
-        "xp, gates = (self.xp, -run.gates)",
+        "xp, gates, cell, lengths = (self.xp, run.gates, given.cell, given.lengths)",
+        "xp, gates, cell, lengths = (self.xp, -run.gates, given.cell, given.lengths)",
     ): ("only their shape and dtype are asked for here"),
     (
         "reference.ReferenceKernels.backward",
@@ -132,9 +122,4 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "found['bias_hh'] = sums[0] if len(sums) == 1 else xp.concatenate(sums)",
         "found['bias_hh'] = sums[0] if len(sums) == 0 else xp.concatenate(sums)",
     ): ("the short way for one part; joining one part gives the same"),
-    (
-        "products.project_backward",
-        "rows = da.reshape(steps * batch, -1)",
-        "rows = da.reshape(steps * batch, -2)",
-    ): ("NumPy takes any negative length for the one that it works out itself"),
 }

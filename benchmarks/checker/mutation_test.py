@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
-import inspect
 import itertools
 import json
 import linecache
 import sys
-import textwrap
 import time
 import warnings
 from collections import Counter
@@ -34,7 +32,8 @@ from benchmarks.checker.mutants import SETTINGS, Mutant, generate
 from benchmarks.checker.odd_cell import odd_cell
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
-from kernels.cells import Cell, cells
+from kernels.cells import Cell, Pass, cells
+from kernels.equations import read
 from kernels.phases import Phase, Projection
 
 # All sizes differ, so that a wrong axis is a wrong shape; one row is empty, one is full.
@@ -117,7 +116,7 @@ def _check_trace(setting: str, read: str) -> Any:
         states, y = tuple(state + push[0] for state, push in zip(first, pushes, strict=True)), []
         for t in range(T):
             step = pre[t : t + 1].astype(np.result_type(*states))
-            run = kernels.forward(cell, step, weights, states, np.clip(lengths - t, 0, 1))
+            run = kernels.forward(Pass(cell, weights, np.clip(lengths - t, 0, 1)), step, states)
             states = tuple(slots[1] + push[t + 1] for slots, push in zip(run.states, pushes, strict=True))
             if len(states) > 1:  # past a row's end, o is 0
                 through_c = run.gates[0, :, 3] * (np.tanh(states[1]) - np.tanh(run.states[1][1]))
@@ -128,9 +127,9 @@ def _check_trace(setting: str, read: str) -> Any:
 
     def backward(dout: Any, cache: None) -> tuple[Any, ...]:
         given = dict(zip(read, dout, strict=True))
-        run = kernels.forward(cell, pre, weights, first, lengths)
+        run = kernels.forward(Pass(cell, weights, lengths), pre, first)
         dlast = tuple(given.get(state) for state in cell.states)
-        return kernels.backward(cell, run, weights, given.get("y"), dlast, lengths, trace=True).traces
+        return kernels.backward(Pass(cell, weights, lengths), run, given.get("y"), dlast, trace=True).traces
 
     pushes = [np.zeros((T + 1, B, H)) for _ in first]
     return engine.check_gradients(forward, backward, pushes, method="complex")
@@ -150,12 +149,14 @@ def _check_pushed(name: str) -> Any:
     def forward(*pushes: Any) -> tuple[Any, None]:
         kind = np.result_type(*pushes)
         factors = {f"k_push_{letter}": push for letter, push in zip(names, pushes, strict=True)}
-        run = kernels.forward(loud, pre.astype(kind), weights, tuple(s.astype(kind) for s in first), None, factors)
+        run = kernels.forward(
+            Pass(loud, weights, None, factors), pre.astype(kind), tuple(s.astype(kind) for s in first)
+        )
         return (run.h[1:], *(slots[-1] for slots in run.states)), None
 
     def backward(dout: Any, cache: None) -> tuple[Any, ...]:
-        run = kernels.forward(cell, pre, weights, first)
-        adjoints = kernels.backward(cell, run, weights, dout[0], tuple(dout[1:]), trace=True)
+        run = kernels.forward(Pass(cell, weights), pre, first)
+        adjoints = kernels.backward(Pass(cell, weights), run, dout[0], tuple(dout[1:]), trace=True)
         return tuple(adjoints.traces[cell.states.index(letter)][1:] for letter in names)
 
     pushes = [np.zeros((T, B, first[cell.states.index(letter)].shape[1])) for letter in names]
@@ -170,8 +171,7 @@ def pushed(cell: Cell) -> Cell:
 
 
 def _pushed(cell: Cell, phase: Phase) -> Phase:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(phase.forward))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    tree = read(cell.name, phase.forward, phase.names).tree
     made = [name for name in cell.states if any(_makes(line, name) for line in tree.body)]
     for name in made:
         last = max(k for k, line in enumerate(tree.body) if _makes(line, name))
@@ -182,7 +182,7 @@ def _pushed(cell: Cell, phase: Phase) -> Phase:
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # where a cell's text is read
     found: dict[str, Any] = {}
     exec(compile(text, file, "exec"), phase.forward.__globals__, found)
-    return Phase(phase.gates, found[tree.name], phase.backward, phase.source, phase.between)
+    return Phase(phase.gates, found[tree.name], phase.backward, phase.source, phase.between, names=phase.names)
 
 
 def _makes(line: ast.stmt, name: str) -> bool:

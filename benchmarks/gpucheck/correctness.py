@@ -20,7 +20,7 @@ from engine.backend import Backend
 from engine.errors import InputError
 from engine.layers.rnn import FIVE_CELLS, layer_of
 from engine.measuring.side_by_side import relative
-from kernels.cuda.plan import Pass, Plan
+from kernels.cuda.launches import Launch, LaunchPlan
 
 #: T, B, D, H: ones, primes, one beside a power of two, more units than a block has threads.
 SHAPES = (
@@ -129,8 +129,8 @@ def backend_for(way: str) -> Backend:
 @functools.cache
 def _stepwise(backend: Backend) -> Backend:
     kernels: Any = type(backend.kernels)(backend.xp)
-    stepwise = Pass("stepwise", "asked for by the check")
-    kernels.plan = lambda *sizes: Plan(stepwise, stepwise)
+    stepwise = Launch("stepwise", "asked for by the check")
+    kernels.plan = lambda *sizes: LaunchPlan(stepwise, stepwise)
     return dataclasses.replace(backend, kernels=kernels)
 
 

@@ -90,7 +90,7 @@ def statements_of(equation: Equation) -> tuple[Statement, ...]:
         assert isinstance(node, ast.Assign)
         assert isinstance(node.targets[0], ast.Name)
         last = node.end_lineno or node.lineno
-        text = [line.strip() for line in lines[node.lineno - first : last - first + 1]]
+        text = [equation.text(line.strip()) for line in lines[node.lineno - first : last - first + 1]]
         found.append(Statement(node.targets[0].id, node.value, " ".join(text), node.lineno))
     return tuple(found)
 

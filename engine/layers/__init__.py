@@ -9,27 +9,15 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import InputError, bad_input, bad_type
-from engine.layers.base import Layer
-from engine.layers.dropout import Dropout
-from engine.layers.embedding import Embedding
-from engine.layers.linear import Linear
-from engine.layers.recurrent import Recurrent
-from engine.layers.rnn import GRU, LSTM, RNN
-from engine.layers.sequential import Sequential
-
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Dropout",
-    "Embedding",
-    "Layer",
-    "Linear",
-    "Recurrent",
-    "Sequential",
-    "from_config",
-    "sketch",
-]
+from engine.layers.base import Layer as Layer
+from engine.layers.dropout import Dropout as Dropout
+from engine.layers.embedding import Embedding as Embedding
+from engine.layers.linear import Linear as Linear
+from engine.layers.recurrent import Recurrent as Recurrent
+from engine.layers.rnn import GRU as GRU
+from engine.layers.rnn import LSTM as LSTM
+from engine.layers.rnn import RNN as RNN
+from engine.layers.sequential import Sequential as Sequential
 
 _TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout)}
 

@@ -11,10 +11,46 @@ from typing import Any
 
 from engine.backend import Backend
 from engine.checks import describe
-from engine.errors import InputError, bad_input, bad_type
+from engine.errors import bad_input, bad_type
 
 
-class NamedArrays(MutableMapping[str, Any]):
+class _Entries(MutableMapping[str, Any]):
+    """Names that stay: none is added or removed from outside.
+
+    Attributes
+    ----------
+    places : what stands behind each name.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self.places: dict[str, Any] = {}
+
+    def __delitem__(self, name: str) -> None:
+        hint = "assign zeros, or call zero_grad()" if self._title == "grads" else "a layer needs all of them"
+        raise bad_input(f"{self._title}[{name!r}]", "an entry that stays", "its deletion", hint)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def __repr__(self) -> str:
+        return f"{self._title}({', '.join(f'{name} {tuple(array.shape)}' for name, array in self.items())})"
+
+    def _place(self, name: object) -> Any:
+        """What stands behind a name that is assigned to."""
+        if not isinstance(name, str) or name not in self.places:
+            shown = repr(name) if isinstance(name, str) else describe(name)
+            raise bad_input(self._title, f"one of the names {sorted(self)}", shown)
+        return self.places[name]
+
+
+class NamedArrays(_Entries):
     """The parameters or the gradients of one layer.
 
     ``arrays[name] = value`` copies `value` into the array that is there; it stays the same array.
@@ -32,27 +68,24 @@ class NamedArrays(MutableMapping[str, Any]):
     """
 
     def __init__(self, title: str, backend: Backend) -> None:
-        self._title, self._backend = title, backend
-        self._arrays: dict[str, Any] = {}
+        super().__init__(title)
+        self._backend = backend
         self.own: dict[str, Any] = {}
         self.version = 0
 
     def add(self, name: str, array: Any) -> None:
         """Add an array that the layer has made."""
-        self._arrays[name], self.own[name] = array, _own(array)
+        self.places[name], self.own[name] = array, _own(array)
 
     def touch(self) -> None:
         """Note that something was written into the arrays."""
         self.version += 1
 
     def __getitem__(self, name: str) -> Any:
-        return self._arrays[name]
+        return self.places[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        array = self._arrays.get(name) if isinstance(name, str) else None
-        if array is None:
-            raise _unknown_name(self._title, name, self)
-        own = self.own[name]
+        array, own = self._place(name), self.own[name]
         argument = f"{self._title}[{name!r}]"
         if value is None:  # PyTorch's way to clear a gradient
             hint = "gradients are cleared by zero_grad()" if self._title == "grads" else ""
@@ -67,32 +100,17 @@ class NamedArrays(MutableMapping[str, Any]):
 
         For the gradient check alone: a real array cannot hold the complex numbers of the complex step.
         """
-        self._arrays[name], self.own[name] = array, _own(array)
-
-    def __delitem__(self, name: str) -> None:
-        raise _no_removal(self._title, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __repr__(self) -> str:
-        return _shown(self._title, self)
+        self.places[name], self.own[name] = array, _own(array)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "own": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.own = {name: _own(array) for name, array in self._arrays.items()}  # a copy's arrays have other memory
+        self.own = {name: _own(array) for name, array in self.places.items()}  # a copy's arrays have other memory
 
 
-class JoinedArrays(MutableMapping[str, Any]):
+class JoinedArrays(_Entries):
     """The entries of several layers in one mapping, such as ``"0.weight"`` for ``"weight"`` of the first.
 
     Parameters
@@ -102,52 +120,23 @@ class JoinedArrays(MutableMapping[str, Any]):
     """
 
     def __init__(self, title: str, parts: list[tuple[str, NamedArrays | JoinedArrays]]) -> None:
-        self._title = title
-        self._places = {prefix + name: (part, name) for prefix, part in parts for name in part}
+        super().__init__(title)
+        self.places = {prefix + name: (part, name) for prefix, part in parts for name in part}
 
     def __getitem__(self, name: str) -> Any:
-        part, key = self._places[name]
+        part, key = self.places[name]
         return part[key]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str) or name not in self._places:
-            raise _unknown_name(self._title, name, self)
-        part, key = self._places[name]
+        part, key = self._place(name)
         part[key] = value
-
-    def __delitem__(self, name: str) -> None:
-        raise _no_removal(self._title, name)
 
     def lend(self, name: str, array: Any) -> None:
         """See `NamedArrays.lend`."""
-        part, key = self._places[name]
+        part, key = self.places[name]
         part.lend(key, array)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __repr__(self) -> str:
-        return _shown(self._title, self)
 
 
 def _own(array: Any) -> Any:
     """Another array over the same memory; of torch the tensor itself: ``tensor.data = value`` replaces its memory."""
     return array if hasattr(array, "data_ptr") else array[...]
-
-
-def _no_removal(title: str, name: str) -> InputError:
-    hint = "assign zeros, or call zero_grad()" if title == "grads" else "a layer needs all of them"
-    return bad_input(f"{title}[{name!r}]", "an entry that stays", "its deletion", hint)
-
-
-def _unknown_name(title: str, name: object, known: MutableMapping[str, Any]) -> InputError:
-    """The error for an entry that is not there."""
-    shown = repr(name) if isinstance(name, str) else describe(name)
-    return bad_input(title, f"one of the names {sorted(known)}", shown)
-
-
-def _shown(title: str, arrays: MutableMapping[str, Any]) -> str:
-    return f"{title}({', '.join(f'{name} {tuple(array.shape)}' for name, array in arrays.items())})"

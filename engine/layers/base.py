@@ -54,7 +54,9 @@ class Layer:
     always_shown: ClassVar[frozenset[str]] = frozenset()
     #: The class of the tapes that the layer's forward makes.
     tape_type: type[Any] = object
-    #: Attributes that are set once: the arrays are made for them.
+    #: The constructor's arguments that shape the model, beside backend, dtype and seed.
+    shaping: ClassVar[tuple[str, ...]] = ()
+    #: Attributes that are set once, as the arrays are made for them: also those in `shaping` that are no setting.
     fixed: ClassVar[frozenset[str]] = frozenset({"backend", "dtype", "batch_first", "params", "grads"})
     #: Attributes that may be set at any time, each with the check that its new value passes through.
     settings: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
@@ -79,8 +81,9 @@ class Layer:
         self._follows_layout = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Wrap every pass: a GPU's errors become the engine's own, and NumPy gives no warning."""
+        """Complete `fixed`, and wrap every pass: a GPU's errors become the engine's own, and NumPy gives no warning."""
         super().__init_subclass__(**options)
+        cls.fixed = cls.fixed | (set(cls.shaping) - cls.settings.keys())
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
                 setattr(cls, name, quiet(explained()(vars(cls)[name])))
@@ -119,7 +122,7 @@ class Layer:
 
     def _arguments(self) -> dict[str, Any]:
         """The constructor's arguments that shape the model, without backend, dtype and seed."""
-        raise NotImplementedError
+        return {name: getattr(self, name) for name in self.shaping}
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, Any, Any]:
         """Run the layer.

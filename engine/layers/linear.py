@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,14 @@ from engine.backend import Backend, philox
 from engine.checks import integer, switch
 from engine.errors import bad_input
 from engine.layers import showing
-from engine.layers.base import Layer
-from engine.layers.building import check_no_state
-from engine.layers.showing import Tape
-from engine.layers.timeline import Timeline, clean, timeline_of
+from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.timeline import Timeline, clean
 
 
-@dataclass(frozen=True, repr=False)
-class LinearTape(Tape):
-    """What `Linear` keeps for its backward pass.
-
-    Attributes
-    ----------
-    x : array (..., D)
-        A copy of the input with pads 0, for the gradient of the weight.
-    timeline : Timeline or None
-        The valid steps, if there were lengths.
-    stamp : tuple of int
-        Whose tape it is, and with which parameters it was made.
-    """
-
-    x: Any
-    timeline: Timeline | None
-    stamp: tuple[int, int]
-
-
-class Linear(Layer):
+class Linear(Pointwise):
     """Dense layer y = x W' + b over the last axis, with PyTorch's names, shapes and first values.
+
+    x is (..., D) and y (..., V); where lengths are given, x is (T, B, D).
 
     Parameters
     ----------
@@ -69,8 +49,7 @@ class Linear(Layer):
     ((7, 4, 2), None, (7, 4, 3), [28.0, 28.0])
     """
 
-    tape_type = LinearTape
-    fixed = Layer.fixed | {"in_features", "out_features", "bias"}
+    shaping = ("in_features", "out_features", "bias", "batch_first")
 
     def __init__(
         self,
@@ -99,14 +78,6 @@ class Linear(Layer):
         bound = 1.0 / math.sqrt(self.in_features)
         return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "bias": self.bias,
-            "batch_first": self.batch_first,
-        }
-
     def input_shape(self, width: int | None) -> str:
         """See `Layer.input_shape`."""
         return showing.shape_of(self, self.in_features)
@@ -115,63 +86,32 @@ class Linear(Layer):
         """See `Layer.width_after`."""
         return self.out_features
 
-    def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
-    ) -> tuple[Any, None, LinearTape]:
-        """Multiply by the weight: y (..., V) from x (..., D).
+    def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
+        self.backend.require("x", x, dtype=self.dtype)
+        if x.ndim < 1 or x.shape[-1] != self.in_features:
+            raise bad_input("x", f"a last axis of {self.in_features} features", f"shape {tuple(x.shape)}")
+        return self._enter_array(x, lengths)
 
-        Where lengths are given, x is (T, B, D) and the pads of y are 0.
-        """
-        check_no_state(state)
-        switch("training", training)
-        x, timeline = self._enter("x", x, self.in_features, lengths)
-        return self._product(x, timeline), None, LinearTape(x, timeline, self._stamp())
+    def _shape_of_y(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], self.out_features)
 
-    def backward(self, tape: LinearTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
-        """Add to the gradients of weight and bias; return dx and None."""
-        check_no_state(None, dstate)
-        self.check_tape(tape)
-        if dy is None:
-            return self.backend.xp.zeros_like(tape.x), None
-        self.backend.require(
-            "dy", dy, dtype=self.dtype, shape=(*tape.x.shape[:-1], self.out_features), axes="that of y"
-        )
-        dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)
-        rows = dy.reshape(-1, self.out_features)
-        matmul = self.backend.kernels.matmul
-        grads = self._grads.own
-        with self._lock:
-            grads["weight"] += matmul(rows.T, tape.x.reshape(-1, self.in_features))  # y = x W' + b
-            if self.bias:
-                grads["bias"] += rows.sum(axis=0)  # y = x W' + b
-        return matmul(rows, self._params.own["weight"]).reshape(tape.x.shape), None  # y = x W' + b
-
-    def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
-        """The output of `forward`, without a tape."""
-        check_no_state(state)
-        x, timeline = self._enter("x", x, self.in_features, lengths)
-        return self._product(x, timeline), None
-
-    def window(self, tape: LinearTape, start: int, stop: int) -> LinearTape:
-        """The time steps ``start <= t < stop`` of a tape."""
-        self.check_kind(tape)
-        self.check_window(tape.x.shape, start, stop)
-        part = (slice(None), slice(start, stop)) if self.batch_first else slice(start, stop)
-        timeline = None if tape.timeline is None else tape.timeline.window(start, stop)
-        return LinearTape(tape.x[part], timeline, tape.stamp)
-
-    def _product(self, x: Any, timeline: Timeline | None) -> Any:
+    def _run(self, x: Any, timeline: Timeline | None, training: bool) -> tuple[Any, Any]:
         y = self.backend.kernels.matmul(x.reshape(-1, self.in_features), self._params.own["weight"].T)
         if self.bias:
             y += self._params.own["bias"]
-        y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)
+        y = y.reshape(self._shape_of_y(x.shape))
+        return (y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)), x
 
-    def _enter(self, name: str, x: Any, features: int, lengths: Any) -> tuple[Any, Timeline | None]:
-        self.backend.require(name, x, dtype=self.dtype)
-        if x.ndim < 1 or x.shape[-1] != features:
-            raise bad_input(name, f"a last axis of {features} features", f"shape {tuple(x.shape)}")
-        timeline = None
-        if lengths is not None:
-            timeline = timeline_of(self.backend, name, x.shape, 3, self.batch_first, lengths)
-        return clean(self.backend.xp, x, timeline, self.batch_first), timeline
+    def backward(self, tape: PointwiseTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
+        """Add to the gradients of weight and bias; return dx and None."""
+        dy = self._enter_dy(tape, dy, dstate)
+        x, matmul, grads = tape.kept, self.backend.kernels.matmul, self._grads.own
+        if dy is None:
+            return self.backend.xp.zeros_like(x), None
+        dy = clean(self.backend.xp, dy, tape.timeline, self.batch_first)
+        rows = dy.reshape(-1, self.out_features)
+        with self._lock:
+            grads["weight"] += matmul(rows.T, x.reshape(-1, self.in_features))  # y = x W' + b
+            if self.bias:
+                grads["bias"] += rows.sum(axis=0)  # y = x W' + b
+        return matmul(rows, self._params.own["weight"]).reshape(x.shape), None  # y = x W' + b

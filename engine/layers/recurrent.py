@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,16 +16,18 @@ from engine.backend import Backend, philox
 from engine.cell import known_cell
 from engine.checks import describe, integer, probability, switch
 from engine.errors import bad_input
-from engine.layers import arguments, empty, showing
+from engine.layers import arguments, showing
 from engine.layers.base import Layer
 from engine.layers.building import warn_of_option
 from engine.layers.cell_parameters import checked_projection, of_direction, shapes_of
 from engine.layers.masks import apply_mask
-from engine.layers.noise import Noise, Rates, noisy_cell, zoneout_of
+from engine.layers.noise import Noise, noisy_cell, zoneout_of
 from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
 from engine.layers.timeline import Timeline
 from engine.layers.walk import Direction, backward_walk, forward_walk
-from kernels.cells import Cell
+from kernels import Kernels
+from kernels.cells import Cell, Pass
+from kernels.reference import ReferenceKernels
 
 Array = Any  # of the layer's backend
 
@@ -88,10 +90,11 @@ class Recurrent(Layer):
     """
 
     tape_type = RecurrentTape
-    fixed = Layer.fixed | {
-        "cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "num_directions", "zoneout",
-        "recurrent_dropout", "weight_dropout", "proj_size",
-    }  # fmt: skip
+    shaping: ClassVar[tuple[str, ...]] = (
+        "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "variational", "bidirectional",
+    )  # fmt: skip
+    _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size")
+    fixed = Layer.fixed | {"cell", "num_directions", *_options}
     settings = Layer.settings | {"dropout": probability, "variational": switch}
 
     def __init__(
@@ -125,8 +128,8 @@ class Recurrent(Layer):
         self.bidirectional = switch("bidirectional", bidirectional)
         self.dropout, self.variational = dropout, variational
         self.num_directions = 2 if self.bidirectional else 1
-        self._zoneout = zoneout_of(self.cell, zoneout)
-        self.zoneout = tuple(self._zoneout.get(state, 0.0) for state in self.cell.states)
+        self.zoned = zoneout_of(self.cell, zoneout)
+        self.zoneout = tuple(self.zoned.get(state, 0.0) for state in self.cell.states)
         self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout)
         self.weight_dropout = probability("weight_dropout", weight_dropout)
         if self.weight_dropout and not self.cell.recurrent:
@@ -134,8 +137,8 @@ class Recurrent(Layer):
             raise bad_input("weight_dropout", "0 for this cell", describe(weight_dropout), hint)
         self.proj_size = checked_projection(self.cell, proj_size, self.hidden_size)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
-        self._noisy = noisy_cell(self.cell, self._zoneout, self.recurrent_dropout > 0.0)
-        self._quiet = noisy_cell(self.cell, self._zoneout, False)
+        self._noisy = noisy_cell(self.cell, self.zoned, self.recurrent_dropout > 0.0)
+        self._quiet = noisy_cell(self.cell, self.zoned, False)
         if self.dropout and self.num_layers == 1:
             hint = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
             warn_of_option("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
@@ -163,25 +166,10 @@ class Recurrent(Layer):
         return philox.uniform(self._key(f"init:{name}"), shape, -bound, bound, self.dtype)
 
     def _arguments(self) -> dict[str, Any]:
-        shaping: dict[str, Any] = {
-            "input_size": self.input_size,
-            "hidden_size": self.hidden_size,
-            "num_layers": self.num_layers,
-            "bias": self.bias,
-            "batch_first": self.batch_first,
-            "dropout": self.dropout,
-            "variational": self.variational,
-            "bidirectional": self.bidirectional,
-        }
-        options: dict[str, Any] = {
-            "zoneout": list(self.zoneout) if self._zoneout else 0.0,
-            "recurrent_dropout": self.recurrent_dropout,
-            "weight_dropout": self.weight_dropout,
-            "proj_size": self.proj_size,
-        }
-        if type(self) is Recurrent:
-            shaping = {"cell": self.cell.name, **shaping}
-        return shaping | {name: value for name, value in options.items() if value}
+        cell = {"cell": self.cell.name} if type(self) is Recurrent else {}
+        given = {name: getattr(self, name) for name in self._options} | {"zoneout": list(self.zoneout)}
+        options = {name: value for name, value in given.items() if value and (name != "zoneout" or self.zoned)}
+        return cell | super()._arguments() | options
 
     def _rebuilt(self, **given: Any) -> Any:
         dropout = {"dropout": 0.0} if self.num_layers == 1 else {}  # set below: the warning came when this was built
@@ -260,17 +248,13 @@ class Recurrent(Layer):
         def run(direction: Direction, values: Array) -> Array:
             weights, drop, factors = of_direction(self.cell, direction, self._params.own), None, {}
             if noise is not None:
-                factors = noise.factors(direction, cell, dict(zip(cell.states, self.widths, strict=True)))
+                factors = noise.factors(direction, cell)
                 if "weight_hh" in weights:
                     drop = noise.of_weights(direction, weights["weight_hh"].shape)
                     weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
             first = tuple([part[direction.slot] for part in states])
-            if timeline.empty:
-                found, y = empty.run(self.backend, cell, timeline, self.hidden_size, first)
-            else:
-                found, y = self.backend.kernels.forward_layer(
-                    cell, values, weights, first, timeline.lengths, keep, factors
-                )
+            given = Pass(cell, weights, timeline.lengths, factors)
+            found, y = self._kernels(timeline).forward_layer(given, values, first, keep or timeline.empty)
             last.append([slots[-1] for slots in found.states])
             tapes.append(DirectionTape(cell, values, found, factors, drop))
             return y
@@ -360,18 +344,14 @@ class Recurrent(Layer):
     ) -> tuple[Any, Array]:
         """The adjoints and dx of one layer and direction; adds to `grads`."""
         weights = of_direction(self.cell, direction, self._params.own)
-        if timeline.empty:
-            adjoints = empty.adjoints(self.backend, record.cell, record.run, timeline, dlast)
-            return adjoints, self.backend.xp.zeros_like(record.x)
         shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
         record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
         targets = grads
         if record.weight_mask is not None:
             weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
             targets = grads | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
-        found = self.backend.kernels.backward_layer(
-            record.cell, record.run, record.x, weights, dy, dlast, targets, timeline.lengths, keep, record.factors
-        )
+        given = Pass(record.cell, weights, timeline.lengths, record.factors)
+        found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep)
         if record.weight_mask is not None:
             grads["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
         return found
@@ -387,6 +367,10 @@ class Recurrent(Layer):
         return tape.window(start, stop)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _kernels(self, timeline: Timeline) -> Kernels:
+        """The backend's kernels; plain array code where no step or no row is there to walk (rule 9)."""
+        return ReferenceKernels(self.backend.xp) if timeline.empty else self.backend.kernels
 
     def _by_layer(self, parts: list[Any]) -> tuple[tuple[Any, ...], ...]:
         N = self.num_directions
@@ -411,13 +395,11 @@ class Recurrent(Layer):
     def _next_call(self, training: bool) -> int | None:
         """The call number for this pass's masks; None if no mask is drawn."""
         between = self.dropout > 0.0 and self.num_layers > 1
-        drawn = between or self._zoneout or self.recurrent_dropout or self.weight_dropout
+        drawn = between or self.zoned or self.recurrent_dropout or self.weight_dropout
         return self._take_call() if switch("training", training) and drawn else None
 
     def _noise(self, call: int | None, timeline: Timeline) -> Noise | None:
         """The masks of a pass; None where nothing is drawn, and no expectation stands in its place."""
         if call is None and not self._quiet.given:
             return None
-        rates = Rates(self.dropout, self.variational, self.recurrent_dropout, self.weight_dropout, self._zoneout)
-        rows = range(self.row_offset, self.row_offset + timeline.batch)
-        return Noise(self.backend, self.dtype, rates, (self.seed, self.path), call, timeline.steps, rows)
+        return Noise(self, call, timeline)

@@ -74,7 +74,7 @@ class RNN(Recurrent):
     ((7, 4, 5), (2, 4, 5))
     """
 
-    fixed = Recurrent.fixed | {"nonlinearity"}
+    shaping = (*Recurrent.shaping, "nonlinearity")
 
     def __init__(
         self,
@@ -115,9 +115,6 @@ class RNN(Recurrent):
             dtype=dtype,
             seed=seed,
         )
-
-    def _arguments(self) -> dict[str, Any]:
-        return {**super()._arguments(), "nonlinearity": self.nonlinearity}
 
 
 class GRU(Recurrent):
@@ -176,7 +173,7 @@ class GRU(Recurrent):
     ((7, 4, 10), (2, 4, 5), ['n', 'r', 'z'])
     """
 
-    fixed = Recurrent.fixed | {"reset_after"}
+    shaping = (*Recurrent.shaping, "reset_after")
 
     def __init__(
         self,
@@ -215,9 +212,6 @@ class GRU(Recurrent):
             dtype=dtype,
             seed=seed,
         )
-
-    def _arguments(self) -> dict[str, Any]:
-        return {**super()._arguments(), "reset_after": self.reset_after}
 
 
 class LSTM(Recurrent):
@@ -280,7 +274,7 @@ class LSTM(Recurrent):
     LSTM(3, 5)  # (T, B, 3) -> (T, B, 5), 200 parameters
     """
 
-    fixed = Recurrent.fixed | {"forget_bias"}
+    shaping = (*Recurrent.shaping, "forget_bias")
 
     def __init__(
         self,
@@ -328,9 +322,6 @@ class LSTM(Recurrent):
             forget_block = slice(self.hidden_size, 2 * self.hidden_size)
             values[forget_block] = self.forget_bias if name.startswith("bias_ih") else 0.0
         return values
-
-    def _arguments(self) -> dict[str, Any]:
-        return {**super()._arguments(), "forget_bias": self.forget_bias}
 
 
 def layer_of(cell: str, *sizes: int, **options: Any) -> Recurrent:

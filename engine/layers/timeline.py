@@ -84,12 +84,10 @@ class Timeline:
         return part
 
 
-def timeline_of(
-    backend: Backend, name: str, shape: tuple[int, ...], ndim: int, batch_first: bool, lengths: Any
-) -> Timeline:
-    """The timeline of an array whose first two axes are time and batch."""
+def timeline_of(backend: Backend, shape: tuple[int, ...], ndim: int, batch_first: bool, lengths: Any) -> Timeline:
+    """The timeline of an x whose first two axes are time and batch."""
     if len(shape) != ndim:
-        raise bad_input(name, f"{ndim} axes, time and batch first, where lengths are given", f"shape {tuple(shape)}")
+        raise bad_input("x", f"{ndim} axes, time and batch first, where lengths are given", f"shape {tuple(shape)}")
     steps, batch = (shape[1], shape[0]) if batch_first else shape[:2]
     return Timeline(backend, steps, batch, lengths)
 

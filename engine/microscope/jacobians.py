@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.microscope.passes import ALL, ONE, Record
 from engine.microscope.result import Jacobians
-from kernels.cells import Run
+from kernels.cells import Pass, Run
 from kernels.duals import Dual, held_steps, step_tangent
 from kernels.steps import Steps
 
@@ -56,8 +56,9 @@ class Linear:
         self.states = record.cell.states
         self.ends = np.cumsum([slots.shape[-1] for slots in run.states])
         weights = record.weights
-        self.tangents = held_steps(np, record.cell, weights, factors, np.float64)
-        self.adjoints = Steps(np, record.cell, weights, factors, ONE, np.matmul)
+        given = Pass(record.cell, weights, factors=factors)
+        self.tangents = held_steps(np, given, np.float64)
+        self.adjoints = Steps(np, given, ONE, np.matmul)
         pre = x @ weights["weight_ih"].T
         pre = pre + weights["bias_ih"] if "bias_ih" in weights else pre
         self.pre = pre.reshape(run.gates.shape)

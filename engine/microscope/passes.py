@@ -18,7 +18,7 @@ from engine.layers.tape import RecurrentTrace
 from engine.layers.timeline import Timeline
 from engine.layers.walk import Direction, backward_walk, every_direction
 from kernels.activations import matmul
-from kernels.cells import Cell, Run
+from kernels.cells import Cell, Pass, Run
 from kernels.steps import Steps
 
 Array = Any  # of a layer's backend
@@ -68,7 +68,7 @@ class Record(NamedTuple):
     @property
     def steps(self) -> Steps:
         """The steps of this layer and direction, on arrays of the host."""
-        return Steps(np, self.cell, self.weights, self.factors, ONE, lambda a, b: matmul(np, a, b))
+        return Steps(np, Pass(self.cell, self.weights, factors=self.factors), ONE, lambda a, b: matmul(np, a, b))
 
 
 class Flow(NamedTuple):

@@ -57,6 +57,8 @@ def parameters_of(model: Any) -> tuple[Backend, list[Parameter]]:
             expected = "an object with dicts params and grads, or a list of these"
             raise bad_type("model", expected, describe(owner))
         for key, w in owner.params.items():
+            if not isinstance(key, str):
+                raise bad_type("model", "texts as the names of its parameters", describe(key))
             name = key if owner is model else f"{place}.{key}"
             home = backend_of(w, f"params[{key!r}]")
             backend = backend or home

@@ -6,11 +6,11 @@ from engine.zoo.bug import Bug
 from engine.zoo.bug_cases import LAST, NO_GATE, dropout, embedding, linear, model, only, parameters
 from engine.zoo.rewriting import DROPOUT, EMBEDDING, LINEAR, SEQUENTIAL, Rewrite
 
-_WEIGHT = "matmul(rows.T, tape.x.reshape(-1, self.in_features))"
+_WEIGHT = "matmul(rows.T, x.reshape(-1, self.in_features))"
 _BIAS = 'grads["bias"] += rows.sum(axis=0)'
 _DX = 'matmul(rows, self._params.own["weight"])'
 _ADD_ROWS = 'grads["weight"][backend.asarray(rows)] += sums'
-_MASKED = "dy if tape.mask is None else apply_mask(self.backend.xp, dy, tape.mask)"
+_MASKED = "dy if mask is None else apply_mask(self.backend.xp, dy, mask)"
 
 
 def _linear(tensor: str, name: str, story: str, plant: Rewrite, cause: str | None = None) -> Bug:
@@ -31,13 +31,13 @@ _LINEAR = (
         "weight",
         "linear-weight-one-position-missing",
         "The weight's gradient leaves out the first position: one row of the first step.",
-        LINEAR.line(_WEIGHT, "matmul(rows[1:].T, tape.x.reshape(-1, self.in_features)[1:])"),
+        LINEAR.line(_WEIGHT, "matmul(rows[1:].T, x.reshape(-1, self.in_features)[1:])"),
     ),
     _linear(
         "weight",
         "linear-weight-only-the-last-step",
         "The weight hears of the last step alone.",
-        LINEAR.line(_WEIGHT, "matmul(dy[-1].T, tape.x[-1])"),
+        LINEAR.line(_WEIGHT, "matmul(dy[-1].T, x[-1])"),
     ),
     _linear(
         "bias",
@@ -100,7 +100,7 @@ _DROPOUT = (
     _dropout(
         "dropout-without-scale",
         "The units that were dropped get 0, but the others are not scaled with 1/(1-p).",
-        "apply_mask(self.backend.xp, dy, tape.mask != 0)",
+        "apply_mask(self.backend.xp, dy, mask != 0)",
     ),
     Bug(
         "dropout-redrawn",
@@ -115,7 +115,7 @@ _DROPOUT = (
     _dropout(
         "dropout-inverted",
         "The units that were dropped get the gradient, and those that were kept get none.",
-        "apply_mask(self.backend.xp, dy, tape.mask.max() - tape.mask)",
+        "apply_mask(self.backend.xp, dy, mask.max() - mask)",
     ),
 )
 

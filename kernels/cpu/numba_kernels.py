@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels import Weights, events
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
 from kernels.cpu.arrays import in_order, line, lines, nothing, rows, strided
@@ -50,20 +50,12 @@ class NumbaKernels:
         return workspace.empty(shape, dtype)
 
     @_quiet
-    def forward_layer(
-        self,
-        cell: Cell,
-        x: Array,
-        weights: Weights,
-        states: tuple[Array, ...],
-        lengths: Array | None = None,
-        keep: bool = True,
-        factors: Weights | None = None,
-    ) -> tuple[Run, Array]:
+    def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
+        cell, weights, lengths, _ = given
         loops, dtype = loops_of(cell), x.dtype
         if loops is None:
-            return self._steps.forward_layer(cell, x, weights, states, lengths, keep, factors)
+            return self._steps.forward_layer(given, x, states, keep)
         events.launched()
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
         T, B, G, H = size.T, size.B, size.G, size.H
@@ -74,7 +66,7 @@ class NumbaKernels:
             gate = workspace.empty((T if keep else 1, B, G, H), dtype)
         kept = _units((len(gate), B), size, loops.kept, dtype)
         y = workspace.empty((T, B, size.P), dtype)
-        weight_lines, numbers = lines(weights, _WEIGHTS + _BIASES, dtype), _numbers(cell, weights, factors, dtype)
+        weight_lines, numbers = lines(weights, _WEIGHTS + _BIASES, dtype), _numbers(given, dtype)
         ends, flat_x, arrays = in_order(lengths, T, B), strided(x), (slots, gate, kept)
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
@@ -96,21 +88,19 @@ class NumbaKernels:
     @_quiet
     def backward_layer(
         self,
-        cell: Cell,
+        given: Pass,
         tape: Run,
         x: Array,
-        weights: Weights,
         dy: Array | None,
         dlast: tuple[Array | None, ...],
         grads: Weights,
-        lengths: Array | None = None,
         trace: bool = False,
-        factors: Weights | None = None,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
+        cell, weights, lengths, _ = given
         loops, dtype = loops_of(cell), x.dtype
         if loops is None:
-            return self._steps.backward_layer(cell, tape, x, weights, dy, dlast, grads, lengths, trace, factors)
+            return self._steps.backward_layer(given, tape, x, dy, dlast, grads, trace)
         events.launched()
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
         T, B, D, H = size.T, size.B, size.D, size.H
@@ -119,7 +109,7 @@ class NumbaKernels:
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
         traces = _traces(cell, tape, trace)
         flat_dy = (nothing(1, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
-        weight_lines, numbers = lines(weights, _WEIGHTS, dtype), _numbers(cell, weights, factors, dtype)
+        weight_lines, numbers = lines(weights, _WEIGHTS, dtype), _numbers(given, dtype)
         ends, flat_x = in_order(lengths, T, B), strided(x)
         kept = tuple([rows(tape.kept[name]) for name in cell.kept])
         arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
@@ -187,12 +177,13 @@ def _units(before: tuple[int, ...], size: Sizes, narrow: tuple[bool, ...], dtype
     return tuple([workspace.empty((*before, size.P if one else size.H), dtype) for one in narrow])
 
 
-def _numbers(cell: Cell, weights: Weights, factors: Weights | None, dtype: Any) -> tuple[Any, ...]:
+def _numbers(given: Pass, dtype: Any) -> tuple[Any, ...]:
     """The arguments of gate functions beside states and gates: own weights, factors, and the number 1."""
+    cell = given.cell
     if not cell.own and not cell.given:
         return (), (), dtype.type(1)
-    own = tuple(line(weights[name], dtype) for name in cell.own)
-    return own, tuple(rows((factors or {})[name]) for name in cell.given), dtype.type(1)
+    own = tuple(line(given.weights[name], dtype) for name in cell.own)
+    return own, tuple(rows(given.factors[name]) for name in cell.given), dtype.type(1)
 
 
 def _state_gradients(given: tuple[Array | None, ...], states: tuple[Array, ...], dtype: Any) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cells import Cell
+from kernels.cells import Cell, Pass
 from kernels.cpu import barrier
 from kernels.cpu.compiling import JIT, compilations
 from kernels.cpu.numba_kernels import NumbaKernels
@@ -55,10 +55,11 @@ def warm(cell: Cell | str, dtype: Any) -> Warmed:
     if cell.biased:
         weights |= {"bias_ih": fill(G * H), **({"bias_hh": fill(R * H)} if R else {})}
     factors = {name: fill(T, B, width if name.endswith("_h") else H) for name in cell.given}
+    given = Pass(cell, weights, factors=factors)
     x, states = fill(T, B, D), tuple(fill(B, width if name == "h" else H) for name in cell.states)
-    run, y = kernels.forward_layer(cell, x, weights, states, factors=factors)
+    run, y = kernels.forward_layer(given, x, states)
     grads = {name: np.zeros_like(weight) for name, weight in weights.items()}
-    kernels.backward_layer(cell, run, x, weights, y, (None,) * len(states), grads, factors=factors)
+    kernels.backward_layer(given, run, x, y, (None,) * len(states), grads)
     kernels.matmul(x[0], weights["weight_ih"].T)
     kernels.checksum(weights.values())
     barrier.warm()

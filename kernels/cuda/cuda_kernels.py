@@ -1,8 +1,9 @@
 """The time loops on a GPU: our own CUDA kernels through CuPy, cuBLAS for the products.
 
-`kernels.cuda.plan` decides for each layer and direction between one launch for the whole sequence, a product and a gate
-kernel at each step, and plain array code; `kernels.reference` defines what all of them compute.  Nothing here waits for
-the device or copies to the host.  Every kernel is tested on the CPU through a simulator; none has run on a GPU yet.
+`kernels.cuda.launches` decides for each layer and direction between one launch for the whole sequence, a product and a
+gate kernel at each step, and plain array code; `kernels.reference` defines what all of them compute.  Nothing here
+waits for the device or copies to the host.  Every kernel is tested on the CPU through a simulator; none has run on a
+GPU yet.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from kernels import events
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cuda import elements, modules
-from kernels.cuda.parts import is_narrow, kept, parts
-from kernels.cuda.plan import Device, Pass, Plan, plan
+from kernels.cuda.launches import Device, Launch, LaunchPlan, plan
+from kernels.cuda.parts import parts
 from kernels.cuda.translate import symbol
 from kernels.layer import LayerOfSteps
 from kernels.products import operand
@@ -37,7 +38,7 @@ class CudaKernels(LayerOfSteps):
 
     Attributes
     ----------
-    last_plan : the `Plan` of the last forward or backward that was run; None before, and where `reference` ran.
+    last_plan : the `LaunchPlan` of the last forward or backward that was run; None before, and where `reference` ran.
     fallback_reason : why plain array code runs instead of the last cell's kernels, with a hint; None if they run.
     """
 
@@ -45,7 +46,7 @@ class CudaKernels(LayerOfSteps):
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
-        self.last_plan: Plan | None = None
+        self.last_plan: LaunchPlan | None = None
         self.fallback_reason: str | None = None
         self._reference = ReferenceKernels(xp)
         self._modules: dict[tuple[str, Cell, str], Any] = {}
@@ -57,30 +58,21 @@ class CudaKernels(LayerOfSteps):
         """Matrix product of two 2-d arrays."""
         return self._reference.matmul(a, b)
 
-    def forward(
-        self,
-        cell: Cell,
-        pre: Array,
-        weights: Weights,
-        states: tuple[Array, ...],
-        lengths: Array = None,
-        factors: Weights | None = None,
-    ) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.layer.StepKernels.forward`."""
-        given = [(pre, 3), *((state, 2) for state in states)]
-        way = self._way(cell, "forward", given, weights, factors)
+    def forward(self, given: Pass, pre: Array, states: tuple[Array, ...]) -> Run:
+        """Run one layer and direction over all T steps; see `kernels.layer.LayerOfSteps.forward`."""
+        cell, weights = given.cell, given.weights
+        way = self._way(given, "forward", [(pre, 3), *((state, 2) for state in states)])
         if way is None:
-            return self._reference.forward(cell, pre, weights, states, lengths, factors)
+            return self._reference.forward(given, pre, states)
         xp, dtype = self.xp, pre.dtype
         (T, B, rows), G = pre.shape, len(cell.gates)
-        H = rows // G
+        H, P = rows // G, states[0].shape[1]
         slots = tuple(xp.empty((T + 1, *state.shape), dtype=dtype) for state in states)
         for buffer, state in zip(slots, states, strict=True):
             buffer[0] = state
-        units = {"H": H, "P": states[0].shape[1]}
-        tape = {name: xp.empty((T, B, units[width]), dtype=dtype) for name, width in kept(cell).items()}
+        tape = {name: xp.empty((T, B, P if cell.is_narrow(name) else H), dtype=dtype) for name in cell.kept}
         run = Run(slots, xp.empty((T, B, G, H), dtype=dtype), tape)
-        buffers = self._tape(cell, run) | self._common(cell, run, weights, lengths, factors)
+        buffers = self._tape(cell, run) | self._common(given, run)
         buffers |= {"pre": xp.ascontiguousarray(pre), "bias": _contiguous(xp, weights.get("bias_hh"))}
         arguments = _in_order(elements.forward_fields(cell), buffers)
         if way.path == "persistent":
@@ -89,22 +81,13 @@ class CudaKernels(LayerOfSteps):
             self._step_forward(cell, arguments, weights, run)
         return run
 
-    def backward(
-        self,
-        cell: Cell,
-        run: Run,
-        weights: Weights,
-        dy: Array,
-        dlast: tuple[Array, ...],
-        lengths: Array = None,
-        trace: bool = False,
-        factors: Weights | None = None,
-    ) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.layer.StepKernels.backward`."""
-        given = [(run.gates, 4), *((slots, 3) for slots in run.states), (dy, 3), *((part, 2) for part in dlast)]
-        way = self._way(cell, "backward", given, weights, factors)
+    def backward(self, given: Pass, run: Run, dy: Array, dlast: tuple[Array, ...], trace: bool = False) -> Adjoints:
+        """Walk the slots of `run` from the end to the start; see `kernels.layer.LayerOfSteps.backward`."""
+        cell, weights = given.cell, given.weights
+        arrays = [(run.gates, 4), *((slots, 3) for slots in run.states), (dy, 3), *((part, 2) for part in dlast)]
+        way = self._way(given, "backward", arrays)
         if way is None:
-            return self._reference.backward(cell, run, weights, dy, dlast, lengths, trace, factors)
+            return self._reference.backward(given, run, dy, dlast, trace)
         xp, (T, B, G, H), dtype = self.xp, run.gates.shape, run.gates.dtype
         da = xp.empty((T, B, G, H), dtype=dtype)
         da_hidden = xp.empty((T, B, G, H), dtype=dtype) if cell.splits else da
@@ -112,7 +95,7 @@ class CudaKernels(LayerOfSteps):
         traces = tuple(xp.empty_like(slots) for slots in run.states) if trace else None
         own = {name: xp.empty((T, B, H), dtype=dtype) for name in cell.own}
         dprojected = None if cell.projected is None else xp.empty_like(run.h[1:])
-        buffers = self._tape(cell, run) | self._common(cell, run, weights, lengths, factors)
+        buffers = self._tape(cell, run) | self._common(given, run)
         buffers |= {"dy": _contiguous(xp, dy), "da": da, "da_hidden": da_hidden, "dprojected": dprojected}
         buffers |= {f"d{symbol(name)}": rows for name, rows in own.items()}
         for number, state in enumerate(map(symbol, cell.states)):
@@ -132,27 +115,26 @@ class CudaKernels(LayerOfSteps):
 
     # -- the paths ----------------------------------------------------------------------------------------------------
 
-    def _way(
-        self, cell: Cell, direction: str, given: list[tuple[Array, int]], weights: Weights, factors: Weights | None
-    ) -> Pass | None:
+    def _way(self, given: Pass, direction: str, arrays: list[tuple[Array, int]]) -> Launch | None:
         """The planned path, its module loaded; None for plain array code.
 
-        `given` are arrays with the number of axes that the kernels know; the first is (T, B, ...).  A gradient check
+        `arrays` come with the number of axes that the kernels know; the first is (T, B, ...).  A gradient check
         may add an axis of copies to any of them, or make it complex.
         """
         self.last_plan = None
-        tape = given[0][0]
-        more = [(weights[name], 1) for name in cell.own] + [(factor, 3) for factor in (factors or {}).values()]
+        cell, weights, _, factors = given
+        tape = arrays[0][0]
+        more = [(weights[name], 1) for name in cell.own] + [(factor, 3) for factor in factors.values()]
         more += [(weights.get(name), rank) for name, rank in (("weight_hh", 2), ("bias_hh", 1), ("weight_hr", 2))]
-        if any(a is not None and (a.dtype, a.ndim) != (tape.dtype, rank) for a, rank in given + more):
+        if any(a is not None and (a.dtype, a.ndim) != (tape.dtype, rank) for a, rank in arrays + more):
             return None
         T, B = tape.shape[:2]
         H = tape.shape[-1] if direction == "backward" else tape.shape[-1] // len(cell.gates)
         planned = self.plan(cell, B, H, T, tape.dtype, self._device())
-        way: Pass = getattr(planned, direction)
+        way: Launch = getattr(planned, direction)
         if way.path == "persistent" and not self._loads(direction, cell, tape.dtype):
             failure = self._failures[direction, cell, tape.dtype.name]
-            way = Pass("stepwise", f"the kernel of the whole sequence cannot be had: {failure}")
+            way = Launch("stepwise", f"the kernel of the whole sequence cannot be had: {failure}")
             planned = planned._replace(**{direction: way})
         self.fallback_reason = None
         if way.path == "stepwise" and not self._loads("stepwise", cell, tape.dtype):
@@ -200,7 +182,7 @@ class CudaKernels(LayerOfSteps):
         return self._functions[key]
 
     def _launch_sequence(
-        self, cell: Cell, direction: str, way: Pass, arguments: tuple[Any, ...], weight_hh: Array, T: int
+        self, cell: Cell, direction: str, way: Launch, arguments: tuple[Any, ...], weight_hh: Array, T: int
     ) -> None:
         """The whole sequence in one cooperative launch."""
         kernel = self._function(direction, f"{direction}_{way.row_tile}", cell, weight_hh.dtype)
@@ -239,7 +221,7 @@ class CudaKernels(LayerOfSteps):
         late: dict[bool, list[Array]] = {False: [], True: []}  # for a state of H numbers, and for one of P
         for part, product in zip(every, products, strict=True):
             if part.source is not None and part.goes_back:
-                late[is_narrow(cell, part.source.name)].append(product)
+                late[cell.is_narrow(part.source.name)].append(product)
         sizes = {False: B * H, True: 0 if dprojected is None else dprojected[0].size}
         first = {part.name: next(iter(late[part.narrow]), None) for part in every if part.first_back}
         backward = list(zip(every, blocks, products, strict=True))[::-1]
@@ -283,13 +265,12 @@ class CudaKernels(LayerOfSteps):
         found |= {f"kept_{symbol(name)}": values for name, values in run.kept.items()}
         return {name: _contiguous(self.xp, array) for name, array in (found | {"gates": run.gates}).items()}
 
-    def _common(
-        self, cell: Cell, run: Run, weights: Weights, lengths: Array, factors: Weights | None
-    ) -> dict[str, Any]:
+    def _common(self, given: Pass, run: Run) -> dict[str, Any]:
         """The same of what both ways have."""
+        cell, weights, lengths, factors = given
         found: dict[str, Any] = {symbol(name): _contiguous(self.xp, weights[name]) for name in cell.own}
         for name in cell.given:
-            factor = _contiguous(self.xp, (factors or {})[name])
+            factor = _contiguous(self.xp, factors[name])
             many = {f"steps_{symbol(name)}": factor.shape[0] > 1, f"rows_{symbol(name)}": factor.shape[1] > 1}
             found |= {symbol(name): factor} | {key: _INT(value) for key, value in many.items()}
         found["lengths"] = None if lengths is None else self.xp.ascontiguousarray(lengths, dtype=np.int32)

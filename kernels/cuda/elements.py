@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from kernels.cells import Cell
 from kernels.cuda import translate
-from kernels.cuda.parts import Part, call, is_narrow, kept, parts, spread_of, value
+from kernels.cuda.parts import Part, call, parts, spread_of, value
 from kernels.cuda.reverse import reverse
 from kernels.cuda.translate import identifier, symbol
 from kernels.phases import Place
@@ -75,7 +75,7 @@ def passed(cell: Cell) -> dict[str, str]:
 def _tape(cell: Cell, kind: str) -> list[Field]:
     fields = [Field(kind, f"{symbol(state)}_all", f"(T+1, B, {_width(cell, state)})") for state in cell.states]
     fields.append(Field(kind, "gates", "(T, B, G, H)"))
-    return fields + [Field(kind, f"kept_{symbol(name)}", f"(T, B, {width})") for name, width in kept(cell).items()]
+    return fields + [Field(kind, f"kept_{symbol(name)}", f"(T, B, {_width(cell, name)})") for name in cell.kept]
 
 
 def _common(cell: Cell) -> list[Field]:
@@ -88,8 +88,8 @@ def _common(cell: Cell) -> list[Field]:
     return fields + [Field("int", size, "as above") for size in ("B", "H", *("P" * bool(cell.projected)))]
 
 
-def _width(cell: Cell, state: str) -> str:
-    return "P" if is_narrow(cell, state) else "H"
+def _width(cell: Cell, name: str) -> str:
+    return "P" if cell.is_narrow(name) else "H"
 
 
 def text(cell: Cell) -> str:

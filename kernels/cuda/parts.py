@@ -55,20 +55,9 @@ def parts(cell: Cell) -> tuple[Part, ...]:
         is_first = part.narrow not in [other.narrow for other in found[number + 1 :]]
         back = part.source is not None and part.source.kind == "prev"
         if back and number > 0:
-            back = is_narrow(cell, part.source.name) != found[number - 1].narrow  # type: ignore[union-attr]
+            back = cell.is_narrow(part.source.name) != found[number - 1].narrow  # type: ignore[union-attr]
         found[number] = part._replace(first_back=is_first, goes_back=back)
     return tuple(found)
-
-
-def is_narrow(cell: Cell, state: str) -> bool:
-    """Whether the state has P numbers a row."""
-    return cell.projected is not None and state == "h"
-
-
-def kept(cell: Cell) -> dict[str, str]:
-    """The values on the tape beside states and gates, each with its number of units."""
-    narrow = {label for work in cell.works if work.narrow for label in work.labels}
-    return {name: "P" if name in narrow else "H" for name in cell.kept}
 
 
 def spread_of(cell: Cell) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from kernels.cells import Cell
-from kernels.cuda.parts import Part, call, is_narrow, parts, value
+from kernels.cuda.parts import Part, call, parts, value
 from kernels.cuda.translate import identifier, symbol
 from kernels.phases import Place, Work
 from kernels.steps import makes
@@ -34,7 +34,7 @@ class Reverse:
 
     def _part(self, part: Part) -> None:
         cell, every, first = self.cell, parts(self.cell), part.first_back
-        states = [state for state in cell.states if is_narrow(cell, state) == part.narrow]
+        states = [state for state in cell.states if cell.is_narrow(state) == part.narrow]
         if first:
             self._absorb(part)
         self.lines.append(f"{_FUNCTION} backward_{part.name}(const Backward& k, int t, int b, int j, real product) {{")
@@ -145,7 +145,7 @@ class Reverse:
         sources = [one.source for one in parts(self.cell) if one.source is not None and one.goes_back]
         name = f"absorb_{part.width}"
         self.lines.append(f"{_FUNCTION} {name}(const Backward& k, int t, int b, int j, real product) {{")
-        for state in dict.fromkeys(place.name for place in sources if is_narrow(self.cell, place.name) == part.narrow):
+        for state in dict.fromkeys(place.name for place in sources if self.cell.is_narrow(place.name) == part.narrow):
             self._say("if (k.lengths == nullptr || t < k.lengths[b])")
             self._say(f"  k.d{symbol(state)}_next[(size_t)b * k.{part.width} + j] += product;")
         self.lines.append("  }")

@@ -19,34 +19,18 @@ own dtype.  A backward line quotes the forward line that it reverses.
 
 from __future__ import annotations
 
-from kernels.cells import cells, find
-from kernels.gates.coupled_lstm import COUPLED_LSTM
-from kernels.gates.gru import GRU
-from kernels.gates.gru_before import GRU_BEFORE
-from kernels.gates.indrnn import INDRNN
-from kernels.gates.layernorm_gru import LAYERNORM_GRU
-from kernels.gates.layernorm_lstm import LAYERNORM_LSTM
-from kernels.gates.lstm import LSTM
-from kernels.gates.mgu import MGU
-from kernels.gates.peephole_lstm import PEEPHOLE_LSTM
-from kernels.gates.projected_lstm import PROJECTED_LSTM
-from kernels.gates.rnn import RNN_RELU, RNN_TANH
-from kernels.gates.slstm import SLSTM
-
-__all__ = [
-    "COUPLED_LSTM",
-    "GRU",
-    "GRU_BEFORE",
-    "INDRNN",
-    "LAYERNORM_GRU",
-    "LAYERNORM_LSTM",
-    "LSTM",
-    "MGU",
-    "PEEPHOLE_LSTM",
-    "PROJECTED_LSTM",
-    "RNN_RELU",
-    "RNN_TANH",
-    "SLSTM",
-    "cells",
-    "find",
-]
+from kernels.cells import cells as cells
+from kernels.cells import find as find
+from kernels.gates.coupled_lstm import COUPLED_LSTM as COUPLED_LSTM
+from kernels.gates.gru import GRU as GRU
+from kernels.gates.gru_before import GRU_BEFORE as GRU_BEFORE
+from kernels.gates.indrnn import INDRNN as INDRNN
+from kernels.gates.layernorm_gru import LAYERNORM_GRU as LAYERNORM_GRU
+from kernels.gates.layernorm_lstm import LAYERNORM_LSTM as LAYERNORM_LSTM
+from kernels.gates.lstm import LSTM as LSTM
+from kernels.gates.mgu import MGU as MGU
+from kernels.gates.peephole_lstm import PEEPHOLE_LSTM as PEEPHOLE_LSTM
+from kernels.gates.projected_lstm import PROJECTED_LSTM as PROJECTED_LSTM
+from kernels.gates.rnn import RNN_RELU as RNN_RELU
+from kernels.gates.rnn import RNN_TANH as RNN_TANH
+from kernels.gates.slstm import SLSTM as SLSTM

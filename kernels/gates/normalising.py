@@ -2,14 +2,15 @@
 
 normalise(v) = (v - mean(v)) / sqrt(var(v) + eps) over the last axis; biased variance, eps inside the root (rule 27).
 
-Gain and bias are weights ``p_X`` of the cells that use it.  The functions ask for array methods alone, so that they
-work on the arrays of every library, with any axes in front.  Complex rows (what the complex-step check feeds) keep the
-bits of real ones in their real part, as everything in `kernels.activations` does.
+Gain and bias are weights ``p_X`` of the cells that use it: `LAYER_NORM` brings its own.  The functions ask for array
+methods alone, so that they work on the arrays of every library, with any axes in front.  Complex rows (what the
+complex-step check feeds) keep the bits of real ones in their real part, as everything in `kernels.activations` does.
 """
 
 from __future__ import annotations
 
 from kernels.gates.types import Array
+from kernels.phases import Between
 
 EPS = 1e-5  # as in the paper's code, and in PyTorch
 
@@ -54,3 +55,7 @@ def _inverse_root(variance: Array) -> Array:
 
 def _is_complex(values: Array) -> bool:
     return "complex" in str(getattr(values, "dtype", ""))  # a dual number (`kernels.duals`) has none
+
+
+#: For ``Phase(between=...)``: with a gain and a bias for each gate.
+LAYER_NORM = Between(normalise, normalise_backward, scaled=True)

@@ -10,9 +10,17 @@ import numpy as np
 
 from cuda_sim.little_cupy import LittleCupy
 from cuda_sim.own_cells import EVERY
-from kernels.cells import Adjoints, Cell, Run
+from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cuda.cuda_kernels import CudaKernels
-from kernels.cuda.plan import Device, Pass, Plan, backward_product, forward_product, persistent, shared_bytes
+from kernels.cuda.launches import (
+    Device,
+    Launch,
+    LaunchPlan,
+    backward_product,
+    forward_product,
+    persistent,
+    shared_bytes,
+)
 from kernels.reference import ReferenceKernels
 
 REFERENCE = ReferenceKernels(np)
@@ -36,6 +44,11 @@ class LayerCase(NamedTuple):
     def H(self) -> int:
         """Hidden units."""
         return self.pre.shape[-1] // len(self.cell.gates)
+
+    @property
+    def given(self) -> Pass:
+        """What both passes take."""
+        return Pass(self.cell, self.weights, self.lengths, self.factors)
 
 
 def make_case(
@@ -66,9 +79,8 @@ def make_case(
 
 def run(kernels: Any, case: LayerCase, trace: bool = True) -> tuple[Run, Adjoints]:
     """Forward, and backward on what forward left."""
-    cell, pre, weights, states, lengths, factors, dy, dlast = case
-    forward = kernels.forward(cell, pre, weights, states, lengths, factors)
-    return forward, kernels.backward(cell, forward, weights, dy, dlast, lengths, trace, factors)
+    forward = kernels.forward(case.given, case.pre, case.states)
+    return forward, kernels.backward(case.given, forward, case.dy, case.dlast, trace)
 
 
 def arrays(done: tuple[Run, Adjoints]) -> Iterator[tuple[str, Any]]:
@@ -98,14 +110,14 @@ def distance(case: LayerCase, kernels: Any, trace: bool = True) -> float:
     return worst
 
 
-def by_plan(xp: LittleCupy, forward: Pass, backward: Pass) -> CudaKernels:
+def by_plan(xp: LittleCupy, forward: Launch, backward: Launch) -> CudaKernels:
     """The kernel set with a plan of the test's own."""
     kernels = CudaKernels(xp)
-    kernels.plan = lambda *sizes: Plan(forward, backward)
+    kernels.plan = lambda *sizes: LaunchPlan(forward, backward)
     return kernels
 
 
-def tight(case: LayerCase, slices: int, groups: int, row_tile: int = 1) -> tuple[Pass, Pass]:
+def tight(case: LayerCase, slices: int, groups: int, row_tile: int = 1) -> tuple[Launch, Launch]:
     """Launches that share out everything: several blocks, groups, passes over the rows, tiles and parts.
 
     With teams, parts and tile this small, each barrier has something to keep apart.
@@ -134,4 +146,4 @@ def one_kernel(source: str) -> str:
     return re.sub(r"\nROWS_OF_A_THREAD\(\w+, [48]\)", "", source)
 
 
-STEPWISE = Pass("stepwise", "asked for by a test")
+STEPWISE = Launch("stepwise", "asked for by a test")

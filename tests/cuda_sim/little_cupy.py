@@ -17,7 +17,7 @@ class LittleCupy:
     ----------
     seed : of the schedule of the simulated threads.
     check : look for races and the like; it costs time and memory by the square of the threads.
-    limits : of the device; see `kernels.cuda.plan.Device`.
+    limits : of the device; see `kernels.cuda.launches.Device`.
     """
 
     def __init__(self, seed: int = 0, check: bool = True, **limits: int) -> None:

@@ -25,7 +25,7 @@ from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
 from engine.layers.walk import Direction, forward_walk
 from kernels.activations import matmul
-from kernels.cells import factors_of
+from kernels.cells import Pass, factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
@@ -87,7 +87,7 @@ def _recurrent(
         pre = xp.asarray(xp.broadcast_to(pre, (len(pre), copies, *pre.shape[2:])), dtype=dtype)
         first = tuple(part[:, direction.slot] for part in states)
         factors = factors_of(record.factors, span)
-        found = kernels.forward(record.cell, pre, weights, first, timeline.lengths, factors)
+        found = kernels.forward(Pass(record.cell, weights, timeline.lengths, factors), pre, first)
         last.append(tuple(slots[-1] for slots in found.states))
         return _clean(xp, timeline, found.h[1:])
 
@@ -133,10 +133,8 @@ def _linear(
 def _embedding(
     layer: Embedding, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, None]:
-    y = params["weight"][:, layer.backend.asarray(tape.ids[_in_layout(layer, span)])]
-    if tape.valid is not None:
-        y = layer.backend.xp.where(layer.backend.asarray(tape.valid)[..., None], y, 0)
-    return y, None
+    y = params["weight"][:, layer.backend.asarray(tape.kept[_in_layout(layer, span)])]
+    return _clean_layout(layer, tape, y), None
 
 
 @run.register
@@ -144,9 +142,9 @@ def _dropout(
     layer: Dropout, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, None]:
     x = _clean_layout(layer, tape, x)
-    if tape.mask is None:
+    if tape.kept is None:
         return x, None
-    mask = tape.mask if tape.mask.ndim == 2 else tape.mask[_in_layout(layer, span)]
+    mask = tape.kept if tape.kept.ndim == 2 else tape.kept[_in_layout(layer, span)]
     return apply_mask(layer.backend.xp, x, mask), None
 
 

@@ -19,6 +19,7 @@ from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
 from engine.layers.timeline import clean
 from engine.layers.walk import Direction, forward_walk
+from kernels.cells import Pass
 from kernels.duals import Dual, run_tangent
 
 
@@ -70,7 +71,7 @@ def _recurrent(
         pre = Dual(record.x @ W.value.T, values_dot @ W.value.T + record.x @ W.dot.T)
         if "bias_ih" in weights:
             pre = pre + weights["bias_ih"]
-        h_dot, after = run_tangent(xp, record.cell, pre, weights, states, timeline.lengths, record.factors)
+        h_dot, after = run_tangent(xp, Pass(record.cell, weights, timeline.lengths, record.factors), pre, states)
         last.append(after)
         return timeline.clean(h_dot[1:])
 
@@ -85,7 +86,7 @@ def _recurrent(
 @jvp.register
 def _linear(layer: Linear, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
     x_dot = clean(layer.backend.xp, x_dot, tape.timeline, layer.batch_first)
-    y_dot = x_dot @ layer.params["weight"].T + tape.x @ params_dot["weight"].T  # y = x W' + b
+    y_dot = x_dot @ layer.params["weight"].T + tape.kept @ params_dot["weight"].T  # y = x W' + b
     if layer.bias:
         y_dot = y_dot + params_dot["bias"]
     return clean(layer.backend.xp, y_dot, tape.timeline, layer.batch_first), None
@@ -95,16 +96,14 @@ def _linear(layer: Linear, tape: Any, params_dot: Mapping[str, Any], x_dot: Any,
 def _embedding(
     layer: Embedding, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
 ) -> tuple[Any, None]:
-    y_dot = params_dot["weight"][layer.backend.asarray(tape.ids)]  # y = weight[ids]
-    if tape.valid is not None:
-        y_dot = layer.backend.xp.where(layer.backend.asarray(tape.valid)[..., None], y_dot, 0)
-    return y_dot, None
+    y_dot = params_dot["weight"][layer.backend.asarray(tape.kept)]  # y = weight[ids]
+    return clean(layer.backend.xp, y_dot, tape.timeline, layer.batch_first), None
 
 
 @jvp.register
 def _dropout(layer: Dropout, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
     x_dot = clean(layer.backend.xp, x_dot, tape.timeline, layer.batch_first)
-    return (x_dot if tape.mask is None else x_dot * tape.mask), None  # y = x * mask
+    return (x_dot if tape.kept is None else x_dot * tape.kept), None  # y = x * mask
 
 
 @jvp.register

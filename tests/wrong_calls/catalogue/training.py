@@ -132,7 +132,7 @@ def _run_training(place: Place) -> Call:
     def run(out: Any, task: Any, resume: Any, quiet: Any, backend: Any, label: Any) -> Any:
         if isinstance(out, str | Path) and Path(out).is_absolute() and place.folder not in Path(out).parents:
             raise engine.InputError("out: expected a folder of this test's own, got another")
-        for left in place.folder.glob("[Rr][Uu][Nn]-[Oo][Uu][Tt]*"):
+        for left in place.folder.glob("[Rr][Uu][Nn]-*"):
             shutil.rmtree(left, ignore_errors=True)
         (place.folder / "elsewhere").mkdir(exist_ok=True)
         before = os.getcwd()

@@ -77,14 +77,7 @@ class Device(NamedTuple):
         )
 
 
-A100 = Device("A100", 108, 166912, compute_capability=(8, 0))
-H100 = Device("H100", 132, 232448, compute_capability=(9, 0))
-H200 = Device("H200", 132, 232448, compute_capability=(9, 0))
-RTX_4090 = Device("RTX 4090", 128, 101376, compute_capability=(8, 9))
-LAPTOP = Device("RTX 3050 laptop", 16, 101376, compute_capability=(8, 6))
-
-
-class Pass(NamedTuple):
+class Launch(NamedTuple):
     """One direction of a plan; the numbers are those of a persistent launch, 0 on the other paths.
 
     Attributes
@@ -126,11 +119,11 @@ class Pass(NamedTuple):
         return self.groups * self.slices
 
 
-class Plan(NamedTuple):
+class LaunchPlan(NamedTuple):
     """The way forward and the way back."""
 
-    forward: Pass
-    backward: Pass
+    forward: Launch
+    backward: Launch
 
 
 class Product(NamedTuple):
@@ -146,7 +139,7 @@ class Product(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(cell: Cell, B: int, H: int, T: int, dtype: Any, device: Device) -> Plan:
+def plan(cell: Cell, B: int, H: int, T: int, dtype: Any, device: Device) -> LaunchPlan:
     """The path of each direction of one layer.
 
     Parameters
@@ -159,14 +152,14 @@ def plan(cell: Cell, B: int, H: int, T: int, dtype: Any, device: Device) -> Plan
     dtype = np.dtype(dtype)
     plain = None
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        plain = Pass("plain", f"there are no kernels for {dtype}")
+        plain = Launch("plain", f"there are no kernels for {dtype}")
     elif 0 in (B, H, T):
-        plain = Pass("plain", "an empty array launches nothing")
+        plain = Launch("plain", "an empty array launches nothing")
     elif any(work.between for work in cell.works):
-        plain = Pass("plain", f"{cell.name} has row functions between product and gate functions: they are array code")
+        plain = Launch("plain", f"{cell.name} has row functions between product and gates: they are array code")
     if plain is not None:
-        return Plan(plain, plain)
-    return Plan(
+        return LaunchPlan(plain, plain)
+    return LaunchPlan(
         _choose(forward_product, cell, B, H, dtype.itemsize, device),
         _choose(backward_product, cell, B, H, dtype.itemsize, device),
     )
@@ -224,18 +217,18 @@ def shared_bytes(work: Product, units: int, row_tile: int, teams: int, threads: 
 
 def _choose(
     product: Callable[[Cell, int, int], Product], cell: Cell, B: int, H: int, size: int, device: Device
-) -> Pass:
+) -> Launch:
     """The persistent launch estimated fastest, or stepwise with the reason."""
     reason = not_persistent(cell)
     if reason is not None:
-        return Pass("stepwise", f"{cell.name}: {reason}")
+        return Launch("stepwise", f"{cell.name}: {reason}")
     if device.compute_capability < (7, 0):
-        return Pass("stepwise", "the barrier between blocks needs compute capability 7.0 or later")
+        return Launch("stepwise", "the barrier between blocks needs compute capability 7.0 or later")
     if not device.cooperative:
-        return Pass("stepwise", "the device has no cooperative launches")
+        return Launch("stepwise", "the device has no cooperative launches")
     work, G = product(cell, H, size), len(cell.gates)
     if not modules.row_tiles(work.columns, size):
-        return Pass("stepwise", f"{cell.name}: a product of {work.columns} gates overfills the registers of a thread")
+        return Launch("stepwise", f"{cell.name}: a product of {work.columns} gates overfills the registers of a thread")
     most_lanes = min(-(-H // work.spread), device.max_threads, MAX_THREADS)
     tried = (
         persistent(work, lanes, row_tile, B, H, size, device)
@@ -248,16 +241,16 @@ def _choose(
         whole = G * H * H * size / 2**20
         room = device.multiprocessors * device.shared_bytes / 2**20
         words = f"recurrent weights ({whole:.1f} MiB) and room to work do not fit"
-        return Pass("stepwise", f"{words} the shared memory of {device.multiprocessors} blocks ({room:.1f} MiB)")
+        return Launch("stepwise", f"{words} the shared memory of {device.multiprocessors} blocks ({room:.1f} MiB)")
     best = min(options, key=lambda option: (option.clocks, option.blocks, option.threads))
     products = B * G * H * H * (2 if size == 8 else 1) / (device.multiprocessors * 128 * _CUBLAS_SHARE)
     stepwise = int(work.phases * _STEP_LAUNCHES + products)
     if stepwise < best.clocks:
-        return Pass("stepwise", f"cuBLAS is estimated faster: {stepwise} clocks a step to {best.clocks}")
+        return Launch("stepwise", f"cuBLAS is estimated faster: {stepwise} clocks a step to {best.clocks}")
     return best
 
 
-def persistent(work: Product, lanes: int, row_tile: int, B: int, H: int, size: int, device: Device) -> Pass | None:
+def persistent(work: Product, lanes: int, row_tile: int, B: int, H: int, size: int, device: Device) -> Launch | None:
     """The launch with that many lanes of a block and rows of a thread, or None if it does not fit."""
     units = lanes * work.spread
     slices = -(-H // units)
@@ -293,7 +286,7 @@ def persistent(work: Product, lanes: int, row_tile: int, B: int, H: int, size: i
     arithmetic = vectors * warps * row_tile * work.columns * vector // (4 if size == 4 else 2)
     waits = passes * (-(-work.depth // tile)) * _TILE_WAIT + passes * staged * work.depth * size // _L2_BYTES
     clocks = max(loads, arithmetic) + waits + work.phases * _BARRIER
-    return Pass(
+    return Launch(
         path="persistent",
         reason=f"{slices} blocks keep the recurrent weights in shared memory, for each of {groups} groups of rows",
         units=units,
