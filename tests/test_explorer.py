@@ -164,11 +164,12 @@ def test_a_layer_of_two_directions_is_refused() -> None:
 
 @pytest.mark.parametrize("name", built_in())
 def test_every_line_is_quoted_from_its_file(shown: Any, name: str) -> None:
-    _, data, _ = shown[name]
+    run, data, _ = shown[name]
     for f in data["functions"]:
         lines = (ROOT / f["file"]).read_text(encoding="utf-8").splitlines()
+        renamed = run.cell.works[0].forward.text if f["file"].startswith("kernels/gates/") else str
         for line in f["lines"]:
-            assert lines[line["line"] - 1].strip() == line["code"]
+            assert renamed(lines[line["line"] - 1].strip()) == line["code"]
             assert ast.parse(line["code"]).body, line["code"]
 
 
