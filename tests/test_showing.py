@@ -73,7 +73,7 @@ def test_what_a_tape_lists_is_what_it_holds() -> None:
     entries = dict(tape.entries())
     for name, array in entries.items():
         assert eval(f"tape{name}") is array or (eval(f"tape{name}") == array).all(), name
-    assert {".tapes[0].layers[1][1].gates['z']", ".tapes[0].masks[1]", ".tapes[1].x"} <= entries.keys()
+    assert {".tapes[0].layers[1][1].gates['z']", ".tapes[0].masks[1]", ".tapes[1].kept"} <= entries.keys()
     assert repr(tape) == f"<SequentialTape: {len(entries)} arrays, {in_bytes(sum(a.nbytes for a in entries.values()))}>"
     trace = layer.backward_trace(tape.tapes[0], dy=np.ones((5, 4, 6), "float32"))
     for name, array in trace.entries():
