@@ -49,7 +49,7 @@ class ReferenceKernels(LayerOfSteps):
         for buffer, state in zip(slots, states, strict=True):
             buffer[0] = state
         gates, kept = xp.empty(pre.shape, dtype=pre.dtype), {}
-        for t in range(T):
+        for t in () if 0 in pre.shape else range(T):  # without rows there is nothing to fill
             at = steps.forward(pre[t], tuple(buffer[t] for buffer in slots), t)
             valid = None if lengths is None else (lengths > t)[:, None]  # (B, 1)
             for name, buffer in zip(cell.states, slots, strict=True):
@@ -60,9 +60,9 @@ class ReferenceKernels(LayerOfSteps):
                 if t == 0:
                     kept[place.name] = xp.empty((T, *at[place].shape), dtype=pre.dtype)
                 kept[place.name][t] = _select(xp, valid, at[place], 0)
-        if T == 0:
+        if 0 in pre.shape:
             H, P = pre.shape[-1], states[0].shape[-1]
-            kept = {name: xp.empty((0, *rows, P if cell.is_narrow(name) else H), dtype=pre.dtype) for name in cell.kept}
+            kept = {name: xp.empty((T, *rows, P if cell.is_narrow(name) else H), dtype=pre.dtype) for name in cell.kept}
         return Run(slots, gates, kept)
 
     @_quiet
@@ -77,7 +77,7 @@ class ReferenceKernels(LayerOfSteps):
         traces = tuple(xp.empty(slots.shape, dtype=slots.dtype) for slots in run.states) if trace else None
         own = {name: xp.zeros_like(given.weights[name]) for name in cell.own}
         dprojected = xp.empty(run.h[1:].shape, dtype=gates.dtype) if cell.projected else None
-        for t in range(len(gates) - 1, -1, -1):
+        for t in () if 0 in gates.shape else range(len(gates) - 1, -1, -1):
             valid = None if lengths is None else (lengths > t)[:, None]
             if dy is not None:
                 dstates = (dstates[0] + dy[t], *dstates[1:])  # y[t] = h[t+1]
