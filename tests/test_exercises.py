@@ -285,6 +285,7 @@ def test_the_command_judges_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         "check other.py": "FILE: expected a file with the name of an exercise",
         "check .": "DIR: expected a folder with exercises",
         "check embedding.py --results precious.txt": "it is not overwritten",
+        "check embedding.py --results /dev/zero": "it is not overwritten",
         "check embedding.py --results no/such/folder.json": "expected a file in a folder that exists",
         "check embedding.py --seed -1": "--seed: expected an integer",
         "check embedding.py --seconds nan": "--seconds: expected a number above 0",

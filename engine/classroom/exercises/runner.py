@@ -149,7 +149,7 @@ def limit_memory() -> None:
         import resource
     except ImportError:
         return
-    for kind, most in ((resource.RLIMIT_AS, 4 << 30), (resource.RLIMIT_CORE, 0)):
+    for kind, most in ((resource.RLIMIT_AS, 4 << 30), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         try:
             resource.setrlimit(kind, (most, most))
         except (ValueError, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -78,7 +79,12 @@ class Student:
         command = [sys.executable, "-I", "-W", "ignore", runner.__file__, str(self.path.resolve()), self.path.name]
         command += [str(FORBIDDEN), str(Path(np.__file__).resolve().parents[1])]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self._folder.name
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder.name,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # the arrays are small
         )
         self._timer = threading.Timer(self.seconds, self._stop)
         self._timer.daemon = True
