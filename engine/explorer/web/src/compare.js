@@ -21,7 +21,7 @@ function curves() {
   });
 }
 
-/** The names at the left ends of the curves, moved apart where they would lie on each other. */
+/** The names at the ends of the curves at slot 0, moved apart where they would lie on each other. */
 function names(lines, y, low, high) {
   const wanted = lines.map((line) => ({ ...line, at: y(line.start) })).sort((a, b) => a.at - b.at);
   wanted.forEach((one, k) => { one.at = Math.max(one.at, k ? wanted[k - 1].at + 15 : low); });
@@ -37,14 +37,15 @@ function draw(found, T, k2, width) {
   const all = [...logs.flat(), ...line].filter((value) => value > -60);
   const [low, high] = [Math.min(-1, Math.floor(Math.min(...all))), Math.max(0, Math.ceil(Math.max(...all)))];
   const narrow = width < 480;
-  const left = 48;
-  const right = width - (narrow ? 10 : 118);
+  // the curves meet at slot T and part towards slot 0: there stand their names, and the scale on the other side
+  const left = narrow ? 8 : 104;
+  const right = width - 50;
   const x = scale(0, T, left, right);
   const y = scale(low, high, height - 34, 12);
   let inside = "";
   for (const value of ticks(low, high, 6)) {
     inside += tag("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" });
-    inside += text(left - 6, y(value) + 4, `1e${value}`.replace("-", "−"), { "text-anchor": "end", class: "small" });
+    inside += text(right + 6, y(value) + 4, `1e${value}`.replace("-", "−"), { class: "small" });
   }
   for (const t of ticks(0, T, narrow ? 4 : 8)) inside += text(x(t), height - 16, t, { "text-anchor": "middle", class: "small" });
   inside += text((left + right) / 2, height - 2, "slot t", { "text-anchor": "middle", class: "small" });
@@ -59,11 +60,11 @@ function draw(found, T, k2, width) {
     inside += tag("path", { d: path(logs[k], T - k2), fill: "none", style: `stroke:${one.colour};stroke-width:3;stroke-dasharray:${one.dash}` });
   });
   const labels = [...found.map((one, k) => ({ words: one.title, colour: one.colour, start: logs[k][0] })), { words: `ρ^(T−t)`, colour: "var(--soft)", start: line[0] }];
-  if (narrow) labels.forEach((label, k) => { inside += text(left + 6, 26 + 15 * k + (k2 < T ? 15 : 0), `${["━", "╍", "┅", "┄"][k] ?? "·"} ${label.words}`, { style: `fill:${label.colour}`, class: "bold" }); });
-  else {
-    // the curves meet at T and part towards 0: time runs to the left in the gradient, so the names stand at slot 0
+  if (narrow) {
+    labels.reverse().forEach((label, k) => { inside += text(right - 6, height - 46 - 15 * k, `${label.words} ${["┄", "┅", "╍", "━"][k] ?? "·"}`, { style: `fill:${label.colour}`, class: "bold halo", "text-anchor": "end" }); });
+  } else {
     for (const label of names(labels, (v) => y(Math.max(low, v)), 20, height - 40)) {
-      inside += text(right + 8, label.at + 4, label.words, { style: `fill:${label.colour}`, class: "bold" });
+      inside += text(left - 8, label.at + 4, label.words, { style: `fill:${label.colour}`, class: "bold", "text-anchor": "end" });
     }
   }
   return picture(width, height, `Length of dh at slots 0 to ${T}, powers of ten. ${found.map((one, k) => `${one.title}: ${fmt(10 ** logs[k][0])} at slot 0`).join("; ")}.`, inside);
