@@ -77,7 +77,8 @@ class ReferenceKernels(LayerOfSteps):
         traces = tuple(xp.empty(slots.shape, dtype=slots.dtype) for slots in run.states) if trace else None
         own = {name: xp.zeros_like(given.weights[name]) for name in cell.own}
         dprojected = xp.empty(run.h[1:].shape, dtype=gates.dtype) if cell.projected else None
-        for t in () if 0 in gates.shape else range(len(gates) - 1, -1, -1):
+        T = 0 if 0 in gates.shape else len(gates)  # without rows there is nothing to walk
+        for t in range(T - 1, -1, -1):
             valid = None if lengths is None else (lengths > t)[:, None]
             if dy is not None:
                 dstates = (dstates[0] + dy[t], *dstates[1:])  # y[t] = h[t+1]
