@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers.timeline import Timeline
-from kernels.cells import Cell
+
+if TYPE_CHECKING:
+    from engine.layers.recurrent_passes import RecurrentPasses
 
 Array = Any  # of the layer's backend
 
 
-class RecurrentLayer(Protocol):
-    """What the checks need to know of a layer; `widths` has the number of units of each state."""
-
-    backend: Backend
-    dtype: Any
-    cell: Cell
-    input_size: int
-    widths: tuple[int, ...]
-    num_layers: int
-    num_directions: int
-    batch_first: bool
-
-
-def enter(layer: RecurrentLayer, x: Array, state: Any, lengths: Any) -> tuple[Array, Timeline, tuple[Array, ...]]:
+def enter(layer: RecurrentPasses, x: Array, state: Any, lengths: Any) -> tuple[Array, Timeline, tuple[Array, ...]]:
     """Check the arguments of a pass; x comes back time-major, the state as a tuple with zeros where None was given."""
     axes = "(B, T, D)" if layer.batch_first else "(T, B, D)"
     layer.backend.require("x", x, dtype=layer.dtype, shape=(None, None, layer.input_size), axes=axes)
@@ -43,7 +31,7 @@ def enter(layer: RecurrentLayer, x: Array, state: Any, lengths: Any) -> tuple[Ar
 
 
 def enter_state(
-    layer: RecurrentLayer, name: str, state: Any, batch: int, part_may_be_none: bool = False
+    layer: RecurrentPasses, name: str, state: Any, batch: int, part_may_be_none: bool = False
 ) -> tuple[Array, ...]:
     """Check a state or its gradient; returns one for each state of the cell, None if it was not given."""
     states = layer.cell.states
@@ -67,7 +55,7 @@ def enter_state(
     return tuple(state)
 
 
-def _check_state_part(layer: RecurrentLayer, name: str, part: Array, batch: int, number: int) -> None:
+def _check_state_part(layer: RecurrentPasses, name: str, part: Array, batch: int, number: int) -> None:
     slots, width = layer.num_layers * layer.num_directions, layer.widths[number]
     layer.backend.require(name, part, dtype=layer.dtype)
     if part.ndim == 3 and part.shape[1] != batch and part.shape == (slots, part.shape[1], width):
@@ -80,7 +68,7 @@ def _check_state_part(layer: RecurrentLayer, name: str, part: Array, batch: int,
     layer.backend.require(name, part, shape=(slots, batch, width), axes="(L*N, B, H)")
 
 
-def enter_dy(layer: RecurrentLayer, dy: Array, timeline: Timeline) -> Array:
+def enter_dy(layer: RecurrentPasses, dy: Array, timeline: Timeline) -> Array:
     """Check dy; it comes back time-major with its pads 0."""
     if dy is None:
         return None

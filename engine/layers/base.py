@@ -1,10 +1,9 @@
-"""What every layer shares: parameters and gradients by name, their first values, saving, loading, moving."""
+"""What every layer shares: the protocol, attributes that stay, copies, descriptions, tapes."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -12,18 +11,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.backend import Backend, check_dtype, get_backend, philox
+from engine.backend import Backend, check_dtype, get_backend
 from engine.backend.device_errors import explained
-from engine.checks import describe, integer, require_room, switch
+from engine.checks import describe, integer, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading, showing
-from engine.layers.arrays import JoinedArrays, NamedArrays
+from engine.layers.arrays import NamedArrays
 from engine.layers.building import check_seed, known_names, quiet, text
+from engine.layers.parameter_holder import ParameterHolder
 
 _serial_numbers = itertools.count()
 
 
-class Layer:
+class Layer(ParameterHolder):
     """Base of all layers.
 
     A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy,
@@ -112,14 +112,6 @@ class Layer:
 
     # -- to be supplied by each layer ----------------------------------------------------------------------------------
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name."""
-        return {}
-
-    def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """First value of a parameter, on the host; one at a time is held beside the parameters."""
-        raise NotImplementedError
-
     def _arguments(self) -> dict[str, Any]:
         """The constructor's arguments that shape the model, without backend, dtype and seed."""
         return {name: getattr(self, name) for name in self.shaping}
@@ -201,94 +193,6 @@ class Layer:
                 f"0 <= start <= stop <= {steps} (T = {steps})",
                 f"start {describe(start)}, stop {describe(stop)}",
             )
-
-    # -- parameters --------------------------------------------------------------------------------------------------
-
-    @property
-    def params(self) -> NamedArrays | JoinedArrays:
-        """The parameters by name; assigning an entry writes into its array."""
-        return self._params
-
-    @property
-    def grads(self) -> NamedArrays | JoinedArrays:
-        """The gradients by name; backward adds to them."""
-        return self._grads
-
-    @explained()
-    def _allocate(self) -> None:
-        """Make the parameters with their first values, and their gradients with zeros."""
-        self._require_room()
-        xp = self.backend.xp
-        for name, shape in self._shapes().items():
-            self._params.add(name, self.backend.asarray(self._first_value(name, shape)))
-            self._grads.add(name, xp.zeros(shape, dtype=self.dtype))
-
-    def _require_room(self) -> None:
-        """Raise before anything is drawn if parameters and gradients are larger than the machine's memory."""
-        count = sum(math.prod(shape) for shape in self._shapes().values())
-        sizes = ", ".join(f"{name} {describe(value)}" for name, value in self._arguments().items() if value is not None)
-        require_room(type(self).__name__, "parameters and gradients", 2 * count * self.dtype.itemsize, sizes)
-
-    def _first_value(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return self._draw(name, shape).astype(self.dtype, copy=False)
-
-    def _key(self, purpose: str) -> tuple[int, int]:
-        return philox.stream_key(self.seed, self.path, purpose)
-
-    def _adopt(self, path: str, seed: int | None) -> None:
-        """Become part of a Sequential: weights that are still as drawn are drawn again under the new key."""
-        untouched = all(
-            np.array_equal(self.backend.to_host(self._params.own[name]), self._first_value(name, shape))
-            for name, shape in self._shapes().items()
-        )
-        self.path = path
-        if seed is not None:
-            self.seed = check_seed(seed)
-        if untouched:
-            for name, shape in self._shapes().items():
-                self._params.own[name][...] = self.backend.asarray(self._first_value(name, shape))
-            self.touch()
-
-    def zero_grad(self) -> None:
-        """Set every gradient to zero, in place."""
-        with self._lock:
-            for grad in self._grads.own.values():
-                grad[...] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Copy all parameters.
-
-        Returns
-        -------
-        dict of str to array
-            The copies by name.
-        """
-        return {name: self.backend.xp.copy(param) for name, param in self.params.items()}
-
-    def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
-        """Copy values into the parameters, in place.
-
-        It takes a PyTorch state dict as it is, in half precision too.  Only here are dtype and library converted.
-
-        Parameters
-        ----------
-        mapping : mapping of str to array
-            Arrays or tensors by name; the names and shapes must be exactly those of ``params``.
-
-        Raises
-        ------
-        InputError
-            For a missing or unknown name, a wrong shape, or a number that is not finite.  Nothing has changed then.
-        """
-        self._copy_in(loading.checked(self.params, self.dtype, mapping))
-
-    def _copy_in(self, values: Mapping[str, np.ndarray]) -> None:
-        for name, value in values.items():
-            self.params[name] = self.backend.asarray(value)
-
-    def touch(self) -> None:
-        """Note that the parameters were changed in place: tapes made before are stale from now on."""
-        self._params.touch()
 
     # -- copies and descriptions --------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from kernels.cells import Cell, CellError
 from kernels.options import with_recurrent_mask, with_zoneout
 
 if TYPE_CHECKING:
-    from engine.layers.recurrent import Recurrent
+    from engine.layers.recurrent_passes import RecurrentPasses
 
 Array = Any  # of the layer's backend
 
@@ -32,7 +32,7 @@ class Noise:
     timeline : its steps and rows.
     """
 
-    def __init__(self, layer: Recurrent, call: int | None, timeline: Timeline) -> None:
+    def __init__(self, layer: RecurrentPasses, call: int | None, timeline: Timeline) -> None:
         self.layer, self.call, self.steps = layer, call, timeline.steps
         self.rows = range(layer.row_offset, layer.row_offset + timeline.batch)
 

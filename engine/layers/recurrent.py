@@ -19,22 +19,18 @@ from engine.errors import bad_input
 from engine.layers import arguments, showing
 from engine.layers.base import Layer
 from engine.layers.building import warn_of_option
-from engine.layers.cell_parameters import checked_projection, of_direction, shapes_of
-from engine.layers.masks import apply_mask
-from engine.layers.noise import Noise, noisy_cell, zoneout_of
-from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
-from engine.layers.timeline import Timeline
-from engine.layers.walk import Direction, backward_walk, forward_walk
-from kernels import Kernels
-from kernels.cells import Cell, Pass
-from kernels.reference import ReferenceKernels
+from engine.layers.cell_parameters import checked_projection, shapes_of
+from engine.layers.noise import noisy_cell, zoneout_of
+from engine.layers.recurrent_passes import RecurrentPasses
+from engine.layers.tape import RecurrentTape, RecurrentTrace
+from kernels.cells import Cell
 
 Array = Any  # of the layer's backend
 
 MOST_LAYERS = 1000  # more are a slip: to make a hundred thousand small arrays alone takes minutes
 
 
-class Recurrent(Layer):
+class Recurrent(RecurrentPasses):
     """Layers of any cell, stacked, in one direction or two.
 
     Parameters
@@ -233,35 +229,6 @@ class Recurrent(Layer):
         x, timeline, states = arguments.enter(self, x, state, lengths)
         return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
 
-    def _run(
-        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise | None, keep: bool
-    ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
-        """Output, last state, and what backward needs: a tape for each direction, a mask for each layer."""
-        xp, tapes, masks, last = self.backend.xp, [], [], []
-        cell = self._quiet if noise is None or noise.call is None else self._noisy
-
-        def enter(layer: int, values: Array) -> Array:
-            mask = None if noise is None else noise.between_layers(layer, values.shape[2])
-            masks.append(mask)
-            return values if mask is None else apply_mask(xp, values, mask)
-
-        def run(direction: Direction, values: Array) -> Array:
-            weights, drop, factors = of_direction(self.cell, direction, self._params.own), None, {}
-            if noise is not None:
-                factors = noise.factors(direction, cell)
-                if "weight_hh" in weights:
-                    drop = noise.of_weights(direction, weights["weight_hh"].shape)
-                    weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
-            first = tuple([part[direction.slot] for part in states])
-            given = Pass(cell, weights, timeline.lengths, factors)
-            found, y = self._kernels(timeline).forward_layer(given, values, first, keep or timeline.empty)
-            last.append([slots[-1] for slots in found.states])
-            tapes.append(DirectionTape(cell, values, found, factors, drop))
-            return y
-
-        y = forward_walk(self.num_layers, self.num_directions, x, enter, run, timeline.flip, self._joined)
-        return self._laid_out(y), self._stacked(last), tapes, masks
-
     def backward(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
         """Backpropagate through time; adds to ``grads``.
 
@@ -306,56 +273,6 @@ class Recurrent(Layer):
         grads = {name: self.backend.xp.zeros_like(grad) for name, grad in self._grads.own.items()}
         return self._walk(tape, dy, dstate, grads, keep=True)
 
-    def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, grads: dict[str, Array], keep: bool) -> RecurrentTrace:
-        """Reverse of `_run`; adds to `grads`."""
-        self.check_tape(tape)
-        timeline, slots = tape.timeline, self.num_layers * self.num_directions
-        dy = arguments.enter_dy(self, dy, timeline)
-        dlast = arguments.enter_state(self, "dstate", dstate, timeline.batch, part_may_be_none=True)
-        traces: list[Any] = [None] * slots
-        dfirst: list[Any] = [None] * slots
-
-        def leave(layer: int, values: Array) -> Array:
-            mask = tape.masks[layer]
-            return values if mask is None else apply_mask(self.backend.xp, values, mask)  # enter: apply_mask
-
-        def run(direction: Direction, dy_d: Array) -> Array:
-            record = tape.layers[direction.layer][direction.reverse]
-            last = tuple([None if part is None else part[direction.slot] for part in dlast])
-            adjoints, dx_d = self._walk_direction(
-                record, direction, dy_d, last, timeline, of_direction(self.cell, direction, grads), keep
-            )
-            dfirst[direction.slot] = adjoints.dstates
-            traces[direction.slot] = DirectionTrace(record.cell, adjoints)
-            return dx_d
-
-        dx = backward_walk(self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0])
-        return RecurrentTrace(self._by_layer(traces), self._laid_out(dx), self._stacked(dfirst), grads)
-
-    def _walk_direction(
-        self,
-        record: DirectionTape,
-        direction: Direction,
-        dy: Array,
-        dlast: tuple[Array, ...],
-        timeline: Timeline,
-        grads: dict[str, Array],
-        keep: bool,
-    ) -> tuple[Any, Array]:
-        """The adjoints and dx of one layer and direction; adds to `grads`."""
-        weights = of_direction(self.cell, direction, self._params.own)
-        shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
-        record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
-        targets = grads
-        if record.weight_mask is not None:
-            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
-            targets = grads | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
-        given = Pass(record.cell, weights, timeline.lengths, record.factors)
-        found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep)
-        if record.weight_mask is not None:
-            grads["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
-        return found
-
     def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""
         if self.bidirectional:
@@ -365,41 +282,3 @@ class Recurrent(Layer):
         steps, batch = tape.timeline.steps, tape.timeline.batch
         self.check_window((batch, steps) if self.batch_first else (steps, batch), start, stop)
         return tape.window(start, stop)
-
-    # -- helpers -----------------------------------------------------------------------------------------------------
-
-    def _kernels(self, timeline: Timeline) -> Kernels:
-        """The backend's kernels; plain array code where no step or no row is there to walk (rule 9)."""
-        return ReferenceKernels(self.backend.xp) if timeline.empty else self.backend.kernels
-
-    def _by_layer(self, parts: list[Any]) -> tuple[tuple[Any, ...], ...]:
-        N = self.num_directions
-        return tuple([tuple(parts[n : n + N]) for n in range(0, len(parts), N)])
-
-    def _joined(self, outputs: list[Array]) -> Array:
-        return self.backend.xp.concatenate(outputs, axis=2)
-
-    def _laid_out(self, values: Array) -> Array:
-        """Time-major values in the layer's layout."""
-        return self.backend.xp.ascontiguousarray(values.swapaxes(0, 1)) if self.batch_first else values
-
-    def _stacked(self, parts: Sequence[Sequence[Array]]) -> Any:
-        """The state of all slots from those of each, new arrays: a tuple where the cell has several."""
-        xp = self.backend.xp
-        if len(parts) == 1:  # in a small pass, to stack takes as long as the gates
-            states = tuple([xp.copy(part[None]) for part in parts[0]])
-        else:
-            states = tuple([xp.stack(part) for part in zip(*parts, strict=True)])
-        return states if len(states) > 1 else states[0]
-
-    def _next_call(self, training: bool) -> int | None:
-        """The call number for this pass's masks; None if no mask is drawn."""
-        between = self.dropout > 0.0 and self.num_layers > 1
-        drawn = between or self.zoned or self.recurrent_dropout or self.weight_dropout
-        return self._take_call() if switch("training", training) and drawn else None
-
-    def _noise(self, call: int | None, timeline: Timeline) -> Noise | None:
-        """The masks of a pass; None where nothing is drawn, and no expectation stands in its place."""
-        if call is None and not self._quiet.given:
-            return None
-        return Noise(self, call, timeline)

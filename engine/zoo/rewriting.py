@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine import truncation
-from engine.layers import arguments, recurrent
+from engine.layers import arguments, recurrent_passes
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
+from engine.layers.recurrent_passes import RecurrentPasses
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape, RecurrentTape
 from kernels import gates, options, products, reference
@@ -160,8 +161,8 @@ TIME_LOOP = attribute(reference.ReferenceKernels, "backward")
 INPUT_PRODUCTS = attribute(products, "project_backward")
 RECURRENT_PRODUCTS, OPERAND = attribute(products, "recurrent_weight_backward"), attribute(products, "operand")
 LAYER = attribute(LayerOfSteps, "backward_layer")
-STACK = attribute(recurrent, "backward_walk")
-WALK, WALK_DIRECTION = attribute(Recurrent, "_walk"), attribute(Recurrent, "_walk_direction")
+STACK = attribute(recurrent_passes, "backward_walk")
+WALK, WALK_DIRECTION = attribute(RecurrentPasses, "_walk"), attribute(RecurrentPasses, "_walk_direction")
 BACKWARD = attribute(Recurrent, "backward")
 LAYER_WINDOW, DIRECTION_WINDOW = attribute(RecurrentTape, "window"), attribute(DirectionTape, "window")
 ENTER_DY = attribute(arguments, "enter_dy")
