@@ -14,14 +14,14 @@ from builders import leaves
 
 import engine
 from engine import truncation, zoo
-from engine.layers import arguments, recurrent
+from engine.layers import arguments, recurrent_passes
 from engine.layers.recurrent import Recurrent
+from engine.layers.recurrent_passes import RecurrentPasses
 from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape, RecurrentTape
 from engine.zoo import BUGS, CAUSES, Bug, BugCase, find
 from engine.zoo.bug_cases import parameters
 from kernels import products
-from kernels.layer import LayerOfSteps
 from kernels.reference import ReferenceKernels
 from kernels.steps import Steps
 
@@ -228,8 +228,8 @@ def test_no_bug_leaves_a_trace_in_the_engine() -> None:
 
 def snapshot() -> list[dict[str, int]]:
     """Which objects stand under which names, wherever a bug can be planted."""
-    owners: list[Any] = [engine, truncation, products, arguments, recurrent, ReferenceKernels, LayerOfSteps]
-    owners += [Steps, Recurrent, DirectionTape, RecurrentTape, *every_cell()]
+    owners: list[Any] = [engine, truncation, products, arguments, recurrent_passes, ReferenceKernels]
+    owners += [Steps, Recurrent, RecurrentPasses, DirectionTape, RecurrentTape, *every_cell()]
     owners += [engine.Linear, engine.Embedding, engine.Dropout, Sequential]
     return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
 

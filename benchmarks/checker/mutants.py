@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
-from kernels import activations, layer, options, products, reference, steps
+from kernels import activations, options, products, reference, steps
 from kernels.cells import Cell, cells
 from kernels.gates import normalising
 
@@ -46,7 +46,7 @@ SHARED = (
 _BUILT_IN = [cell for cell in cells().values() if cell.works[0].forward.function.__module__.startswith("kernels.gates")]
 _PAGES = {work.backward.function.__module__ for cell in _BUILT_IN for work in cell.works}
 MODULES: dict[str, ModuleType] = {name: sys.modules[name] for name in sorted(_PAGES)} | {
-    module.__name__: module for module in (normalising, options, activations, steps, reference, products, layer)
+    module.__name__: module for module in (normalising, options, activations, steps, reference, products)
 }
 
 #: Variables that may stand in for one another: the same shape and much the same meaning.  Sizes are left out, as a
@@ -182,7 +182,7 @@ def _backward_functions(module: str) -> list[tuple[str, ast.FunctionDef]]:
             if isinstance(inner, ast.FunctionDef) and (
                 inner.name.endswith(("backward", "_slope", "backward_layer", "_of_value")) or inner.name in _ALSO
             ):
-                if "forward" not in inner.name and not (owner == "StepKernels."):
+                if "forward" not in inner.name:
                     found.append((owner + inner.name, inner))
     return found
 

@@ -43,9 +43,9 @@ CHOSEN = (
 #: Where a bug can stand outside the gate functions, by the beginning of its site.
 OUTSIDE = {
     "Steps": "around the gate functions: the product with the recurrent weights",
+    "ReferenceKernels.backward_layer": "the gradients of the weights",
     "ReferenceKernels": "the loop over time",
     "kernels.products": "the gradients of the weights",
-    "LayerOfSteps": "the gradients of the weights",
     "Recurrent": "the states that enter and leave the layer",
 }
 

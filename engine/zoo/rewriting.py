@@ -26,7 +26,6 @@ from engine.layers.sequential import Sequential
 from engine.layers.tape import DirectionTape, RecurrentTape
 from kernels import gates, options, products, reference
 from kernels.cells import Cell
-from kernels.layer import LayerOfSteps
 from kernels.phases import Work
 from kernels.steps import Steps
 
@@ -160,7 +159,7 @@ STEP, TAPE, PROJECT = attribute(Steps, "backward"), attribute(Steps, "tape"), at
 TIME_LOOP = attribute(reference.ReferenceKernels, "backward")
 INPUT_PRODUCTS = attribute(products, "project_backward")
 RECURRENT_PRODUCTS, OPERAND = attribute(products, "recurrent_weight_backward"), attribute(products, "operand")
-LAYER = attribute(LayerOfSteps, "backward_layer")
+LAYER = attribute(reference.ReferenceKernels, "backward_layer")
 STACK = attribute(recurrent_passes, "backward_walk")
 WALK, WALK_DIRECTION = attribute(RecurrentPasses, "_walk"), attribute(RecurrentPasses, "_walk_direction")
 BACKWARD = attribute(Recurrent, "backward")

@@ -21,7 +21,6 @@ from kernels.cuda import elements, modules
 from kernels.cuda.launches import Device, Launch, LaunchPlan, plan
 from kernels.cuda.parts import parts
 from kernels.cuda.translate import symbol
-from kernels.layer import LayerOfSteps
 from kernels.products import operand
 from kernels.reference import ReferenceKernels
 
@@ -33,7 +32,7 @@ _INT = np.int32  # kernels get NumPy scalars of their own type, never bare Pytho
 _TICKET_STRIDE = 32  # a cache line for the counter of each group
 
 
-class CudaKernels(LayerOfSteps):
+class CudaKernels(ReferenceKernels):
     """The kernel set ``cuda`` over CuPy.  See `kernels.Kernels` for what a kernel set offers.
 
     Attributes
@@ -48,22 +47,17 @@ class CudaKernels(LayerOfSteps):
         super().__init__(xp)
         self.last_plan: LaunchPlan | None = None
         self.fallback_reason: str | None = None
-        self._reference = ReferenceKernels(xp)
         self._modules: dict[tuple[str, Cell, str], Any] = {}
         self._failures: dict[tuple[str, Cell, str], str] = {}
         self._functions: dict[tuple[str, Cell, str], Any] = {}
         self._devices: dict[int, Device] = {}
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """Matrix product of two 2-d arrays."""
-        return self._reference.matmul(a, b)
-
     def forward(self, given: Pass, pre: Array, states: tuple[Array, ...]) -> Run:
-        """Run one layer and direction over all T steps; see `kernels.layer.LayerOfSteps.forward`."""
+        """Run one layer and direction over all T steps; see `kernels.reference.ReferenceKernels.forward`."""
         cell, weights = given.cell, given.weights
         way = self._way(given, "forward", [(pre, 3), *((state, 2) for state in states)])
         if way is None:
-            return self._reference.forward(given, pre, states)
+            return super().forward(given, pre, states)
         xp, dtype = self.xp, pre.dtype
         (T, B, rows), G = pre.shape, len(cell.gates)
         H, P = rows // G, states[0].shape[1]
@@ -82,12 +76,12 @@ class CudaKernels(LayerOfSteps):
         return run
 
     def backward(self, given: Pass, run: Run, dy: Array, dlast: tuple[Array, ...], trace: bool = False) -> Adjoints:
-        """Walk the slots of `run` from the end to the start; see `kernels.layer.LayerOfSteps.backward`."""
+        """Walk the slots of `run` from the end to the start; see `kernels.reference.ReferenceKernels.backward`."""
         cell, weights = given.cell, given.weights
         arrays = [(run.gates, 4), *((slots, 3) for slots in run.states), (dy, 3), *((part, 2) for part in dlast)]
         way = self._way(given, "backward", arrays)
         if way is None:
-            return self._reference.backward(given, run, dy, dlast, trace)
+            return super().backward(given, run, dy, dlast, trace)
         xp, (T, B, G, H), dtype = self.xp, run.gates.shape, run.gates.dtype
         da = xp.empty((T, B, G, H), dtype=dtype)
         da_hidden = xp.empty((T, B, G, H), dtype=dtype) if cell.splits else da
