@@ -111,14 +111,6 @@ def dual(value: Any) -> Dual:
     return value if isinstance(value, Dual) else Dual(value, 0 * value)
 
 
-def _multiply(xp: Any) -> Callable[[Any, Any], Dual]:
-    def multiply(a: Any, b: Any) -> Dual:
-        a, b = dual(a), dual(b)
-        return Dual(matmul(xp, a.value, b.value), matmul(xp, a.dot, b.value) + matmul(xp, a.value, b.dot))
-
-    return multiply
-
-
 def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     """The library of gate functions on dual numbers: each function with its own slope."""
     plain = library(xp, act, one)
@@ -148,13 +140,14 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     return plain | functions | {"maximum": maximum, "act": functions[act]}
 
 
-def held_steps(xp: Any, given: Pass, dtype: Any) -> Steps:
-    """The steps of a layer and direction on dual numbers, with weights that do not move: they are plain arrays."""
+def dual_steps(xp: Any, given: Pass, dtype: Any) -> Steps:
+    """The steps of a layer and direction on dual numbers; weights that are plain arrays do not move."""
     one = xp.dtype(dtype).type(1)
 
-    def multiply(a: Any, b: Array) -> Dual:
+    def multiply(a: Any, b: Any) -> Dual:
         a = dual(a)
-        return Dual(matmul(xp, a.value, b), matmul(xp, a.dot, b))
+        value, moved = (b.value, matmul(xp, a.value, b.dot)) if isinstance(b, Dual) else (b, 0)
+        return Dual(matmul(xp, a.value, value), matmul(xp, a.dot, value) + moved)
 
     return Steps(xp, given, one, multiply, _functions(xp, given.cell.act, one))
 
@@ -165,7 +158,7 @@ def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> 
     Parameters
     ----------
     steps : Steps
-        From `held_steps`.
+        From `dual_steps`.
     pre : array (1, B, G, H)
         The input projection of the step; it does not move.
     states : tuple of Dual
@@ -182,12 +175,7 @@ def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> 
     return tuple(dual(at[Place("new", name)]).dot for name in steps.cell.states)
 
 
-def run_tangent(
-    xp: Any,
-    given: Pass,
-    pre: Dual,
-    states: tuple[Dual, ...],
-) -> tuple[Array, tuple[Array, ...]]:
+def run_tangent(xp: Any, given: Pass, pre: Dual, states: tuple[Dual, ...]) -> tuple[Array, tuple[Array, ...]]:
     """Tangents of a layer and direction.
 
     Parameters
@@ -201,9 +189,8 @@ def run_tangent(
     h_dot (T+1, B, H), and the tangent of each state after the last step.
     """
     cell, lengths = given.cell, given.lengths
-    G, one = len(cell.gates), xp.dtype(pre.value.dtype).type(1)
+    G, steps = len(cell.gates), dual_steps(xp, given, pre.value.dtype)
     pre = pre.reshape(*pre.shape[:-1], G, pre.shape[-1] // G)
-    steps = Steps(xp, given, one, _multiply(xp), _functions(xp, cell.act, one))
     h_dot = [states[0].dot]
     for t in range(pre.shape[0]):
         at = steps.forward(pre[t], states, t)

@@ -21,7 +21,7 @@ import numpy as np
 from engine.microscope.passes import ALL, ONE, Record
 from engine.microscope.result import Jacobians
 from kernels.cells import Pass, Run
-from kernels.duals import Dual, held_steps, step_tangent
+from kernels.duals import Dual, dual_steps, step_tangent
 from kernels.steps import Steps
 
 #: Iterations end where no norm changes by more than this part of itself, or after so many.
@@ -57,7 +57,7 @@ class Linear:
         self.ends = np.cumsum([slots.shape[-1] for slots in run.states])
         weights = record.weights
         given = Pass(record.cell, weights, factors=factors)
-        self.tangents = held_steps(np, given, np.float64)
+        self.tangents = dual_steps(np, given, np.float64)
         self.adjoints = Steps(np, given, ONE, np.matmul)
         pre = x @ weights["weight_ih"].T
         pre = pre + weights["bias_ih"] if "bias_ih" in weights else pre
