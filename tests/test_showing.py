@@ -117,3 +117,13 @@ def test_a_misspelt_option_is_named() -> None:
         engine.LSTM(3, hiden_size=4)  # type: ignore[call-arg]
     with pytest.raises(engine.InputTypeError, match=r"options: expected some of in_features, .*, got rows"):
         engine.Linear(3, 4, rows=2)  # type: ignore[call-arg]
+
+
+def test_a_subclass_may_hand_its_options_on() -> None:
+    class Mine(engine.LSTM):
+        def __init__(self, size: int, **options: Any) -> None:
+            super().__init__(size, size, **options)
+
+    assert Mine(3, bias=False, zoneout=0.2).zoneout == (0.2, 0.2)
+    with pytest.raises(engine.InputTypeError, match=r"got biass; did you mean bias\?"):
+        Mine(3, biass=False)

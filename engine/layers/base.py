@@ -88,7 +88,7 @@ class Layer(ParameterHolder):
             if name in vars(cls):
                 setattr(cls, name, quiet(explained()(vars(cls)[name])))
         if "__init__" in vars(cls):
-            cls.__init__ = known_names(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = known_names(cls.__init__, cls.__mro__[1].__init__)  # type: ignore[method-assign, misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):

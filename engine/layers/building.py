@@ -8,7 +8,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -34,9 +34,21 @@ def quiet(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def known_names(constructor: Callable[..., Any]) -> Callable[..., Any]:
-    """The constructor with a clear error for an argument that it does not have."""
-    names = [name for name in inspect.signature(constructor).parameters if name != "self"]
+def known_names(constructor: Callable[..., Any], base: Callable[..., Any]) -> Callable[..., Any]:
+    """The constructor with a clear error for an argument that it does not have.
+
+    ``**options: Unpack[...]`` stands for the arguments of `base` that the TypedDict names: `help` shows them too.  Any
+    other ``**options`` are left to the class that they are handed on to.
+    """
+    signature = inspect.signature(constructor)
+    *own, last = signature.parameters.values()
+    if last.kind is last.VAR_KEYWORD:
+        if "Unpack" not in str(last.annotation):
+            return constructor
+        (options,) = get_args(get_type_hints(constructor)[last.name])
+        shared = inspect.signature(base).parameters
+        signature = signature.replace(parameters=[*own, *(shared[name] for name in options.__annotations__)])
+    names = [name for name in signature.parameters if name != "self"]
 
     @functools.wraps(constructor)
     def build(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -47,6 +59,7 @@ def known_names(constructor: Callable[..., Any]) -> Callable[..., Any]:
             raise bad_type("options", f"some of {', '.join(names)}", ", ".join(unknown), hint)
         constructor(self, *args, **kwargs)
 
+    build.__signature__ = signature  # type: ignore[attr-defined]
     return build
 
 

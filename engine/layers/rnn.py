@@ -1,13 +1,13 @@
 """The three recurrent layers that users build: RNN, GRU and LSTM, each a `Recurrent` with its cell.
 
-Their options are written out, so that an editor and ``help()`` show them; `Recurrent` says what each one does.
+An editor and ``help()`` show the options that they share; `Recurrent` says what each one does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -19,6 +19,22 @@ from kernels import gates
 
 #: The cells of these three; `layer_of` finds the layer.
 FIVE_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before")
+
+
+class Options(TypedDict, total=False):
+    """The options of `Recurrent` that all three have, for editors; `engine.layers.building.known_names` shows them."""
+
+    bias: bool
+    batch_first: bool
+    dropout: float
+    variational: bool
+    bidirectional: bool
+    zoneout: float | Sequence[float]
+    recurrent_dropout: float
+    weight_dropout: float
+    backend: str | Backend
+    dtype: Any
+    seed: int | None
 
 
 class RNN(Recurrent):
@@ -83,17 +99,7 @@ class RNN(Recurrent):
         num_layers: int = 1,
         *,
         nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        variational: bool = False,
-        bidirectional: bool = False,
-        zoneout: float | Sequence[float] = 0.0,
-        recurrent_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        backend: str | Backend = "numpy",
-        dtype: Any = "float32",
-        seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise bad_input("nonlinearity", "'tanh' or 'relu'", describe(nonlinearity))
@@ -103,17 +109,7 @@ class RNN(Recurrent):
             input_size,
             hidden_size,
             num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            variational=variational,
-            bidirectional=bidirectional,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            weight_dropout=weight_dropout,
-            backend=backend,
-            dtype=dtype,
-            seed=seed,
+            **options,
         )
 
 
@@ -182,17 +178,7 @@ class GRU(Recurrent):
         num_layers: int = 1,
         *,
         reset_after: bool = True,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        variational: bool = False,
-        bidirectional: bool = False,
-        zoneout: float | Sequence[float] = 0.0,
-        recurrent_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        backend: str | Backend = "numpy",
-        dtype: Any = "float32",
-        seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.reset_after = switch("reset_after", reset_after)
         super().__init__(
@@ -200,17 +186,7 @@ class GRU(Recurrent):
             input_size,
             hidden_size,
             num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            variational=variational,
-            bidirectional=bidirectional,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            weight_dropout=weight_dropout,
-            backend=backend,
-            dtype=dtype,
-            seed=seed,
+            **options,
         )
 
 
@@ -229,6 +205,8 @@ class LSTM(Recurrent):
         L, the layers one above the other.
     forget_bias : float
         First value of the forget gate's bias_ih, whose bias_hh starts at 0 (Gers et al. 2000: remember at first).
+    proj_size : int
+        P projects the hidden state: h = W_hr (o * tanh(c)), of width P (Sak et al. 2014); 0 for no projection.
     bias : bool
         Whether the cells have their two bias vectors.
     batch_first : bool
@@ -247,8 +225,6 @@ class LSTM(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
-    proj_size : int
-        P projects the hidden state: h = W_hr (o * tanh(c)), of width P (Sak et al. 2014); 0 for no projection.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -283,18 +259,8 @@ class LSTM(Recurrent):
         num_layers: int = 1,
         *,
         forget_bias: float = 1.0,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        variational: bool = False,
-        bidirectional: bool = False,
-        zoneout: float | Sequence[float] = 0.0,
-        recurrent_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
         proj_size: int = 0,
-        backend: str | Backend = "numpy",
-        dtype: Any = "float32",
-        seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.forget_bias = number("forget_bias", forget_bias, low=-math.inf)
         super().__init__(
@@ -302,18 +268,8 @@ class LSTM(Recurrent):
             input_size,
             hidden_size,
             num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            variational=variational,
-            bidirectional=bidirectional,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            weight_dropout=weight_dropout,
             proj_size=proj_size,
-            backend=backend,
-            dtype=dtype,
-            seed=seed,
+            **options,
         )
 
     def _draw(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
