@@ -171,13 +171,14 @@ class Steps:
         h = None if work.source is None else self._recur(at[work.source], work).reshape(x.shape)
         if work.between:
             x, h = self._between_forward(at, work, x, h)
+        scaled = work.between is not None and work.between.scaled
         for block, gate in enumerate(work.gates):
-            for side, part in ((Place("x", gate), x), (Place("h", gate), h)):
-                if part is not None:
-                    at[side] = self._scaled(at, work, side, part[..., block, :])
+            x_gate, h_gate = x[..., block, :], None if h is None else h[..., block, :]
+            if scaled:
+                x_gate, h_gate = self._scaled(at, gate, "x", x_gate), self._scaled(at, gate, "h", h_gate)
+            at |= {Place("x", gate): x_gate, Place("h", gate): h_gate}
             if gate not in self.cell.separate:
-                x_gate = at[Place("x", gate)]
-                at[Place("a", gate)] = x_gate if h is None else x_gate + at[Place("h", gate)]
+                at[Place("a", gate)] = x_gate if h_gate is None else x_gate + h_gate
             for kind in ("a", "x", "h"):
                 if f"{kind}_{gate}" in self.cell.kept:
                     at[Place("kept", f"{kind}_{gate}")] = at[Place(kind, gate)]
@@ -204,11 +205,11 @@ class Steps:
                 found[number] = work.between.forward(rows).reshape(part.shape)  # type: ignore[union-attr]
         return found
 
-    def _scaled(self, at: Values, work: Work, side: Place, value: Array) -> Array:
-        """What the row functions made, times its gain and plus its bias (`kernels.phases.Between`)."""
-        if work.between is None or not work.between.scaled:
-            return value
-        gain, bias = (at.get(Place("own", name)) for name in scale_of(side.name, side.kind))
+    def _scaled(self, at: Values, gate: str, part: str, value: Array) -> Array:
+        """What the row functions made, times its gain and plus its bias (`kernels.phases.Between`); None stays None."""
+        if value is None:
+            return None
+        gain, bias = (at.get(Place("own", name)) for name in scale_of(gate, part))
         return gain * value if bias is None else gain * value + bias
 
     def _between_forward_of_value(self, at: Values, work: Work) -> None:
