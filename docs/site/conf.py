@@ -64,6 +64,7 @@ html_theme = "furo"
 html_title = f"bptt-engine {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 templates_path = ["_templates"]
 html_copy_source = False
 html_show_sphinx = False

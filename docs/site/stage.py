@@ -24,6 +24,13 @@ ORDER = {
     "Speed": ["performance", "fast_kernels", "threads"],
 }  # fmt: skip
 LAST, REFERENCE = "More", "reference"
+#: The headings of the contents in other languages.
+HEADINGS = {
+    "zh_CN": {
+        "Learn": "学习", "Look": "观察", "Check": "检查", "Build": "构建", "Speed": "速度", "Notebooks": "笔记本",
+        "Teach": "教学", LAST: "更多",
+    }
+}  # fmt: skip
 LEXERS = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".md": "markdown", ".sh": "bash"}
 
 
@@ -38,7 +45,7 @@ def stage(target: Path, language: str = "") -> None:
         if path.suffix in (".md", ".ipynb"):
             text = links.turned(translated.get(path, path), place)
             if place == "index.md":
-                text += contents(pages)
+                text += contents(pages, HEADINGS.get(language, {}))
             (target / place).write_text(text, encoding="utf-8")
         else:
             shutil.copyfile(path, target / place)
@@ -58,8 +65,8 @@ def sources() -> list[tuple[Path, str]]:
     return [*found, (docs / "reference.rst", "reference.rst")]
 
 
-def contents(pages: dict[Path, str]) -> str:
-    """The tables of contents behind the first page."""
+def contents(pages: dict[Path, str], headings: dict[str, str]) -> str:
+    """The tables of contents behind the first page, with other headings where a language has its own."""
     names = [place.rpartition(".")[0] for place in pages.values() if place != "index.md"]
     order = ORDER | {
         "Notebooks": [name for name in names if name.startswith("notebooks/") and name not in ORDER["Learn"]]
@@ -69,7 +76,7 @@ def contents(pages: dict[Path, str]) -> str:
     known = {name for order in ordered.values() for name in order}
     ordered[LAST] = [*(name for name in names if name not in known and name != REFERENCE), REFERENCE]
     return "".join(
-        "\n```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(order) + "\n```\n"
+        "\n```{toctree}\n:hidden:\n:caption: " + headings.get(title, title) + "\n\n" + "\n".join(order) + "\n```\n"
         for title, order in ordered.items()
         if order
     )

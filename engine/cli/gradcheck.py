@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,9 @@ def _all(cells: tuple[str, ...], method: str, seed: int, backend: str | None) ->
                 raise
             yield "every cell", "every option", spec, str(error)
             continue
+        if chosen.kernels.name == "numba" and sys.stderr.isatty():
+            words = "what is not on disk yet is compiled first, up to 25 s for each cell and dtype"
+            click.echo(f"{chosen.spec}: {words} (bptt warmup does it ahead)", err=True)
         for case in catalogue(chosen, seed, cells):
             if case.truncation is not None and method in ("rtrl", "adjoint"):
                 continue  # forward mode is that of the whole sequence
