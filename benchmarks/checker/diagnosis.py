@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import engine  # noqa: E402
 from benchmarks.checker import second_zoo  # noqa: E402
 from benchmarks.checker.mutants import generate  # noqa: E402
-from benchmarks.checker.mutation_test import case_of  # noqa: E402
+from benchmarks.checker.mutation_checks import case_of  # noqa: E402
 from engine.zoo import BUGS  # noqa: E402
 
 COLUMNS = ("bugs", "caught", "cannot tell", "diagnosed", "place right", "steps asked", "step right")
