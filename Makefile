@@ -32,7 +32,8 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 # NumPy's and PyTorch's libraries each start a thread a core, and these get in each other's way; so do test processes
 # side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# Tests start a hundred processes; where Python is told to keep no bytecode, each would compile every module again.
+PYTEST := $(ONE_THREAD) PYTHONDONTWRITEBYTECODE= HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help demo test test-proof test-nojit test-device test-oracle test-browser test-docs explorer lint format docs slides bench clean
 help:

@@ -6,6 +6,7 @@ The few that every test run tries are the first of the thousand of `make test-pr
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import random
 from collections.abc import Callable
@@ -39,7 +40,13 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each task, of five steps."""
+    """A run of each task, of five steps.
+
+    What has been made in this process so far is left out of later garbage collections: each command is watched from
+    one on, and among the objects of thousands of tests it would take longer than the command.
+    """
+    gc.collect()
+    gc.freeze()
     folder = tmp_path_factory.mktemp("runs")
     text, series = write_text(folder / "tides.txt", 900), write_series(folder / "level.csv", 90)
     language = ["--embed", 2, "--sequence", 7, "--layers", 2, "--dropout", 0.2]

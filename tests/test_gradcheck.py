@@ -73,9 +73,9 @@ METHODS = ("central", "complex", "rtrl", "directional", "adjoint", "taylor")
 @pytest.mark.parametrize("kind", FIVE_CELLS)
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_every_method_passes_right_gradients(kind: str, method: str) -> None:
-    layers, lengths = [(2, None), (1, [5, 0, 2, 4])][(METHODS.index(method) + FIVE_CELLS.index(kind)) % 2]
+    layers, lengths = [(2, None), (1, [4, 0, 2])][(METHODS.index(method) + FIVE_CELLS.index(kind)) % 2]
     layer = build(kind, 2, 3, layers, bidirectional=True, dropout=0.3 if layers == 2 else 0.0)
-    x, state, _, _ = random_arguments(layer, 5, 4, 2)
+    x, state, _, _ = random_arguments(layer, 4, 3, 2)
     report = engine.gradcheck(layer, x, state, lengths, method=method)
     assert report.passed, report
     if method in ("complex", "rtrl", "adjoint"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import graphlib
 import importlib.metadata
 import os
@@ -16,6 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
@@ -90,22 +92,31 @@ def imported(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
 
 
 MODULES = {module_name(path) for path in SOURCES}
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-IMPORTS = {
-    path: list(imported(tree, module_name(path if path.name == "__init__.py" else path.parent / "__init__.py")))
-    for path, tree in TREES.items()
-}
-#: Lines that a type checker alone reads: an import there is none when the program runs.
-TYPED = {
-    path: {
+
+
+class Source(NamedTuple):
+    """What a source file holds: its syntax tree, its imports with their lines, and the lines of a type checker alone.
+
+    An import in the last ones is none when the program runs.
+    """
+
+    tree: ast.Module
+    imports: list[tuple[str, int]]
+    typed: set[int]
+
+
+@functools.cache  # read by a process that tests it, and not wherever tests are collected
+def source(path: Path) -> Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module_name(path if path.name == "__init__.py" else path.parent / "__init__.py")
+    typed = {
         line
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for statement in node.body
         for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
     }
-    for path, tree in TREES.items()
-}
+    return Source(tree, list(imported(tree, package)), typed)
 
 
 def room(module: str) -> str:
@@ -195,7 +206,7 @@ def test_imports_point_down() -> None:
     upward = [
         f"{relative(path)}:{line}: {room(here)} (floor {floor}) imports {target} (floor {FLOORS[room(target)]})"
         for path, here, floor in ((path, module_name(path), FLOORS[room(module_name(path))]) for path in SOURCES)
-        for target, line in IMPORTS[path]
+        for target, line in source(path).imports
         if target.split(".")[0] in ("engine", "kernels")
         and FLOORS[room(target)] > floor
         and not (room(here) == "engine.cli" and target == "engine")
@@ -205,8 +216,11 @@ def test_imports_point_down() -> None:
 
 def test_no_import_goes_in_a_circle() -> None:
     graph = {
-        module_name(path): {target for target, line in IMPORTS[path] if target in MODULES and line not in TYPED[path]}
-        - {module_name(path)}
+        module_name(path): {
+            target
+            for target, line in source(path).imports
+            if target in MODULES and target != module_name(path) and line not in source(path).typed
+        }
         for path in SOURCES
         if path.name != "__init__.py"  # a room's door gathers names from within and is judged by the floors
     }
@@ -217,7 +231,7 @@ def test_array_libraries_stay_on_the_ground_floors() -> None:
     for path in SOURCES:
         grounded = (ROOT / "engine" / "backend") in path.parents or (ROOT / "kernels") in path.parents
         allowed = ARRAY_LIBRARIES - {"torch"} if grounded else set()
-        found = {target.split(".")[0] for target, _ in IMPORTS[path]} & ARRAY_LIBRARIES
+        found = {target.split(".")[0] for target, _ in source(path).imports} & ARRAY_LIBRARIES
         assert found <= allowed, relative(path)
 
 
@@ -225,7 +239,7 @@ def test_array_libraries_stay_on_the_ground_floors() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [relative(path) for path in SOURCES if not ast.get_docstring(TREES[path])] == []
+    assert [relative(path) for path in SOURCES if not ast.get_docstring(source(path).tree)] == []
 
 
 def silent_skips(path: Path) -> list[str]:

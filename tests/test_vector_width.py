@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from builders import FIVE_CELLS
 from conftest import JIT_OFF
 
 from kernels.cpu import loops, warmup
@@ -103,7 +104,10 @@ def code_and_assembly(loop: Any, dtype: str) -> tuple[str, str]:
 
 @assembly
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "slstm"])
+@pytest.mark.parametrize(
+    "cell",
+    [*FIVE_CELLS, pytest.param("slstm", marks=pytest.mark.proof)],  # one that `make test` has not compiled
+)
 def test_gate_rows_use_whole_registers(cell: str, dtype: str) -> None:
     warmup.warm(cell, dtype)
     width = REGISTERS.size // np.dtype(dtype).itemsize
@@ -157,7 +161,10 @@ print(json.dumps([text for loop in (*rows, theirs) for text in loop.inspect_asm(
 @assembly
 @pytest.mark.parametrize(
     ("processor", "features", "ours", "others"),
-    [("sapphirerapids", SAPPHIRE_RAPIDS, 64, 32), ("haswell", AVX2, 32, 32)],
+    [
+        ("sapphirerapids", SAPPHIRE_RAPIDS, 64, 32),
+        pytest.param("haswell", AVX2, 32, 32, marks=pytest.mark.proof),  # it has no wider ones
+    ],
 )
 def test_rows_for_another_processor(processor: str, features: str, ours: int, others: int, tmp_path: Path) -> None:
     """LLVM prefers half a register on Intel's servers: that holds for the functions of others, and not for ours."""
