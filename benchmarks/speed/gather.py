@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.tables import Row, key_of
+from benchmarks.speed.tables import TimedRow, key_of
 from engine.measuring.timed_step import TIMED_CELLS
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -32,9 +32,9 @@ def by_machine(documents: Iterable[Document]) -> list[list[Document]]:
     return sorted(groups.values(), key=lambda group: -sum(len(document["rows"]) for document in group))
 
 
-def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[Row]:
+def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[TimedRow]:
     """All rows, without the long sequences; of a case measured twice with the same libraries the later one."""
-    rows: dict[tuple[Any, ...], Row] = {}
+    rows: dict[tuple[Any, ...], TimedRow] = {}
     for document in documents:
         for row in document["rows"]:
             if (row["T"] >= LONG) == long:
@@ -44,22 +44,22 @@ def rows_of(documents: Iterable[Document], *, long: bool = False) -> list[Row]:
     return sorted(rows.values(), key=lambda row: (order[row["cell"]], row["threads"], row["T"], row["H"], row["B"]))
 
 
-def plain(row: Row) -> bool:
+def plain(row: TimedRow) -> bool:
     """One layer in one direction, rows of one length."""
     return row["layers"] == 1 and not row["bidirectional"] and not row["mixed"]
 
 
-def training(rows: Iterable[Row]) -> list[Row]:
+def training(rows: Iterable[TimedRow]) -> list[TimedRow]:
     """The grid of training steps."""
     return [row for row in rows if row["mode"] == "training" and plain(row)]
 
 
-def values(rows: Iterable[Row], name: str) -> list[Any]:
+def values(rows: Iterable[TimedRow], name: str) -> list[Any]:
     """The values that a field has, in order."""
     return sorted({row[name] for row in rows})
 
 
-def groups(rows: Sequence[Row]) -> Iterator[tuple[str, int, list[Row]]]:
+def groups(rows: Sequence[TimedRow]) -> Iterator[tuple[str, int, list[TimedRow]]]:
     """Rows of one cell and one number of threads together."""
     for cell in TIMED_CELLS:
         for threads in values(rows, "threads"):

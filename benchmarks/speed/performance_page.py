@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.speed.gather import LONG, Document, by_machine, groups, load, plain, rows_of, training, values
 from benchmarks.speed.peers import LIBRARIES, PEERS
 from benchmarks.speed.performance_picture import ALT, PICTURE, has_picture
-from benchmarks.speed.tables import Row, agrees, digits, memory_of, milliseconds, name_of, summary, timed
+from benchmarks.speed.tables import TimedRow, agrees, digits, memory_of, milliseconds, name_of, summary, timed
 from engine.measuring import figures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,7 +64,7 @@ def provenance(documents: Sequence[Document]) -> list[str]:
     return lines + markdown(("results", "date", "commit", "versions", "command"), cells, 5)
 
 
-def ratios(rows: Sequence[Row], peers: Sequence[str] = PEERS) -> list[str]:
+def ratios(rows: Sequence[TimedRow], peers: Sequence[str] = PEERS) -> list[str]:
     """Means, worst cases, and every case below 1, for each peer."""
     cells, below = [], []
     for peer in peers:
@@ -112,7 +112,7 @@ def ratios(rows: Sequence[Row], peers: Sequence[str] = PEERS) -> list[str]:
     return markdown(columns, cells, 2) + below
 
 
-def grid(rows: Sequence[Row], show: Callable[[Row], str]) -> list[str]:
+def grid(rows: Sequence[TimedRow], show: Callable[[TimedRow], str]) -> list[str]:
     """One figure for each case: a line for cell, threads, T and B, a column for H."""
     sizes = values(rows, "H")
     cells = []
@@ -125,7 +125,7 @@ def grid(rows: Sequence[Row], show: Callable[[Row], str]) -> list[str]:
     return markdown(("cell", "threads", "T", "B", *(f"H = {H}" for H in sizes)), cells)
 
 
-def share(rows: Sequence[Row]) -> list[str]:
+def share(rows: Sequence[TimedRow]) -> list[str]:
     """How near products of some size come to sgemm."""
     busy = [
         row for row in rows if row["B"] >= BUSY_ROWS and row["H"] >= BUSY_UNITS and figures.fraction(row) is not None
@@ -146,7 +146,7 @@ def share(rows: Sequence[Row]) -> list[str]:
     return markdown(columns, cells)
 
 
-def memory(rows: Sequence[Row]) -> list[str]:
+def memory(rows: Sequence[TimedRow]) -> list[str]:
     """The most memory of training steps, beside PyTorch's."""
     found = [row for row in rows if {"engine", "torch"} <= row.get("memory", {}).keys()]
     if not found:
@@ -198,7 +198,7 @@ def lengths(documents: Sequence[Document]) -> list[str]:
     return markdown(("cell", "threads", "B", "H", "T", "ours, µs a time step", "PyTorch's"), cells)
 
 
-def batches(rows: Sequence[Row]) -> list[str]:
+def batches(rows: Sequence[TimedRow]) -> list[str]:
     """Time of one row of the batch in one time step, as the batch grows."""
     sizes = values(rows, "B")
     if len(sizes) < 2:
@@ -242,7 +242,7 @@ def sections(documents: Sequence[Document]) -> Iterator[tuple[str, list[str]]]:
     yield "Growing batches", batches(steps)
 
 
-def variants(rows: Sequence[Row]) -> list[str]:
+def variants(rows: Sequence[TimedRow]) -> list[str]:
     """Layers, directions and lengths: a line for each case."""
     cells = []
     for row in timed(rows, "torch"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.speed.gather import Document, by_machine, rows_of, training, values
-from benchmarks.speed.tables import Row, timed
+from benchmarks.speed.tables import TimedRow, timed
 from engine.measuring import figures
 from engine.measuring.timed_step import TIMED_CELLS
 
@@ -17,7 +17,7 @@ ALT = (
 )
 
 
-def pictured(documents: Sequence[Document]) -> list[Row]:
+def pictured(documents: Sequence[Document]) -> list[TimedRow]:
     """The rows that the picture shows: the first machine's."""
     machines = by_machine(documents)
     return timed(training(rows_of(machines[0])), "torch") if machines else []
@@ -72,6 +72,6 @@ def picture(documents: Sequence[Document]) -> Any:
     return figure
 
 
-def _near(tick: float, rows: Sequence[Row]) -> bool:
+def _near(tick: float, rows: Sequence[TimedRow]) -> bool:
     found = [figures.ratio(row, "torch") for row in rows]
     return 0.7 * min(found) <= tick <= 1.4 * max(found) or tick == 1

@@ -10,16 +10,16 @@ from benchmarks.speed.peers import LIBRARIES
 from engine.measuring import figures
 from engine.measuring.rounds import TOLERANCE
 
-Row = Mapping[str, Any]
+TimedRow = Mapping[str, Any]
 
 
-def name_of(row: Row) -> str:
+def name_of(row: TimedRow) -> str:
     """A case in a few words, with its threads."""
     threads = row["threads"]
     return f"{figures.case_of(row)}, {threads} thread{'s' * (threads > 1)}"
 
 
-def key_of(row: Row) -> tuple[Any, ...]:
+def key_of(row: TimedRow) -> tuple[Any, ...]:
     """What tells a row from every other."""
     return row["mode"], figures.case_of(row), row["threads"]
 
@@ -48,9 +48,9 @@ class Summary:
     peer: str
     count: int
     mean: float
-    worst: Row
+    worst: TimedRow
     interval: tuple[float, float]
-    below: tuple[Row, ...]
+    below: tuple[TimedRow, ...]
 
     def worst_ratio(self) -> float:
         """The smallest ratio."""
@@ -66,18 +66,18 @@ class Summary:
         )
 
 
-def agrees(row: Row, peer: str) -> bool:
+def agrees(row: TimedRow, peer: str) -> bool:
     """Whether a peer's results were the engine's, as far as float32 can tell."""
     apart = row.get("difference", {}).get(peer, 0.0)
     return apart is not None and apart <= TOLERANCE
 
 
-def timed(rows: Iterable[Row], peer: str) -> list[Row]:
+def timed(rows: Iterable[TimedRow], peer: str) -> list[TimedRow]:
     """The rows in which a peer was timed, and computed the same."""
     return [row for row in rows if peer in row.get("seconds", {}) and agrees(row, peer)]
 
 
-def summary(rows: Iterable[Row], peer: str) -> Summary | None:
+def summary(rows: Iterable[TimedRow], peer: str) -> Summary | None:
     """A peer's summary; None where it was timed in none of the rows."""
     ordered = sorted(timed(rows, peer), key=lambda row: figures.ratio(row, peer))
     if not ordered:
@@ -89,13 +89,13 @@ def summary(rows: Iterable[Row], peer: str) -> Summary | None:
     return Summary(peer, len(ordered), mean, worst, figures.interval(worst, peer), below)
 
 
-def memory_of(row: Row, library: str) -> float:
+def memory_of(row: TimedRow, library: str) -> float:
     """MiB that a training step takes above the baseline: inputs, parameters, gradients, and all that backward needs."""
     found = row["memory"][library]
     return float(found["peak"] - found["baseline"])
 
 
-def table(rows: Sequence[Row], libraries: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def table(rows: Sequence[TimedRow], libraries: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Columns and cells for all rows: sizes, times, ratios with their intervals, share of sgemm, memory."""
     peers = [name for name in libraries if name != "engine"]
     with_times, with_memory = any("seconds" in row for row in rows), any("memory" in row for row in rows)
@@ -110,7 +110,7 @@ def table(rows: Sequence[Row], libraries: Sequence[str]) -> tuple[list[str], lis
     return columns, [_cells(row, peers, with_times, with_memory) for row in rows]
 
 
-def _cells(row: Row, peers: Sequence[str], with_times: bool, with_memory: bool) -> list[str]:
+def _cells(row: TimedRow, peers: Sequence[str], with_times: bool, with_memory: bool) -> list[str]:
     options = [f"L={row['layers']}"] * (row["layers"] > 1)
     options += ["bidirectional"] * row["bidirectional"] + ["mixed"] * row["mixed"]
     cells = [row["cell"], " ".join(options), *(str(row[name]) for name in ("threads", "B", "T", "D", "H"))]
@@ -132,7 +132,7 @@ def _cells(row: Row, peers: Sequence[str], with_times: bool, with_memory: bool) 
     return cells
 
 
-def notes(rows: Sequence[Row], libraries: Sequence[str]) -> list[str]:
+def notes(rows: Sequence[TimedRow], libraries: Sequence[str]) -> list[str]:
     """What has to stand under a table: summaries, cases below 1, reasons of failure, results that differ."""
     lines: list[str] = []
     for peer in (name for name in libraries if name != "engine"):
