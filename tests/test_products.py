@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import pytest
 from builders import FIVE_CELLS, build, distance, passes, random_arguments
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 
 import engine
 from kernels.cpu import products
-from kernels.cpu.products import pack, pack_transposed, padded, product
+from kernels.cpu.compiling import ready
+from kernels.cpu.pointers import at
+from kernels.cpu.products import padded
 from kernels.cpu.tiles import ROWS, VECTORS, lanes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +30,33 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 STARTS = ("none", "C itself", "one row for all", "other rows")
 
 needs_compiled = pytest.mark.skipif(JIT_OFF, reason="too slow uncompiled (NUMBA_DISABLE_JIT)")
+
+
+# The functions want pointers, which Python has not.  Rows are given by where they begin: a width of 1.
+
+
+@numba.njit
+def product(count: Any, columns: Any, a: Any, b: Any, c: Any, start: Any) -> None:
+    a_rows, c_rows, start_rows = at(a[1]), at(c[1]), at(start[1])
+    operand, packed = (at(a[0]), a_rows, 1, a[2], a[3]), (at(b[0]), b[1], b[2])
+    begin = at(start[0]), start_rows, 1, start[2], start[3]
+    products.product(count, columns, operand, packed, (at(c[0]), c_rows, 1, c[2]), begin)
+
+
+@numba.njit
+def pack(b: Any, b_rows: Any, b_at: Any, depth: Any, columns: Any, packed: Any, packed_at: Any) -> None:
+    products.pack((at(b), at(b_rows), 1, b_at), depth, columns, at(packed), packed_at)
+
+
+@numba.njit
+def pack_transposed(b: Any, b_at: Any, b_step: Any, depth: Any, columns: Any, packed: Any, packed_at: Any) -> None:
+    products.pack_transposed(at(b), b_at, b_step, depth, columns, at(packed), packed_at)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_before() -> None:
+    for dtype in DTYPES:
+        ready(dtype)
 
 
 class ProductCase(NamedTuple):
@@ -219,17 +249,20 @@ def test_both_ways_of_packing_give_the_same(dtype: Any, depth: int, columns: int
     """Every number of B once, in panels; zeros fill the last vector; nothing outside is written, nothing else read."""
     rng = np.random.default_rng(seed)
     b = rng.normal(size=(depth, columns)).astype(dtype)
-    step, at, packed_at = data.draw(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 9)))
+    step, begin, packed_at = data.draw(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 9)))
     width = padded(columns, dtype)
     found = []
-    for matrix, function in ((b, pack), (b.T, pack_transposed)):
+    for matrix, rows in ((b, rng.permutation(depth)), (b.T, np.arange(columns))):
         lines, length = matrix.shape
-        rows = rng.permutation(lines) * (length + step)
-        source = np.full(lines * (length + step) + at + 3, np.nan, dtype)
-        source[rows[:, None] + at + np.arange(length)] = matrix
-        source[0] = source[0] if at == 0 else 0  # `pack_transposed` makes its zeros of the first number
+        rows = rows * (length + step)
+        source = np.full(lines * (length + step) + begin + 3, np.nan, dtype)
+        source[rows[:, None] + begin + np.arange(length)] = matrix
         packed = np.full(packed_at + depth * width + 6, 7, dtype)
-        function(source, rows, at, depth, columns, packed, packed_at)
+        if matrix is b:
+            pack(source, rows, begin, depth, columns, packed, packed_at)
+        else:
+            source[0] = source[0] if begin == 0 else 0  # it makes its zeros of the first number
+            pack_transposed(source, begin, length + step, depth, columns, packed, packed_at)
         assert (packed[:packed_at] == 7).all()
         assert (packed[packed_at + depth * width :] == 7).all()
         found.append(packed[packed_at : packed_at + depth * width])
@@ -436,7 +469,7 @@ def test_numba_switched_off_gives_the_same_within_rounding() -> None:
 
 def test_no_tile_is_forgotten() -> None:
     """Every size of tile that a product may ask for is there."""
-    asked = {products._rows_of_tile(left) for left in range(1, 5 * ROWS)}
+    asked = {products.rows_of_tile(left) for left in range(1, 5 * ROWS)}
     assert asked == set(range(1, ROWS + 1))
     for left in range(1, 5 * ROWS):
-        assert 1 <= products._rows_of_tile(left) <= min(left, ROWS)
+        assert 1 <= products.rows_of_tile(left) <= min(left, ROWS)

@@ -380,11 +380,12 @@ BROKEN_BARRIER = """
 import threading
 import numba, numpy as np
 from kernels.cpu import barrier as numba_barrier, threads
+from kernels.cpu.pointers import at
 
 @numba.njit(nogil=True)
 def loop(steps, barrier, team):
     for _ in range(steps):
-        numba_barrier.wait(barrier, team)
+        numba_barrier.wait(at(barrier), team)
 
 loop(1, numba_barrier.new(), 1)  # compiled before
 for failing in (0, 1, 2, None):
@@ -694,7 +695,7 @@ def test_a_plan_is_one_that_can_be_carried_out(given: Sizes, itemsize: int, avai
 
 @given(st.integers(0, 3000), st.integers(1, 70), st.sampled_from([1, 4, 6, 8, 16]))
 def test_portions_cover_everything_once(total: int, team: int, grain: int) -> None:
-    from kernels.cpu.shares import portion
+    from kernels.cpu.products import portion
 
     parts = [portion(total, rank, team, grain) for rank in range(team)]
     assert parts[0][0] == 0

@@ -49,38 +49,6 @@ _COEFFICIENTS = {
 
 
 @inlined
-def _power_of_two_32(shifted: Any) -> Any:
-    """2**k from 1.5 * 2**23 + 127 + k: the low bits become the exponent."""
-    shifted = np.float32(shifted)
-    exponent = np.uint32(shifted.view(np.uint32) << np.uint32(23))
-    return exponent.view(np.float32)
-
-
-@inlined
-def _power_of_two_64(shifted: Any) -> Any:
-    """2**k from 1.5 * 2**52 + 1023 + k."""
-    shifted = np.float64(shifted)
-    exponent = np.uint64(shifted.view(np.uint64) << np.uint64(52))
-    return exponent.view(np.float64)
-
-
-@inlined
-def _split_32(x: Any) -> Any:
-    """x = 2**k m of a positive normal number: m in [1, 2), and k as a number."""
-    bits = np.float32(x).view(np.uint32)
-    m = np.uint32((bits & np.uint32(0x7FFFFF)) | np.uint32(0x3F800000))
-    return m.view(np.float32), np.float32(np.int32(bits >> np.uint32(23)) - np.int32(127))
-
-
-@inlined
-def _split_64(x: Any) -> Any:
-    """x = 2**k m of a positive normal number: m in [1, 2), and k as a number."""
-    bits = np.float64(x).view(np.uint64)
-    m = np.uint64((bits & np.uint64(0xFFFFFFFFFFFFF)) | np.uint64(0x3FF0000000000000))
-    return m.view(np.float64), np.float64(np.int64(bits >> np.uint64(52)) - np.int64(1023))
-
-
-@inlined
 def _horner_32(c: Any, r: Any) -> Any:
     return (((c[0] * r + c[1]) * r + c[2]) * r + c[3]) * r + c[4]
 
@@ -91,19 +59,18 @@ def _horner_64(c: Any, r: Any) -> Any:
     return (((first * r + c[6]) * r + c[7]) * r + c[8]) * r + c[9]
 
 
-def _make(
-    number: Any, shift: float, ln2: tuple[float, float], ends: tuple[float, float], power_of_two: Any, horner: Any
-) -> Any:
-    """Sigmoid and tanh of one precision.
+def _make(number: Any, integer: Any, ln2: tuple[float, float], ends: tuple[float, float], horner: Any) -> Any:
+    """The functions of one precision, by name.
 
     Parameters
     ----------
-    number : the type.
-    shift : the number that is added to round to an integer; it includes the exponent's bias.
+    number : the type; integer : the unsigned one of that size.
     ln2 : the logarithm of 2 in two parts, the first with so few bits that k times it is exact.
     ends : where exp(x) has become inf, and where tanh(x) has become 1.
     """
-    one, two, magic, per_ln2 = number(1), number(2), number(shift), number(1.4426950408889634)
+    digits, bias = np.finfo(number).nmant, np.finfo(number).maxexp - 1
+    zero, one, two, shift = number(0), number(1), number(2), integer(digits)
+    magic, per_ln2 = number(1.5 * 2.0**digits + bias), number(1.4426950408889634)
     high, low = number(ln2[0]), number(ln2[1])
     # tanh has z = 2x: with half of ln 2 the remainder is r/2 at no cost, with the powers of 2 in the coefficients
     half_high, half_low, per_half_ln2 = number(ln2[0] / 2), number(ln2[1] / 2), number(2 * 1.4426950408889634)
@@ -111,6 +78,13 @@ def _make(
     coefficients = _COEFFICIENTS[number]
     straight = tuple(map(number, coefficients))
     doubled = tuple(number(c * 2.0 ** (len(coefficients) + 1 - n)) for n, c in enumerate(coefficients))
+    lowest = number(np.log(float(np.finfo(number).tiny)))
+
+    @inlined
+    def power_of_two(shifted: Any) -> Any:
+        """2**k from `magic` + k: the low bits become the exponent."""
+        exponent = integer(number(shifted).view(integer) << shift)
+        return exponent.view(number)
 
     @inlined
     def sigmoid(x: Any) -> Any:
@@ -134,25 +108,6 @@ def _make(
         m = p * scale + (scale - one)  # exp(2x) - 1 without cancellation
         return m / (m + two)
 
-    return sigmoid, tanh
-
-
-def _make_exp_and_log(
-    number: Any, shift: float, ln2: tuple[float, float], ends: tuple[float, float], power_of_two: Any, horner: Any,
-    split: Any,
-) -> Any:  # fmt: skip
-    """exp and log of one precision; parameters as for `_make`, and `split` takes a number apart."""
-    zero, half, one, two, magic, per_ln2 = *map(number, (0, 0.5, 1, 2, shift)), number(1.4426950408889634)
-    high, low = number(ln2[0]), number(ln2[1])
-    infinite, vanishing, infinity, nan = number(ends[0]), number(1 - ends[0]), number(np.inf), number(np.nan)
-    tiny = number(np.finfo(number).tiny)
-    lowest = number(np.log(float(tiny)))
-    straight = tuple(map(number, _COEFFICIENTS[number]))
-    series = tuple(number(1 / n) for n in range(2 * len(straight) + 1, 1, -2))  # 1/3 + z/5 + z^2/7 ...
-    bits = np.finfo(number).nmant + 2
-    lift, lifted = number(2.0**bits), number(bits)
-    root = number(2**0.5)
-
     @inlined
     def exp(x: Any) -> Any:
         y = infinite if x > infinite else x
@@ -165,9 +120,29 @@ def _make_exp_and_log(
         return zero if x < lowest else value
 
     @inlined
+    def literal(value: Any, like: Any) -> Any:
+        return number(value)
+
+    log = _make_log(number, integer, ln2, horner)
+    return {"sigmoid": sigmoid, "tanh": tanh, "exp": exp, "log": log, "number": literal}
+
+
+def _make_log(number: Any, integer: Any, ln2: tuple[float, float], horner: Any) -> Any:
+    """The logarithm of one precision; parameters as for `_make`."""
+    digits, bias, tiny = np.finfo(number).nmant, np.finfo(number).maxexp - 1, number(np.finfo(number).tiny)
+    zero, half, one, two, high, low = map(number, (0, 0.5, 1, 2, *ln2))
+    terms = len(_COEFFICIENTS[number])
+    series = tuple(number(1 / n) for n in range(2 * terms + 1, 1, -2))  # 1/3 + z/5 + z^2/7 ...
+    infinity, nan, root, offset = number(np.inf), number(np.nan), number(2**0.5), number(bias)
+    lift, lifted = number(2.0 ** (digits + 2)), number(digits + 2)
+    shift, mask, exponent_of_one = integer(digits), integer(2**digits - 1), integer(bias << digits)
+
+    @inlined
     def log(x: Any) -> Any:
         below = one if x < tiny else zero
-        m, k = split(x * lift if x < tiny else x)
+        bits = number(x * lift if x < tiny else x).view(integer)
+        mantissa = integer((bits & mask) | exponent_of_one)
+        m, k = mantissa.view(number), number(bits >> shift) - offset  # x = 2**k m with m in [1, 2)
         above = one if m > root else zero
         k = k + above - below * lifted
         m = m * (half if m > root else one)
@@ -178,54 +153,43 @@ def _make_exp_and_log(
         value = -infinity if x == zero else value
         return nan if x < zero else value
 
-    return exp, log
+    return log
 
 
-_SINGLE: Any = (
-    np.float32,
-    1.5 * 2.0**23 + 127,
-    (0.693145751953125, 1.42860682030941723212e-6),
-    (89, 9.1),
-    _power_of_two_32,
-    _horner_32,
-    _split_32,
-)
-_DOUBLE: Any = (
-    np.float64,
-    1.5 * 2.0**52 + 1023,
-    (6.93147180369123816490e-01, 1.90821492927058770002e-10),
-    (710, 20),
-    _power_of_two_64,
-    _horner_64,
-    _split_64,
-)
-_sigmoid_32, _tanh_32 = _make(*_SINGLE[:-1])
-_sigmoid_64, _tanh_64 = _make(*_DOUBLE[:-1])
-_exp_32, _log_32 = _make_exp_and_log(*_SINGLE)
-_exp_64, _log_64 = _make_exp_and_log(*_DOUBLE)
+_SINGLE = _make(np.float32, np.uint32, (0.693145751953125, 1.42860682030941723212e-6), (89, 9.1), _horner_32)
+_DOUBLE = _make(np.float64, np.uint64, (6.93147180369123816490e-01, 1.90821492927058770002e-10), (710, 20), _horner_64)
 
 
 # -- one name for both precisions: chosen by the argument's type when a loop is compiled ------------------------------
 
 
+def _of(name: str, x: Any) -> Any:
+    return (_SINGLE if isinstance(x, np.float32) else _DOUBLE)[name]
+
+
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) of one float32 or float64 number."""
-    return _sigmoid_32(x) if isinstance(x, np.float32) else _sigmoid_64(x)
+    return _of("sigmoid", x)(x)
 
 
 def tanh(x: Any) -> Any:
     """tanh(x) of one float32 or float64 number."""
-    return _tanh_32(x) if isinstance(x, np.float32) else _tanh_64(x)
+    return _of("tanh", x)(x)
 
 
 def exp(x: Any) -> Any:
     """exp(x) of one float32 or float64 number."""
-    return _exp_32(x) if isinstance(x, np.float32) else _exp_64(x)
+    return _of("exp", x)(x)
 
 
 def log(x: Any) -> Any:
     """Natural logarithm of one float32 or float64 number."""
-    return _log_32(x) if isinstance(x, np.float32) else _log_64(x)
+    return _of("log", x)(x)
+
+
+def number(value: float, like: Any) -> Any:
+    """A literal number of a gate function, in the type of `like`: a float64 would widen every value that it meets."""
+    return type(like)(value)
 
 
 @inlined
@@ -240,33 +204,20 @@ def maximum(a: Any, b: Any) -> Any:
     return a if a >= b else b
 
 
-def number(value: float, like: Any) -> Any:
-    """A literal number of a gate function, in the type of `like`: a float64 would widen every value that it meets."""
-    return type(like)(value)
+def _choose_by_type(function: Any) -> None:
+    single, double = _SINGLE[function.__name__], _DOUBLE[function.__name__]
+    if function is number:
+
+        @overload(function, jit_options=INLINED)
+        def literal_by_type(value: Any, like: Any) -> Any:
+            return single if like.bitwidth == 32 else double
+
+    else:
+
+        @overload(function, jit_options=INLINED)
+        def by_type(x: Any) -> Any:
+            return single if x.bitwidth == 32 else double
 
 
-def _choose_by_type(function: Any, single: Any, double: Any) -> None:
-    @overload(function, jit_options=INLINED)
-    def by_type(x: Any) -> Any:
-        return single if x.bitwidth == 32 else double
-
-
-_choose_by_type(sigmoid, _sigmoid_32, _sigmoid_64)
-_choose_by_type(tanh, _tanh_32, _tanh_64)
-_choose_by_type(exp, _exp_32, _exp_64)
-_choose_by_type(log, _log_32, _log_64)
-
-
-@inlined
-def _number_32(value: Any, like: Any) -> Any:
-    return np.float32(value)
-
-
-@inlined
-def _number_64(value: Any, like: Any) -> Any:
-    return np.float64(value)
-
-
-@overload(number, jit_options=INLINED)
-def _number_by_type(value: Any, like: Any) -> Any:
-    return _number_32 if like.bitwidth == 32 else _number_64
+for _function in (sigmoid, tanh, exp, log, number):
+    _choose_by_type(_function)

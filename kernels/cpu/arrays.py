@@ -30,20 +30,21 @@ def line(a: Array | None, dtype: Any) -> Array:
     return nothing(1, dtype) if a is None else rows(a).reshape(-1)
 
 
-def lines(arrays: Mapping[str, Array], names: tuple[str, ...], dtype: Any) -> tuple[Array, ...]:
-    """The arrays of these names, each as one line; an empty one for a name that is not there."""
-    return tuple([line(arrays.get(name), dtype) for name in names])
+def present(arrays: Mapping[str, Array], names: tuple[str, ...], axes: int, dtype: Any) -> tuple[Array, ...]:
+    """The arrays of these names, all with so many axes; an empty one for a name that is not there."""
+    found = [arrays.get(name) for name in names]
+    return tuple([nothing(axes, dtype) if array is None else rows(array) for array in found])
 
 
-def strided(a: Array) -> tuple[Array, int, int, int]:
-    """A (T, B, features) array as (line, offset, step in time, step in the batch), in numbers; copied if necessary."""
+def strided(a: Array) -> tuple[Array, tuple[int, int, int]]:
+    """A (T, B, features) array, and offset, step in time, step in the batch, in numbers; copied if necessary."""
     T, B, F = a.shape
     if a.flags.carray:
-        return a.reshape(-1), 0, B * F, F
+        return a, (0, B * F, F)
     backwards = a[::-1]
     if backwards.flags.carray:
-        return backwards.reshape(-1), (T - 1) * B * F, -B * F, F
-    return np.array(a, order="C").reshape(-1), 0, B * F, F
+        return backwards, ((T - 1) * B * F, -B * F, F)
+    return np.array(a, order="C"), (0, B * F, F)
 
 
 def matrix(a: Array) -> tuple[Array, int, int]:
@@ -51,6 +52,12 @@ def matrix(a: Array) -> tuple[Array, int, int]:
     if a.flags.writeable and a.flags.f_contiguous:
         return a.T.reshape(-1), 1, a.shape[0]
     return line(a, a.dtype), a.shape[1], 1
+
+
+@functools.lru_cache(maxsize=64)
+def plain(count: int) -> Array:
+    """0, 1, 2, ...: the numbers of rows; it is only read."""
+    return np.arange(count)
 
 
 @functools.lru_cache(maxsize=64)

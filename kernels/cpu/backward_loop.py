@@ -1,323 +1,291 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """The backward time loop: in chunks of steps from the end, recur over the steps of a chunk, then make dx and the weight
-gradients of these steps (`kernels.cpu.weight_gradients`), while they are in the cache.
+gradients of these steps, while they are in the cache.
 
-It stands once for every cell, as the forward loop does.  The parts share these names, and those of
-`kernels.cpu.forward_loop`:
-
-step            t, and the first row of the step in the chunk's arrays
-grads           dstates, values, spares (B, H) each: gradients of this step, see `kernels.cpu.flow`; the same as lines
-chunks          da, da_hidden (R, G*H and some padding), down (R, n*H) of the own weights, dprojected (R, P); the
-                hidden side and dprojected as lines
-packs           the packed weights, and where those of each stage begin
-starts          where each row of this thread begins in an array (B, H), (B, P), in da, in dprojected
-traces          (T+1, B, H) each: the gradients of every state, or empty
+It is compiled once for every cell, as the forward loop is.  The gradients of weights are shared among the threads by
+rows of the weight, and no sum is ever split: the bits are the same for every team.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
-from kernels.cpu.borrowed import borrowed
-from kernels.cpu.compiling import spliced
-from kernels.cpu.flow import Target, projected_before
+from kernels.cpu.compiling import by_address, compiled, inlined, shared
+from kernels.cpu.pointers import addresses, after, at, from_a_cache_line, pointer
 from kernels.cpu.products import (
-    address_of,
-    from_a_cache_line,
-    only_whole_vectors,
+    add_rows,
+    multiply_transposed,
+    pack,
+    padded_to_vectors,
+    portion,
     product,
-    product_at,
     vector_lanes,
 )
-from kernels.cpu.rows import Rows
-from kernels.cpu.shares import count_of, own_rows, pack_as_they_stand, portion, row_starts
+from kernels.cpu.program import BACKWARD, COLUMNS, HH, HR, IH, MOVE, NEW, PRODUCT, PROJECTED, ROWS, WIDTH_P, fields
+from kernels.cpu.rows import BACKWARD_KINDS
+from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, spans_of, take_rows
+from kernels.cpu.tiles import ROWS as TILE_ROWS
 from kernels.cpu.tiles import VECTORS
-from kernels.cpu.weight_gradients import DEPTH, add_totals, chunk_gradients, make_hidden_gradients, write_trace
+
+#: Rows of a chunk whose weight gradient is one product: enough to make up for reading and writing it.
+DEPTH = 256
+
+X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, DX, DY, PACKS, LENGTHS, ORDER, INDICES, PROGRAM, PLAIN = range(12)
+DA, DA_HIDDEN, DOWN, DPROJECTED, TRACE_DA, TRACE_DA_HIDDEN, TRACE_DPROJECTED, OWN, TARGETS = range(12, 21)
+TOTALS = TARGETS + 5
+DH = len(BACKWARD)  # the gradient of the first state
+PADDING = 16  # numbers in a row of da: rows whose length is a power of two would fall into the same part of the cache
+#: Chunk, a thread's room in packs and in indices, whether there are dy and a trace; then which gradients are wanted, of
+#: weight_ih, weight_hh, weight_hr, bias_ih, bias_hh.
+OPTIONS = ("int",) * 10
+row_function = by_address(*BACKWARD_KINDS)
 
 
-def make_backward(cell: Cell, rows: Rows) -> Any:
-    """The backward loop of a cell, to be compiled."""
-    arrange, enter = _arrange(cell, rows), _enter(rows)
-    walk, finish_chunk = _steps_of_chunk(cell, rows, enter), _end_of_chunk(cell)
+@shared(SHARE, SIZES, OPTIONS, ("int",) * 6, "rows", "int", "number", title="loops over time")
+def backward(share, sizes, options, steps, lines, rows, one):
+    """Walk the steps of one layer and direction from the end, this thread's share of it.
 
-    def backward(
-        share, chunk, dy, x, dx, weights, ends, tape, state_grads, table, targets, totals, buffers, traces, numbers
-    ):  # fmt: skip
-        """Walk the steps of one layer and direction from the end, this thread's share of it.
-
-        Parameters
-        ----------
-        share, chunk, x, ends, numbers : as in forward.
-        dy : line, offset, step in time, step in the batch, whether there is one; dx : line, step in time, in the batch.
-        weights : weight_ih, weight_hh, weight_hr as lines.
-        tape : states, gate, kept; they are only read.
-        state_grads : dstates, values, spares.  The first hold the gradients of the last states, then of the first.
-        table : (stages, 4) first gate, number of gates, row in weight_hh, whether there is a product.
-        targets, totals : gradients of weight_ih, weight_hh, weight_hr, bias_ih, bias_hh and the own weights as lines:
-            those to add to, and room for their sums over the chunks.
-        buffers : packs, a line a thread; da, da_hidden, down, dprojected of a chunk.
-        traces : the states' (T+1, B, H), then da and da_hidden of all steps (T, B, G, H) and dprojected (T, B, 1, P);
-            or empty.
-        """
-        share, dy, x, dx, weights, ends, tape = borrowed((share, dy, x, dx, weights, ends, tape))
-        state_grads, targets, totals, buffers = borrowed((state_grads, targets, totals, buffers))
-        traces, numbers = borrowed((traces, numbers))
-        rank, size, by_units, barrier, bell, number = share
-        if rank == 0:
-            ring(bell, number)
-        gate, h, (packs, chunk_arrays) = tape[1], tape[0][0], buffers
-        (T, B, G, H), P = gate.shape, h.shape[2]
-        widths, D, lane, team = (B, G, H, P), weights[0].size // (G * H), vector_lanes(gate), (rank, size)
-        spans = (*portion(H, rank, size, lane), *portion(P, rank, size, lane)) if by_units else (0, H, 0, P)
-        part = own_rows(rank, size, by_units, *ends), ends[1], spans, (rank, size, by_units, barrier)
-        # dx is shared by columns where there are enough of them, else by rows
-        d_span = portion(D, rank, size, lane) if D >= size * VECTORS * lane else (0, D)
-        packed = from_a_cache_line(packs[rank])
-        packs_of_rank = packed, pack_as_they_stand(weights, table, widths, spans, d_span, packed)
-        chunks, grads, starts, lines = arrange(widths, part, tape, state_grads, chunk_arrays)
-        capacity = min(chunk, T) * B
-        places = np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-        # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
-        apart = 1 if T > chunk or capacity > DEPTH else 0
-        sums, summed = totals if apart else targets, 1 - apart
-        still = 0  # rows that have begun, seen from the end
-        for end in range(T, 0, -chunk):
-            at, still = walk(
-                max(0, end - chunk), end, still, part, widths, ends, dy, x, dx, places,
-                tape, grads, chunks, packs_of_rank, starts, traces[0], numbers,
-            )  # fmt: skip
-            wait(barrier, size)
-            finish_chunk(at, team, widths, D, d_span, x, dx, places, lines, chunks, packs_of_rank, sums, summed, traces)
-            summed = max(summed, min(1, at))
-            wait(barrier, size)
-        if apart:
-            add_totals(team, targets, totals, widths, D, summed)
-        if traces[1].shape[0] > 0:
-            enter(0, -1, part, dy, grads, traces[0])
-
-    return backward
-
-
-def _arrange(cell: Cell, rows: Rows) -> Any:
-    """The arrays of a pass as the parts want them."""
-    lines_of_states, lines_of_kept = rows.flatten(len(cell.states)), rows.flatten(len(cell.kept))
-    lines_of_values, lines_of_spares = rows.flatten(len(rows.flow.values)), rows.flatten(len(rows.flow.spares))
-    splits = bool(cell.splits)
-
-    @spliced
-    def arrange(widths, part, tape, state_grads, chunk_arrays):
-        (mine, order, _, _), (_, _, H, P) = part, widths
-        da, da_hidden, down, dprojected = chunk_arrays
-        chunks = da, da_hidden, down, dprojected, (da_hidden if splits else da).reshape(-1), dprojected.reshape(-1)
-        dstates, values, spares = state_grads
-        grads = dstates, values, spares, lines_of_states(dstates), lines_of_values(values), lines_of_spares(spares)
-        starts = (
-            row_starts(mine, order, H, True), row_starts(mine, order, P, True),
-            row_starts(mine, order, da.shape[1], False), row_starts(mine, order, dprojected.shape[1], False),
-        )  # fmt: skip
-        return chunks, grads, starts, (lines_of_states(tape[0]), tape[1].reshape(-1), lines_of_kept(tape[2]))
-
-    return arrange
-
-
-def _steps_of_chunk(cell: Cell, rows: Rows, enter: Any) -> Any:
-    """The walk over the steps of a chunk, from its end; returns its rows, and the rows of the batch that have begun."""
-    step: Any = _leave(rows)
-    for number in range(len(cell.stages) + 1):
-        if rows.projected is not None and number == projected_before(cell):
-            step = _projection(cell, rows, rows.projected, step)
-        if number < len(cell.stages):
-            step = _stage(cell, number, rows, step)
-
-    @spliced
-    def walk(
-        begin, end, still, part, widths, ends, dy, x, dx, places, tape, grads, chunks, packs, starts, traces, numbers
-    ):  # fmt: skip
-        lengths, order = ends
-        x_rows, dx_rows, slots = places
-        B, at = len(order), 0
-        for t in range(end - 1, begin - 1, -1):
+    Parameters
+    ----------
+    share, sizes, lines, rows, one : as in forward; options : see OPTIONS.
+    steps : offset, step in time, step in the batch, of x and of dy.
+    """
+    rank, team, _, barrier, bell, number = share
+    T, B, D, G, _, H, P, _ = sizes
+    chunk, room, index_room, has_dy, traced = options[:5]
+    if rank == 0:
+        ring(bell, number)
+    lengths, order = pointer(lines[LENGTHS], 1), pointer(lines[ORDER], 1)
+    mine, spans = own_rows(share, B, lengths, order), spans_of(share, H, P, one)
+    # dx is shared by columns where there are enough of them, else by rows
+    d_span = portion(D, rank, team, vector_lanes(one)) if D >= team * VECTORS * vector_lanes(one) else (0, D)
+    batch = after(pointer(lines[INDICES], 1), rank * index_room)
+    places, x_rows, slots = after(batch, B), after(batch, 2 * B), after(batch, (2 + chunk) * B)
+    starts = after(batch, (2 + 2 * chunk) * B)
+    total, part = take_rows(mine, order, batch, places), (sizes, spans, batch, places, lines)
+    program = pointer(lines[PROGRAM], 1)
+    notes, operations = program[0], program[1]
+    packed = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
+    pack_as_they_stand(part, d_span, packed, starts, one)
+    # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
+    apart = T > chunk or chunk * B > DEPTH
+    summed, still = 0 if apart else 1, 0  # `still`: rows that have begun, seen from the end
+    for end in range(T, 0, -chunk):
+        at_row = 0
+        for t in range(end - 1, max(0, end - chunk) - 1, -1):
             while still < B and lengths[order[still]] > t:
                 still += 1
-            count = count_of(part[0], still)
-            enter(count, t, part, dy, grads, traces)
-            step(count, (t, at), part, widths, tape, grads, chunks, packs, starts, traces, numbers)
+            count = count_of(mine, still)
+            if has_dy:
+                receive(count, steps[3] + t * steps[4], steps[5], part, one)
+            for k in range(1 if traced else notes + 1, operations + 1):
+                operation = after(program, k * COLUMNS)
+                if operation[0] == ROWS:
+                    units, when = (spans[2], spans[3]) if operation[2] else (spans[0], spans[1]), (t, at_row, traced)
+                    row_function(
+                        rows, operation[1], count, when, (B, H, P, G * H + PADDING), units, batch, places, lines, one
+                    )
+                elif operation[0] == MOVE:
+                    move(operation, total if operation[4] else count, t, part, one)
+                else:
+                    multiply(operation, count, at_row, share, part, packed, starts[k], one)
             for i in range(still):
-                x_rows[at + i] = t * x[2] + order[i] * x[3]
-                dx_rows[at + i] = t * dx[1] + order[i] * dx[2]
-                slots[at + i] = t * B + order[i]
-            at += still
-        return at, still
-
-    return walk
-
-
-def _end_of_chunk(cell: Cell) -> Any:
-    """dx and all weight gradients of a chunk, and its rows for a trace."""
-    hidden_gradients = make_hidden_gradients(cell)
-    splits, projected = bool(cell.splits), cell.projected is not None
-
-    @spliced
-    def finish_chunk(count, team, widths, D, d_span, x, dx, places, lines, chunks, packs, sums, summed, traces):
-        x_rows, dx_rows, slots = places
-        da, da_hidden, dprojected = chunks[0], chunks[1], chunks[3]
-        x_of_chunk, dx_of_chunk = (x[0], x_rows, x[1]), (dx[0], dx_rows)
-        chunk_gradients(count, team, widths, D, d_span, da, x_of_chunk, dx_of_chunk, packs[0], packs[1], sums, summed)
-        hidden_gradients(count, team, widths, chunks, lines, slots, packs, sums, summed)
-        if team[0] == 0 and traces[1].shape[0] > 0:
-            write_trace(count, slots, da, traces[1])
-            if splits:
-                write_trace(count, slots, da_hidden, traces[2])
-            if projected:
-                write_trace(count, slots, dprojected, traces[3])
-
-    return finish_chunk
+                slots[at_row + i] = t * B + order[i]
+                x_rows[at_row + i] = steps[0] + t * steps[1] + order[i] * steps[2]
+            at_row += still
+        wait(barrier, team)
+        sums = (TOTALS if apart else TARGETS), summed
+        gradients((at_row, x_rows, slots), share, options, part, d_span, sums, packed, starts[0], one)
+        summed = max(summed, min(1, at_row))
+        wait(barrier, team)
+    if apart and summed:
+        add_totals(share, options, part, one)
+    for k in range(1, notes + 1 if traced else 0):
+        move(after(program, k * COLUMNS), total, -1, part, one)
 
 
-# -- the parts of a step --------------------------------------------------------------------------------------------
+# -- the parts of a step ---------------------------------------------------------------------------------------------
 
 
-def _enter(rows: Rows) -> Any:
-    """What the states after step t receive: dy joins, and a trace takes it down."""
-    note = rows.note
-
-    @spliced
-    def enter(count, t, part, dy, grads, traces):
-        mine, order, spans, _ = part
-        dy_line, dy_at, dy_t, dy_b, has_dy = dy
-        dstates = grads[0]
-        dh = dstates[0]
-        first, last, begin, end = np.uint64(spans[0]), np.uint64(spans[1]), np.uint64(spans[2]), np.uint64(spans[3])
-        for n in range(count if has_dy else 0):
-            b = order[mine[0] + n * mine[2]]
-            source = np.uint64(dy_at + t * dy_t + b * dy_b)
-            for j in range(begin, end):
-                dh[b, j] += dy_line[source + j]  # y[t] = h[t+1]
-        if traces[0].shape[0] > 0:
-            for i in range(mine[0], mine[1], mine[2]):
-                note(t + 1, order[i], first, last, begin, end, dstates, traces)
-
-    return enter
+@inlined
+def receive(count, begin, step, part, one):
+    """dy joins what the states after a step receive: y[t] = h[t+1]."""
+    sizes, spans, batch, _, lines = part
+    P = sizes[6]
+    dh, dy = pointer(lines[DH], one), pointer(lines[DY], one)
+    for n in range(count):
+        source, target = begin + batch[n] * step, batch[n] * P
+        for j in range(spans[2], spans[3]):
+            dh[target + j] += dy[source + j]
 
 
-def _stage(cell: Cell, number: int, rows: Rows, after: Any) -> Any:
-    """A stage: its row function on every row, then what its product sends to what was multiplied."""
-    row, target, span = rows.backward[number], rows.targets[number], (2 if cell.stages[number].narrow else 0)
-    multiply: Any = _nothing
-    if target is not None:
-        multiply = _product(number, cell.stages[number].first, cell.stages[number].last, target)
+@inlined
+def move(operation, count, t, part, one):
+    """Copy the gradients of a state to those of a trace, or from a spare array to their place."""
+    sizes, spans, batch, _, lines = part
+    _, B, _, _, _, H, P, _ = sizes
+    source, target, slot = pointer(lines[operation[1]], one), pointer(lines[operation[2]], one), operation[4] * (t + 1)
+    width, first, last = (P, spans[2], spans[3]) if operation[3] == WIDTH_P else (H, spans[0], spans[1])
+    for n in range(count):
+        begin, to = batch[n] * width, (slot * B + batch[n]) * width
+        for j in range(first, last):
+            target[to + j] = source[begin + j]
 
-    @spliced
-    def stage(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
-        mine, order, spans, _ = part
-        t, at = step
-        first, last = np.uint64(spans[span]), np.uint64(spans[span + 1])
-        states, gate, kept = tape
-        dstates, values, spares = grads[0], grads[1], grads[2]
-        own, given, one = numbers
+
+@inlined
+def multiply(operation, count, at_row, share, part, packed, packed_at, one):
+    """What comes through a product joins what came directly: of a = x + U source + b, or of h = W_hr m.
+
+    In the second case dh first becomes the chunk's dprojected, and nothing of it has reached h_prev yet.
+    """
+    _, team, by_units, barrier, _, _ = share
+    sizes, spans, batch, places, lines = part
+    _, _, _, G, _, H, P, _ = sizes
+    S, width = G * H + PADDING, P + PADDING
+    if operation[0] == PROJECTED:
+        _, to, added, in_place, _, _, _, _, _, _, _, _, _, _, _ = fields(operation)
+        dh, dprojected = pointer(lines[DH], one), pointer(lines[DPROJECTED], one)
         for n in range(count):
-            i = mine[0] + n * mine[2]
-            row(
-                at + i, t, order[i], first, last, dstates, values, spares, states, gate, kept, own, given,
-                chunks[0], chunks[1], chunks[2], traces, one,
-            )  # fmt: skip
-        multiply(count, at, part, widths, grads, chunks, packs, starts, one)
-        after(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers)
-
-    return stage
-
-
-def _product(number: int, gate: int, last_gate: int, target: Target) -> Any:
-    """a = x + U source + b: what comes through the product joins what came directly."""
-    line_of, added, gates = _line_of(target), int(target.added), last_gate - gate
-
-    @spliced
-    def multiply(count, at, part, widths, grads, chunks, packs, starts, one):
-        _, _, spans, team = part
-        if team[2]:
-            wait(team[3], team[1])
-        H, packed, place = widths[2], packs[0], packs[1][number]
-        a_line, a_rows, a_at = chunks[4], starts[2], at * chunks[0].shape[1] + gate * H
-        c_line, c_rows, c_at, columns = line_of(grads), starts[1], spans[2], spans[3] - spans[2]
-        if only_whole_vectors(columns, c_line):
-            a, b = (address_of(a_line), address_of(a_rows), a_at, 1), (address_of(packed), place, gates * H)
-            c = address_of(c_line), address_of(c_rows), c_at
-            product_at(one, count, columns, vector_lanes(c_line), a, b, c, (c[0], c[1], c[2], added))
-        else:
-            c_whole, start = (c_line, c_rows, c_at), (c_line, c_rows, c_at, added)
-            product(count, columns, (a_line, a_rows, a_at, 1), (packed, place, gates * H), c_whole, start)
-
-    return multiply
-
-
-def _line_of(target: Target) -> Any:
-    """The array that takes a product, as a line."""
-    kind, index = {"state": 3, "value": 4, "spare": 5}[target.kind], target.number
-
-    @spliced
-    def line_of(grads):
-        return grads[kind][index]
-
-    return line_of
-
-
-def _projection(cell: Cell, rows: Rows, target: Target, after: Any) -> Any:
-    """h = W_hr m: dh becomes the chunk's dprojected, m receives its product, and h_prev nothing yet."""
-    number, line_of, added = len(cell.stages), _line_of(target), int(target.added)
-    in_place = "h" not in rows.flow.spares
-
-    @spliced
-    def project(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
-        mine, order, spans, team = part
-        _, at = step
-        begin, end = np.uint64(spans[2]), np.uint64(spans[3])
-        one, dprojected = numbers[2], chunks[3]
-        dstates = grads[0]
-        dh = dstates[0]
-        for n in range(count):
-            i = mine[0] + n * mine[2]
-            b, r = order[i], at + i
-            for j in range(begin, end):
-                dprojected[r, j] = dh[b, j]
+            source, target = batch[n] * P, (at_row + places[n]) * width
+            for j in range(spans[2], spans[3]):
+                dprojected[target + j] = dh[source + j]
                 if in_place:
-                    dh[b, j] = one - one
-        if team[2]:
-            wait(team[3], team[1])
-        a = chunks[5], starts[3], at * dprojected.shape[1], 1
-        c = line_of(grads), starts[0], spans[0]
-        start = c[0], c[1], c[2], added
-        product(count, spans[1] - spans[0], a, (packs[0], packs[1][number], widths[3]), c, start)
-        after(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers)
-
-    return project
-
-
-def _leave(rows: Rows) -> Any:
-    """Spare arrays take their place among the states' gradients."""
-    if not rows.flow.spares:
-        return _end
-    leave = rows.leave
-
-    @spliced
-    def leave_step(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
-        mine, order, spans, _ = part
-        first, last, begin, end = np.uint64(spans[0]), np.uint64(spans[1]), np.uint64(spans[2]), np.uint64(spans[3])
-        dstates, spares = grads[0], grads[2]
-        for n in range(count):
-            leave(order[mine[0] + n * mine[2]], first, last, begin, end, dstates, spares)
-
-    return leave_step
+                    dh[source + j] = one - one
+        columns, depth = spans[1] - spans[0], P
+        a = dprojected, places, width, at_row * width, 1
+        c = pointer(lines[to], one), batch, H, spans[0]
+    else:
+        _, side, gate, gates, _, to, added, _, _, _, _, _, _, _, _ = fields(operation)
+        columns, depth = spans[3] - spans[2], gates * H
+        a = pointer(lines[side], one), places, S, at_row * S + gate * H, 1
+        c = pointer(lines[to], one), batch, P, spans[2]
+    if by_units:
+        wait(barrier, team)
+    product(count, columns, a, (packed, packed_at, depth), c, (c[0], c[1], c[2], c[3], added))
 
 
-@spliced
-def _end(count, step, part, widths, tape, grads, chunks, packs, starts, traces, numbers):
-    pass
+# -- once a chunk ----------------------------------------------------------------------------------------------------
 
 
-@spliced
-def _nothing(count, at, part, widths, grads, chunks, packs, starts, one):
-    pass
+@inlined
+def gradients(chunk, share, options, part, d_span, sums, packed, room, one):
+    """dx and all weight gradients of a chunk, and its rows for a trace.
+
+    Parameters
+    ----------
+    chunk : how many rows it has; where each row begins in x, and its slot on the tape.
+    d_span : the columns of dx that are this thread's; all D where its share is rows.
+    sums : the first line of those to add to, and whether they hold something.
+    packed, room : the packed weights, and where there is room for a chunk's operands.
+    """
+    rank, team, _, _, _, _ = share
+    sizes, _, _, _, lines = part
+    count, _, slots = chunk
+    _, _, D, G, _, H, P, projected = sizes
+    S, wide = G * H + PADDING, P + PADDING
+    da, plain, dx = pointer(lines[DA], one), pointer(lines[PLAIN], 1), pointer(lines[DX], one)
+    program, columns = pointer(lines[PROGRAM], 1), d_span[1] - d_span[0]
+    first, last = (0, count) if columns < D else portion(count, rank, team, TILE_ROWS)
+    a, c = (da, after(plain, first), S, 0, 1), (dx, after(slots, first), D, d_span[0])
+    ih = packed, room - G * H * padded_to_vectors(columns, one), G * H
+    product(last - first, columns, a, ih, c, (c[0], c[1], c[2], c[3], 0))
+    for k in range(program[1] + 1, program[2] + 1):
+        operation = after(program, k * COLUMNS)
+        weight_gradient(operation, chunk, share, options, part, sums, packed, room, one)
+    own = program[4] * H
+    first, last = portion(own, rank, team, TILE_ROWS)
+    for r in range(0, count if own else 0, DEPTH):
+        down = pointer(lines[DOWN], one), r * own, own
+        add_rows(down, min(DEPTH, count - r), (first, last), (pointer(lines[OWN], one), 1))
+    if rank == 0 and options[4]:
+        write_trace(count, slots, da, S, pointer(lines[TRACE_DA], one), G * H)
+        if program[3]:
+            write_trace(count, slots, pointer(lines[DA_HIDDEN], one), S, pointer(lines[TRACE_DA_HIDDEN], one), G * H)
+        if projected:
+            trace = pointer(lines[TRACE_DPROJECTED], one)
+            write_trace(count, slots, pointer(lines[DPROJECTED], one), wide, trace, P)
+
+
+@inlined
+def weight_gradient(operation, chunk, share, options, part, sums, packed, room, one):
+    """The gradients of a part of a weight and its bias: a = x W_ih' + b_ih, a = x + U source + b, or h = W_hr m."""
+    rank, team, _, _, _, _ = share
+    sizes, _, _, _, lines = part
+    _, B, D, G, R, H, P, _ = sizes
+    _, side, gate, weight_row, gates, line, slot, width, offset, weight, _, _, _, _, _ = fields(operation)
+    S, values, source = G * H + PADDING, pointer(lines[side], one), pointer(lines[line], one)
+    count, x_rows, slots = chunk
+    into, summed = sums
+    first, end, shift = weight_row * H, (weight_row + gates) * H, (gate - weight_row) * H
+    row = (H, P, G * H)[width]
+    begin = (B * row if slot == NEW else 0) + offset * H
+    if weight == IH:
+        M, columns, rows, row, begin = G * H, D, x_rows, 1, 0
+    elif weight == HH:
+        M, columns, rows = R * H, P, slots
+    else:
+        M, columns, rows, end, S = P, H, slots, P, P + PADDING
+    m_first, m_last = portion(M, rank, team, TILE_ROWS)
+    span = max(m_first, first), min(m_last, end)
+    for r in range(0, count, DEPTH):
+        depth, a = min(DEPTH, count - r), (values, r * S + shift, S)
+        if options[5 + weight]:
+            b, total = (source, after(rows, r), row, begin), (pointer(lines[into + weight], one), summed)
+            multiply_transposed(a, b, depth, columns, pointer(lines[PLAIN], 1), packed, room, span, total)
+        if weight != HR and options[8 + weight]:
+            add_rows(a, depth, span, (pointer(lines[into + 3 + weight], one), summed))
+        summed = 1
+
+
+@inlined
+def write_trace(count, slots, values, step, trace, width):
+    """The rows of a chunk, to their places among all steps."""
+    for r in range(count):
+        for m in range(width):
+            trace[slots[r] * width + m] = values[r * step + m]
+
+
+# -- once a pass -----------------------------------------------------------------------------------------------------
+
+
+@inlined
+def pack_as_they_stand(part, d_span, packed, starts, one):
+    """Pack each stage's part of weight_hh, weight_hr and weight_ih; `starts` takes where each begins, and the end."""
+    sizes, spans, _, _, lines = part
+    program = pointer(lines[PROGRAM], 1)
+    _, _, D, G, _, H, P, _ = sizes
+    plain, end = pointer(lines[PLAIN], 1), 0
+    for k in range(1, program[1] + 1):
+        kind, _, _, gates, row, _, _, _, _, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
+        starts[k] = end
+        if kind == PRODUCT:
+            depth, columns = gates * H, spans[3] - spans[2]
+            pack((pointer(lines[WEIGHT_HH], one), plain, P, row * H * P + spans[2]), depth, columns, packed, end)
+            end += depth * padded_to_vectors(columns, one)
+        elif kind == PROJECTED:
+            pack((pointer(lines[WEIGHT_HR], one), plain, H, spans[0]), P, spans[1] - spans[0], packed, end)
+            end += P * padded_to_vectors(spans[1] - spans[0], one)
+    columns = d_span[1] - d_span[0]
+    pack((pointer(lines[WEIGHT_IH], one), plain, D, d_span[0]), G * H, columns, packed, end)
+    starts[0] = end + G * H * padded_to_vectors(columns, one)
+
+
+@inlined
+def add_totals(share, options, part, one):
+    """Add the sums over all chunks to the gradients: each thread the rows that it has summed."""
+    rank, team, _, _, _, _ = share
+    sizes, _, _, _, lines = part
+    _, _, D, G, R, H, P, _ = sizes
+    rows, columns = (G * H, R * H, P, G * H, R * H), (D, P, H, 1, 1)
+    for k in range(5):
+        target, total = pointer(lines[TARGETS + k], one), pointer(lines[TOTALS + k], one)
+        first, last = portion(rows[k], rank, team, TILE_ROWS)
+        for n in range(first * columns[k], last * columns[k] if options[5 + k] else 0):
+            target[n] += total[n]
+
+
+@compiled("loops over time", overlapping=True)
+def start_backward(share, sizes, options, steps, lines, rows, one):
+    """`backward` with arrays in place of pointers."""
+    rank, team, by_units, barrier, bell, number = share
+    barrier, bell = at(barrier), at(bell)
+    backward((rank, team, by_units, barrier, bell, number), sizes, options, steps, addresses(lines), rows, one)

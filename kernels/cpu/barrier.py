@@ -12,12 +12,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
-from numba.np.arrayobj import make_array
+from numba.extending import intrinsic
 
 from kernels.cpu.compiling import JIT, compiled, inlined
+from kernels.cpu.pointers import INDEX, at
 
 # int64 positions: two cache lines apart, as processors fetch lines in pairs
 _COUNT, _ROUND, _BROKEN, _SIZE = 0, 16, 32, 48
@@ -38,45 +37,39 @@ def open_for_good(barrier: np.ndarray) -> None:
 
 
 @intrinsic
-def _add(typingctx, array, index, value):
-    """Add to an element and return its old value, in one atomic operation."""
+def _add(typingctx, pointer, index, value):
+    """Add to a number and return its old value, in one atomic operation."""
 
     def codegen(context, builder, signature, args):
-        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
-        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
 
-    return types.int64(array, types.int64, types.int64), codegen
+    return types.int64(pointer, types.int64, types.int64), codegen
 
 
 @intrinsic
-def _read(typingctx, array, index):
-    """Read an element that another thread may write."""
+def _read(typingctx, pointer, index):
+    """Read a number that another thread may write."""
 
     def codegen(context, builder, signature, args):
-        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
-        return builder.load_atomic(pointer, "acquire", 8, typ=ir.IntType(64))
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "acquire", 8, typ=INDEX)
 
-    return types.int64(array, types.int64), codegen
+    return types.int64(pointer, types.int64), codegen
 
 
 @intrinsic
-def _write(typingctx, array, index, value):
-    """Write an element that another thread reads, after all that was written before."""
+def _write(typingctx, pointer, index, value):
+    """Write a number that another thread reads, after all that was written before."""
 
     def codegen(context, builder, signature, args):
-        pointer = builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
-        builder.store_atomic(args[2], pointer, "release", 8)
+        builder.store_atomic(args[2], builder.gep(args[0], [args[1]]), "release", 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, types.int64), codegen
-
-
-def wait(barrier: Any, team: int) -> None:
-    """Go on when all `team` threads have come here.  In plain Python there is one thread, and nothing to wait for."""
+    return types.void(pointer, types.int64, types.int64), codegen
 
 
 @inlined
 def _wait(barrier, team):
+    """Go on when all `team` threads have come here."""
     if team > 1:
         round_now = _read(barrier, _ROUND)
         if _add(barrier, _COUNT, 1) == team - 1:
@@ -92,9 +85,15 @@ def _wait(barrier, team):
                     _give_way()
 
 
-@overload(wait)
-def _wait_compiled(barrier, team):
-    return lambda barrier, team: _wait(barrier, team)
+@inlined
+def _ring(bell, number):
+    """Tell the threads that watch the bell: pass `number` has begun."""
+    _write(bell, 0, number)
+
+
+#: In plain Python there is one thread, and nothing to wait for.
+wait: Any = _wait if JIT else lambda barrier, team: None
+ring: Any = _ring if JIT else lambda bell, number: None
 
 
 # -- between two passes ------------------------------------------------------------------------------------------------
@@ -104,21 +103,12 @@ def _wait_compiled(barrier, team):
 _WATCHED = 30000  # turns of watching, a hundred microseconds or more
 
 
-def ring(bell: Any, number: int) -> None:
-    """Tell the threads that watch the bell: pass `number` has begun.  For compiled code, without Python's lock."""
-
-
-@overload(ring)
-def _ring_compiled(bell, number):
-    return lambda bell, number: _write(bell, 0, number)
-
-
 @compiled("the threads' hand-over")
 def watch(bell, number, own, done):
     """Announce `done` in `own`, then return when the bell has reached `number`, or after a while."""
-    _write(own, 0, done)
+    _write(at(own), 0, done)
     for turn in range(_WATCHED):
-        if _read(bell, 0) >= number:
+        if _read(at(bell), 0) >= number:
             break
         if turn > _PATIENCE and turn % 64 == 0:
             _give_way()

@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
-from numba import types
-from numba.core import config, event
-from numba.extending import register_jitable
+from numba import from_dtype, types
+from numba.core import cgutils, config, event
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, register_jitable
 
 from kernels.cpu.disk_cache import DiskCache
 from kernels.cpu.vector_width import WholeRegisters
@@ -36,7 +40,7 @@ INLINED: Any = {"forceinline": True, **_OPTIONS}
 _TITLES: dict[int, str] = {}
 
 #: By the end of a loop's title, how long its compilation takes; measured on one free core of an AMD EPYC (Zen 4).
-HOW_LONG = {"forward": "about 15 s", "backward": "about 10 s"}
+HOW_LONG = {"products": "about 2 s", "time": "about 5 s", "forward": "about 1 s", "backward": "about 1 s"}
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,37 +48,34 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return register_jitable(**INLINED)(function)
 
 
-def spliced(function: Callable[..., Any]) -> Any:
-    """Mark a part of a time loop: its lines replace its call before anything is compiled.
-
-    An `inlined` function is compiled by itself first, with all that it calls.  If it calls products, that takes longer
-    than the loop itself.
-    """
-    return numba.njit(inline="always", **_OPTIONS)(function)
-
-
-def shared(function: Callable[..., Any]) -> Any:
-    """Mark a function that several others call and that comes out of a text: kept on disk with each of them."""
-    return numba.njit(**_OPTIONS)(function) if JIT else function
+def apart(function: Callable[..., Any]) -> Any:
+    """Mark a function of pointers that do not overlap for use inside a compiled function."""
+    dispatcher = numba.njit(**INLINED)(function)
+    if JIT:
+        dispatcher._compiler._customize_flags = _without_overlap
+    return dispatcher
 
 
-def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[Callable[..., Any]], Any]:
-    """Compile a whole time loop on first use and keep the result on disk.
+def compiled(
+    title: str = "matrix products", overlapping: bool = False, key: str = "", wrapped: bool = True
+) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function on first use and keep the result on disk.
 
     Parameters
     ----------
-    title : the loop's name, for the line that is printed while it compiles.
-    overlapping : whether two of its array arguments may share memory.
+    title : its name, for the line that is printed while it compiles.
+    overlapping : whether two of its arrays may share memory.
     key : the text of all that the function encloses, if it is written out anew for each cell.
+    wrapped : whether Python calls it.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**_OPTIONS)(function)
+        options = _OPTIONS | {"no_cfunc_wrapper": True, "no_cpython_wrapper": not wrapped}
+        dispatcher = numba.njit(**options)(function)
         if JIT:
             _TITLES[id(dispatcher)] = title
             if not overlapping:
                 dispatcher._compiler._customize_flags = _without_overlap
-            _widen_literals(dispatcher)
             with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
                 dispatcher._cache = DiskCache(function, _SOURCES, key)
         return dispatcher
@@ -82,18 +83,124 @@ def compiled(title: str, overlapping: bool = False, key: str = "") -> Callable[[
     return decorate
 
 
-def _widen_literals(dispatcher: Any) -> None:
-    """Treat literal integers as plain integers, also within a tuple, so that Numba does not compile twice.
+class Shared:
+    """A function that is compiled by itself, once for each dtype; other compiled code calls it by a symbol or address.
 
-    For Numba the arguments of ``f((a, 0))`` and ``f((a, n))`` have two types.  It would compile f twice, and all that f
-    calls: a whole pass then took 34 seconds instead of 15.
+    Numba copies all that a function calls into its machine code.  The tiles of a product would be compiled once more
+    for each function on the way to them: that was two thirds of the time that compiling took.
+
+    Parameters
+    ----------
+    kinds : of its arguments: ``int``, ``rows`` a pointer to integers, ``numbers`` a pointer to numbers of the dtype,
+        ``number`` one of them, or a tuple of kinds.
+    options : of `compiled`.
     """
-    original = dispatcher.get_call_template
 
-    def get_call_template(args: Any, kws: Any) -> Any:
-        return original([types.unliteral(a) for a in args], {name: types.unliteral(a) for name, a in kws.items()})
+    def __init__(self, function: Any, kinds: tuple[Any, ...], **options: Any) -> None:
+        self._name, self._kinds = f"bptt_engine_{function.__name__}", kinds
+        self.dispatcher = compiled(wrapped=False, **options)(function)
+        self._addresses: dict[Any, int] = {}
 
-    dispatcher.get_call_template = get_call_template
+    def symbol(self, number: Any) -> str:
+        """The name by which it is called."""
+        return f"{self._name}_{number}"
+
+    def address(self, dtype: Any) -> Any:
+        """Compile it, or load it from disk, and give its symbol a meaning; in plain Python, the function itself."""
+        if not JIT:
+            return self.dispatcher
+        with global_compiler_lock:  # another thread of Python may be here too
+            if dtype not in self._addresses:
+                number = from_dtype(dtype)
+                arguments = tuple(_type(kind, number) for kind in self._kinds)
+                self.dispatcher.compile(arguments)
+                found = self.dispatcher.overloads[arguments]
+                self._addresses[dtype] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+                llvm.add_symbol(self.symbol(number), self._addresses[dtype])
+            return self._addresses[dtype]
+
+
+_SHARED: list[Shared] = []
+_READY: dict[Any, int] = {}  # by dtype, how many of them were compiled
+
+
+def shared(*kinds: Any, result: str = "nothing", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Mark a function that several loops call: see `Shared`.  It may call shared functions that stand before it."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if JIT:
+            entry = Shared(function, kinds, **options)
+            _SHARED.append(entry)
+
+            def callee(context: Any, builder: Any, kind: Any, signature: Any, args: Any) -> Any:
+                name = entry.symbol(_number_of(signature.args))
+                return cgutils.get_or_insert_function(builder.module, kind, name), signature.args, args
+
+            _declare(function, kinds, result, callee)
+        return function
+
+    return decorate
+
+
+def by_address(*kinds: Any) -> Callable[..., None]:
+    """A function that calls the function whose address is its first argument, with the others."""
+
+    def call(function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+    def callee(context: Any, builder: Any, kind: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], kind.as_pointer()), signature.args[1:], args[1:]
+
+    _declare(call, ("int", *kinds), "nothing", callee, given=1)
+    return call
+
+
+def ready(dtype: Any) -> None:
+    """Have every shared function compiled for a dtype: no loop may be compiled, or loaded from disk, before."""
+    if _READY.get(dtype) != len(_SHARED):
+        for entry in _SHARED:
+            entry.address(dtype)
+        _READY[dtype] = len(_SHARED)
+
+
+def _type(kind: Any, number: Any) -> Any:
+    if isinstance(kind, tuple):
+        return types.BaseTuple.from_types([_type(part, number) for part in kind])
+    known = {"int": types.int64, "rows": types.CPointer(types.int64), "numbers": types.CPointer(number)}
+    return {"nothing": types.none, "number": number, **known}[kind]
+
+
+def _number_of(arguments: Any) -> Any:
+    """The type of number that the arguments have, or point to."""
+    for argument in arguments:
+        parts = getattr(argument, "types", None)  # of a tuple
+        found = _number_of(parts) if parts else getattr(argument, "dtype", argument)
+        if isinstance(found, types.Float):
+            return found
+    return None
+
+
+def _declare(function: Any, kinds: tuple[Any, ...], result: str, callee: Any, given: int = 0) -> None:
+    """Tell Numba the types of a function, and how to call it; the first `given` arguments are not handed on."""
+
+    class _Template(AbstractTemplate):
+        key = function
+
+        def generic(self, arguments: Any, names: Any) -> Any:
+            number = _number_of(arguments)
+            return signature(_type(result, number), *(_type(kind, number) for kind in kinds))
+
+    infer_global(function, types.Function(_Template))
+
+    @lower_builtin(function, types.VarArg(types.Any))
+    def call(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(sig.return_type, sig.args[given:])
+        target, argument_types, values = callee(context, builder, kind, sig, args)
+        status, found = convention.call_function(builder, target, sig.return_type, argument_types, values)
+        with cgutils.if_unlikely(builder, status.is_error):  # memory is full
+            convention.return_status_propagate(builder, status)
+        return found
 
 
 def _without_overlap(flags: Any) -> Any:
@@ -102,8 +209,7 @@ def _without_overlap(flags: Any) -> Any:
     Without it, every pair of arrays in a loop needs a check at run time, and past eight such checks the loop is left
     scalar: a factor of two for a whole LSTM pass.  The callers in `numba_kernels` keep the promise.
     """
-    if hasattr(flags, "noalias"):
-        flags.noalias = True
+    flags.noalias = True
     return flags
 
 
@@ -121,7 +227,7 @@ def _dtypes(arguments: Any) -> Iterator[str]:
         if isinstance(argument, types.BaseTuple):
             yield from _dtypes(argument)
         else:
-            yield str(getattr(argument, "dtype", ""))
+            yield str(getattr(argument, "dtype", argument))
 
 
 class _Announcer(event.Listener):

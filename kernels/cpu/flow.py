@@ -19,13 +19,11 @@ class Target(NamedTuple):
 
     Attributes
     ----------
-    kind : ``state`` one of the states' gradients, ``spare`` or ``value``: which tuple of arrays.
-    number : which of the tuple.
+    line : its name in the table of lines (`kernels.cpu.program.names_backward`).
     added : whether something is there already, to which the product is added.
     """
 
-    kind: str
-    number: int
+    line: str
     added: bool
 
 
@@ -48,6 +46,17 @@ class Flow(NamedTuple):
 def base(name: str) -> str:
     """``h__0``, one of several values of that name, is called h where its gradient is meant."""
     return name.partition("__")[0]
+
+
+def kept_names(cell: Cell) -> tuple[str, ...]:
+    """The arrays of forward beside states and gates: those of the tape, then hidden parts that only forward needs."""
+    return (*cell.kept, *(f"h_{gate}" for gate in separate(cell) if f"h_{gate}" not in cell.kept))
+
+
+def separate(cell: Cell) -> tuple[str, ...]:
+    """Gates whose hidden part is not added to the input part: gate functions, or the tape, need the two apart."""
+    wanted = {*cell.separate, *(gate for gate in cell.recurrent if {f"x_{gate}", f"h_{gate}"} & {*cell.kept})}
+    return tuple(gate for gate in cell.gates if gate in wanted)
 
 
 def projected_before(cell: Cell) -> int:

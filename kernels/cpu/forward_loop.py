@@ -1,326 +1,184 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """The forward time loop: in chunks of steps, project the input of a chunk, then recur over its steps.
 
-It stands once for every cell.  `make_forward` puts it together from the cell's stages: each `spliced` part calls the
-part after it, and all of them become one function before anything is compiled.
-
-The parts share these names (T steps, B batch, D inputs, G gates, H units, P width of h, R rows of a chunk):
+It is compiled once for every cell: what a cell does at a step stands in its program (`kernels.cpu.program`), and its
+gate functions are called by their address (`kernels.cpu.rows`).  Names: T steps, B batch, D inputs, G gates, R of them
+with recurrent weights, H units, P width of h, and
 
 count       rows of this thread that still run
 when        t the step, s and s_next the slots of the states before and after it, g the slot of gates and kept values,
-            at the first row of the step in pre
-part        mine: first, end and step of this thread's rows, counted in `order`; order; spans: first and last of its
-            units of H and of P; team: rank, size, by_units, barrier (`kernels.cpu.barrier`)
-widths      B, G, H, P
-arrays      tape: states (S, B, H) each, gate (S, B, G, H), kept (S, B, H) each; lines: the same as lines;
-            pre (R, G, H) pre-activations of the chunk; the same as a line; y (T, B, P)
-weights     packed: all of them; places: where the weights of each block begin; biases: bias_ih + bias_hh where they
-            join, bias_hh, and whether there is the first, the second
-starts      where each row of this thread begins in an array (B, H), (B, P), (B, G, H), in pre (R, G, H); zeros
-numbers     own weights (H,) each, factors (T or 1, B or 1, H) each, the number 1
+            the first row of the step in pre
+part        sizes (`kernels.cpu.plan.Sizes`); spans: first and last of this thread's units of H and of P; batch, places:
+            where each of its rows stands in the batch, and in `order`; lines: all arrays
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from kernels.cells import Cell
 from kernels.cpu.barrier import ring, wait
-from kernels.cpu.borrowed import borrowed
-from kernels.cpu.compiling import spliced
-from kernels.cpu.flow import is_narrow, projected_before
-from kernels.cpu.products import address_of, from_a_cache_line, only_whole_vectors, product_at, vector_lanes
-from kernels.cpu.row_texts import kept_names
-from kernels.cpu.rows import Row, Rows
-from kernels.cpu.shares import Block, blocks, count_of, multiply_gates, own_rows, pack_gates, portion, row_starts
-from kernels.phases import Place
+from kernels.cpu.compiling import by_address, compiled, inlined, shared
+from kernels.cpu.pointers import addresses, after, at, from_a_cache_line, pointer
+from kernels.cpu.products import multiply_gates, pack_gates, padded_to_vectors
+from kernels.cpu.program import COLUMNS, FORWARD, HR, PRE, PRODUCT, ROWS, START_BIAS, START_ITSELF, WIDTH_P, fields
+from kernels.cpu.rows import FORWARD_KINDS
+from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, spans_of, take_rows
+
+X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, BIAS_IH, BIAS_HH, Y, PRE_LINE, PACKS, LENGTHS, ORDER, INDICES, PROGRAM = range(13)
+H_LINE = len(FORWARD)  # the first state
+#: Chunk, a thread's room in packs and in indices, keep, whether there are bias_ih and bias_hh.
+OPTIONS = ("int",) * 6
+row_function = by_address(*FORWARD_KINDS)
 
 
-def make_forward(cell: Cell, rows: Rows) -> Any:
-    """The forward loop of a cell, to be compiled."""
-    step = _step(cell, rows)
-    flatten_states, flatten_kept = rows.flatten(len(cell.states)), rows.flatten(len(kept_names(cell)))
+@shared(SHARE, SIZES, OPTIONS, ("int", "int", "int"), "rows", "int", "number", title="loops over time")
+def forward(share, sizes, options, x, lines, rows, one):
+    """Run one layer and direction, this thread's share of it.
 
-    def forward(share, chunk, keep, x, weights, ends, tape, y, table, buffers, numbers):
-        """Run one layer and direction, this thread's share of it.
-
-        Parameters
-        ----------
-        share : rank, size, by_units, barrier, bell, number of the pass (`kernels.cpu.threads`).
-        chunk : time steps that are projected at once; keep : whether every step has slots of its own, else two.
-        x : line, offset, step in time, step in the batch.
-        weights : weight_ih, weight_hh, weight_hr, bias_ih, bias_hh as lines; empty where there is none.
-        ends : lengths (B,), and the rows in order, the longest first.
-        tape : states, gate, kept; y : (T, B, P).  Both are written.
-        table : (blocks, 4) gate, count, row of every `shares.Block`, and whether it joins pre.
-        buffers : packs, a line a thread; pre.
-        numbers : own weights, factors, the number 1.
-        """
-        share, x, weights, ends, tape = borrowed((share, x, weights, ends, tape))
-        y, buffers, numbers = borrowed((y, buffers, numbers))
-        rank, size, by_units, barrier, bell, number = share
-        if rank == 0:
-            ring(bell, number)
-        lengths, order = ends
-        states, gate, kept = tape
-        packs, pre = buffers
-        T, B, P = y.shape
-        G, H = pre.shape[1], pre.shape[2]
-        D, widths, lane = weights[0].size // (G * H), (B, G, H, P), vector_lanes(pre)
-        spans = (*portion(H, rank, size, lane), *portion(P, rank, size, lane)) if by_units else (0, H, 0, P)
-        mine = own_rows(rank, size, by_units, lengths, order)
-        part = mine, order, spans, (rank, size, by_units, barrier)
-        packed = from_a_cache_line(packs[rank])
-        places = pack_weights(weights, table, widths, spans, packed)
-        has_ih, has_hh = min(1, weights[3].size), min(1, weights[4].size)
-        biases = joint_bias(weights[3], weights[4], table, H), weights[4], has_ih, has_hh
-        starts = (
-            row_starts(mine, order, H, True), row_starts(mine, order, P, True), row_starts(mine, order, G * H, True),
-            row_starts(mine, order, G * H, False), np.zeros(min(chunk, T) * B, np.int64),
+    Parameters
+    ----------
+    share : rank, size, by_units, barrier, bell, number of the pass (`kernels.cpu.threads`).
+    sizes : T, B, D, G, R, H, P, projected (`kernels.cpu.plan.Sizes`); options : see OPTIONS.
+    x : offset, step in time, step in the batch.
+    lines : the arrays, see `kernels.cpu.program`; y, the states, gates and kept values are written.
+    rows : address of the cell's row function; one : the number 1.
+    """
+    rank, team, by_units, barrier, bell, number = share
+    T, B, D, G, _, H, P, _ = sizes
+    chunk, room, index_room, keep, has_ih, has_hh = options
+    if rank == 0:
+        ring(bell, number)
+    lengths, order = pointer(lines[LENGTHS], 1), pointer(lines[ORDER], 1)
+    mine, spans = own_rows(share, B, lengths, order), spans_of(share, H, P, one)
+    batch = after(pointer(lines[INDICES], 1), rank * index_room)
+    places, x_rows, pre_rows = after(batch, B), after(batch, 2 * B), after(batch, (2 + chunk) * B)
+    starts = after(batch, (2 + 2 * chunk) * B)
+    total, part = take_rows(mine, order, batch, places), (sizes, spans, batch, places, lines)
+    packs = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
+    packed = after(packs, padded_to_vectors(G * H, one))  # the joint bias comes first
+    program = pointer(lines[PROGRAM], 1)
+    operations = program[0]
+    pack_weights(part, packed, starts, one)
+    join_biases(part, has_ih, has_hh, packs, one)
+    running = B  # rows that have not ended
+    for begin in range(0, T, chunk):
+        end, still, count = min(begin + chunk, T), running, 0
+        for t in range(begin, end):
+            while still > 0 and lengths[order[still - 1]] <= t:
+                still -= 1
+            for n in range(count_of(mine, still)):
+                x_rows[count] = x[0] + t * x[1] + batch[n] * x[2]
+                pre_rows[count] = (t - begin) * B + places[n]  # a place of its own: nobody waits in between
+                count += 1
+        pre = pointer(lines[PRE_LINE], one), pre_rows, G * H, 0
+        multiply_gates(
+            count, H, (0, G), (spans[0], spans[1]), (pointer(lines[X], one), x_rows, 1, 0, 1), (packed, 0, D), pre,
+            (packs, x_rows, 0, 0, has_ih),
         )  # fmt: skip
-        lines = flatten_states(states), gate.reshape(-1), flatten_kept(kept)
-        arrays = tape, lines, pre, pre.reshape(-1), y
-        running = B  # rows that have not ended
-        for begin in range(0, T, chunk):
-            end = min(begin + chunk, T)
-            start = biases[0], starts[4], 0, has_ih
-            project_input((begin, end, running), mine, ends, spans, x, D, pre, start, packed)
-            for t in range(begin, end):
-                while running > 0 and lengths[order[running - 1]] <= t:
-                    running -= 1
-                s, s_next, g = (t, t + 1, t) if keep else (t & 1, 1 - (t & 1), 0)
-                when = t, s, s_next, g, (t - begin) * B
-                step(count_of(mine, running), when, part, widths, arrays, (packed, places, biases), starts, numbers)
-
-    return forward
-
-
-def _step(cell: Cell, rows: Rows) -> Any:
-    """All stages of a step, put together from the last to the first."""
-    step: Any = _end_of_step(rows)
-    for number in reversed(range(len(cell.stages) + 1)):
-        if number < len(cell.stages):
-            step = _stage(cell, number, rows.forward[number], step)
-        if number == projected_before(cell) and cell.projected is not None:
-            step = _projection(cell, cell.projected, step)
-    return step
+        for t in range(begin, end):
+            while running > 0 and lengths[order[running - 1]] <= t:
+                running -= 1
+            s, s_next, g = (t, t + 1, t) if keep else (t & 1, 1 - (t & 1), 0)
+            count, when = count_of(mine, running), (t, s, s_next, g, (t - begin) * B)
+            for k in range(1, operations + 1):
+                operation = after(program, k * COLUMNS)
+                if operation[0] == ROWS:
+                    units = (spans[2], spans[3]) if operation[2] else (spans[0], spans[1])
+                    row_function(rows, operation[1], count, when, (B, H, P), units, batch, places, lines, one)
+                else:
+                    if by_units and operation[1]:
+                        wait(barrier, team)
+                    multiply(operation, count, when, part, packed, starts[k], has_hh, one)
+            finish(count, total, when, part, one)
+            if by_units:
+                wait(barrier, team)
 
 
-# -- the parts of a step --------------------------------------------------------------------------------------------
-
-
-def _stage(cell: Cell, number: int, row: Row, after: Any) -> Any:
-    """A stage: its products, then its row function on every row."""
-    source, span = cell.stages[number].source, (2 if cell.stages[number].narrow else 0)
-    multiply: Any = _nothing
-    if source is not None:
-        for k, block in reversed(list(enumerate(blocks(cell)))):
-            if block.stage == number:
-                multiply = _product(k, block, _operand(cell, source), multiply)
-    meet = _meet if number > 0 and source is not None and source.kind != "prev" else _pass_by
-
-    @spliced
-    def stage(count, when, part, widths, arrays, weights, starts, numbers):
-        mine, order, spans, team = part
-        meet(team)
-        multiply(count, when, spans, widths, arrays, weights, starts, numbers[2])
-        t, s, s_next, g, at = when
-        first, last = np.uint64(spans[span]), np.uint64(spans[span + 1])
-        states, gate, kept = arrays[0]
-        own, given, one = numbers
-        for n in range(count):
-            i = mine[0] + n * mine[2]
-            row(at + i, order[i], s, s_next, g, t, first, last, arrays[2], states, gate, kept, own, given, one)
-        after(count, when, part, widths, arrays, weights, starts, numbers)
-
-    return stage
-
-
-def _product(k: int, block: Block, operand: Any, after: Any) -> Any:
-    """The recurrent product of a block: a = pre + U source, or apart from it h = U source + b."""
-    _, gate, gates, weight_row, to = block
-
-    @spliced
-    def joined(count, when, spans, widths, arrays, weights, starts, one):
-        _, G, H, P = widths
-        packed, places, _ = weights
-        a_line, a_rows, a_at = operand(when, widths, arrays[1], starts)
-        c_line, c_rows, c_at = arrays[3], starts[3], when[4] * G * H
-        if spans[1] - spans[0] == H and only_whole_vectors(gates * H, c_line):
-            c = address_of(c_line), address_of(c_rows), c_at + gate * H
-            a, b = (address_of(a_line), address_of(a_rows), a_at, 1), (address_of(packed), places[k], P)
-            product_at(one, count, gates * H, vector_lanes(c_line), a, b, c, (c[0], c[1], c[2], 1))
-        else:
-            c_full = c_line, c_rows, c_at
-            multiply_gates(
-                count, H, gate, gate + gates, spans[0], spans[1], (a_line, a_rows, a_at, 1), packed, places[k], P,
-                c_full, (c_line, c_rows, c_at, 1),
-            )  # fmt: skip
-        after(count, when, spans, widths, arrays, weights, starts, one)
-
-    @spliced
-    def alone(count, when, spans, widths, arrays, weights, starts, one):
-        B, _, H, P = widths
-        packed, places, biases = weights
-        a_line, a_rows, a_at = operand(when, widths, arrays[1], starts)
-        c_line, c_rows, c_at = arrays[1][2][to], starts[0], when[3] * B * H
-        bias, zeros, has_bias = biases[1], starts[4], biases[3]
-        if spans[1] - spans[0] == H and only_whole_vectors(H, c_line):
-            a, b = (address_of(a_line), address_of(a_rows), a_at, 1), (address_of(packed), places[k], P)
-            start = address_of(bias), address_of(zeros), weight_row * H, has_bias
-            product_at(one, count, H, vector_lanes(c_line), a, b, (address_of(c_line), address_of(c_rows), c_at), start)
-        else:
-            multiply_gates(
-                count, H, 0, 1, spans[0], spans[1], (a_line, a_rows, a_at, 1), packed, places[k], P,
-                (c_line, c_rows, c_at), (bias, zeros, weight_row * H, has_bias),
-            )  # fmt: skip
-        after(count, when, spans, widths, arrays, weights, starts, one)
-
-    return joined if to < 0 else alone
-
-
-def _operand(cell: Cell, place: Place) -> Any:
-    """Where the rows of what a product multiplies lie in this step: line, where rows begin, offset."""
-    if place.kind in ("prev", "new"):
-        k, slot = cell.states.index(place.name), (1 if place.kind == "prev" else 2)
-        column, starts_of = (3, 1) if is_narrow(cell, place.name) else (2, 0)
-
-        @spliced
-        def of_state(when, widths, lines, starts):
-            return lines[0][k], starts[starts_of], when[slot] * widths[0] * widths[column]
-
-        return of_state
-    if place.kind == "gate":
-        gate = cell.gates.index(place.name)
-
-        @spliced
-        def of_gate(when, widths, lines, starts):
-            B, G, H, _ = widths
-            return lines[1], starts[2], (when[3] * B * G + gate) * H
-
-        return of_gate
-    number = kept_names(cell).index(place.name)
-    width, starts_at = (3, 1) if is_narrow(cell, place.name) else (2, 0)
-
-    @spliced
-    def of_kept(when, widths, lines, starts):
-        return lines[2][number], starts[starts_at], when[3] * widths[0] * widths[width]
-
-    return of_kept
-
-
-def _projection(cell: Cell, source: Place, after: Any) -> Any:
-    """h = W_hr m."""
-    operand, k = _operand(cell, source), len(blocks(cell))
-
-    @spliced
-    def project(count, when, part, widths, arrays, weights, starts, numbers):
-        _, _, spans, team = part
-        if team[2]:
-            wait(team[3], team[1])
-        B, _, H, P = widths
-        a_line, a_rows, a_at = operand(when, widths, arrays[1], starts)
-        c = arrays[1][0][0], starts[1], when[2] * B * P
-        a, start = (a_line, a_rows, a_at, 1), (c[0], c[1], c[2], 0)
-        multiply_gates(count, P, 0, 1, spans[2], spans[3], a, weights[0], weights[1][k], H, c, start)
-        after(count, when, part, widths, arrays, weights, starts, numbers)
-
-    return project
-
-
-def _end_of_step(rows: Rows) -> Any:
-    """y[t] = h[t+1]; rows that have ended carry their state; threads that share the units wait for each other."""
-    carry = rows.carry
-
-    @spliced
-    def finish(count, when, part, widths, arrays, weights, starts, numbers):
-        mine, order, spans, team = part
-        t, s, s_next, g, _ = when
-        states, gate, kept = arrays[0]
-        h, y = states[0], arrays[4]
-        first, last, begin, end = np.uint64(spans[0]), np.uint64(spans[1]), np.uint64(spans[2]), np.uint64(spans[3])
-        for n in range(count):
-            b = order[mine[0] + n * mine[2]]
-            for j in range(begin, end):
-                y[t, b, j] = h[s_next, b, j]
-        for i in range(mine[0] + count * mine[2], mine[1], mine[2]):
-            b = order[i]
-            carry(b, s, s_next, g, first, last, begin, end, states, gate, kept)
-            for j in range(begin, end):
-                y[t, b, j] = 0
-        if team[2]:
-            wait(team[3], team[1])
-
-    return finish
-
-
-@spliced
-def _meet(team):
-    """Wait for what the other threads write of a value that is multiplied next."""
-    if team[2]:
-        wait(team[3], team[1])
-
-
-@spliced
-def _pass_by(team):
-    pass
-
-
-@spliced
-def _nothing(count, when, spans, widths, arrays, weights, starts, one):
-    pass
-
-
-# -- once a pass, or once a chunk: the same for every cell ----------------------------------------------------------
-
-
-@spliced
-def pack_weights(weights, table, widths, spans, packed):
-    """Pack the weights of a layer: weight_ih, each block of weight_hh, weight_hr; returns where each block begins."""
-    weight_ih, weight_hh, weight_hr, _, _ = weights
-    _, G, H, P = widths
-    places = np.empty(len(table) + 1, np.int64)
-    D = weight_ih.size // (G * H)
-    at = pack_gates(weight_ih, D, H, 0, G, spans[0], spans[1], packed, 0)
-    for k in range(len(table)):
-        places[k], row = at, table[k, 2]
-        at = pack_gates(weight_hh, P, H, row, row + table[k, 1], spans[0], spans[1], packed, at)
-    places[len(table)] = at
-    if weight_hr.size > 0:
-        pack_gates(weight_hr, H, P, 0, 1, spans[2], spans[3], packed, at)
-    return places
-
-
-@spliced
-def joint_bias(bias_ih, bias_hh, table, H):
-    """bias_ih, with bias_hh added for the gates whose two parts join."""
-    bias = bias_ih.copy()
-    for k in range(len(table) if bias_hh.size > 0 else 0):
-        gate, count, row = table[k, 0] * H, table[k, 1] * H, table[k, 2] * H
-        for j in range(count if table[k, 3] else 0):  # a loop: slices bring an error message, seconds to compile
-            bias[gate + j] += bias_hh[row + j]
-    return bias
-
-
-@spliced
-def project_input(steps, mine, ends, spans, x, D, pre, start, packed):
-    """Input projection of the steps begin..end: pre = x W_ih' + b for this thread's rows and units."""
-    begin, end, still = steps
-    lengths, order = ends
-    x_line, x_at, x_t, x_b = x
-    G, H = pre.shape[1], pre.shape[2]
-    B, pre_line = len(order), pre.reshape(-1)
-    x_rows, pre_rows = np.empty(len(pre), np.int64), np.empty(len(pre), np.int64)
-    count = 0
-    for t in range(begin, end):
-        while still > 0 and lengths[order[still - 1]] <= t:
-            still -= 1
-        for i in range(mine[0], min(still, mine[1]), mine[2]):
-            x_rows[count] = t * x_t + order[i] * x_b
-            pre_rows[count] = ((t - begin) * B + i) * G * H  # a place of its own: nobody waits in between
-            count += 1
-    multiply_gates(
-        count, H, 0, G, spans[0], spans[1], (x_line, x_rows, x_at, 1), packed, 0, D, (pre_line, pre_rows, 0), start
+@inlined
+def multiply(operation, count, when, part, packed, packed_at, has_hh, one):
+    """A product with recurrent weights: a = pre + U source, or apart from it h = U source + b, or h = W_hr m."""
+    sizes, spans, batch, places, lines = part
+    _, B, _, G, _, H, P, _ = sizes
+    _, s, s_next, g, at_pre = when
+    _, _, line, slot, width, offset, weight, row, gates, narrow, to, to_slot, to_width, to_offset, add = fields(
+        operation
     )
+    slots, widths = (s, s_next, g), (H, P, G * H)
+    units, span = (P, (spans[2], spans[3])) if narrow else (H, (spans[0], spans[1]))
+    a = pointer(lines[line], one), batch, widths[width], slots[slot] * B * widths[width] + offset * H, 1
+    if to_slot == PRE:
+        c = pointer(lines[to], one), places, G * H, at_pre * G * H + to_offset * H
+    else:
+        c = pointer(lines[to], one), batch, widths[to_width], slots[to_slot] * B * widths[to_width]
+    start = c[0], c[1], c[2], c[3], add
+    if add == START_BIAS:
+        start = pointer(lines[BIAS_HH], one), batch, 0, row * H, has_hh
+    multiply_gates(count, units, (0, gates), span, a, (packed, packed_at, H if weight == HR else P), c, start)
+
+
+@inlined
+def finish(count, total, when, part, one):
+    """y[t] = h[t+1]; rows that have ended carry their states, and zeros stand in their gates and outputs."""
+    sizes, spans, batch, _, lines = part
+    _, B, _, _, _, H, P, _ = sizes
+    t, s, s_next, g, _ = when
+    h, y = pointer(lines[H_LINE], one), pointer(lines[Y], one)
+    for n in range(count):
+        source, target = (s_next * B + batch[n]) * P, (t * B + batch[n]) * P
+        for j in range(spans[2], spans[3]):
+            y[target + j] = h[source + j]
+    if count < total:
+        program = pointer(lines[PROGRAM], 1)
+        for k in range(program[0] + 1, program[1] + 1):
+            _, number, moves, kind, blocks, _, _, _, _, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
+            line = pointer(lines[number], one)
+            width, first, last = (P, spans[2], spans[3]) if kind == WIDTH_P else (H, spans[0], spans[1])
+            for n in range(count, total):
+                for block in range(blocks):
+                    target = (((s_next if moves else g) * B + batch[n]) * blocks + block) * width
+                    source = (s * B + batch[n]) * width
+                    for j in range(first, last):
+                        line[target + j] = line[source + j] if moves else one - one
+        for n in range(count, total):
+            for j in range(spans[2], spans[3]):
+                y[(t * B + batch[n]) * P + j] = one - one
+
+
+# -- once a pass -----------------------------------------------------------------------------------------------------
+
+
+@inlined
+def pack_weights(part, packed, starts, one):
+    """Pack weight_ih and the weights of each product; `starts` takes where each of them begins."""
+    sizes, spans, _, _, lines = part
+    program = pointer(lines[PROGRAM], 1)
+    _, _, D, G, _, H, P, _ = sizes
+    end = pack_gates(pointer(lines[WEIGHT_IH], one), D, H, (0, G), (spans[0], spans[1]), packed, 0)
+    for k in range(1, program[0] + 1):
+        kind, _, _, _, _, _, weight, row, gates, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
+        starts[k] = end
+        if kind == PRODUCT and weight == HR:
+            end = pack_gates(pointer(lines[WEIGHT_HR], one), H, P, (0, 1), (spans[2], spans[3]), packed, end)
+        elif kind == PRODUCT:
+            units = spans[0], spans[1]
+            end = pack_gates(pointer(lines[WEIGHT_HH], one), P, H, (row, row + gates), units, packed, end)
+
+
+@inlined
+def join_biases(part, has_ih, has_hh, bias, one):
+    """bias_ih, with bias_hh added for the gates whose two parts join; `bias` takes it."""
+    sizes, _, _, _, lines = part
+    G, H, program = sizes[3], sizes[5], pointer(lines[PROGRAM], 1)
+    bias_ih, bias_hh = pointer(lines[BIAS_IH], one), pointer(lines[BIAS_HH], one)
+    for j in range(G * H if has_ih else 0):
+        bias[j] = bias_ih[j]
+    for k in range(1, program[0] + 1 if has_hh else 0):
+        kind, _, _, _, _, _, _, row, gates, _, _, _, _, gate, add = fields(after(program, k * COLUMNS))
+        if kind == PRODUCT and add == START_ITSELF:
+            for j in range(gates * H):
+                bias[gate * H + j] += bias_hh[row * H + j]
+
+
+@compiled("loops over time", overlapping=True)
+def start_forward(share, sizes, options, x, lines, rows, one):
+    """`forward` with arrays in place of pointers."""
+    rank, team, by_units, barrier, bell, number = share
+    forward((rank, team, by_units, at(barrier), at(bell), number), sizes, options, x, addresses(lines), rows, one)

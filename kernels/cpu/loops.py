@@ -1,8 +1,8 @@
 """The compiled loops of a cell: one layer and direction, one call a thread.
 
-The gate equations are those of `kernels.gates`, the very same source (`kernels.cpu.rows`).  The walk around them stands
-once for every cell, in `kernels.cpu.forward_loop` and `kernels.cpu.backward_loop`; here the two are put together for a
-cell when it is first used, and kept.
+The gate equations are those of `kernels.gates`, the very same source (`kernels.cpu.rows`).  The walk around them
+stands once for every cell, in `kernels.cpu.forward_loop` and `kernels.cpu.backward_loop`, and is compiled once; what it
+needs of a cell is made when the cell is first used, and kept.
 
 The threads of a team (`rank` of `size`) share the work in one of two ways.  By rows: each takes its rows of the batch
 through all steps, and nobody waits.  By units (`by_units`): each takes a part of the hidden units of all rows, reads
@@ -22,37 +22,38 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cells import Cell
-from kernels.cpu.backward_loop import make_backward
-from kernels.cpu.compiling import compiled
-from kernels.cpu.flow import is_narrow
-from kernels.cpu.forward_loop import make_forward
-from kernels.cpu.row_texts import kept_names
-from kernels.cpu.rows import make_rows
-from kernels.cpu.shares import blocks
+from kernels.cpu.backward_loop import start_backward
+from kernels.cpu.compiling import Shared
+from kernels.cpu.flow import is_narrow, kept_names
+from kernels.cpu.forward_loop import start_forward
+from kernels.cpu.program import backward_program, forward_program
+from kernels.cpu.rows import BACKWARD_KINDS, FORWARD_KINDS, make_rows
 from kernels.phases import Place
 
 
 class Loops(NamedTuple):
-    """The loops of a cell, and what their callers need to know.
+    """What runs a cell, and what its callers need to know.
 
     Attributes
     ----------
-    forward, backward : the loops.
-    forward_table, backward_table : their argument `table`.
+    forward, backward : the loops, the same for every cell.
+    rows : the row functions, by way.
+    programs : by way, see `kernels.cpu.program`.
     kept : for each kept array of forward, whether it is as wide as h, not H; values, spares : the same of backward.
     one_block : whether the one gate is the new hidden state, as in an RNN.
-    ran : (way, dtype) of the loops that have run, so that their compiled code exists.
+    ran : for (way, dtype) of the loops that have run, so that their compiled code exists, what is passed to them last:
+        the address of the row function, and the number 1.
     """
 
     forward: Any
     backward: Any
-    forward_table: np.ndarray
-    backward_table: np.ndarray
+    rows: dict[str, Shared]
+    programs: dict[str, np.ndarray]
     kept: tuple[bool, ...]
     values: tuple[bool, ...]
     spares: tuple[bool, ...]
     one_block: bool
-    ran: set[tuple[str, Any]]
+    ran: dict[tuple[str, Any], tuple[Any, Any]]
 
 
 _LOOPS: weakref.WeakKeyDictionary[Cell, Loops] = weakref.WeakKeyDictionary()
@@ -75,47 +76,33 @@ def loops_of(cell: Cell) -> Loops | None:
 
 def _make(cell: Cell) -> Loops:
     rows = make_rows(cell)
-    products = blocks(cell)
-    joins = [[block.gate, block.gates, block.row, int(block.kept < 0)] for block in products]
-    stages = [
-        [stage.first, stage.last - stage.first, cell.recurrent.index(cell.gates[stage.first]), 1]
-        if stage.source is not None
-        else [0, 0, 0, 0]
-        for stage in cell.stages
-    ]
-    # all that the loops enclose, beside the sources of this package
-    layout = (
-        cell.gates,
-        cell.states,
-        cell.kept,
-        kept_names(cell),
-        cell.recurrent,
-        cell.splits,
-        cell.projected,
-        cell.projected_at,
-    )
-    sources = tuple((stage.source, stage.narrow) for stage in cell.stages)
-    key = f"{layout}\n{products}\n{stages}\n{sources}\n{rows.targets}\n{rows.projected}\n{rows.flow}\n{rows.text}"
+    digest = hashlib.blake2b(rows.text.encode(), digest_size=4).hexdigest()
+    functions = {}
+    for way, row, kinds in (("forward", rows.forward, FORWARD_KINDS), ("backward", rows.backward, BACKWARD_KINDS)):
+        # one name each: compiled code from two files of the disk cache must not have one symbol for two functions
+        row.__name__ = row.__qualname__ = f"{cell.name}_{way}_{digest}"
+        functions[way] = Shared(row, kinds, title=f"{cell.title} {way}", key=rows.text)
+    programs = {
+        "forward": forward_program(cell),
+        "backward": backward_program(cell, rows.flow, rows.targets, rows.projected),
+    }
+
+    def narrow(names: tuple[str, ...]) -> tuple[bool, ...]:
+        return tuple(is_narrow(cell, name) for name in names)
+
     return Loops(
-        _compiled(cell, "forward", make_forward(cell, rows), key),
-        _compiled(cell, "backward", make_backward(cell, rows), key),
-        np.array(joins, np.int64).reshape(-1, 4),
-        np.array(stages, np.int64).reshape(-1, 4),
-        tuple(is_narrow(cell, name) for name in kept_names(cell)),
-        tuple(is_narrow(cell, name) for name in rows.flow.values),
-        tuple(is_narrow(cell, name) for name in rows.flow.spares),
+        start_forward,
+        start_backward,
+        functions,
+        programs,
+        narrow(kept_names(cell)),
+        narrow(rows.flow.values),
+        narrow(rows.flow.spares),
         _is_one_block(cell),
-        set(),
+        {},
     )
 
 
 def _is_one_block(cell: Cell) -> bool:
     both = Place("new", "h"), Place("gate", cell.gates[0])
     return len(cell.gates) == 1 and any(set(both) <= set(places) for work in cell.works for places in work.outputs)
-
-
-def _compiled(cell: Cell, way: str, loop: Any, key: str) -> Any:
-    # one name each: compiled code from two files of the disk cache must not have one symbol for two functions
-    digest = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
-    loop.__name__ = loop.__qualname__ = f"{cell.name}_{way}_{digest}"
-    return compiled(f"{cell.title} {way}", key=key)(loop)

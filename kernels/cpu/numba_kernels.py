@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from kernels import Weights, events
-from kernels.cells import Adjoints, Cell, Pass, Run
+from kernels.cells import Adjoints, Pass, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
-from kernels.cpu.arrays import in_order, line, lines, nothing, rows, strided
+from kernels.cpu.arrays import in_order, line, nothing, plain, present, rows, strided
+from kernels.cpu.backward_loop import DEPTH, PADDING
 from kernels.cpu.compiling import JIT
-from kernels.cpu.loops import loops_of
-from kernels.cpu.plan import Sizes, plan, room_for_packs, sizes
+from kernels.cpu.loops import Loops, loops_of
+from kernels.cpu.plan import Plan, Sizes, plan, room_for_packs, sizes
 from kernels.cpu.products import checksum
 from kernels.cpu.team import available, run, team_for
-from kernels.cpu.weight_gradients import DEPTH
+from kernels.cpu.threads import Team
 from kernels.reference import ReferenceKernels
 
 Array = np.ndarray
 _WEIGHTS = ("weight_ih", "weight_hh", "weight_hr")
 _BIASES = ("bias_ih", "bias_hh")
-_PADDING = 16  # numbers: rows whose length is a power of two would all fall into the same part of the cache
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,13 +37,13 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if JIT else np.errstate(under="ignore", over="ignore")(function)
 
 
-class NumbaKernels:
+class NumbaKernels(ReferenceKernels):
     """The compiled kernel set for NumPy arrays.  See `kernels.Kernels` for what it offers."""
 
     name = "numba"
 
     def __init__(self) -> None:
-        self._steps = _ArraySteps()
+        super().__init__(np)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array from the workspace."""
@@ -55,31 +55,30 @@ class NumbaKernels:
         cell, weights, lengths, _ = given
         loops, dtype = loops_of(cell), x.dtype
         if loops is None:
-            return self._steps.forward_layer(given, x, states, keep)
+            return super().forward_layer(given, x, states, keep)
         events.launched()
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
-        T, B, G, H = size.T, size.B, size.G, size.H
+        T, B, _, G, _, H, P, _ = size
         slots = _slots(states, T + 1 if keep else 2, dtype)
         if loops.one_block and keep and lengths is None:
             gate = slots[0][1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
         else:
             gate = workspace.empty((T if keep else 1, B, G, H), dtype)
         kept = _units((len(gate), B), size, loops.kept, dtype)
-        y = workspace.empty((T, B, size.P), dtype)
-        weight_lines, numbers = lines(weights, _WEIGHTS + _BIASES, dtype), _numbers(given, dtype)
-        ends, flat_x, arrays = in_order(lengths, T, B), strided(x), (slots, gate, kept)
+        y = workspace.empty((T, B, P), dtype)
+        (x, steps), ends = strided(x), in_order(lengths, T, B)
+        matrices = present(weights, _WEIGHTS, 2, dtype), present(weights, _BIASES, 1, dtype)
         with team_for(size.multiply_adds) as team:
-            division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
-            team.size = division.team
-            packs = workspace.empty((division.team, room_for_packs(size, dtype, division, keep)), dtype)
-            buffers = packs, workspace.empty((division.chunk * B, G, H), dtype)
-            run(
-                team, division.by_units, loops, "forward", dtype,
-                lambda loop, share: loop(
-                    share, division.chunk, keep, flat_x, weight_lines, ends, arrays, y, loops.forward_table, buffers,
-                    numbers,
-                ),
+            division, packs, indices = _divide(team, loops, "forward", size, dtype, keep)
+            pre = workspace.empty((division.chunk * B, G, H), dtype)
+            options = (
+                division.chunk, packs.shape[1], indices.shape[1], keep, "bias_ih" in weights, "bias_hh" in weights,
             )  # fmt: skip
+            lines = (
+                x, *matrices, y, pre, packs, *ends, indices, loops.programs["forward"], slots, gate, kept,
+                *_numbers(given),
+            )  # fmt: skip
+            run(team, division, loops, "forward", dtype, (tuple(size), options, steps, lines))
         if not keep:
             last = slice(T & 1, (T & 1) + 1)
             return Run(tuple([slot[last] for slot in slots]), None, {}), y
@@ -100,38 +99,44 @@ class NumbaKernels:
         cell, weights, lengths, _ = given
         loops, dtype = loops_of(cell), x.dtype
         if loops is None:
-            return self._steps.backward_layer(given, tape, x, dy, dlast, grads, trace)
+            return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
         events.launched()
         size = sizes(cell, x, tape.h, tape.gates.shape[3])
-        T, B, D, H = size.T, size.B, size.D, size.H
+        T, B, D, G, R, H, P, _ = size
         dstates = _state_gradients(dlast, tape.states, dtype)
         scratch = _units((B,), size, loops.values, dtype), _units((B,), size, loops.spares, dtype)
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
-        traces = _traces(cell, tape, trace)
-        flat_dy = (nothing(1, dtype), 0, 0, 0, False) if dy is None else (*strided(dy), True)
-        weight_lines, numbers = lines(weights, _WEIGHTS, dtype), _numbers(given, dtype)
-        ends, flat_x = in_order(lengths, T, B), strided(x)
+        split, projected, steps_traced = bool(cell.splits), size.projected, T if trace else 0
+        traces = tuple([np.zeros(slots.shape if trace else (0, 0, 0), dtype) for slots in tape.states])
+        da = np.zeros((steps_traced, B, G, H), dtype)
+        da_hidden = np.zeros((steps_traced * split, B, G, H), dtype)
+        dprojected = np.zeros((steps_traced * projected, B, P), dtype)
+        (x, steps), (dy_array, dy_steps) = strided(x), strided(nothing(3, dtype) if dy is None else dy)
         kept = tuple([rows(tape.kept[name]) for name in cell.kept])
-        arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
+        tape_arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
+        own = np.zeros(len(cell.own) * H, dtype)
+        matrices, ends = present(weights, _WEIGHTS, 2, dtype), in_order(lengths, T, B)
         with team_for(size.multiply_adds) as team:
-            division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))
-            team.size = division.team
-            packs = workspace.empty((division.team, room_for_packs(size, dtype, division, True)), dtype)
-            chunks, count = _chunks(cell, size, division.chunk, dtype), division.chunk * B
-            own = np.zeros(len(cell.own) * H, dtype) if cell.own else nothing(1, dtype)
-            targets, totals = _gradients(grads, own, division.chunk < T or count > DEPTH, dtype)
-            run(
-                team, division.by_units, loops, "backward", dtype,
-                lambda loop, share: loop(
-                    share, division.chunk, flat_dy, flat_x, (dx.reshape(-1), B * D, D), weight_lines, ends, arrays,
-                    (dstates, *scratch), loops.backward_table, targets, totals, (packs, chunks), traces, numbers,
-                ),
+            division, packs, indices = _divide(team, loops, "backward", size, dtype, True)
+            count, width = division.chunk * B, G * H + PADDING
+            shapes = (count, width), (count * split, width), (count, len(own)), (count * projected, P + PADDING)
+            chunk = [workspace.empty(shape, dtype) for shape in shapes]
+            targets, totals, wanted = _gradients(grads, division.chunk < T or count > DEPTH, dtype)
+            options = division.chunk, packs.shape[1], indices.shape[1], dy is not None, trace, *wanted
+            lines = (
+                x, *matrices, dx, dy_array, packs, *ends, indices, loops.programs["backward"],
+                plain(max(count, G * H, R * H, P)), *chunk, da, da_hidden, dprojected, own, targets, totals, dstates,
+                *scratch, traces, tape_arrays, *_numbers(given),
             )  # fmt: skip
+            run(team, division, loops, "backward", dtype, (tuple(size), options, (*steps, *dy_steps), lines))
         for k, name in enumerate(cell.own):
             grad = grads.get(name)
             if grad is not None:
                 grad += own[k * H : (k + 1) * H]
-        return _adjoints(cell, dstates, traces if trace else None), dx
+        if not trace:
+            return Adjoints(None, None, dstates, None, {}, None), dx
+        hidden = da_hidden if split else da
+        return Adjoints(da, hidden, dstates, traces, {}, dprojected if projected else None), dx
 
     @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Array]) -> int:
@@ -148,20 +153,13 @@ class NumbaKernels:
         return products.matmul(a, b)
 
 
-class _ArraySteps(ReferenceKernels):
-    """The array steps over NumPy, with the compiled product around them."""
-
-    def __init__(self) -> None:
-        super().__init__(np)
-
-    def matmul(self, a: Array, b: Array) -> Array:
-        """Matrix product of two 2-d arrays."""
-        events.launched()
-        return products.matmul(a, b)
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array from the workspace."""
-        return workspace.empty(shape, dtype)
+def _divide(team: Team, loops: Loops, way: str, size: Sizes, dtype: Any, both_ways: bool) -> tuple[Plan, Array, Array]:
+    """How a pass is divided, and each thread's room: for packed weights, and for the numbers of rows (`forward`)."""
+    division = plan(size, dtype.itemsize, available(team, loops, way, dtype))
+    team.size = division.team
+    packs = workspace.empty((division.team, room_for_packs(size, dtype, division, both_ways)), dtype)
+    room = (2 + 2 * division.chunk) * size.B + len(loops.programs[way])
+    return division, packs, np.empty((division.team, room), np.int64)
 
 
 def _slots(states: tuple[Array, ...], count: int, dtype: Any) -> tuple[Array, ...]:
@@ -177,13 +175,13 @@ def _units(before: tuple[int, ...], size: Sizes, narrow: tuple[bool, ...], dtype
     return tuple([workspace.empty((*before, size.P if one else size.H), dtype) for one in narrow])
 
 
-def _numbers(given: Pass, dtype: Any) -> tuple[Any, ...]:
-    """The arguments of gate functions beside states and gates: own weights, factors, and the number 1."""
-    cell = given.cell
-    if not cell.own and not cell.given:
-        return (), (), dtype.type(1)
-    own = tuple(line(given.weights[name], dtype) for name in cell.own)
-    return own, tuple(rows(given.factors[name]) for name in cell.given), dtype.type(1)
+def _numbers(given: Pass) -> tuple[Any, ...]:
+    """Own weights (H,), and factors with their steps in time and in the batch; 0 where one holds for all."""
+    cell, found = given.cell, []
+    for factor in [rows(given.factors[name]) for name in cell.given]:
+        steps, batch, units = factor.shape
+        found.append((factor, batch * units if steps > 1 else 0, units if batch > 1 else 0))
+    return tuple([rows(given.weights[name]) for name in cell.own]), tuple(found)
 
 
 def _state_gradients(given: tuple[Array | None, ...], states: tuple[Array, ...], dtype: Any) -> tuple[Array, ...]:
@@ -196,46 +194,8 @@ def _state_gradients(given: tuple[Array | None, ...], states: tuple[Array, ...],
     )
 
 
-def _traces(cell: Cell, tape: Run, wanted: bool) -> tuple[Any, ...]:
-    """Room for the gradients of all states and pre-activations of all steps; empty arrays where none are wanted."""
-    dtype = tape.gates.dtype
-    none = nothing(4, dtype)
-    if not wanted:
-        return (nothing(3, dtype),) * len(tape.states), none, none, none
-    (T, B, G, H), P = tape.gates.shape, tape.h.shape[2]
-    return (
-        tuple(np.zeros(slots.shape, dtype) for slots in tape.states),
-        np.zeros((T, B, G, H), dtype),
-        np.zeros((T, B, G, H), dtype) if cell.splits else none,
-        np.zeros((T, B, 1, P), dtype) if cell.projected else none,
-    )
-
-
-def _chunks(cell: Cell, size: Sizes, chunk: int, dtype: Any) -> tuple[Array, ...]:
-    """Where the rows of a chunk go: da, its hidden side, the gradients of own weights, and dprojected."""
-    count, width, none = chunk * size.B, size.G * size.H + _PADDING, nothing(2, dtype)
-    return (
-        workspace.empty((count, width), dtype),
-        workspace.empty((count, width), dtype) if cell.splits else none,
-        workspace.empty((count, len(cell.own) * size.H), dtype) if cell.own else none,
-        workspace.empty((count, size.P + _PADDING), dtype) if cell.projected else none,
-    )
-
-
-def _gradients(grads: Weights, own: Array, several: bool, dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """The gradients to add to, and room for their sums over several chunks; `own` lies where the sums are made."""
-    none, found = nothing(1, dtype), [grads.get(name) for name in _WEIGHTS + _BIASES]
-    targets = [none if gradient is None else gradient.reshape(-1) for gradient in found]
-    if not several:
-        return (*targets, own), (none,) * 6
-    return (*targets, none), (*[workspace.empty(target.shape, dtype) for target in targets], own)
-
-
-def _adjoints(cell: Cell, dstates: tuple[Array, ...], traces: tuple[Any, ...] | None) -> Adjoints:
-    """The gradients of the first states; those of single steps for a trace."""
-    if traces is None:
-        return Adjoints(None, None, dstates, None, {}, None)
-    states, da, da_hidden, dprojected = traces
-    return Adjoints(
-        da, da_hidden if cell.splits else da, dstates, states, {}, dprojected[:, :, 0] if cell.projected else None
-    )
+def _gradients(grads: Weights, several: bool, dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...], Any]:
+    """The gradients to add to, room for their sums over several chunks, and which of them there are."""
+    found = present(grads, _WEIGHTS, 2, dtype) + present(grads, _BIASES, 1, dtype)
+    totals = tuple([workspace.empty(part.shape, dtype) for part in found]) if several else found
+    return found, totals, [int(grads.get(name) is not None) for name in _WEIGHTS + _BIASES]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cells import Cell
+from kernels.cpu.backward_loop import DEPTH
 from kernels.cpu.products import padded
 from kernels.cpu.tiles import VECTOR_BYTES
-from kernels.cpu.weight_gradients import DEPTH
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: they stay in a core's own cache
 WORTH_A_TEAM = 4e6  # multiply-adds of a pass below which handing a part to another thread costs more than it brings
@@ -21,7 +21,7 @@ SHARED_WEIGHTS = 1 << 20  # bytes of recurrent weights above which two threads h
 class Sizes(NamedTuple):
     """The sizes of a pass: T steps, B rows, D inputs, G gates, R gates with recurrent weights, H units, P width of h.
 
-    `projected` : whether h is a product of its own.
+    `projected` : 1 if h is a product of its own.
     """
 
     T: int
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
     R: int
     H: int
     P: int
-    projected: bool = False
+    projected: int = 0
 
     @property
     def recurrent(self) -> int:
@@ -61,11 +61,11 @@ class Plan(NamedTuple):
 
 def sizes(cell: Cell, x: Any, h: Any, H: int) -> Sizes:
     """The sizes of a pass over x (T, B, D) with a hidden state (B, P)."""
-    return _sizes(x.shape, len(cell.gates), len(cell.recurrent), H, h.shape[-1], cell.projected is not None)
+    return _sizes(x.shape, len(cell.gates), len(cell.recurrent), H, h.shape[-1], int(cell.projected is not None))
 
 
 @functools.lru_cache(maxsize=256)  # sizes come again at every pass
-def _sizes(shape: tuple[int, int, int], G: int, R: int, H: int, P: int, projected: bool) -> Sizes:
+def _sizes(shape: tuple[int, int, int], G: int, R: int, H: int, P: int, projected: int) -> Sizes:
     return Sizes(*shape, G, R, H, P, projected)
 
 
@@ -95,7 +95,7 @@ def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool) -> 
     if both_ways:
         block = DEPTH * max(padded(D, dtype), padded(H, dtype), padded(P, dtype))
         room = max(room, R * H * wide + projection + G * H * padded(D, dtype) + block)
-    return room + VECTOR_BYTES
+    return room + G * H + 2 * VECTOR_BYTES  # and the joint bias
 
 
 def _part(units: int, team: int, by_units: bool, dtype: Any) -> int:

@@ -5,33 +5,44 @@ A recurrent layer multiplies by the same weights at every time step.  A BLAS cal
 here they are packed once a sequence, into panels as wide as a tile (`kernels.cpu.tiles`), in which the columns of
 one k lie next to each other.  A product then runs panel by panel: a panel stays in the cache while every row passes.
 
-Offsets are counted in numbers, not bytes.  `a_rows[i]` is where row i of A begins, and `a_step` is the way from one k
-to the next: 1 where a row lies in one piece, the length of a row where A is a transpose.
+All arrays are pointers (`kernels.cpu.pointers`), and all offsets are counted in numbers, not bytes.  The operands are
+
+OPERAND  (numbers, rows, width, at, step): row i of A begins at rows[i] * width + at; `step` is the way from one k to
+         the next: 1 where a row lies in one piece, the length of a row where A is a transpose
+PACKED   (numbers, at, depth)
+RESULT   (numbers, rows, width, at), as the rows of A
+START    (numbers, rows, width, at, there): what is added to the sums, and whether there is such a start; it may be C
+         itself, or with width 0 one bias for all rows
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 from numba.extending import overload
 
 from kernels.cpu.compiling import INLINED, compiled, inlined, shared
-from kernels.cpu.tiles import ROWS, TILES, VECTORS, address, lanes, transpose_square
+from kernels.cpu.pointers import after, at
+from kernels.cpu.tiles import ROWS, VECTORS, lanes, tile, transpose_square
+
+OPERAND = START = ("numbers", "rows", "int", "int", "int")
+PACKED = ("numbers", "int", "int")
+RESULT = ("numbers", "rows", "int", "int")
 
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
+_FIRST_ROWS = np.arange(ROWS)
 
 
-def vector_lanes(array):
-    """How many of the array's numbers one vector holds."""
-    return _LANES[array.itemsize]
+def vector_lanes(numbers):
+    """How many numbers one vector holds, of the kind of a number, or of an array or a pointer."""
+    return _LANES[numbers.itemsize]
 
 
 @overload(vector_lanes, jit_options=INLINED)
-def _vector_lanes(array):
-    width = _LANES[array.dtype.bitwidth // 8]
-    return lambda array: width
+def _vector_lanes(numbers):
+    width = _LANES[getattr(numbers, "dtype", numbers).bitwidth // 8]
+    return lambda numbers: width
 
 
 def padded(columns: int, dtype: Any) -> int:
@@ -40,237 +51,200 @@ def padded(columns: int, dtype: Any) -> int:
     return -(-columns // width) * width
 
 
-# -- one tile, whatever its size -----------------------------------------------------------------------------------
-
-
-def _panel(count, vectors, a, b, c, start):
-    """`count` rows of C over one panel of B, in plain Python: what runs where Numba is switched off.
-
-    Parameters
-    ----------
-    count : the number of rows.
-    vectors : the width of the panel.
-    a : (array, offset of every row, offset, step from one k to the next).
-    b : (packed array, offset, depth).
-    c : (array, offset of every row, offset).
-    start : what is added to the sums, as `c`, and whether there is such a start.
-    """
-    packed, packed_at, depth = b
-    width = vectors * vector_lanes(packed)
-    panel = packed[packed_at : packed_at + depth * width].reshape(depth, width)
-    for i in range(count):
-        total = np.zeros(width, packed.dtype)
-        for k in range(depth):
-            total += a[0][a[1][i] + a[2] + k * a[3]] * panel[k]
-        if start[3]:
-            at = start[1][i] + start[2]
-            total += start[0][at : at + width]
-        at = c[1][i] + c[2]
-        c[0][at : at + width] = total
+@inlined
+def padded_to_vectors(columns, numbers):
+    """`padded` in compiled code."""
+    lane = vector_lanes(numbers)
+    return -(-columns // lane) * lane
 
 
 @inlined
-def _rows_of_tile(left):
-    """How many rows the next tile takes: 4 and 4 rather than 6 and 2."""
-    if left <= ROWS:
-        return left
-    return (left + 1) // 2 if left < 2 * ROWS else ROWS
-
-
-@functools.cache
-def _write_panel(bits: int) -> Any:
-    """The loop over the tiles of a panel, with the choice between them written out: they are 24 separate functions."""
-    lines = [
-        "def panel(one, count, vectors, a, b, c, start):",
-        "    a_data, a_rows, a_at, a_step = a",
-        "    packed, packed_at, depth = b",
-        "    c_data, c_rows, c_at = c",
-        "    start_data, start_rows, start_at, has_start = start",
-        "    row = 0",
-        "    while row < count:",
-        "        rows = rows_of_tile(count - row)",
-    ]
-    for vectors in range(VECTORS, 0, -1):
-        lines.append(f"        {'if' if vectors == VECTORS else 'elif'} vectors == {vectors}:")
-        for rows in range(ROWS, 0, -1):
-            lines.append(f"            {'if' if rows == ROWS else 'elif'} rows == {rows}:")
-            lines.append(
-                f"                tile_{rows}_{vectors}(a_data, a_rows, a_at, a_step, row, packed, packed_at, depth, "
-                "c_data, c_rows, c_at, start_data, start_rows, start_at, has_start)"
-            )
-    lines.append("        row += rows")
-    names: dict[str, Any] = {f"tile_{rows}_{vectors}": tile for (b, rows, vectors), tile in TILES.items() if b == bits}
-    names["rows_of_tile"] = _rows_of_tile
-    exec("\n".join(lines), names)
-    return shared(names["panel"])
-
-
-def _panel_at(one, count, vectors, a, b, c, start):
-    """`_panel` with an address in place of every array; `one` tells the kind of number.  For compiled code alone."""
-    raise NotImplementedError
-
-
-@overload(_panel_at)
-def _panel_at_compiled(one, count, vectors, a, b, c, start):
-    panel = _write_panel(one.bitwidth)
-    return lambda one, count, vectors, a, b, c, start: panel(one, count, vectors, a, b, c, start)
-
-
-@overload(_panel)
-def _panel_compiled(count, vectors, a, b, c, start):
-    def call(count, vectors, a, b, c, start):
-        _panel_at(
-            b[0][0], count, vectors, (address(a[0]), address(a[1]), a[2], a[3]), (address(b[0]), b[1], b[2]),
-            (address(c[0]), address(c[1]), c[2]), (address(start[0]), address(start[1]), start[2], start[3]),
-        )  # fmt: skip
-
-    return call
-
-
-def address_of(array):
-    """An array's address, in compiled code."""
-    return 0
-
-
-@inlined
-def from_a_cache_line(line):
-    """The array from the first number on that begins a cache line: a vector across two lines is loaded twice."""
-    skip = -(address_of(line) // line.itemsize) % (64 // line.itemsize)
-    return line[skip:]
-
-
-def only_whole_vectors(columns, array):
-    """Whether `product_at` can be used: in compiled code, if no vector reaches past the columns."""
-    return False
-
-
-@overload(address_of)
-def _address_of_compiled(array):
-    return lambda array: address(array)
-
-
-@overload(only_whole_vectors)
-def _only_whole_vectors_compiled(columns, array):
-    return lambda columns, array: columns % vector_lanes(array) == 0
-
-
-@compiled("matrix products")
-def product_at(one, count, columns, lane, a, b, c, start):
-    """`product` with an address for every array: counting references takes as long as a small product in a loop."""
-    panel = VECTORS * lane
-    for first in range(0, columns, panel):
-        b_panel = (b[0], b[1] + first * b[2], b[2])
-        c_panel, start_panel = (c[0], c[1], c[2] + first), (start[0], start[1], start[2] + first, start[3])
-        _panel_at(one, count, min(panel, columns - first) // lane, a, b_panel, c_panel, start_panel)
+def portion(total, rank, team, grain):
+    """The part of 0..total that falls to `rank`, in whole grains."""
+    grains = -(-total // grain)
+    return min(total, grains * rank // team * grain), min(total, grains * (rank + 1) // team * grain)
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------
 
 
-@compiled("matrix products", overlapping=True)
-def pack(b, b_rows, b_at, depth, columns, packed, packed_at):
-    """Pack the matrix whose row k begins at b[b_rows[k] + b_at]: (depth, columns)."""
-    lane = vector_lanes(b)
+@shared(RESULT, "int", "int", "numbers", "int", overlapping=True)
+def pack(b, depth, columns, packed, packed_at):
+    """Pack the matrix (depth, columns) whose rows are b's: (numbers, rows, width, at)."""
+    source, rows, row_width, b_at = b
+    lane = vector_lanes(source)
     panel = VECTORS * lane
-    at = np.uint64(packed_at)
     for first in range(0, columns, panel):
         count = min(panel, columns - first)
-        width = np.uint64(-(-count // lane) * lane)
+        width = -(-count // lane) * lane
         for k in range(depth):
-            source = np.uint64(b_rows[k] + b_at + first)
-            for n in range(np.uint64(count)):
-                packed[at + n] = b[source + n]
-            for n in range(np.uint64(count), width):
-                packed[at + n] = 0
-            at += width
+            begin = rows[k] * row_width + b_at + first
+            for n in range(count):
+                packed[packed_at + n] = source[begin + n]
+            for n in range(count, width):
+                packed[packed_at + n] = 0
+            packed_at += width
 
 
-def _square(source, rows, first, source_at, target, target_at, step):
-    """`transpose_square` in plain Python."""
-    lane = vector_lanes(source)
-    for n in range(lane):
-        begin = rows[first + n] + source_at
-        target[target_at + n : target_at + n + step * lane : step] = source[begin : begin + lane]
-
-
-@overload(_square)
-def _square_compiled(source, rows, first, source_at, target, target_at, step):
-    def call(source, rows, first, source_at, target, target_at, step):
-        transpose_square(source, rows, first, source_at, target, target_at, step)
-
-    return call
-
-
-@compiled("matrix products", overlapping=True)
-def pack_transposed(b, b_rows, b_at, depth, columns, packed, packed_at):
-    """Pack the matrix whose *column* n lies at b[b_rows[n] + b_at] and after: (depth, columns)."""
+@shared("numbers", "int", "int", "int", "int", "numbers", "int", overlapping=True)
+def pack_transposed(b, b_at, b_step, depth, columns, packed, packed_at):
+    """Pack the matrix (depth, columns) whose *column* n begins at b[b_at + n * b_step]."""
     lane = vector_lanes(b)
     panel = VECTORS * lane
     for first in range(0, columns, panel):
         count = min(panel, columns - first)
         width = -(-count // lane) * lane
         for n in range(0, width, lane):
+            column = b_at + (first + n) * b_step
             for k in range(0, depth, lane):
                 target = packed_at + k * width + n
                 if n + lane <= count and k + lane <= depth:
-                    _square(b, b_rows, first + n, b_at + k, packed, target, width)
+                    transpose_square(b, column + k, b_step, packed, target, width)
                 else:
-                    for i in range(n, n + lane):
+                    for i in range(lane):
                         for j in range(min(lane, depth - k)):
-                            value = b[b_rows[first + i] + b_at + k + j] if i < count else b[0] - b[0]
-                            packed[target + j * width + i - n] = value
+                            value = b[column + i * b_step + k + j] if n + i < count else b[0] - b[0]
+                            packed[target + j * width + i] = value
         packed_at += depth * width
+
+
+@shared("numbers", "int", "int", ("int", "int"), ("int", "int"), "numbers", "int", result="int")
+def pack_gates(weight, depth, units, gates, span, packed, packed_at):
+    """Pack the rows of a part of the units of some gates of a weight (G*units, depth), to multiply by its transpose.
+
+    A thread that owns all units packs the gates together, as one matrix; else gate by gate.  Returns where it ends.
+    """
+    gate, last_gate = gates
+    first, last = span
+    joined = last - first == units
+    while gate < last_gate:
+        columns = (last_gate - gate) * units if joined else last - first
+        pack_transposed(weight, (gate * units + first) * depth, depth, depth, columns, packed, packed_at)
+        packed_at += depth * padded_to_vectors(columns, weight)
+        gate += last_gate if joined else 1
+    return packed_at
 
 
 # -- the product -----------------------------------------------------------------------------------------------------
 
 
-@compiled("matrix products", overlapping=True)
-def product(count, columns, a, b, c, start):
-    """C = start + A B for `count` rows of A and C.
+@inlined
+def rows_of_tile(left):
+    """How many rows the next tile takes: 4 and 4 rather than 6 and 2."""
+    if left <= ROWS:
+        return left
+    return (left + 1) // 2 if left < 2 * ROWS else ROWS
 
-    Parameters
-    ----------
-    count, columns : the rows of A and C, the columns of B and C.
-    a : (array, offset of every row, offset, step from one k to the next).
-    b : (packed array, offset, depth).
-    c : (array, offset of every row, offset).
-    start : what is added to the sums, as `c`, and whether there is such a start; it may be C itself, or one bias for
-        all rows.
-    """
+
+@shared("int", "int", OPERAND, PACKED, RESULT, START, overlapping=True)
+def _panel(count, vectors, a, b, c, start):
+    """`count` rows of C over one panel of B, so many vectors wide."""
+    row = 0
+    while row < count:
+        rows = rows_of_tile(count - row)
+        tile(rows, vectors, row, a, b, c, start)
+        row += rows
+
+
+@shared("int", "int", OPERAND, PACKED, RESULT, START, overlapping=True)
+def _product_at_the_edge(count, width, a, b, c, start):
+    """The last panel, if its last vector would reach past the end of C's rows: it goes through a buffer of its own."""
+    c_line, c_rows, c_width, c_at = c
+    start_line, start_rows, start_width, start_at, has_start = start
+    columns = padded_to_vectors(width, c_line)
+    buffer = np.zeros(ROWS * columns, type(c_line[0]))
+    edge = at(buffer), at(_FIRST_ROWS), columns, 0
+    for row in range(0, count, ROWS):
+        rows = min(ROWS, count - row)
+        if has_start:
+            for i in range(rows):
+                source = start_rows[row + i] * start_width + start_at
+                for n in range(width):
+                    buffer[i * columns + n] = start_line[source + n]
+        a_tile = a[0], after(a[1], row), a[2], a[3], a[4]
+        _panel(rows, columns // vector_lanes(c_line), a_tile, b, edge, (edge[0], edge[1], edge[2], 0, has_start))
+        for i in range(rows):
+            target = c_rows[row + i] * c_width + c_at
+            for n in range(width):
+                c_line[target + n] = buffer[i * columns + n]
+
+
+@shared("int", "int", OPERAND, PACKED, RESULT, START, overlapping=True)
+def product(count, columns, a, b, c, start):
+    """C = start + A B for `count` rows of A and C, and the columns of B and C."""
     packed, packed_at, depth = b
     lane = vector_lanes(packed)
     panel = VECTORS * lane
     for first in range(0, columns, panel):
         width = min(panel, columns - first)
         vectors = -(-width // lane)
-        b_panel = (packed, packed_at + first * depth, depth)
+        b_panel = packed, packed_at + first * depth, depth
+        c_panel = c[0], c[1], c[2], c[3] + first
+        start_panel = start[0], start[1], start[2], start[3] + first, start[4]
         if width == vectors * lane:
-            c_panel = (c[0], c[1], c[2] + first)
-            start_panel = (start[0], start[1], start[2] + first, start[3])
             _panel(count, vectors, a, b_panel, c_panel, start_panel)
         else:
-            _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start)
+            _product_at_the_edge(count, width, a, b_panel, c_panel, start_panel)
 
 
-@compiled("matrix products", overlapping=True)
-def _product_at_the_edge(first, width, vectors, count, a, b_panel, c, start):
-    """The last panel, if its last vector would reach past the end of C's rows: it goes through a buffer of its own."""
-    panel = vectors * vector_lanes(c[0])
-    edge, edge_rows = np.zeros(ROWS * panel, c[0].dtype), np.arange(ROWS) * panel
-    for row in range(0, count, ROWS):
-        rows = min(ROWS, count - row)
-        if start[3]:
-            for i in range(rows):
-                source = np.uint64(start[1][row + i] + start[2] + first)
-                for n in range(np.uint64(width)):
-                    edge[np.uint64(i * panel) + n] = start[0][source + n]
-        a_tile = (a[0], a[1][row:], a[2], a[3])
-        _panel(rows, vectors, a_tile, b_panel, (edge, edge_rows, 0), (edge, edge_rows, 0, start[3]))
-        for i in range(rows):
-            target = np.uint64(c[1][row + i] + c[2] + first)
-            for n in range(np.uint64(width)):
-                c[0][target + n] = edge[np.uint64(i * panel) + n]
+@inlined
+def multiply_gates(count, units, gates, span, a, b, c, start):
+    """C = start + A W' for what `pack_gates` has packed; column 0 of C is the first unit of gate 0."""
+    packed, packed_at, depth = b
+    gate, last_gate = gates
+    first, last = span
+    joined = last - first == units
+    while gate < last_gate:
+        columns = (last_gate - gate) * units if joined else last - first
+        begin = gate * units + first
+        to, add = (c[0], c[1], c[2], c[3] + begin), (start[0], start[1], start[2], start[3] + begin, start[4])
+        product(count, columns, a, (packed, packed_at, depth), to, add)
+        packed_at += depth * padded_to_vectors(columns, packed)
+        gate += last_gate if joined else 1
+
+
+# -- sums over the rows of a chunk: the gradients of weights -----------------------------------------------------------
+
+
+@shared(
+    ("numbers", "int", "int"), RESULT, "int", "int", "rows", "numbers", "int", ("int", "int"), ("numbers", "int"),
+    overlapping=True,
+)  # fmt: skip
+def multiply_transposed(a, b, depth, width, plain, packed, packed_at, span, into):
+    """Rows first to last of total (M, width) (+)= A' B, for `depth` rows of A and B; added if `summed`.
+
+    Parameters
+    ----------
+    a : numbers, where column 0 of A begins, the length of a row.
+    plain : 0, 1, 2, ...
+    into : total, summed.
+    """
+    first, last = span
+    total, summed = into
+    if last > first:
+        pack(b, depth, width, packed, packed_at)
+        rows = after(plain, first)
+        operand = a[0], rows, 1, a[1], a[2]
+        product(
+            last - first, width, operand, (packed, packed_at, depth), (total, rows, width, 0),
+            (total, rows, width, 0, summed),
+        )  # fmt: skip
+
+
+@shared(("numbers", "int", "int"), "int", ("int", "int"), ("numbers", "int"), overlapping=True)
+def add_rows(a, depth, span, into):
+    """total[first:last] (+)= the sum of `depth` rows of A; parameters as for `multiply_transposed`."""
+    line, begin, step = a
+    first, last = span
+    total, summed = into
+    if last > first:
+        part = np.zeros(last, type(line[0]))
+        for r in range(depth):
+            source = begin + r * step
+            for m in range(first, last):
+                part[m] += line[source + m]
+        for m in range(first, last):
+            total[m] = total[m] + part[m] if summed else part[m]
 
 
 # -- a checksum ------------------------------------------------------------------------------------------------------

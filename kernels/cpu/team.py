@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from kernels.cpu import barrier as barriers
 from kernels.cpu import threads
-from kernels.cpu.compiling import JIT
+from kernels.cpu.compiling import JIT, ready
 from kernels.cpu.loops import Loops
-from kernels.cpu.plan import worth_a_team
+from kernels.cpu.plan import Plan, worth_a_team
 
 _NO_BARRIER = barriers.new()  # nobody waits at it: the team is one
 
@@ -27,21 +26,18 @@ def available(team: threads.Team, loops: Loops, way: str, dtype: Any) -> int:
     return team.size if JIT and (way, dtype) in loops.ran else 1
 
 
-def run(
-    team: threads.Team, by_units: bool, loops: Loops, way: str, dtype: Any, work: Callable[[Any, tuple[Any, ...]], Any]
-) -> None:
-    """Call ``work(loop, share)`` on every thread of the team; a loop's first run is its compilation.
+def run(team: threads.Team, division: Plan, loops: Loops, way: str, dtype: Any, arguments: tuple[Any, ...]) -> None:
+    """Call the loop of that way, ``"forward"`` or ``"backward"``, on every thread; its first run is its compilation.
 
     If one thread fails, for example because memory is full, the others must not wait for it at the barrier.
-
-    Parameters
-    ----------
-    way : ``"forward"`` or ``"backward"``.
     """
-    loop, size = getattr(loops, way), team.size
-    barrier = barriers.new() if size > 1 else _NO_BARRIER
+    known, size = loops.ran.get((way, dtype)), team.size
+    if known is None:
+        ready(dtype)
+        known = loops.rows[way].address(dtype), dtype.type(1)
+    loop, barrier = getattr(loops, way), barriers.new() if size > 1 else _NO_BARRIER
     team.run(
-        lambda rank: work(loop, (rank, size, by_units, barrier, team.bell, team.number)),
+        lambda rank: loop((rank, size, division.by_units, barrier, team.bell, team.number), *arguments, *known),
         lambda: barriers.open_for_good(barrier),
     )
-    loops.ran.add((way, dtype))
+    loops.ran[way, dtype] = known

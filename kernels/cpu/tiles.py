@@ -16,14 +16,16 @@ reversed time.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
+from kernels.cpu.compiling import JIT
 from kernels.cpu.vector_width import REGISTERS
 
 VECTOR_BYTES = REGISTERS.size
@@ -120,7 +122,8 @@ def _row_pointers(builder: ir.IRBuilder, values: dict[str, Any], rows: int, arra
     """Where each row of the tile begins in an array."""
     found = []
     for row in range(rows):
-        offset = builder.load(_at(builder, values[f"{array}_rows"], builder.add(values["first"], _number(row))))
+        number = builder.load(_at(builder, values[f"{array}_rows"], builder.add(values["first"], _number(row))))
+        offset = builder.mul(number, values[f"{array}_width"])
         found.append(_at(builder, values[array], builder.add(offset, values[f"{array}_at"])))
     return found
 
@@ -133,50 +136,56 @@ def _spread(builder: ir.IRBuilder, vector: ir.VectorType, number: Any) -> Any:
     return builder.shuffle_vector(one, undefined, everywhere)
 
 
-_ARGUMENTS = (
-    *("a", "a_rows", "a_at", "a_step", "first", "packed", "packed_at", "depth"),
-    *("c", "c_rows", "c_at", "start", "start_rows", "start_at", "has_start"),
+_NAMES = (
+    *("a", "a_rows", "a_width", "a_at", "a_step", "packed", "packed_at", "depth"),
+    *("c", "c_rows", "c_width", "c_at", "start", "start_rows", "start_width", "start_at", "has_start"),
 )
-_OFFSETS = {"a_rows", "c_rows", "start_rows"}
-_NUMBERS = {"a", "packed", "c", "start"}
 
 
 @intrinsic
-def address(typingctx, array):
-    """Where an array's first element lies.  A tile takes addresses: an array would be counted as one more in use."""
+def _tile(typingctx, rows, vectors, first, a, b, c, start):
+    """The tile of that many rows and vectors, one of ROWS * VECTORS; parameters as for `tile`."""
 
     def codegen(context, builder, signature, args):
-        return builder.ptrtoint(make_array(signature.args[0])(context, builder, args[0]).data, _INDEX)
+        parts = [cgutils.unpack_tuple(builder, value, len(kind)) for kind, value in zip(signature.args[3:], args[3:])]  # noqa: B905
+        values = dict(zip(_NAMES, itertools.chain(*parts), strict=True)) | {"first": args[2]}
+        element = values["packed"].type.pointee
+        width = 8 * VECTOR_BYTES // signature.args[4].types[0].dtype.bitwidth
+        end = builder.append_basic_block("end_of_tile")
+        choice = builder.switch(builder.add(builder.mul(args[0], _number(VECTORS + 1)), args[1]), end)
+        for tile_rows, tile_vectors in itertools.product(range(1, ROWS + 1), range(1, VECTORS + 1)):
+            block = builder.append_basic_block("tile")
+            choice.add_case(_number(tile_rows * (VECTORS + 1) + tile_vectors), block)
+            builder.position_at_end(block)
+            _emit(builder, element, width, tile_rows, tile_vectors, values)
+            builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
 
-    return types.int64(array), codegen
-
-
-def _make_tile(rows: int, vectors: int, bits: int) -> Any:
-    @intrinsic
-    def tile(typingctx, a, a_rows, a_at, a_step, first, packed, packed_at, depth, c, c_rows, c_at, start, start_rows, start_at, has_start):  # fmt: skip  # noqa: E501
-        """Rows `first` to `first` + rows of C, from c_at on: A B, plus what `start` holds there (if has_start)."""
-
-        def codegen(context, builder, signature, args):
-            element = ir.FloatType() if bits == 32 else ir.DoubleType()
-            values = dict(zip(_ARGUMENTS, args, strict=True))
-            for name in _OFFSETS | _NUMBERS:
-                target = _INDEX if name in _OFFSETS else element
-                values[name] = builder.inttoptr(values[name], target.as_pointer())
-            _emit(builder, element, 8 * VECTOR_BYTES // bits, rows, vectors, values)
-            return context.get_dummy_value()
-
-        return types.void(*(types.int64,) * len(_ARGUMENTS)), codegen
-
-    return tile
+    i64 = types.int64
+    return types.void(i64, i64, i64, a, b, c, start), codegen
 
 
-#: By bits of a number, rows and vectors, from 1 by 1 up.
-TILES = {
-    (bits, rows, vectors): _make_tile(rows, vectors, bits)
-    for bits in (32, 64)
-    for rows in range(1, ROWS + 1)
-    for vectors in range(1, VECTORS + 1)
-}
+def _tile_in_python(rows, vectors, first, a, b, c, start):
+    """`tile` where Numba is switched off."""
+    a_line, a_rows, a_width, a_at, a_step = a
+    packed, packed_at, depth = b
+    width = vectors * lanes(packed.dtype)
+    panel = packed[packed_at : packed_at + depth * width].reshape(depth, width)
+    for i in range(first, first + rows):
+        total = np.zeros(width, packed.dtype)
+        for k in range(depth):
+            total += a_line[a_rows[i] * a_width + a_at + k * a_step] * panel[k]
+        if start[4]:
+            at = start[1][i] * start[2] + start[3]
+            total += start[0][at : at + width]
+        at = c[1][i] * c[2] + c[3]
+        c[0][at : at + width] = total
+
+
+#: tile(rows, vectors, first, a, b, c, start): rows `first` to `first` + rows of C = start + A B, for so many vectors of
+#: columns; the operands as in `kernels.cpu.products.product`.
+tile: Any = _tile if JIT else _tile_in_python
 
 
 def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values: dict[str, Any]) -> None:
@@ -184,9 +193,8 @@ def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values:
     vector = ir.VectorType(element, width)
     lines = []
     for row in range(width):
-        offset = builder.load(_at(builder, values["rows"], builder.add(values["first"], _number(row))))
-        source = _at(builder, values["source"], builder.add(offset, values["source_at"]))
-        lines.append(_load(builder, vector, source))
+        offset = builder.add(values["source_at"], builder.mul(values["source_step"], _number(row)))
+        lines.append(_load(builder, vector, _at(builder, values["source"], offset)))
 
     def interleave(one: Any, other: Any, first: int) -> Any:
         pick = [first + n // 2 + (width if n % 2 else 0) for n in range(width)]
@@ -196,24 +204,30 @@ def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values:
     for _ in range(width.bit_length() - 1):  # log2(width) rounds of shuffling like two halves of a pack of cards
         lines = [interleave(lines[n // 2], lines[n // 2 + half], half * (n % 2)) for n in range(width)]
     for n, line in enumerate(lines):
-        target = builder.add(values["target_at"], builder.mul(values["step"], _number(n)))
+        target = builder.add(values["target_at"], builder.mul(values["target_step"], _number(n)))
         _store(builder, line, _at(builder, values["target"], target))
 
 
 @intrinsic
-def transpose_square(typingctx, source, rows, first, source_at, target, target_at, step):
-    """Line n of the target (they are `step` apart) takes number n of each of a vector's worth of rows of the source."""
-    names = ("source", "rows", "first", "source_at", "target", "target_at", "step")
+def _transpose_square(typingctx, source, source_at, source_step, target, target_at, target_step):
+    names = ("source", "source_at", "source_step", "target", "target_at", "target_step")
     i64 = types.int64
-    signature = types.void(source, rows, i64, i64, target, i64, i64)
 
     def codegen(context, builder, signature, args):
         values = dict(zip(names, args, strict=True))
-        for name, value in zip(names, signature.args, strict=True):
-            if isinstance(value, types.Array):
-                values[name] = make_array(value)(context, builder, values[name]).data
-        bits = signature.args[0].dtype.bitwidth
-        _emit_transpose(builder, ir.FloatType() if bits == 32 else ir.DoubleType(), 8 * VECTOR_BYTES // bits, values)
+        width = 8 * VECTOR_BYTES // signature.args[0].dtype.bitwidth
+        _emit_transpose(builder, values["source"].type.pointee, width, values)
         return context.get_dummy_value()
 
-    return signature, codegen
+    return types.void(source, i64, i64, target, i64, i64), codegen
+
+
+def _transpose_square_in_python(source, source_at, source_step, target, target_at, target_step):
+    lane = lanes(source.dtype)
+    for n in range(lane):
+        begin = source_at + n * source_step
+        target[target_at + n :: target_step][:lane] = source[begin : begin + lane]
+
+
+#: Line n of the target takes number n of each line of the source: a square of as many lines as a vector has numbers.
+transpose_square: Any = _transpose_square if JIT else _transpose_square_in_python

@@ -1,0 +1,102 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""Where the numbers of an array lie, for compiled code: a pointer, without the array.
+
+Compiled code counts a reference, by an atomic operation, whenever it hands an array on; in a small time step that is as
+much work as the gates.  So the loops get pointers.  The caller of a loop holds the arrays until the loop ends.
+
+With ``NUMBA_DISABLE_JIT=1`` an array in one line stands in the place of its pointer: the loops run as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from kernels.cpu.compiling import JIT
+
+INDEX = ir.IntType(64)
+CACHE_LINE = 64  # bytes
+
+
+@intrinsic
+def _at(typingctx, array):
+    def codegen(context, builder, signature, args):
+        return make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def _after(typingctx, pointer, count):
+    def codegen(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), codegen
+
+
+@intrinsic
+def _pointer(typingctx, address, like):
+    kind = types.CPointer(types.unliteral(like))
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(kind))
+
+    return kind(types.int64, like), codegen
+
+
+@intrinsic
+def _from_a_cache_line(typingctx, pointer):
+    def codegen(context, builder, signature, args):
+        address = builder.add(builder.ptrtoint(args[0], INDEX), ir.Constant(INDEX, CACHE_LINE - 1))
+        return builder.inttoptr(builder.and_(address, ir.Constant(INDEX, -CACHE_LINE)), args[0].type)
+
+    return pointer(pointer), codegen
+
+
+@intrinsic
+def _addresses(typingctx, values):
+    def flat(context, builder, kind, value):
+        if isinstance(kind, types.Array):
+            yield builder.ptrtoint(make_array(kind)(context, builder, value).data, INDEX)
+        elif hasattr(kind, "types"):  # a tuple
+            for part, number in zip(kind.types, cgutils.unpack_tuple(builder, value, len(kind)), strict=True):
+                yield from flat(context, builder, part, number)
+        else:
+            yield context.cast(builder, value, kind, types.int64)
+
+    def codegen(context, builder, signature, args):
+        found = list(flat(context, builder, signature.args[0], args[0]))
+        table = cgutils.alloca_once(builder, INDEX, size=len(found))
+        for k, number in enumerate(found):
+            builder.store(number, builder.gep(table, [ir.Constant(INDEX, k)]))
+        return table
+
+    return types.CPointer(types.int64)(values), codegen
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _flat(value)
+        else:
+            yield value.reshape(-1) if isinstance(value, np.ndarray) else value
+
+
+#: at(array): its pointer.
+at: Any = _at if JIT else lambda array: array.reshape(-1)
+#: after(pointer, count): so many numbers further.
+after: Any = _after if JIT else lambda line, count: line[count:]
+#: pointer(address, like): an entry of `addresses`; `like` is a number of the kind that lies there.
+pointer: Any = _pointer if JIT else lambda line, like: line
+#: from_a_cache_line(pointer): the next place where a cache line begins; a vector across two lines is loaded twice.
+from_a_cache_line: Any = _from_a_cache_line if JIT else lambda line: line
+#: addresses(values): a tuple of arrays, integers and tuples of these, as a table of addresses and integers.  It is
+#: there until the function that has made it ends.
+addresses: Any = _addresses if JIT else lambda values: list(_flat(values))
