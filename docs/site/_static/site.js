@@ -20,3 +20,14 @@
   document.addEventListener("DOMContentLoaded", named);
   addEventListener("resize", reachable);
 })();
+
+// The search in Chinese. Sphinx names a stemmer that it does not ship, and takes a sentence without spaces for one word.
+if (document.documentElement.lang.startsWith("zh")) {
+  window.ChineseStemmer = class {
+    stemWord(word) {
+      return new EnglishStemmer().stemWord(word); // Chinese words stay as they are
+    }
+  };
+  window.splitQuery = (query) =>
+    [...new Intl.Segmenter("zh", { granularity: "word" }).segment(query)].filter((part) => part.isWordLike).map((part) => part.segment);
+}
