@@ -178,6 +178,9 @@ def test_a_translation_has_the_code_formulas_pictures_and_headings_of_its_page(p
     for pattern in (r"^```.*?^```$", r"^\$\$.*?\$\$$", r"^#+ ", r"!\[[^\]]*\]\(([^)]+)\)"):
         here, there = (re.findall(pattern, one.read_text(encoding="utf-8"), re.M | re.S) for one in (path, source))
         assert here == there, pattern
+    measured = r"\*\*([\d.,]+(?:e-\d+)?)\s*%?\*\*"
+    here, there = (sorted(re.findall(measured, one.read_text(encoding="utf-8"))) for one in (path, source))
+    assert here == there, "measured numbers, in bold"
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ LAST, REFERENCE = "More", "reference"
 #: The headings of the contents in other languages.
 HEADINGS = {
     "zh_CN": {
-        "Learn": "学习", "Look": "观察", "Check": "检查", "Build": "构建", "Speed": "速度", "Notebooks": "笔记本",
+        "Learn": "学习", "Look": "观察", "Check": "检验", "Build": "构建", "Speed": "性能", "Notebooks": "Notebook",
         "Teach": "教学", LAST: "更多",
     }
 }  # fmt: skip
