@@ -32,8 +32,9 @@ def line(a: Array | None, dtype: Any) -> Array:
 
 def present(arrays: Mapping[str, Array], names: tuple[str, ...], axes: int, dtype: Any) -> tuple[Array, ...]:
     """The arrays of these names, all with so many axes; an empty one for a name that is not there."""
-    found = [arrays.get(name) for name in names]
-    return tuple([nothing(axes, dtype) if array is None else rows(array) for array in found])
+    none = nothing(axes, dtype)
+    found = [arrays.get(name, none) for name in names]
+    return tuple([none if array is None else array if array.flags.carray else rows(array) for array in found])
 
 
 def strided(a: Array) -> tuple[Array, tuple[int, int, int]]:

@@ -68,13 +68,14 @@ def backward(share, sizes, options, steps, lines, rows, one):
     pack_as_they_stand(part, d_span, packed, starts, one)
     # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
     apart = T > chunk or chunk * B > DEPTH
-    summed, still = 0 if apart else 1, 0  # `still`: rows that have begun, seen from the end
+    summed, still, count = 0 if apart else 1, 0, 0  # `still`: rows that have begun, seen from the end; `count` of ours
     for end in range(T, 0, -chunk):
         at_row = 0
         for t in range(end - 1, max(0, end - chunk) - 1, -1):
-            while still < B and lengths[order[still]] > t:
-                still += 1
-            count = count_of(mine, still)
+            if still < B and lengths[order[still]] > t:
+                while still < B and lengths[order[still]] > t:
+                    still += 1
+                count = count_of(mine, still)
             if has_dy:
                 receive(count, steps[3] + t * steps[4], steps[5], part, one)
             for k in range(1 if traced else notes + 1, operations + 1):

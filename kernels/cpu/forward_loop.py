@@ -58,13 +58,13 @@ def forward(share, sizes, options, x, lines, rows, one):
     operations = program[0]
     pack_weights(part, packed, starts, one)
     join_biases(part, has_ih, has_hh, packs, one)
-    running = B  # rows that have not ended
+    running, own = B, total  # rows that have not ended; ours among them
     for begin in range(0, T, chunk):
-        end, still, count = min(begin + chunk, T), running, 0
+        end, still, left, count = min(begin + chunk, T), running, own, 0
         for t in range(begin, end):
-            while still > 0 and lengths[order[still - 1]] <= t:
-                still -= 1
-            for n in range(count_of(mine, still)):
+            if still > 0 and lengths[order[still - 1]] <= t:
+                still, left = still_running(still, t, mine, lengths, order)
+            for n in range(left):
                 x_rows[count] = x[0] + t * x[1] + batch[n] * x[2]
                 pre_rows[count] = (t - begin) * B + places[n]  # a place of its own: nobody waits in between
                 count += 1
@@ -74,22 +74,30 @@ def forward(share, sizes, options, x, lines, rows, one):
             (packs, x_rows, 0, 0, has_ih),
         )  # fmt: skip
         for t in range(begin, end):
-            while running > 0 and lengths[order[running - 1]] <= t:
-                running -= 1
+            if running > 0 and lengths[order[running - 1]] <= t:
+                running, own = still_running(running, t, mine, lengths, order)
             s, s_next, g = (t, t + 1, t) if keep else (t & 1, 1 - (t & 1), 0)
-            count, when = count_of(mine, running), (t, s, s_next, g, (t - begin) * B)
+            when = t, s, s_next, g, (t - begin) * B
             for k in range(1, operations + 1):
                 operation = after(program, k * COLUMNS)
                 if operation[0] == ROWS:
                     units = (spans[2], spans[3]) if operation[2] else (spans[0], spans[1])
-                    row_function(rows, operation[1], count, when, (B, H, P), units, batch, places, lines, one)
+                    row_function(rows, operation[1], own, when, (B, H, P), units, batch, places, lines, one)
                 else:
                     if by_units and operation[1]:
                         wait(barrier, team)
-                    multiply(operation, count, when, part, packed, starts[k], has_hh, one)
-            finish(count, total, when, part, one)
+                    multiply(operation, own, when, part, packed, starts[k], has_hh, one)
+            finish(own, total, when, part, one)
             if by_units:
                 wait(barrier, team)
+
+
+@inlined
+def still_running(running, t, mine, lengths, order):
+    """How many rows have not ended before step t, and how many of these are ours."""
+    while running > 0 and lengths[order[running - 1]] <= t:
+        running -= 1
+    return running, count_of(mine, running)
 
 
 @inlined

@@ -106,21 +106,22 @@ class NumbaKernels(ReferenceKernels):
         dstates = _state_gradients(dlast, tape.states, dtype)
         scratch = _units((B,), size, loops.values, dtype), _units((B,), size, loops.spares, dtype)
         dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
-        split, projected, steps_traced = bool(cell.splits), size.projected, T if trace else 0
-        traces = tuple([np.zeros(slots.shape if trace else (0, 0, 0), dtype) for slots in tape.states])
-        da = np.zeros((steps_traced, B, G, H), dtype)
-        da_hidden = np.zeros((steps_traced * split, B, G, H), dtype)
-        dprojected = np.zeros((steps_traced * projected, B, P), dtype)
+        none, split, projected = nothing(4, dtype), bool(cell.splits), size.projected
+        traces, da, da_hidden, dprojected = (nothing(3, dtype),) * len(dstates), none, none, none
+        if trace:
+            traces = tuple([np.zeros(slots.shape, dtype) for slots in tape.states])
+            da, da_hidden = np.zeros((T, B, G, H), dtype), np.zeros((T * split, B, G, H), dtype)
+            dprojected = np.zeros((T * projected, B, 1, P), dtype)
         (x, steps), (dy_array, dy_steps) = strided(x), strided(nothing(3, dtype) if dy is None else dy)
         kept = tuple([rows(tape.kept[name]) for name in cell.kept])
         tape_arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
-        own = np.zeros(len(cell.own) * H, dtype)
+        own = np.zeros(len(cell.own) * H, dtype) if cell.own else nothing(1, dtype)
         matrices, ends = present(weights, _WEIGHTS, 2, dtype), in_order(lengths, T, B)
         with team_for(size.multiply_adds) as team:
             division, packs, indices = _divide(team, loops, "backward", size, dtype, True)
             count, width = division.chunk * B, G * H + PADDING
-            shapes = (count, width), (count * split, width), (count, len(own)), (count * projected, P + PADDING)
-            chunk = [workspace.empty(shape, dtype) for shape in shapes]
+            shapes = (count, width), (count, width * split), (count, len(own)), (count, (P + PADDING) * projected)
+            chunk = [workspace.empty(shape, dtype) if shape[1] else nothing(2, dtype) for shape in shapes]
             targets, totals, wanted = _gradients(grads, division.chunk < T or count > DEPTH, dtype)
             options = division.chunk, packs.shape[1], indices.shape[1], dy is not None, trace, *wanted
             lines = (
@@ -136,7 +137,7 @@ class NumbaKernels(ReferenceKernels):
         if not trace:
             return Adjoints(None, None, dstates, None, {}, None), dx
         hidden = da_hidden if split else da
-        return Adjoints(da, hidden, dstates, traces, {}, dprojected if projected else None), dx
+        return Adjoints(da, hidden, dstates, traces, {}, dprojected[:, :, 0] if projected else None), dx
 
     @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Array]) -> int:
