@@ -55,15 +55,6 @@ def cell() -> Iterator[engine.Cell]:
     registry._CELLS.pop("mine")
 
 
-#: Another cell to compile, twenty seconds of it: in the proofs.  `make test` compiles one cell that is not built in,
-#: and checks its gradient too: see test_compiled_cells.
-OWN_KERNELS = (
-    KERNELS
-    if JIT_OFF
-    else [pytest.param(name, marks=[pytest.mark.proof] if name == "numba" else []) for name in KERNELS]
-)
-
-
 def layer_of(cell: Any, kernels: str, **options: Any) -> Any:
     layer = engine.Recurrent(cell, 3, 5, backend=f"numpy:{kernels}", dtype="float64", seed=4, **options)
     rng = np.random.default_rng(8)
@@ -77,7 +68,7 @@ def test_it_is_thirty_lines() -> None:
 
 
 @pytest.mark.parametrize("method", ["central", "complex", "adjoint", "rtrl"])
-@pytest.mark.parametrize("kernels", OWN_KERNELS)
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_its_gradient_is_checked(cell: engine.Cell, kernels: str, method: str) -> None:
     layer = layer_of(cell, kernels, bidirectional=True)
     x, state, _, _ = random_arguments(layer, 6, 4, seed=1)
@@ -98,7 +89,7 @@ def test_every_option_is_its_too(cell: engine.Cell, kernels: str, options: dict[
     assert report.passed, report
 
 
-@pytest.mark.parametrize("kernels", OWN_KERNELS)
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_kernel_sets_agree_and_chunks_are_one_pass(cell: engine.Cell, kernels: str) -> None:
     layer = layer_of(cell, kernels, num_layers=3)
     arguments = random_arguments(layer, 7, 4, seed=3)
