@@ -114,6 +114,8 @@ def host_integers(argument: str, value: Any, expected: str, hint: str, hosted: s
     found = host_view(argument, value, expected)
     if found is None:
         found = _made(argument, value, expected, hint, hosted)
+        if _holds_truth(value):  # NumPy would make 0 and 1 of them
+            raise bad_type(argument, expected, f"a {type(value).__name__} with True or False in it", hint)
         if found.size == 0 and isinstance(value, list | tuple | range):
             found = found.astype(np.int64)
     if found.dtype.kind not in "iu":
@@ -143,6 +145,13 @@ def _look_into(argument: str, value: Any, expected: str, depth: int = 0) -> None
                 _look_into(argument, item, expected, depth + 1)
             else:
                 refuse_own_rules(argument, item, expected)
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether a list, at any depth, mixes True or False with other things."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_truth, value))
+    return isinstance(value, bool | np.bool_)
 
 
 def is_half(dtype: Any) -> bool:

@@ -39,7 +39,8 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
     if found.shape != wanted.shape:
         expected = f"shape {wanted.shape} as the targets"
         raise bad_input("forecast", expected, f"shape {found.shape}", "forecast the same windows")
-    error = found - wanted
+    with np.errstate(over="ignore"):
+        error = found - wanted
     if known is not None:
         if not isinstance(known, np.ndarray) or known.dtype != bool or known.shape != error.shape:
             got = describe(known) if not isinstance(known, np.ndarray) else f"{known.dtype} of shape {known.shape}"
@@ -50,7 +51,8 @@ def score(forecast: NDArray[Any], targets: NDArray[Any], known: NDArray[np.bool_
     if error.size == 0:
         got = f"shape {error.shape}" if known is None else "none that was measured"
         raise bad_data("targets", "at least one value", got, "give windows that are not empty")
-    return Score(float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))), error.size)
+    with np.errstate(over="ignore"):  # of errors beyond 1e154 the score is infinite
+        return Score(float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))), error.size)
 
 
 def persistence(source: Windows) -> NDArray[np.float64]:

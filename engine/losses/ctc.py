@@ -88,7 +88,7 @@ def ctc_loss(
     T, B, K = map(int, log_probs.shape)
     blank = integer("blank", blank, 0)
     if blank >= K:
-        raise bad_input("blank", f"a class index in 0..{K - 1}", str(blank))
+        raise bad_input("blank", f"a class index in 0..{K - 1}", describe(blank))
     steps = _counts("input_lengths", input_lengths, B, T)
     labels = _counts("target_lengths", target_lengths, B, None)
     rows = _labels_of_rows(targets, labels, K, blank)

@@ -183,7 +183,7 @@ def product(count, columns, a, b, c, start):
         start_panel = start[0], start[1], start[2], start[3] + first, start[4]
         if width == vectors * lane:
             _panel(count, vectors, a, b_panel, c_panel, start_panel)
-        else:
+        elif count > 0:  # of an empty C no entry tells the dtype
             _product_at_the_edge(count, width, a, b_panel, c_panel, start_panel)
 
 

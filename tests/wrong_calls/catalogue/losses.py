@@ -10,7 +10,7 @@ import engine
 from engine.backend import add_backend
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, V, draw
-from wrong_calls.domains import anything, array, either, exactly, floats, integers, nothing, optional, real, whole
+from wrong_calls.domains import anything, array, either, exactly, flag, floats, integers, nothing, optional, real, whole
 
 
 def _mask(*shape: int) -> Any:
@@ -39,6 +39,33 @@ def _cross_entropy(place: Place) -> Call:
         targets=(targets, integers(0, V - 1, T, B, lists=False)),
         mask=(np.ones((T, B), bool), optional(_mask(T, B))),
         normalizer=(None, optional(_normalizer)),
+    )
+
+
+def _labels(value: Any) -> Any:
+    """Class indices (B, 2 or more), or (2 * B,), none of them the blank; rows may be lists."""
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], int):
+        value = np.array([integers(1, V - 1, None)(row) for row in value])
+    found = either(integers(1, V - 1, 2 * B), integers(1, V - 1, B, None))(value)
+    return nothing(value) if found.ndim == 2 and found.shape[1] < 2 else found
+
+
+def _log_probs(value: Any) -> Any:
+    """Steps and classes enough for the other arguments."""
+    found = floats("float32", None, B, None)(value)
+    return nothing(value) if len(found) < T or found.shape[2] < V else found
+
+
+@entry("ctc_loss")
+def _ctc(place: Place) -> Call:
+    return call(
+        engine.ctc_loss,
+        log_probs=(draw(T, B, V), _log_probs),
+        targets=(np.random.default_rng(2).integers(1, V, (B, 2)), _labels),
+        input_lengths=([T] * B, integers(0, T, B)),
+        target_lengths=([2] * B, integers(0, 2, B)),
+        blank=(0, whole(0, 0)),
+        zero_infinity=(True, flag),
     )
 
 
