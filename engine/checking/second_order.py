@@ -17,6 +17,7 @@ from engine.checking.subjects.shapes.arguments import argument_names, as_argumen
 from engine.checking.subjects.trees import dtype_of, kind, leaves, refill
 from engine.checks import describe, integer
 from engine.errors import bad_type
+from engine.plain_arrays import refuse_own_rules
 
 
 def check_hessian(
@@ -175,6 +176,8 @@ class _Pair:
         self._forward, self.inputs, own = as_arguments(forward, inputs)
         self.names = own or argument_names(forward, len(self.inputs))
         self._backward = backward
+        for leaf in leaves(list(self.inputs)):
+            refuse_own_rules("inputs", leaf)
         found = self._forward(*copy.deepcopy(list(self.inputs)))
         self._convention = convention_of(backward, found)
         out = self._convention.split(found)[0]
