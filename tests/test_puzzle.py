@@ -163,7 +163,7 @@ def test_the_command_judges(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     {
         "--gate q": "--gate: expected one of i, f, g, o, none, got 'q'",
         "--step 6": "--step: expected a time step, 0 to 5, got 6",
-        "--line 0": "--line: expected a line of the listing, 1 to 76, got 0",
+        "--line 0": "--line: expected a line of the listing, 1 to ",
         "--seed -1": "--seed: expected an integer from 0",
         "--plot nowhere/x.png": "--plot: expected a file in a folder that exists",
         "--plot x.xyz": "--plot: expected a file name that ends in",
