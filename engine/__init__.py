@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from engine.ledgers import Ledger, ledger
     from engine.losses import cross_entropy, ctc_loss, mse
     from engine.microscope import Trace, trace
+    from engine.optimizers.adam import Adam, AdamW
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
-    from engine.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
+    from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.thread_count import get_num_threads, set_num_threads
     from engine.truncation import truncated_bptt
 

@@ -39,7 +39,7 @@ class TrainConfig:
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
     cell, layers, hidden, embed, dropout : the model.
     batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
-    optimizer, lr, l1, l2 : as in `engine.optimizers.rules`.
+    optimizer, lr, l1, l2 : as in `engine.optimizers`.
     momentum, weight_decay : of SGD and RMSprop, and of AdamW.
     schedule, warmup : the learning rate's course, and the steps over which it first rises.
     clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).

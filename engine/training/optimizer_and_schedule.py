@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from engine.optimizers import rules as optimizers
+from engine import optimizers
 from engine.optimizers import schedules
 from engine.optimizers.base import Optimizer
 from engine.optimizers.schedules import Schedule
