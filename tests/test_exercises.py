@@ -12,95 +12,15 @@ from typing import Any
 
 import pytest
 from commands import bptt, refused
+from student_files import ROOT, SOLUTIONS, judged, said, sampled
 
 from engine.classroom.exercises.catalogue import EXERCISES
 from engine.classroom.exercises.checking_in import Result, as_results, check_in, points
 from engine.classroom.exercises.handing_out import hand_out, texts
 
-ROOT = Path(__file__).resolve().parent.parent
-SOLUTIONS = ROOT / "docs" / "class" / "solutions"
 STYLES = sorted(path.stem for path in (ROOT / "tests" / "other_styles").glob("[a-z]*.py"))
 
-#: Six kinds of mistakes, then more: exercise, right text, wrong text, the words that must be in the output.
-KINDS = {
-    "sign": ("gru_step", "da_z = dz * z", "da_z = -dz * z", "minus the right value there: a sign"),
-    "missing term": ("lstm_step", "dc = dc + dh * o", "dc = dh * o", "overwrites what the next step sent to c"),
-    "wrong slot": (
-        "rnn",
-        "dweight_hh += da.T @ slots[t]",
-        "dweight_hh += da.T @ slots[t + 1]",
-        "the state after the step",
-    ),
-    "wrong operand": ("lstm_step", "dc * c_prev, dc * g", "dc * c, dc * g", "takes the new cell state"),
-    "no accumulation": ("lstm", "dweight_hh += da", "dweight_hh = da", "each step overwrites it"),
-    "in place": ("rnn", "da = (dh[t] + carried) *", "dh[t] += carried; da = dh[t] *", "an in-place change"),
-}
-MORE = {
-    "transposed": ("rnn_step", "da @ weight_hh, da.T", "da @ weight_hh.T, da.T", "transposed on the way back"),
-    "mean": ("rnn_step", "da.sum(axis=0)", "da.mean(axis=0)", "a mean in place of a sum"),
-    "forward transposed": ("rnn_step", "@ weight_hh.T + bias", "@ weight_hh + bias", "weight_hh is transposed"),
-    "slope": ("lstm_step", "(1 - np.tanh(c) ** 2)", "(1 - c ** 2)", "it is taken for 1 - c**2"),
-    "gate order": ("lstm_step", "a_i, a_f, a_g, a_o =", "a_i, a_f, a_o, a_g =", "read in the order i, f, o, g"),
-    "no way back": ("rnn", "(dh[t] + carried)", "dh[t]", "overwrites what came back from later steps"),
-    "slots of forward": ("rnn", "slots[1:].copy()", "slots[:-1].copy()", "the state before each step"),
-    "final c": (
-        "lstm",
-        "np.zeros_like(dc_last), dc_last",
-        "np.zeros_like(dc_last), 0 * dc_last",
-        "final c is not looked at",
-    ),
-    "z exchanged": (
-        "gru_step",
-        "h = (1 - z) * n + z * h_prev\n    return",
-        "h = z * n + (1 - z) * h_prev\n    return",
-        "z and 1 - z are exchanged",
-    ),
-    "hidden side": ("gru_step", "da_z, da_n * r]", "da_z, da_n]", "r is forgotten"),
-    "padding": (
-        "gru",
-        "np.where(valid, (1 - z) * n + z * h_prev, h_prev)",
-        "(1 - z) * n + z * h_prev",
-        "lengths are not used",
-    ),
-    "repeated word": (
-        "embedding",
-        "np.add.at(dweight, ids, dy)",
-        "dweight[ids] += dy",
-        "only one of its places counts",
-    ),
-    "not divided": (
-        "softmax_loss",
-        "weights * (p - right)",
-        "mask[..., None] * (p - right)",
-        "not divided by the number",
-    ),
-    "overflow": ("softmax_loss", "logits.max(axis=-1, keepdims=True)", "0", "exp of a large number"),
-    "one step too far": ("truncated_bptt", "stop - k2)", "stop - k2 - 1)", "one step too far"),
-    "dh again": ("truncated_bptt", "carried + dh[t] if t >= start else carried", "carried + dh[t]", "counted again"),
-    "own norms": ("clip_by_norm", "(gradient**2).sum() for", "abs(gradient).max()**2 for", "norm is wrong"),
-    "below the limit": ("clip_by_norm", " if norm > max_norm else 1.0", "", "although the norm is below the limit"),
-    "factor": ("attention", " / np.sqrt(query.shape[-1])\n    return", "\n    return", "sqrt(5)"),
-    "one-sided": ("numeric_gradient", "down[index] -= step", "", "of the right value everywhere"),
-}
-
-
-def judged(folder: Path, name: str, text: str, seconds: float = 60.0) -> Result:
-    """A file with that text, judged."""
-    path = folder / f"{name}.py"
-    path.write_text(text, encoding="utf-8")
-    return check_in(path, seconds)
-
-
-def said(result: Result) -> str:
-    return "\n".join(outcome.words for outcome in result.outcomes)
-
-
 # -- right and wrong ---------------------------------------------------------------------------------------------------
-
-
-def sampled(names: Any, quick: set[str]) -> list[Any]:
-    """Parameters of which `make test` takes a few, and `make test-proof` the others."""
-    return [pytest.param(name, marks=[] if name in quick else pytest.mark.proof) for name in names]
 
 
 @pytest.mark.parametrize("name", sampled(EXERCISES, {"numeric_gradient", "lstm", "gru", "softmax_loss", "attention"}))
@@ -114,25 +34,6 @@ def test_solutions_are_right(name: str) -> None:
 def test_right_solutions_in_another_style_pass(name: str) -> None:
     result = check_in(ROOT / "tests" / "other_styles" / f"{name}.py")
     assert result.passed, said(result)
-
-
-def check_that_a_mistake_is_named(folder: Path, name: str, right: str, wrong: str, words: str) -> None:
-    text = (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
-    assert text.count(right) == 1
-    result = judged(folder, name, text.replace(right, wrong))
-    assert words in said(result)
-    assert 0 <= result.points < result.most
-
-
-@pytest.mark.parametrize("kind", sampled(KINDS, {"sign", "wrong slot", "in place"}))
-def test_wrong_solutions_of_six_kinds_fail_with_a_word_that_helps(tmp_path: Path, kind: str) -> None:
-    check_that_a_mistake_is_named(tmp_path, *KINDS[kind])
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("kind", MORE)
-def test_more_wrong_solutions_fail_with_a_word_that_helps(tmp_path: Path, kind: str) -> None:
-    check_that_a_mistake_is_named(tmp_path, *MORE[kind])
 
 
 STEP = "import numpy as np\ndef clip_by_norm(gradients, max_norm):\n    "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.checks import describe
 from engine.classroom.exercises import judging
-from engine.classroom.exercises.hidden import other_pairs, single_functions
+from engine.classroom.exercises.hidden import other_pairs, single_functions, truncation
 from engine.classroom.exercises.hidden.recurrent_pairs import pair
 from engine.classroom.exercises.pair import Pair, Tests
 from engine.classroom.exercises.student import Student
@@ -40,7 +40,7 @@ _ALL = (
     Exercise("numeric_gradient", "a gradient by central differences", single_functions.numeric_gradient),
     Exercise("rnn_step", "one step of an RNN, forward and backward", _of(pair("rnn", False))),
     Exercise("rnn", "an RNN over a sequence, forward and backward", _of(pair("rnn", True))),
-    Exercise("truncated_bptt", "truncated backpropagation through time", single_functions.truncation),
+    Exercise("truncated_bptt", "truncated backpropagation through time", truncation.truncation),
     Exercise("lstm_step", "one step of an LSTM, forward and backward", _of(pair("lstm", False))),
     Exercise("lstm", "an LSTM over a sequence, forward and backward", _of(pair("lstm", True))),
     Exercise("gru_step", "one step of a GRU, forward and backward", _of(pair("gru", False))),

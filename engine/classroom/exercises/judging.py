@@ -10,7 +10,15 @@ import numpy as np
 from engine.checking import Report, check_gradients
 from engine.classroom.exercises.pair import HiddenCase, Pair, Test, Tests, WrongError
 from engine.classroom.exercises.student import Student, StudentError
-from engine.classroom.exercises.words import compare, matching, report_in_words, require_array, same
+from engine.classroom.exercises.words import (
+    compare,
+    exchanged,
+    matching,
+    report_in_words,
+    require_array,
+    same,
+    sound,
+)
 from engine.errors import InputError
 
 
@@ -35,16 +43,26 @@ def drawn(pair: Pair, case: HiddenCase, seed: int) -> tuple[dict[str, Any], np.r
 
 def _forward(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
     arguments, _ = drawn(pair, case, seed)
+    outputs, _ = _forward_call(pair, student, arguments)
     right = pair.expected(arguments)
-    given = [np.array(value) if isinstance(value, np.ndarray) else value for value in arguments.values()]
-    *outputs, _ = _call(pair, student, given)
-    suspects = list(pair.forward_suspects(arguments))
+    suspects = list(sound(pair.forward_suspects(arguments)))
     for place, (name, output, wanted) in enumerate(zip(pair.outputs, outputs, right, strict=True)):
         own = [(words, wrong[place]) for words, wrong in suspects]
         compare(name, output, wanted, own, pair.timed and np.ndim(wanted) > 2)
+
+
+def _forward_call(pair: Pair, student: Student, arguments: dict[str, Any]) -> tuple[list[Any], Any]:
+    """What forward returns, and its cache; raise if it writes into an argument."""
+    given = _copies(arguments)
+    *outputs, cache = _call(pair, student, given)
     for name, value, before in zip(arguments, given, arguments.values(), strict=True):
         if isinstance(value, np.ndarray) and not np.array_equal(value, before):
             raise WrongError(f"an in-place change: {pair.forward} writes into its argument {name}; work on a copy")
+    return outputs, cache
+
+
+def _copies(arguments: dict[str, Any]) -> list[Any]:
+    return [value.copy() if isinstance(value, np.ndarray) else value for value in arguments.values()]
 
 
 def _call(pair: Pair, student: Student, given: list[Any]) -> tuple[Any, ...]:
@@ -59,21 +77,45 @@ def gradients(
     pair: Pair, student: Student, arguments: dict[str, Any], douts: tuple[np.ndarray, ...]
 ) -> dict[str, np.ndarray]:
     """What backward returns, by name of the input; with the right shapes."""
-    *outputs, cache = _call(pair, student, list(arguments.values()))
+    *outputs, cache = _call(pair, student, _copies(arguments))
     for name, output, dout in zip(pair.outputs, outputs, douts, strict=True):
         require_array(name, output, dout.shape)
-    found = student.backward(pair.backward)(*map(np.array, douts), cache)
-    if isinstance(found, dict):
-        found = [found.get(f"d{name}", found.get(name)) for name in pair.inputs]
-    if len(pair.inputs) == 1 and not isinstance(found, (tuple, list)):
-        found = (found,)
-    wanted = ", ".join(f"d{name}" for name in pair.inputs)
-    if not isinstance(found, (tuple, list)) or len(found) != len(pair.inputs):
-        count = len(found) if isinstance(found, (tuple, list)) else "no tuple"
-        raise WrongError(f"{pair.backward} must return ({wanted}), a gradient for each; it returned {count}")
-    shapes = [np.shape(arguments[name]) for name in pair.inputs]
+    return _walked(pair, student, arguments, douts, cache)
+
+
+def _walked(
+    pair: Pair, student: Student, arguments: dict[str, Any], douts: tuple[np.ndarray, ...], cache: Any
+) -> dict[str, np.ndarray]:
+    """One call of backward: the gradients by name, of the right number and shapes, and nothing changed in place."""
+    given = [np.array(dout) for dout in douts]
+    found = student.backward(pair.backward)(*given, cache)
+    named = _named(pair, arguments, found)
+    for name, before, after in zip(pair.outputs, douts, given, strict=True):
+        if not np.array_equal(before, after):
+            raise WrongError(f"an in-place change: {pair.backward} writes into its argument d{name}; work on a copy")
+    for place, number in student.written:
+        own = f" ({list(arguments)[number]})" if 0 <= number < len(arguments) else ""
+        raise WrongError(f"an in-place change: {pair.backward} writes into its cache, {place}{own}; work on a copy")
+    return named
+
+
+def _named(pair: Pair, arguments: dict[str, Any], found: Any) -> dict[str, np.ndarray]:
     names = [f"d{name}" for name in pair.inputs]
-    return dict(zip(pair.inputs, map(require_array, names, found, shapes), strict=True))
+    if found is None:
+        raise WrongError(f"what {pair.backward} returns is None: is a return missing?")
+    if isinstance(found, dict):
+        missing = [name for name in pair.inputs if f"d{name}" not in found and name not in found]
+        if missing:
+            raise WrongError(f"{pair.backward} must return a gradient for each input; d{missing[0]} is not in the dict")
+        found = [found.get(f"d{name}", found.get(name)) for name in pair.inputs]
+    if len(names) == 1 and not isinstance(found, (tuple, list)):
+        found = (found,)
+    if not isinstance(found, (tuple, list)) or len(found) != len(names):
+        count = len(found) if isinstance(found, (tuple, list)) else f"no tuple but a {type(found).__name__}"
+        raise WrongError(f"{pair.backward} must return ({', '.join(names)}), a gradient for each; it returned {count}")
+    shapes = {f"d{name}": np.shape(arguments[name]) for name in pair.inputs}
+    arrays = [require_array(name, one, shapes[name], shapes) for name, one in zip(names, found, strict=True)]
+    return dict(zip(pair.inputs, arrays, strict=True))
 
 
 def _douts(pair: Pair, arguments: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -88,10 +130,24 @@ def _backward(pair: Pair, student: Student, case: HiddenCase, seed: int, suspect
     report = _check(pair, student, arguments, seed)
     if report.passed:
         return
-    suspects = iter(pair.backward_suspects(arguments, douts) if suspect and report.verdict == "wrong" else ())
+    _require_forward(pair, student, arguments)
+    suspects = sound(pair.backward_suspects(arguments, douts) if report.verdict == "wrong" else ())
     first = next(suspects, None)
-    specific = [] if first is None else matching(found, first[1], suspects)
+    specific = [] if first is None else exchanged(found, first[1])
+    if first is not None and suspect and not specific:
+        specific = matching(found, first[1], suspects)
     raise WrongError(report_in_words(report, specific))
+
+
+def _require_forward(pair: Pair, student: Student, arguments: dict[str, Any]) -> None:
+    """Raise where forward is wrong: its gradients are then those of another function, and say nothing on backward."""
+    words = f"first put {pair.forward} right: the gradients depend on what it computes"
+    try:
+        outputs, _ = _forward_call(pair, student, arguments)
+    except WrongError as error:
+        raise WrongError(words) from error
+    if not all(map(same, outputs, pair.expected(arguments))):
+        raise WrongError(words)
 
 
 def _check(pair: Pair, student: Student, arguments: dict[str, Any], seed: int) -> Report:
@@ -133,34 +189,40 @@ def _check(pair: Pair, student: Student, arguments: dict[str, Any], seed: int) -
 
 
 def _zero(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
-    arguments, _ = drawn(pair, case, seed)
+    arguments, rng = drawn(pair, case, seed)
     zeros = tuple(np.zeros(np.shape(output)) for output in pair.expected(arguments))
     for name, value in gradients(pair, student, arguments, zeros).items():
         if not same(value, np.zeros_like(value)):
             raise WrongError(
                 f"d{name} is not zero although every gradient that comes in is: it must depend on them alone"
             )
+    _require_some(pair, gradients(pair, student, arguments, _douts(pair, arguments, rng)))
+
+
+def _require_some(pair: Pair, found: dict[str, np.ndarray]) -> None:
+    """Raise for a backward that returns zeros whatever comes in."""
+    for name, value in found.items():
+        if not value.any():
+            raise WrongError(f"d{name} is zero whatever gradient {pair.backward} is given")
 
 
 def _twice(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
     """Two calls with one cache give the same; a call of forward between them changes nothing."""
     arguments, rng = drawn(pair, case, seed)
     douts = _douts(pair, arguments, rng)
-    *_, cache = _call(pair, student, list(arguments.values()))
-    backward = student.backward(pair.backward)
+    *_, cache = _call(pair, student, _copies(arguments))
 
     def walk() -> list[np.ndarray]:
-        given = [np.array(dout) for dout in douts]
-        found = backward(*given, cache)
-        for name, before, after in zip(pair.outputs, douts, given, strict=True):
-            if not np.array_equal(before, after):
-                raise WrongError(
-                    f"an in-place change: {pair.backward} writes into its argument d{name}; work on a copy"
-                )
-        found = list(found.values()) if isinstance(found, dict) else found
-        return [np.asarray(value) for value in (found if isinstance(found, (tuple, list)) else (found,))]
+        return list(_walked(pair, student, arguments, douts, cache).values())
 
-    first, second = walk(), walk()
+    first = walk()
+    _require_some(pair, dict(zip(pair.inputs, first, strict=True)))
+    try:
+        second = walk()
+    except StudentError as error:
+        if error.kind in ("time", "ended"):
+            raise
+        raise WrongError(f"the second call with the same cache fails; do not change the cache: {error}") from error
     if not all(map(same, second, first)):
         raise WrongError(
             "the second call with the same cache gives other gradients: backward changes its cache in place, or keeps "

@@ -13,7 +13,7 @@ from engine.classroom.exercises.pair import Arrays
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import layer_of
 from engine.zoo import BUGS, Bug
-from engine.zoo.rewriting import LSTM_GATES
+from engine.zoo.rewriting import GRU_GATES, LSTM_GATES
 
 Plant = Callable[[], contextlib.AbstractContextManager[None]]
 #: Mistakes that students make and the zoo does not have.
@@ -24,7 +24,24 @@ MORE: dict[str, list[tuple[str, Plant]]] = {
             LSTM_GATES.line("(one - tanh_c * tanh_c)", "(one - c * c)"),
         ),
         ("The slope of a sigmoid with value i is i * (1 - i)", LSTM_GATES.line("di * i * (one - i)", "di * (one - i)")),
-    ]
+    ],
+    "gru": [
+        (
+            "The slope of the reset gate's sigmoid, r * (1 - r), is forgotten",
+            GRU_GATES.line("dr * r * (one - r)", "dr"),
+        ),
+        ("r gets da_n * v_n: the factor v_n is forgotten", GRU_GATES.line("dr = dx_n * h_n", "dr = dx_n")),
+        ("r gets da_n * v_n: v_n is taken for h_prev", GRU_GATES.line("dr = dx_n * h_n", "dr = dx_n * h_prev")),
+        (
+            "r gets da_n * v_n: the slope of the tanh is forgotten there",
+            GRU_GATES.line("dr = dx_n * h_n", "dr = dn * h_n"),
+        ),
+        ("The slope of a sigmoid with value z is z * (1 - z)", GRU_GATES.line("dz * z * (one - z)", "dz * (one - z)")),
+        (
+            "u_n gets da_n alone: the factor r belongs to v_n",
+            GRU_GATES.lines(("dh_n = dx_n * r", "dh_n = dx_n * r; dx_n = dh_n")),
+        ),
+    ],
 }
 #: Whose bugs are tried for a cell: those of the loop and of the products are the same for all cells, and those of other
 #: equations change nothing.

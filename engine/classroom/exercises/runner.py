@@ -156,6 +156,21 @@ def limit_memory() -> None:
             pass
 
 
+def arrays_in(value: Any, place: str, depth: int = 4) -> list[tuple[str, np.ndarray]]:
+    """The arrays in a nest of tuples, lists, dicts and objects, with the words that lead to each."""
+    if isinstance(value, np.ndarray):
+        return [] if value.dtype.hasobject else [(place, value)]
+    if depth == 0 or isinstance(value, type):
+        return []
+    if isinstance(value, (tuple, list)):
+        parts = [(f"{place}[{k}]", one) for k, one in enumerate(value)]
+    elif isinstance(value, dict):
+        parts = [(f"{place}[{key!r}]", one) for key, one in value.items()]
+    else:
+        parts = [(f"{place}.{key}", one) for key, one in getattr(value, "__dict__", {}).items()]
+    return [found for where, one in parts for found in arrays_in(one, where, depth - 1)]
+
+
 # -- the loop ----------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +180,7 @@ class Host:
     def __init__(self, path: str, shown: str) -> None:
         self.shown, self.count = shown, 0
         self.caches: dict[int, Any] = {}
+        self.kept: dict[int, list[Any]] = {}  # the arguments of the call that made the cache
         with open(path, encoding="utf-8") as file:
             self.source = file.read()
         self.names: dict[str, Any] = {"__name__": "exercise", "__file__": shown, "__builtins__": builtins}
@@ -177,25 +193,40 @@ class Host:
         """Call one function; what it returned, and which of its arguments it has written into."""
         for number in request["drop"]:
             self.caches.pop(number, None)
+            self.kept.pop(number, None)
         function = self.names.get(request["function"])
         if not callable(function):
             return {"error": "missing", "words": "", "line": None}
         args = [self._argument(value) for value in request["args"]]
         before = [value.copy() if isinstance(value, np.ndarray) else None for value in args]
+        number = next((value["cache"] for value in request["args"] if isinstance(value, dict) and "cache" in value), 0)
+        inside = arrays_in(self.caches.get(number), "cache")
+        copies = [array.copy() for _, array in inside]
         result = function(*args)
+        written = self._written(inside, copies, number)
         keep = None
         if request["keep"]:
             if not isinstance(result, tuple) or len(result) < 2:
                 return {"error": "no cache", "words": type(result).__name__, "line": None}
             self.count += 1
-            self.caches[self.count] = keep = result[-1]
+            self.caches[self.count], self.kept[self.count] = result[-1], args
             result, keep = result[:-1], self.count
         changed = {
             str(k): value
             for k, (value, old) in enumerate(zip(args, before, strict=True))
             if old is not None and value.tobytes() != old.tobytes()
         }
-        return {"value": result, "cache": keep, "changed": changed}
+        return {"value": result, "cache": keep, "changed": changed, "written": written}
+
+    def _written(self, inside: list[tuple[str, np.ndarray]], copies: list[np.ndarray], number: int) -> list[list[Any]]:
+        """For each array of the cache that has changed: where it stands, and the number of forward's argument or -1."""
+        found = []
+        for (place, array), copy in zip(inside, copies, strict=True):
+            if array.tobytes() != copy.tobytes():
+                kept = [value is array or np.shares_memory(value, array) if isinstance(value, np.ndarray) else False
+                        for value in self.kept[number]]  # fmt: skip
+                found.append([place, kept.index(True) if True in kept else -1])
+        return found
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, dict) and "cache" in value:

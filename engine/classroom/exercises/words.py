@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,7 @@ from engine.classroom.exercises.pair import WrongError
 CLOSE = 1e-7
 #: Words for what the checker calls the cause.
 HINTS = {
-    "input mutated": "an in-place change: the function writes into an array that it was given. Work on a copy "
-    "(dh = dh + dy[t] in place of dh += dy[t])",
+    "input mutated": "an in-place change: the function writes into an array that it was given; work on a copy",
     "non-deterministic": "two calls with the same numbers give different results: is something left over from "
     "the call before?",
     "non-finite": "NaN or infinity: exp of a large number, log of 0, or a division by 0?",
@@ -28,14 +27,16 @@ HINTS = {
 def same(found: Any, right: Any) -> bool:
     """Whether two arrays have one shape and the same values to round-off."""
     found, right = np.asarray(found), np.asarray(right)
-    if found.shape != right.shape:
+    if found.shape != right.shape or not {found.dtype.kind, right.dtype.kind} <= set("fiub"):
         return False
     size = float(np.abs(right).max(initial=0.0))
     return bool(np.all(np.abs(found - right) <= CLOSE * max(size, 1e-300) + 1e-12))
 
 
-def require_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The value as an array of that shape.
+def require_array(
+    name: str, value: Any, shape: tuple[int, ...], others: Mapping[str, tuple[int, ...]] | None = None
+) -> np.ndarray:
+    """The value as an array of that shape; `others` are the shapes of what is returned beside it.
 
     Raises
     ------
@@ -48,10 +49,32 @@ def require_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise WrongError(f"{name} must be an array of shape {shape}; it is a {type(value).__name__}")
     array = np.asarray(value)
     if array.shape != shape:
+        for other, its in (others or {}).items():
+            if other != name and array.shape == its:
+                raise WrongError(f"{name} has shape {array.shape} in place of {shape}: it has {other}'s shape: order?")
         raise WrongError(f"{name} has {shape_in_words(array.shape, shape)}")
     if array.dtype.kind not in "fiu":
         raise WrongError(f"{name} has dtype {array.dtype}; it must be floats")
     return array.astype(np.float64)
+
+
+def sound(suspects: Iterable[Any]) -> Iterator[Any]:
+    """The suspects up to the first that fails: a failing one must not keep the student's file from being judged."""
+    try:
+        yield from suspects
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return
+
+
+def exchanged(found: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> list[str]:
+    """Pairs of gradients of one shape that stand in each other's place."""
+    names = [name for name in found if name in right]
+    return [
+        f"d{one} and d{other} are exchanged: look at the order of what is returned"
+        for place, one in enumerate(names)
+        for other in names[place + 1 :]
+        if not same(right[one], right[other]) and same(found[one], right[other]) and same(found[other], right[one])
+    ]
 
 
 def compare(
@@ -71,7 +94,7 @@ def compare(
     found = require_array(name, value, right.shape)
     if same(found, right):
         return
-    for words, wrong in suspects:
+    for words, wrong in sound(suspects):
         if wrong is not None and not same(wrong, right) and same(found, wrong):
             raise WrongError(f"{name} is wrong: {words}")
     raise WrongError(f"{name} is wrong: {_departure(found, right, timed)}")
@@ -109,7 +132,7 @@ def matching(found: dict[str, np.ndarray], right: dict[str, np.ndarray], suspect
     """
     wrong = {name for name, value in right.items() if not same(found[name], value)}
     partly: dict[str, str] = {}
-    for words, gradients in suspects:
+    for words, gradients in sound(suspects):
         fits = {name for name, value in gradients.items() if name in found and same(found[name], value)}
         if fits == set(gradients) & set(found) and fits & wrong:
             departing = {name for name in fits & wrong if not same(gradients[name], right[name])}

@@ -14,6 +14,7 @@ from engine.classroom.exercises.hidden.recurrent_mistakes import slots
 from engine.classroom.exercises.pair import Arrays, HiddenCase, Pair, Sizes
 
 CELLS = {"rnn": ("rnn_tanh", ("h",)), "lstm": ("lstm", ("i", "f", "g", "o")), "gru": ("gru", ("r", "z", "n"))}
+RESET = "the reset gate is applied before the product with weight_hh; here it comes after: r * (h_prev U' + b)"
 _PLAIN: Sizes = {"T": 4, "B": 3, "D": 2, "H": 3}
 _STEP: Sizes = {"B": 3, "D": 4, "H": 2}
 
@@ -56,10 +57,7 @@ def forward_suspects(arguments: dict[str, Any], cell: str) -> Iterator[tuple[str
         yield words, expected({**arguments, **changed}, cell)
     h, *rest = expected(arguments, cell)
     if cell == "gru":
-        yield (
-            "the reset gate is applied before the product with weight_hh; here it comes after: r * (h_prev U' + b)",
-            _reset_before(arguments, sequence),
-        )
+        yield (RESET, _reset_before(arguments, sequence))
     if cell == "lstm":
         (c,) = rest
         if not sequence:
@@ -108,7 +106,9 @@ def _other_arguments(arguments: dict[str, Any], cell: str) -> Iterator[tuple[str
         merged: dict[str, Any] = {name: arguments[name].copy() for name in biases}
         merged["bias_ih"][last] += merged["bias_hh"][last]
         merged["bias_hh"][last] = 0
-        yield "bias_hh of n stands outside the product with r", merged
+        # with one hidden unit the two mistakes give the same numbers
+        words = "bias_hh of n stands outside the product with r"
+        yield (f"{words}, or {RESET}" if len(blocks[0]) == 1 else words), merged
     if "lengths" in arguments:
         yield "the lengths are not used", {"lengths": np.full(len(arguments["lengths"]), len(arguments["x"]))}
 

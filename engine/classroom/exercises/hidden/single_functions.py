@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.classroom.exercises import recurrent_layers
-from engine.classroom.exercises.hidden.recurrent_pairs import draw
-from engine.classroom.exercises.pair import HiddenCase, Test, Tests, WrongError
+from engine.classroom.exercises.pair import Test, Tests, WrongError
 from engine.classroom.exercises.student import Code, Student
-from engine.classroom.exercises.words import compare
+from engine.classroom.exercises.words import compare, require_array
 from engine.losses.softmax import cross_entropy
-from engine.truncation import truncated_bptt
 
 
 def returned(name: str, value: Any, count: int) -> tuple[Any, ...]:
@@ -154,11 +151,24 @@ def softmax_loss(student: Student, seed: int) -> Tests:
 
 
 def _called(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> tuple[Any, ...]:
-    given = [logits.copy(), targets.copy(), mask.copy()]
-    found = returned("softmax_loss", student.call("softmax_loss", *given), 2)
-    for name, before, after in zip(("logits", "targets", "mask"), (logits, targets, mask), given, strict=True):
-        unchanged("softmax_loss", before, after, name)
+    """The loss and dlogits; where no place counts, their form must also be right where all do."""
+    for one in (mask,) if mask.any() else (~mask, mask):
+        given = [logits.copy(), targets.copy(), one.copy()]
+        found = returned("softmax_loss", student.call("softmax_loss", *given), 2)
+        if np.shape(found[0]) == logits.shape and np.shape(found[1]) == ():
+            raise WrongError("loss and dlogits are exchanged: look at the order of what is returned")
+        for name, before, after in zip(("logits", "targets", "mask"), (logits, targets, one), given, strict=True):
+            unchanged("softmax_loss", before, after, name)
+        if one is not mask:
+            _one_number(found[0])
+            require_array("dlogits", found[1], logits.shape)
     return found
+
+
+def _one_number(loss: Any) -> None:
+    if isinstance(loss, np.ndarray) and loss.size > 1:
+        raise WrongError(f"the loss must be one number: the mean over the places that count; it has shape {loss.shape}")
+    require_array("the loss", loss, ())
 
 
 def _loss(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> None:
@@ -169,8 +179,29 @@ def _loss(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np.nd
         ("divided by all places: divide by the number that count", right * count / mask.size),
         ("the sign: the loss is -log(p)", -right),
         ("the mask is not used", everywhere),
+        ("the mask is not used", everywhere * mask.size),
+        ("the mask is not used, though the number of places that count is", everywhere * mask.size / max(1, count)),
+        ("the logarithm to base 2: take the natural one, np.log", right / np.log(2)),
+        *_means_of_means(logits, targets, mask),
     ]
-    compare("the loss", _called(student, logits, targets, mask)[0], np.asarray(right), suspects)
+    loss = _called(student, logits, targets, mask)[0]
+    _one_number(loss)
+    compare("the loss", loss, np.asarray(right), suspects)
+
+
+def _means_of_means(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> Iterator[tuple[str, float]]:
+    """The means over time steps or rows of the means along the other axis."""
+    T, B = mask.shape
+    parts = {
+        "time step": [np.arange(T)[:, None] == t for t in range(T)],
+        "row": [np.arange(B)[None] == b for b in range(B)],
+    }
+    for name, ones in parts.items():
+        own = [float(cross_entropy(logits, targets, mask & one)[0]) for one in ones]
+        words = f"it is a mean of the means of each {name}: divide the sum over all places that count once"
+        counting = [value for value, one in zip(own, ones, strict=True) if (mask & one).any()]
+        yield words, float(np.mean(own))
+        yield words, float(np.mean(counting or [0.0]))
 
 
 def _dlogits(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> None:
@@ -187,79 +218,6 @@ def _dlogits(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np
         ("the mask is not used, though the number of places that count is", everywhere * mask.size / count),
     ]
     compare("dlogits", _called(student, logits, targets, mask)[1], right, suspects)
-
-
-# -- truncated_bptt ----------------------------------------------------------------------------------------------------
-
-NAMES = ("weight_ih", "weight_hh", "bias")
-
-
-def truncation(student: Student, seed: int) -> Tests:
-    """Chunks and windows of all kinds; each with the numbers that other windows would give."""
-    cases = {
-        "k1 = k2 = T: the full gradient": (6, 6, 6, 2),
-        "k1 = k2: each pass in its chunk": (6, 2, 2, 2),
-        "k2 longer than k1": (6, 2, 3, 3),
-        "a shorter last chunk": (5, 2, 4, 2),
-        "k1 = 1": (5, 1, 3, 2),
-        "one time step": (1, 1, 2, 1),
-        "k2 longer than the sequence": (4, 3, 9, 1),
-    }
-    for number, (title, (T, k1, k2, points)) in enumerate(cases.items()):
-        rng = np.random.default_rng([seed, 11, number])
-        arguments = draw(HiddenCase(title, {"T": T, "B": 3, "D": 2, "H": 4}, 0.8), rng, "rnn")
-        dh = rng.normal(size=(T, 3, 4))
-        yield Test(
-            f"truncated_bptt: {title}",
-            points,
-            functools.partial(_truncated, student, arguments, dh, k1, k2),
-        )
-
-
-def _truncated(student: Student, arguments: dict[str, Any], dh: np.ndarray, k1: int, k2: int) -> None:
-    given = [arguments["x"], arguments["h0"], dh, *(arguments[name] for name in NAMES)]
-    copies = [value.copy() for value in given]
-    found = returned("truncated_bptt", student.call("truncated_bptt", *copies, k1, k2), 3)
-    for name, before, after in zip(("x", "h0", "dh", *NAMES), given, copies, strict=True):
-        unchanged("truncated_bptt", before, after, name)
-    right = _truncated_gradients(arguments, dh, k1, k2)
-    windows = {
-        "nothing is truncated: this is the full gradient": (len(dh), len(dh)),
-        "no pass goes beyond its chunk: it may go back k2 steps": (k1, k1),
-        "off by one: each pass goes one step too far": (k1, k2 + 1),
-        "off by one: each pass stops one step too early": (k1, k2 - 1),
-        "k2 is taken for k1": (k2, k2),
-        "each pass goes back to step 0": (k1, len(dh)),
-    }
-    suspects = [
-        (words, _truncated_gradients(arguments, dh, *sizes)) for words, sizes in windows.items() if sizes[1] >= sizes[0]
-    ]
-    again = _all_dh(arguments, dh, k1, k2)
-    suspects.append(("dh of steps before the chunk is counted again: use dh of the chunk alone", again))
-    cut = _truncated_gradients({**arguments, "h0": np.zeros_like(arguments["h0"])}, dh, k1, k2)
-    suspects.append(("the initial state h0 is not used", cut))
-    for place, name in enumerate(NAMES):
-        compare(f"d{name}", found[place], right[place], [(words, wrong[place]) for words, wrong in suspects])
-
-
-def _truncated_gradients(arguments: dict[str, Any], dh: np.ndarray, k1: int, k2: int) -> list[np.ndarray]:
-    made = recurrent_layers.layer("rnn_tanh", arguments)
-    truncated_bptt(made, arguments["x"], lambda y: (0.0 * y.sum(), dh), k1, k2, arguments["h0"][None])
-    return [np.array(made.grads[f"{name}_l0"]) for name in ("weight_ih", "weight_hh", "bias_ih")]
-
-
-def _all_dh(arguments: dict[str, Any], dh: np.ndarray, k1: int, k2: int) -> list[np.ndarray]:
-    """What comes out if each pass uses dh at every step that it visits."""
-    h, _ = recurrent_layers.run("rnn_tanh", arguments)
-    slots = [arguments["h0"], *h]
-    total = {name: np.zeros_like(arguments[name]) for name in NAMES}
-    for chunk in range(0, len(dh), k1):
-        stop = min(chunk + k1, len(dh))
-        start = max(0, stop - k2)
-        window = {**arguments, "x": arguments["x"][start:stop], "h0": slots[start]}
-        found = recurrent_layers.gradients("rnn_tanh", window, dh[start:stop], (np.zeros_like(arguments["h0"]),))
-        total = {name: value + found[name] for name, value in total.items()}
-    return list(total.values())
 
 
 # -- clip_by_norm ------------------------------------------------------------------------------------------------------
