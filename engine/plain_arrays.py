@@ -114,13 +114,13 @@ def host_integers(argument: str, value: Any, expected: str, hint: str, hosted: s
     found = host_view(argument, value, expected)
     if found is None:
         found = _made(argument, value, expected, hint, hosted)
-        if _holds_truth(value):  # NumPy would make 0 and 1 of them
-            raise bad_type(argument, expected, f"a {type(value).__name__} with True or False in it", hint)
         if found.size == 0 and isinstance(value, list | tuple | range):
             found = found.astype(np.int64)
     if found.dtype.kind not in "iu":
         what = "" if hasattr(value, "dtype") else f"{type(value).__name__} of "
         raise bad_type(argument, expected, what + dtype_in_words(found.dtype), hint)
+    if _holds_truth(value):  # NumPy has made 0 and 1 of them
+        raise bad_type(argument, expected, f"a {type(value).__name__} with True or False in it", hint)
     return found
 
 

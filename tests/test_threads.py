@@ -464,8 +464,11 @@ engine.set_num_threads(2)
 for _ in range(2):  # the first only compiles
     wanted = passes(layer, *arguments)
 running = True
+begun = False
 
 def shoot():
+    while not begun:  # an interrupt within thread.start() would end the program
+        time.sleep(0.0003)
     pause = 0.0003
     while running:
         time.sleep(pause)
@@ -475,7 +478,8 @@ def shoot():
 thread = threading.Thread(target=shoot)
 hits = rounds = 0
 def main():
-    global hits, rounds, running
+    global begun, hits, rounds, running
+    begun = True
     until = time.monotonic() + 2
     while time.monotonic() < until:
         try:
