@@ -87,6 +87,7 @@ MORE = {
         "it has dweight_hh's shape: order?",
     ),
     "reset slope": ("gru_step", "* r * (1 - r)", "", "slope of the reset gate's sigmoid, r * (1 - r), is forgotten"),
+    "share of n": ("gru_step", "dh * (1 - z), dh * (h", "dh * z, dh * (h", "n gets dh * (1 - z)"),
     "factor of r": ("gru_step", "da_n * v_n", "da_n", "the factor v_n is forgotten"),
     "biases exchanged": (
         "gru_step",

@@ -77,10 +77,15 @@ def gradients(
     pair: Pair, student: Student, arguments: dict[str, Any], douts: tuple[np.ndarray, ...]
 ) -> dict[str, np.ndarray]:
     """What backward returns, by name of the input; with the right shapes."""
+    return _walked(pair, student, arguments, douts, _cache(pair, student, arguments, douts))
+
+
+def _cache(pair: Pair, student: Student, arguments: dict[str, Any], douts: tuple[np.ndarray, ...]) -> Any:
+    """The cache of a forward whose results have the right shapes."""
     *outputs, cache = _call(pair, student, _copies(arguments))
     for name, output, dout in zip(pair.outputs, outputs, douts, strict=True):
         require_array(name, output, dout.shape)
-    return _walked(pair, student, arguments, douts, cache)
+    return cache
 
 
 def _walked(
@@ -210,7 +215,7 @@ def _twice(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
     """Two calls with one cache give the same; a call of forward between them changes nothing."""
     arguments, rng = drawn(pair, case, seed)
     douts = _douts(pair, arguments, rng)
-    *_, cache = _call(pair, student, _copies(arguments))
+    cache = _cache(pair, student, arguments, douts)
 
     def walk() -> list[np.ndarray]:
         return list(_walked(pair, student, arguments, douts, cache).values())

@@ -26,6 +26,7 @@ MORE: dict[str, list[tuple[str, Plant]]] = {
         ("The slope of a sigmoid with value i is i * (1 - i)", LSTM_GATES.line("di * i * (one - i)", "di * (one - i)")),
     ],
     "gru": [
+        ("n gets dh * (1 - z); it is given dh * z", GRU_GATES.line("dn = dh * (one - z)", "dn = dh * z")),
         (
             "The slope of the reset gate's sigmoid, r * (1 - r), is forgotten",
             GRU_GATES.line("dr * r * (one - r)", "dr"),
