@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checks import describe, integer, number, switch
+from engine.checks import describe, integer, number, require_room, switch
 from engine.data.data_checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
@@ -117,6 +117,7 @@ def shuffled_order(count: int, seed: int, epoch: int, purpose: int = 0) -> NDArr
     `purpose` gives independent orders for different things in one epoch.
     """
     number = integer("count", count, 0)
+    require_room("count", "an order", 24 * number, f"{number:,} numbers")
     key = (integer("epoch", epoch, 0), integer("purpose", purpose, 0))
     source = np.random.SeedSequence(integer("seed", seed, 0), spawn_key=key)
     words = np.random.PCG64(source).random_raw(number)

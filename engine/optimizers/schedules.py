@@ -61,7 +61,7 @@ class Scaled(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.factor):
+        if not callable(self.factor) or isinstance(self.factor, type):
             raise bad_type("factor", "a function of the step number", describe(self.factor))
 
     def _rate(self, step: int) -> float:
