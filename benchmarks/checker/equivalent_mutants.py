@@ -79,11 +79,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): ("only their shape and dtype are asked for here"),
     (
         "reference.ReferenceKernels.backward",
-        "dstates = tuple((_or_zeros(xp, part, slots[0]) for slots, part in zip(run.states, dlast, strict=True)))",
-        "dstates = tuple((_or_zeros(xp, part, slots[1]) for slots, part in zip(run.states, dlast, strict=True)))",
-    ): ("only its shape and dtype are asked for"),
-    (
-        "reference.ReferenceKernels.backward",
         "da_hidden[t, :, block] = _select(xp, valid, found.hidden.get(gate, found.input[gate]), 0)",
         "da_hidden[t, :, block] = found.hidden.get(gate, found.input[gate])",
     ): ("past a row's end the stored r is 0, and so is dh_n = dx_n * r: the mask is a second lock"),

@@ -43,6 +43,7 @@ def checks(setting: str) -> tuple[Check, ...]:
         *(functools.partial(_check_trace, setting, read) for read in _reads(setting)),
         *([functools.partial(_check_pushed, setting)] if setting in cells() else []),
         *([_check_without_normaliser] if setting == "slstm" else []),
+        functools.partial(engine.gradcheck, one, arguments[0][:0], arguments[1], method="adjoint"),  # no time step
         functools.partial(engine.gradcheck, two, *more, LENGTHS, method="adjoint"),
     )
 

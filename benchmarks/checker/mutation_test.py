@@ -11,6 +11,7 @@ it changes no gradient; else, or if a listed one is found, the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -64,12 +65,23 @@ def fate(mutant: Mutant) -> str:
 
     "cannot tell" finds nothing: only a verdict against the gradient counts.
     """
-    with _quiet_and_unlucky(), once(), mutant.plant():
-        try:
-            killed = any(map(_finds, _in_turn(mutant.settings)))
-        except Exception:  # whatever it is, nobody can take it for a gradient
-            return "raised"
-    return "killed" if killed else "survived"
+    with _quiet_and_unlucky(), once():
+        for check in _in_turn(mutant.settings):
+            _prepare(check)
+            with mutant.plant():
+                try:
+                    found = _finds(check)
+                except Exception:  # whatever it is, nobody can take it for a gradient
+                    return "raised"
+            if found:
+                return "killed"
+    return "survived"
+
+
+@functools.cache
+def _prepare(check: Check) -> None:
+    """Run a check once on right code: what is made on first use is not to be made from a mutant."""
+    check()
 
 
 def alarms(settings: Iterable[str] = SETTINGS) -> list[str]:
