@@ -383,7 +383,8 @@ def test_wheel_holds_three_packages_and_their_types(unpacked: Path, tmp_path: Pa
     sheets = (ROOT / "engine" / "classroom" / "sheets").glob("*.txt")
     assert {relative(path) for path in [*SOURCES, *device_code, *sheets]} <= names
     assert [name for name in names if "solution" in name] == []
-    assert {relative(path) for path in (ROOT / "engine" / "explorer" / "web" / "dist").iterdir()} <= names
+    web = ROOT / "engine" / "explorer" / "web"
+    assert {relative(path) for path in [web / "page.html", *(web / "dist").iterdir()]} <= names
     assert {f"{package}/py.typed" for package in ("bptt_engine", "engine", "kernels")} <= names
 
 

@@ -13,7 +13,6 @@ from engine.errors import EngineError, InputError, InputTypeError, StorageError
 
 _BACKENDS = "numpy, cupy, torch, or with kernels: numpy:reference."
 
-backend_option = click.option("--backend", default="numpy", show_default=True, metavar="NAME", help=_BACKENDS)
 own_backend_option = click.option("--backend", metavar="NAME", help=f"{_BACKENDS} [the one that it was trained on]")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else."

@@ -97,18 +97,19 @@ def _module(cell: Cell) -> str:
 
 def _assembled(data: dict[str, Any], pool: Pool) -> str:
     """The template with style, program and numbers in their places."""
-    folder = files("engine.explorer") / "web" / "dist"
-    text = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "explorer.css", "explorer.js")}
+    folder = files("engine.explorer") / "web"
+    page, style, program = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "dist/explorer.css", "dist/explorer.js")
+    )
     # "<" of a cell's title or code could end the element that the data stands in
     values = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     parts = {
-        "/*STYLE*/": text["explorer.css"],
+        "/*STYLE*/": style,
         "/*DATA*/": values,
         "/*NUMBERS*/": pool.text(),
-        "/*PROGRAM*/": text["explorer.js"],
+        "/*PROGRAM*/": program,
         "<!--OPTIONS-->": _options(data["cells"]),
     }
-    page = text["page.html"]
     for mark, value in parts.items():
         before, found, after = page.partition(mark)
         assert found, mark

@@ -10,8 +10,6 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 Sizes = dict[str, int]
-#: A mistake in words, and the numbers that it gives.
-Suspect = tuple[str, Any]
 
 
 @dataclass(frozen=True)
