@@ -83,11 +83,16 @@ def number(text: str) -> float:
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')"
+
+
 def test_size_and_first_frame_stay_within_their_limits(opened: Callable[..., Any], file: Path) -> None:
     assert file.stat().st_size < 500 * 1024
     times = []
     for _ in range(3):  # the best of three: a machine at work on other things is no fault of the page
-        times.append(opened().evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        page = opened()
+        page.wait_for_function(f"{FIRST_PAINT}.length")  # a page can be ready before the browser has painted it
+        times.append(page.evaluate(f"{FIRST_PAINT}[0].startTime"))
     assert 0 < min(times) < 2000
 
 
