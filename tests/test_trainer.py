@@ -18,13 +18,14 @@ from refusals import refused
 import engine
 from engine.backend import Backend
 from engine.data import Vocabulary, split
-from engine.errors import InputError, NonFiniteError
+from engine.errors import CheckpointError, InputError, NonFiniteError
 from engine.training import Trainer, load_model, open_run, read_checkpoint, run_training, sample, write_checkpoint
 from engine.training.config import make
 from engine.training.language_model import LanguageModel, mean_loss
-from engine.training.metrics import MetricsLog
+from engine.training.metrics import MetricsLog, read_metrics
 from engine.training.progress import LiveReporter, Moment, PlainReporter, Reporter, clock, describe
 from engine.training.session import make_task
+from engine.training.task import Batch, Validation
 
 TINY: dict[str, Any] = {
     "backend": "numpy:reference",
@@ -245,7 +246,7 @@ def test_metrics_reach_the_disk_before_the_checkpoint_that_counts_them(
 def test_early_stopping(text: Path, tmp_path: Path) -> None:
     trainer = begin(tmp_path / "run", text, steps=1000, patience=3)
     losses = iter([3.0, 2.0, 2.5, 2.0, 2.1, 1.0])
-    trainer.task.validate = lambda: next(losses)  # type: ignore[method-assign]
+    trainer.task.validate = lambda: Validation(next(losses))  # type: ignore[method-assign]
     outcome = trainer.train()
     assert (outcome.ending, outcome.step, outcome.best_loss, outcome.best_step) == ("stopped early", 50, 2.0, 20)
     assert [r["best"] for r in metrics(tmp_path / "run") if r["kind"] == "validation"] == [True, True] + [False] * 3
@@ -275,7 +276,7 @@ def test_a_stop_that_is_asked_for(text: Path, tmp_path: Path) -> None:
 
 def poison(trainer: Trainer, at: int, where: str, index: tuple[Any, ...], value: float) -> dict[str, np.ndarray]:
     """Make one number of step `at` bad, on every replay too; returns where the weights before it will be put."""
-    model = trainer.task.model
+    model: Any = trainer.task.model
     weights: dict[str, np.ndarray] = {}
     real_batch, real_loss = trainer.task.batch, trainer.task.loss
     lstm: Any = model.layers[1]
@@ -289,8 +290,8 @@ def poison(trainer: Trainer, at: int, where: str, index: tuple[Any, ...], value:
             weights.update({name: param.copy() for name, param in model.params.items()})
         return real_batch(step)
 
-    def loss(y: Any, targets: Any) -> Any:
-        value_, dy, count = real_loss(y, targets)
+    def loss(y: Any, batch: Batch) -> Any:
+        value_, dy, count = real_loss(y, batch)
         if current[0] == at and where == "gradient":
             dy[index] = value
         return value_, dy, count
@@ -368,7 +369,7 @@ def test_a_learning_rate_that_blows_up(text: Path, tmp_path: Path) -> None:
 
 def test_a_validation_that_is_not_finite(text: Path, tmp_path: Path) -> None:
     trainer = begin(tmp_path / "run", text, steps=50)
-    trainer.task.validate = lambda: math.nan  # type: ignore[method-assign]
+    trainer.task.validate = lambda: Validation(math.nan)  # type: ignore[method-assign]
     with refused(NonFiniteError, "step 10: expected a finite validation loss, got nan; lower --lr"):
         trainer.train()
 
@@ -468,6 +469,23 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     for words in ("2.164 bits per character", "validation 2.000 bits", "(best so far)", "[not markup]", "1:05 left"):
         assert words in " ".join(err.split()), err
+
+
+def test_further_figures_of_a_validation(text: Path, tmp_path: Path) -> None:
+    """They are written beside the loss and read back; one that is not finite is null, as JSON has no infinity."""
+    trainer = begin(tmp_path / "run", text, steps=10)
+    trainer.task.validate = lambda: Validation(2.0, {"accuracy": 0.75, "odds": math.inf})  # type: ignore[method-assign]
+    trainer.train()
+    path = tmp_path / "run" / "metrics.jsonl"
+    record = read_metrics(path, "bpc")[-1]
+    assert (record["loss"], record["accuracy"], record["odds"]) == (2.0, 0.75, None)
+    words = "validation 2.885 bits per character  accuracy 0.750  odds infinite  (best so far)"
+    assert describe(record, "characters") == words
+    del record["bpc"]
+    assert describe(record, "x") == "validation loss 2.0000  accuracy 0.750  odds infinite  (best so far)"
+    path.write_text(path.read_text().replace("0.75", '"good"'))
+    with pytest.raises(CheckpointError, match="accuracy"):
+        read_metrics(path, "bpc")
 
 
 def test_words_of_progress() -> None:

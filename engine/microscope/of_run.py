@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.checks import integer
 from engine.errors import bad_input
-from engine.layers import Sequential
+from engine.layers.base import Layer
 from engine.losses import cross_entropy
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import FORECAST, TrainConfig
@@ -24,7 +24,7 @@ Loss = Callable[[Any], tuple[Any, Any]]
 class Problem(NamedTuple):
     """A model, its input, its loss, and what the input is, in words."""
 
-    model: Sequential
+    model: Layer
     x: Any
     loss: Loss
     words: str
@@ -61,10 +61,10 @@ def problem_of(
     if isinstance(task, Forecaster):
         task.restore_scaling(checkpoint)
     load_weights(task.model, checkpoint)
-    x, targets = task.batch(0)
+    first = task.batch(0)
     if isinstance(task, Forecaster) or not last:
-        return Problem(task.model, x, lambda y: task.loss(y, targets)[:2], "the first batch of its training data")
-    return Problem(task.model, x, _of_last_step(targets), "the first batch of its training data")
+        return Problem(task.model, first.x, lambda y: task.loss(y, first)[:2], "the first batch of its training data")
+    return Problem(task.model, first.x, _of_last_step(first.targets), "the first batch of its training data")
 
 
 def _of_text(checkpoint: Checkpoint, backend: str | None, text: str, last: bool) -> Problem:

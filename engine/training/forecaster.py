@@ -33,7 +33,7 @@ from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import TrainConfig
 from engine.training.forecasting import Scaling, forecast, outputs, read_series
-from engine.training.task import fingerprint
+from engine.training.task import Batch, Validation, fingerprint
 
 
 class Forecaster:
@@ -71,18 +71,19 @@ class Forecaster:
         self.model = build_model(config, backend, len(series.names), config.horizon, positions)
         self.title = f"{config.cell.upper()} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
 
-    def batch(self, step: int) -> tuple[Any, Any]:
+    def batch(self, step: int) -> Batch:
         """Scaled windows (T, B, C), and what follows them (B, horizon), NaN where that was not measured."""
         epoch, index = divmod(step, self.batches)
         x, targets, _ = self._batches.batch(index, epoch)
         backend = self.model.backend
-        return backend.asarray(x), backend.asarray(targets)
+        return Batch(backend.asarray(x), backend.asarray(targets))
 
-    def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
+    def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
         """Mean squared error of the output (T, B, horizon) at the last time step, in scaled units.
 
         Targets that were not measured do not count.
         """
+        targets = batch.targets
         loss, dlast = mse(y[-1], targets, None if self._all_known else targets == targets)
         dy = self.model.backend.xp.zeros_like(y)
         dy[-1] = dlast
@@ -92,10 +93,10 @@ class Forecaster:
         """Windows are shuffled: each starts from zeros."""
         return None
 
-    def validate(self) -> float:
+    def validate(self) -> Validation:
         """Mean squared error over the windows of the validation part, in scaled units."""
         windows = self.scaling.apply(self.parts.validation)
-        return score(outputs(self.model, windows), windows.targets, windows.known).rmse ** 2
+        return Validation(score(outputs(self.model, windows), windows.targets, windows.known).rmse ** 2)
 
     def figure(self, loss: float) -> tuple[str, float]:
         """Root mean square error in the unit of the series."""

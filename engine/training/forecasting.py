@@ -11,7 +11,7 @@ from engine.data import Identity, MinMaxScaler, Scaler, Series, Windows, ZScoreS
 from engine.data.data_checks import bad_data
 from engine.data.windowing import next_window
 from engine.errors import NonFiniteError
-from engine.layers import Sequential
+from engine.layers.base import Layer
 from engine.training.checkpoint import Checkpoint, field
 from engine.training.config import FORMAT, TrainConfig
 
@@ -82,7 +82,7 @@ class Scaling:
         return replace(anchored, x=self.x.transform(anchored.x), targets=targets)
 
 
-def outputs(model: Sequential, scaled: Windows) -> np.ndarray:
+def outputs(model: Layer, scaled: Windows) -> np.ndarray:
     """The network's output (N, horizon) at the last step of scaled windows, on the host."""
     backend = model.backend
     parts = []
@@ -94,13 +94,13 @@ def outputs(model: Sequential, scaled: Windows) -> np.ndarray:
     return backend.to_host(backend.xp.concatenate(parts)).astype(np.float64)
 
 
-def forecast(model: Sequential, scaling: Scaling, windows: Windows) -> np.ndarray:
+def forecast(model: Layer, scaling: Scaling, windows: Windows) -> np.ndarray:
     """Forecast (N, horizon) for windows in the unit of the series."""
     with np.errstate(all="ignore"):
         return scaling.y.inverse_column(outputs(model, scaling.apply(windows)), 0) + windows.anchors[:, None]
 
 
-def upcoming(model: Sequential, scaling: Scaling, series: Series, config: TrainConfig) -> list[dict[str, Any]]:
+def upcoming(model: Layer, scaling: Scaling, series: Series, config: TrainConfig) -> list[dict[str, Any]]:
     """What comes after the last row: the row, its time (None if the series has none) and the value of each step.
 
     Raises

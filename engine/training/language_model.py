@@ -10,11 +10,11 @@ import numpy as np
 from engine.backend import Backend
 from engine.data import Vocabulary, builtin_text, contiguous_batches, load_text, split
 from engine.data.data_checks import bad_data
-from engine.layers import Sequential
+from engine.layers.base import Layer
 from engine.losses import cross_entropy
 from engine.training.architecture import build_model
 from engine.training.config import TrainConfig
-from engine.training.task import fingerprint
+from engine.training.task import Batch, Validation, fingerprint
 
 #: The validation text is read in this many lanes side by side, each from a zero state; in this many steps at a time.
 #: More lanes are faster, and each costs the context of its first few characters.
@@ -59,22 +59,22 @@ class LanguageModel:
         shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
         self.title = f"{config.cell.upper()} {shape} on {size_of_text}"
 
-    def batch(self, step: int) -> tuple[Any, Any]:
+    def batch(self, step: int) -> Batch:
         """Character ids (T, B), and those that follow them."""
-        return self._batches.batch(step % self.batches)
+        return Batch(*self._batches.batch(step % self.batches))
 
-    def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
+    def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
         """Cross-entropy of the logits (T, B, V) in nats."""
-        loss, dy = cross_entropy(y, targets)
-        return loss, dy, targets.size
+        loss, dy = cross_entropy(y, batch.targets)
+        return loss, dy, batch.targets.size
 
     def carried(self, step: int, state: Any) -> Any:
         """The state goes on from batch to batch and starts from zeros in every epoch."""
         return state if step % self.batches else None
 
-    def validate(self) -> float:
+    def validate(self) -> Validation:
         """Mean cross-entropy in nats over the whole validation part."""
-        return mean_loss(self.model, self.validation_ids)
+        return Validation(mean_loss(self.model, self.validation_ids))
 
     def figure(self, loss: float) -> tuple[str, float]:
         """Bits per character."""
@@ -85,7 +85,7 @@ class LanguageModel:
         return {"vocabulary": self.vocabulary.to_json()}
 
 
-def mean_loss(model: Sequential, ids: np.ndarray, lanes: int = LANES) -> float:
+def mean_loss(model: Layer, ids: np.ndarray, lanes: int = LANES) -> float:
     """Mean cross-entropy in nats over all of ``ids[1:]``, without dropout.
 
     The stream is cut into `lanes` equal lanes, the last one perhaps shorter; each starts from a zero state and carries

@@ -5,6 +5,7 @@ Two kinds of line, told apart by ``"kind"``::
     {"kind": "train", "step": 50, "epoch": 0.1, "loss": 2.31, "bpc": 3.33, "lr": 0.002, "grad_norm": 0.7, "timing": {}}
     {"kind": "validation", "step": 500, "epoch": 1, "loss": 1.62, "bpc": 2.34, "best": true, "timing": {}}
 
+A line of a validation may have further figures of the task, such as ``"accuracy": 0.9``.
 Only ``"timing"`` depends on the clock, so two runs can be compared without it.
 """
 
@@ -31,6 +32,8 @@ _KINDS = {
     "train": _SHARED | {"lr": real(0), "grad_norm": real(0).or_none()},
     "validation": _SHARED | {"best": switch()},
 }
+#: Further figures, as of accuracy; None stands for one that is not finite.
+_FIGURE = real().or_none()
 #: No line is longer: a file of one endless line is not read to its end.
 _MOST_BYTES = 10_000
 _EXPECTED, _MEND = "lines of metrics", "the file has been changed since: restore it, or start anew with another --out"
@@ -123,7 +126,9 @@ def _record(path: Path, number: int, line: bytes, figure: str) -> dict[str, Any]
         raise problem(path, expected, "something else", _MEND) from error
     kind = said.get("kind") if isinstance(said, dict) else None
     rules = _KINDS.get(kind) if isinstance(kind, str) else None
-    fault = record_fault({"kind": choice(*_KINDS)} if rules is None else rules | {figure: real()}, said)
+    if rules is not None:
+        rules = {name: _FIGURE for name in said if name != "kind"} | rules | {figure: real()}
+    fault = record_fault(rules or {"kind": choice(*_KINDS)}, said)
     if fault is None:
         fault = record_fault(_TIMING, said["timing"])
     if fault is not None:

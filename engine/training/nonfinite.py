@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.errors import NonFiniteError
-from engine.layers import Layer
+from engine.layers import Sequential
+from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
 from engine.training.task import Task
 
@@ -77,53 +78,77 @@ def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
     """All non-finite results of a step, in the order of computation."""
     model = task.model
     to_host = model.backend.to_host
-    x, targets = task.batch(recorded.step)
-    y, tapes, starts = x, [], task.carried(recorded.step, recorded.state) or (None,) * len(model.layers)
+    x, _, lengths, _ = batch = task.batch(recorded.step)
+    layers = list(_layers(model, task.carried(recorded.step, recorded.state)))
+    y, tapes = x, []
     if model.backend.is_array(x):
-        yield from _bad("the input x", to_host(x), time_axis=0)
-    for index, (layer, state) in enumerate(zip(model.layers, starts, strict=True)):
+        yield from _bad("the input x", to_host(x), _time_axis(model, x))
+    for where, layer, state in layers:
         for leaf in _leaves(state):
-            yield from _bad(f"the carried state of {_label(index, layer)}", to_host(leaf))
-        y, _, tape = layer.forward(y, state)
+            yield from _bad(f"the carried state of {where.words}", to_host(leaf))
+        y, _, tape = layer.forward(y, state, lengths)
         tapes.append(tape)
         if isinstance(layer, Recurrent):
-            yield from _in_tape(index, layer, tape)
-        yield from _bad(f"the output of {_label(index, layer)}", to_host(y), time_axis=0)
-    loss, dy, _ = task.loss(y, targets)
+            yield from _in_tape(where.words, layer, tape)
+        yield from _bad(f"the output of {where.words}", to_host(y), _time_axis(model, y))
+    loss, dy, _ = task.loss(y, batch)
     yield from _bad("the loss", to_host(loss))
-    yield from _bad("the gradient of the model's output", to_host(dy), time_axis=0, last=True)
+    yield from _bad("the gradient of the model's output", to_host(dy), _time_axis(model, dy), last=True)
     model.zero_grad()
-    for index, layer in reversed(list(enumerate(model.layers))):
+    for (where, layer, _), tape in zip(reversed(layers), reversed(tapes), strict=True):
         if isinstance(layer, Recurrent):
-            yield from _in_trace(index, layer, layer.backward_trace(tapes[index], dy))
-        dy, _ = layer.backward(tapes[index], dy)
+            yield from _in_trace(where.words, layer, layer.backward_trace(tape, dy))
+        dy, _ = layer.backward(tape, dy)
         for name, grad in layer.grads.items():
-            yield from _bad(f"the gradient of parameter '{index}.{name}'", to_host(grad))
+            yield from _bad(f"the gradient of parameter '{where.prefix}{name}'", to_host(grad))
         if dy is not None:
-            yield from _bad(f"the gradient of the input of {_label(index, layer)}", to_host(dy), time_axis=0, last=True)
+            words = f"the gradient of the input of {where.words}"
+            yield from _bad(words, to_host(dy), _time_axis(model, dy), last=True)
     norm = np.sqrt(sum(np.square(to_host(grad), dtype=np.float64).sum() for grad in model.grads.values()))
     yield from _bad("the norm of the gradient", np.asarray(norm))
 
 
-def _in_tape(index: int, layer: Recurrent, tape: Any) -> Iterator[str]:
+class _Place(NamedTuple):
+    """Where a layer stands: in words, and what its parameters' names begin with."""
+
+    words: str
+    prefix: str
+
+
+def _layers(model: Layer, states: Any, prefix: str = "") -> Iterator[tuple[_Place, Layer, Any]]:
+    """The layers of a model in order, those of a `Sequential` within another too, each with its first state."""
+    if not isinstance(model, Sequential):
+        words = f"layer {prefix[:-1]} of the model" if prefix else "the model"
+        yield _Place(f"{type(model).__name__} ({words})", prefix), model, states
+        return
+    for index, (layer, state) in enumerate(zip(model.layers, states or (None,) * len(model.layers), strict=True)):
+        yield from _layers(layer, state, f"{prefix}{index}.")
+
+
+def _time_axis(model: Layer, array: Any) -> int | None:
+    """The axis of time steps; None of an array that has none, such as one output a row."""
+    return int(model.batch_first) if array.ndim > 2 else None
+
+
+def _in_tape(where: str, layer: Recurrent, tape: Any) -> Iterator[str]:
     """The earliest bad step among the gates and states of a forward pass, layer by layer."""
     for level, directions in enumerate(tape.layers):
         for record in directions:
             buffers = {f"gate {name!r}": gate for name, gate in record.gates.items()}
             buffers |= {_title(name): slots[1:] for name, slots in reversed(record.states.items())}
-            yield from _first(index, layer, level, buffers, last=False)
+            yield from _first(where, layer, level, buffers, last=False)
 
 
-def _in_trace(index: int, layer: Recurrent, trace: Any) -> Iterator[str]:
+def _in_trace(where: str, layer: Recurrent, trace: Any) -> Iterator[str]:
     """The latest bad step among the adjoints of a backward pass, from the top layer down."""
     for level, directions in reversed(list(enumerate(trace.layers))):
         for record in directions:
             buffers = {f"gradient d{name}": slots[1:] for name, slots in record.states.items()}
             buffers |= {f"gradient of gate {name!r}": gate for name, gate in record.gates.items()}
-            yield from _first(index, layer, level, buffers, last=True)
+            yield from _first(where, layer, level, buffers, last=True)
 
 
-def _first(index: int, layer: Recurrent, level: int, buffers: dict[str, Any], last: bool) -> Iterator[str]:
+def _first(where: str, layer: Recurrent, level: int, buffers: dict[str, Any], last: bool) -> Iterator[str]:
     """Of several buffers (T, ...) the one that is bad at the first step (the last one where time runs backwards)."""
     found: list[tuple[int, str]] = []
     for name, buffer in buffers.items():
@@ -131,7 +156,7 @@ def _first(index: int, layer: Recurrent, level: int, buffers: dict[str, Any], la
         steps = np.flatnonzero(~np.isfinite(host).reshape(len(host), -1).all(axis=1))
         if steps.size:
             t = int(steps[-1] if last else steps[0])
-            title = f"{name} of {_label(index, layer)}, layer {level}"
+            title = f"{name} of {where}, layer {level}"
             found.append((-t if last else t, next(_bad(title, host, time_axis=0, last=last))))
     if found:
         yield min(found, key=lambda pair: pair[0])[1]  # min keeps the order of the buffers among equals
@@ -145,6 +170,7 @@ def _bad(name: str, host: np.ndarray, time_axis: int | None = None, last: bool =
     if time_axis is None or host.ndim == 0:
         yield f"{_word(host[wrong].reshape(-1)[0])} in {name}"
         return
+    host, wrong = np.moveaxis(host, time_axis, 0), np.moveaxis(wrong, time_axis, 0)
     steps = np.flatnonzero(wrong.reshape(len(host), -1).any(axis=1))
     t = int(steps[-1] if last else steps[0])
     yield f"{_word(host[t][wrong[t]].reshape(-1)[0])} in {name} at time step {t}"
@@ -156,10 +182,6 @@ def _title(state: str) -> str:
 
 def _word(value: Any) -> str:
     return "NaN" if np.isnan(value) else "infinity"
-
-
-def _label(index: int, layer: Layer) -> str:
-    return f"{type(layer).__name__} (layer {index} of the model)"
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -17,7 +17,10 @@ from engine.streams import Forgiving
 #: Seconds between two plain lines, and between two movements of the live bar.
 PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
 
-_FIGURES = {"bpc": "bits per character", "rmse": "RMSE"}
+#: What follows the value of a figure in a line; of any other, its name stands before the value.
+_UNITS = {"bpc": "bits per character", "rmse": "RMSE"}
+#: What every line of the metrics has; the other entries are figures.
+_NO_FIGURES = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "best", "timing"}
 
 
 def clock(seconds: float | None) -> str:
@@ -168,12 +171,18 @@ def make_reporter(position: str, quiet: bool) -> Reporter:
 
 def describe(record: Mapping[str, Any], position: str) -> str:
     """One line of the metrics in words."""
-    name = next((key for key in _FIGURES if key in record), "loss")
-    figure = f"{record[name]:.3f} {_FIGURES.get(name, '')}".rstrip()
+    figures = [_in_words(name, value) for name, value in record.items() if name not in _NO_FIGURES]
     if record["kind"] == "validation":
-        return f"validation {figure}" + ("  (best so far)" if record["best"] else "")
+        named = any(name in _UNITS for name in record)
+        words = "  ".join(figures if named else [f"loss {record['loss']:.4f}", *figures])
+        return f"validation {words}" + ("  (best so far)" if record["best"] else "")
     speed = record["timing"]["positions_per_s"]
-    return f"loss {record['loss']:.4f}  {figure}  {speed:,.0f} {position}/s"
+    return "  ".join([f"loss {record['loss']:.4f}", *figures, f"{speed:,.0f} {position}/s"])
+
+
+def _in_words(name: str, value: float | None) -> str:
+    shown = "infinite" if value is None else f"{value:.3f}"
+    return f"{shown} {_UNITS[name]}" if name in _UNITS else f"{name} {shown}"
 
 
 def _place(moment: Moment) -> str:

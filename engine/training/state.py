@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.layers import Sequential
+from engine.layers.base import Layer
 from engine.optimizers.base import Optimizer
 from engine.training.checkpoint import Checkpoint, field, problem
 from engine.training.container import RESTORE
@@ -48,7 +48,7 @@ class Live:
     loss_sum, norm_sum : 0-d float64 on the device: loss times positions, and gradient norm, since the last report.
     """
 
-    def __init__(self, model: Sequential, optimizer: Optimizer) -> None:
+    def __init__(self, model: Layer, optimizer: Optimizer) -> None:
         self.model, self.optimizer = model, optimizer
         self.position = Position()
         self.carried: Any = None

@@ -1,16 +1,49 @@
-"""What the trainer needs from a task; the language model and the forecaster supply it."""
+"""What the trainer needs from a task, and the forward pass of a step."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from engine.backend import Backend
 from engine.checks import instance
-from engine.layers import Sequential, from_config
+from engine.layers import from_config
+from engine.layers.base import Layer
 from engine.training.checkpoint import Checkpoint, match_arrays
+
+
+class Batch(NamedTuple):
+    """What a step computes on, as the model and the loss take it.
+
+    Attributes
+    ----------
+    x : the model's input, time-major unless the model has ``batch_first``; on the device, or ids on the host.
+    targets : what `Task.loss` compares the output with.
+    lengths : (B,) valid steps of each row, on the host; None: all steps of all rows.
+    mask : the targets that count, or their weights, in the targets' leading shape; None: all.
+    """
+
+    x: Any
+    targets: Any
+    lengths: Any = None
+    mask: Any = None
+
+
+class Validation(NamedTuple):
+    """What a validation found.
+
+    Attributes
+    ----------
+    loss : the mean loss; the weights with the lowest one are the best.
+    figures : further figures by name, such as ``{"accuracy": 0.93}``; written beside the loss.
+    """
+
+    loss: float
+    figures: Mapping[str, float] = MappingProxyType({})
 
 
 class ForwardPass(NamedTuple):
@@ -45,24 +78,27 @@ class Task(Protocol):
     title : model and data in words, for the head of a picture.
     """
 
-    model: Sequential
     batches: int
     fingerprint: str
     unit: str
     position: str
     title: str
 
-    def batch(self, step: int) -> tuple[Any, Any]:
-        """The model's input for `step`, as the model takes it, and the targets, as `loss` takes them."""
+    @property
+    def model(self) -> Layer:
+        """See above; a property, so that a task may say which layer it is."""
 
-    def loss(self, y: Any, targets: Any) -> tuple[Any, Any, int]:
-        """Loss of the model's output, its gradient, and the number of positions."""
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`."""
+
+    def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
+        """Loss of the model's output for `batch`, its gradient by the output, and the number of positions."""
 
     def carried(self, step: int, state: Any) -> Any:
         """The state that the batch of `step` starts from, given the one that the batch before it left."""
 
-    def validate(self) -> float:
-        """The mean loss over the whole validation part, without dropout.  Waits for the device."""
+    def validate(self) -> Validation:
+        """Loss and figures over the whole validation part, without dropout.  Waits for the device."""
 
     def figure(self, loss: float) -> tuple[str, float]:
         """Name and value of the figure that people read, from a loss."""
@@ -73,23 +109,22 @@ class Task(Protocol):
 
 def forward(task: Task, step: int, state: Any) -> ForwardPass:
     """The forward pass of `step` from the state that the step before it left."""
-    inputs, targets = task.batch(step)
-    y, state, tape = task.model.forward(inputs, task.carried(step, state))
-    loss, dy, positions = task.loss(y, targets)
+    batch = task.batch(step)
+    y, state, tape = task.model.forward(batch.x, task.carried(step, state), batch.lengths)
+    loss, dy, positions = task.loss(y, batch)
     return ForwardPass(loss, dy, state, tape, positions)
 
 
-def load_model(checkpoint: Checkpoint, backend: Backend) -> Sequential:
-    """The model of a checkpoint, with its weights, on `backend`."""
+def load_model(checkpoint: Checkpoint, backend: Backend) -> Any:
+    """The model of a checkpoint, a `Layer`, with its weights, on `backend`."""
     instance("checkpoint", checkpoint, Checkpoint, "a Checkpoint", "read one with read_checkpoint")
     config = checkpoint.meta["config"]
     model = from_config(checkpoint.meta["model"], backend=backend, dtype=config["dtype"], seed=config["seed"])
-    assert isinstance(model, Sequential)  # check_metadata
     load_weights(model, checkpoint)
     return model
 
 
-def load_weights(model: Sequential, checkpoint: Checkpoint) -> None:
+def load_weights(model: Layer, checkpoint: Checkpoint) -> None:
     """Copy the checkpoint's weights into `model`, after checking that they are this model's."""
     weights = checkpoint.group("model")
     match_arrays(checkpoint.path, weights, model.params)

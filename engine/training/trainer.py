@@ -207,7 +207,7 @@ class Trainer:
         self._require_finite(weights=True)
         state = self.state
         with np.errstate(all="ignore"):
-            loss = self.task.validate()
+            loss, figures = self.task.validate()
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"step {state.step}: expected a finite validation loss, got {loss}; lower --lr and train anew"
@@ -225,6 +225,7 @@ class Trainer:
             "epoch": state.step / self.task.batches,
             "loss": loss,
             name: figure,
+            **{key: float(value) if math.isfinite(value) else None for key, value in figures.items()},
             "best": better,
             "timing": {"elapsed_s": round(self._elapsed(), 3)},
         }
