@@ -79,7 +79,6 @@ class Task(Protocol):
     """
 
     batches: int
-    fingerprint: str
     unit: str
     position: str
     title: str
@@ -87,6 +86,10 @@ class Task(Protocol):
     @property
     def model(self) -> Layer:
         """See above; a property, so that a task may say which layer it is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See above; a property, so that large data need not be read before it is asked for."""
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`."""

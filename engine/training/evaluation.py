@@ -1,0 +1,152 @@
+"""Losses and figures over rows, and a model's outputs for them: each row once, without dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.training.figures import Figure, best_path, make_figures
+from engine.training.objectives import LABELS, Last, Objective
+from engine.training.rows import Rows
+from engine.training.task import Batch, Validation
+
+if TYPE_CHECKING:
+    from engine.training.examples import Examples
+
+#: At least so many rows are measured at a time: small batches are slow, and nothing here depends on their size.
+MEASURED = 64
+
+
+def loss_of(objective: Objective, model: Any, y: Any, batch: Batch, by_row: bool) -> tuple[Any, Any, int]:
+    """The loss of a model's output, its gradient by the whole output, and how many targets it is over.
+
+    Parameters
+    ----------
+    by_row : whether there is one target a row: of outputs for each step, the one at its last valid step is compared.
+    """
+    if objective.kind == LABELS:
+        loss, dy = objective(y.swapaxes(0, 1) if model.batch_first else y, batch.targets)
+        return loss, dy.swapaxes(0, 1) if model.batch_first else dy, len(batch.targets[1])
+    count = count_of(batch)
+    if not by_row or getattr(y, "ndim", 0) < 3:
+        return (*objective(y, batch.targets, batch.mask), count)
+    last = Last(model.backend, y, batch.lengths, model.batch_first)
+    loss, gradient = objective(last.value, batch.targets, batch.mask)
+    return loss, last.back(gradient), count
+
+
+def count_of(batch: Batch) -> int:
+    """How many targets of a batch count."""
+    if batch.mask is not None:
+        return int(np.count_nonzero(batch.mask))
+    targets = batch.targets
+    classes = isinstance(targets, np.ndarray) and targets.dtype.kind in "iu"
+    shape = targets.shape if classes else targets.shape[: max(1, targets.ndim - 1)]
+    return int(np.prod(shape))
+
+
+def measure(
+    model: Any, objective: Objective, examples: Examples, metrics: Sequence[Any], batch_size: int, stateful: bool
+) -> Validation:
+    """Loss and metrics over all of `examples`; the loss is the mean over all targets, by their weights.  Waits."""
+    backend, figures = model.backend, make_figures(metrics)
+    by_row = examples.targets.by_row is not None
+    total, weight = backend.xp.zeros((), dtype=np.float64), 0.0
+    for batch, y in outputs(model, examples, batch_size, stateful):
+        loss, _, count = loss_of(objective, model, y, batch, by_row)
+        share = float(count if batch.mask is None else np.sum(batch.mask, dtype=np.float64))
+        total += backend.xp.asarray(loss, dtype=np.float64) * share
+        weight += share
+        if figures:
+            _add(figures, model, y, batch, by_row, objective.kind == LABELS)
+    found = {figure.name: figure.value() for figure in figures}
+    loss = float(backend.to_host(total)) / weight
+    return Validation(loss, {"loss": loss, **found} if "loss" in metrics else found)
+
+
+def outputs(model: Any, examples: Examples, batch_size: int, stateful: bool) -> Iterator[tuple[Batch, Any]]:
+    """The batches of `examples` with the model's outputs, on the device: in order of the rows if they are stateful."""
+    state = None
+    size = batch_size if stateful else max(batch_size, MEASURED)
+    for index in in_order(examples.rows, size, stateful):
+        batch = examples.batch(index)
+        y, after = model.predict(batch.x, state, batch.lengths)
+        state = after if stateful else None
+        yield batch, y
+
+
+def in_order(rows: Rows, size: int, stateful: bool = False) -> Iterator[np.ndarray | slice]:
+    """Row numbers of batches that cover all rows: by length, so that there are few pads, or as they stand."""
+    count = len(rows)
+    if stateful or not rows.ragged:
+        yield from (slice(start, start + size) for start in range(0, count, size))
+        return
+    order = np.argsort(rows.lengths, kind="stable")
+    yield from (order[start : start + size] for start in range(0, count, size))
+
+
+def _add(figures: list[Figure], model: Any, y: Any, batch: Batch, by_row: bool, labels: bool) -> None:
+    """Give the outputs of a batch to the figures: valid positions, or whole rows."""
+    host = model.backend.to_host(y)
+    host = host.swapaxes(0, 1) if model.batch_first and host.ndim > 2 else host  # (T, B, K) or (B, K)
+    if labels:
+        wanted, counts, steps = batch.targets
+        answers = best_path(host, steps)
+        rows = [row[:count].tolist() for row, count in zip(wanted, counts, strict=True)]
+        for figure in figures:
+            figure.add(answers, rows if figure.sequences else None)
+        return
+    targets = batch.targets if isinstance(batch.targets, np.ndarray) else model.backend.to_host(batch.targets)
+    mask = None if batch.mask is None else np.asarray(batch.mask) != 0
+    if by_row:
+        if host.ndim > 2:
+            steps = np.full(host.shape[1], len(host)) if batch.lengths is None else np.asarray(batch.lengths)
+            host = host[steps - 1, np.arange(host.shape[1])]
+    elif model.batch_first:
+        targets, mask = targets.swapaxes(0, 1), None if mask is None else mask.swapaxes(0, 1)
+    whole = host, targets, mask
+    places = host.shape[: 1 if by_row else 2]
+    host = host.reshape(-1, *host.shape[len(places) :])
+    targets = targets.reshape(-1, *targets.shape[len(places) :])
+    if mask is not None:
+        host, targets = host[mask.reshape(-1)], targets[mask.reshape(-1)]
+    for figure in figures:
+        if figure.sequences:
+            figure.add(*_sequences(*whole))
+        else:
+            figure.add(host, targets)
+
+
+def _sequences(host: np.ndarray, targets: np.ndarray, mask: np.ndarray | None) -> tuple[list[Any], list[Any]]:
+    """The largest output of each valid step and its class, a list for each row, from (T, B, K) and (T, B)."""
+    answers = host.argmax(axis=-1)
+    if answers.ndim == 1:  # one a row
+        answers, targets = answers[None], targets[None]
+        mask = None if mask is None else mask[None]
+    kept = np.ones(answers.shape, bool) if mask is None else mask
+    pairs = [(answers[kept[:, b], b].tolist(), targets[kept[:, b], b].tolist()) for b in range(answers.shape[1])]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def predict_rows(model: Any, rows: Rows, batch_size: int = MEASURED) -> np.ndarray | list[np.ndarray]:
+    """The model's outputs for rows, in their order, on the host.
+
+    Returns
+    -------
+    array (N, K) of a model with one output a row; (N, T, K) of one with an output a step, or a list of arrays (t, K)
+    if the rows differ in length.
+    """
+    found: list[Any] = [None] * len(rows)
+    for index in in_order(rows, max(batch_size, MEASURED)):
+        lengths = rows.lengths[index]
+        steps = int(lengths.max())
+        x = rows.gather(index, steps, model.dtype, model.batch_first)
+        given = None if (lengths == steps).all() else lengths
+        y, _ = model.predict(x if rows.ids else model.backend.asarray(x), None, given)
+        host = model.backend.to_host(y)
+        host = host.swapaxes(0, 1) if host.ndim > 2 and not model.batch_first else host
+        for place, output, length in zip(np.arange(len(rows))[index], host, lengths, strict=True):
+            found[place] = output if host.ndim == 2 else output[:length].copy()
+    return found if rows.ragged and found[0].ndim > 1 else np.stack(found)
