@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from student_files import SOLUTIONS, judged, said, sampled
 
-from engine.classroom.exercises.hidden import recurrent_pairs, single_functions
+from engine.classroom.exercises import judging, recurrent_layers
+from engine.classroom.exercises.hidden import forward_mistakes, padding, recurrent_pairs, single_functions
 
 #: Six kinds of mistakes, then more: exercise, right text, wrong text, the words that must be in the output.
 KINDS = {
@@ -97,6 +99,34 @@ MORE = {
     ),
     "forward first": ("gru_step", "np.tanh(u_n + r * v_n)", "np.tanh(u_n + v_n)", "first put gru_step_forward right"),
     "factor": ("attention", " / np.sqrt(query.shape[-1])\n    return", "\n    return", "sqrt(5)"),
+    "forward, no tanh": ("gru_step", "np.tanh(u_n + r * v_n)", "(u_n + r * v_n)", "the tanh of n is missing"),
+    "forward, sequence": ("gru", "np.tanh(u_n + r * v_n)", "(u_n + r * v_n)", "the tanh of n is missing"),
+    "forward, rnn": ("rnn", "np.tanh(", "(", "h is wrong: the tanh is missing"),
+    "forward, gate": ("lstm_step", "np.tanh(a_g)", "sigmoid(a_g)", "g has a sigmoid in place of a tanh"),
+    "forward, old cell": ("lstm", "h = o * np.tanh(c)", "h = o * np.tanh(c_prev)", "takes the old cell state"),
+    "forward, term": ("lstm", "f * c_prev + i * g", "f * c_prev + g", "i is forgotten"),
+    "softmax over steps": (
+        "softmax_loss",
+        "logits.max(axis=-1, keepdims=True)\n    total = np.exp(shifted).sum(axis=-1, keepdims=True)",
+        "logits.max(axis=0, keepdims=True)\n    total = np.exp(shifted).sum(axis=0, keepdims=True)",
+        "softmax runs over the time steps",
+    ),
+    "softmax over queries": (
+        "attention",
+        "score.max(axis=1, keepdims=True))\n    w /= w.sum(axis=1, keepdims=True)",
+        "score.max(axis=0, keepdims=True))\n    w /= w.sum(axis=0, keepdims=True)",
+        "softmax runs over the queries",
+    ),
+    "last chunk": ("truncated_bptt", "range(0, T, k1)", "range(0, T - k1 + 1, k1)", "left out where it is shorter"),
+    "no last chunk": ("truncated_bptt", "range(0, T, k1)", "range(0, T - k1, k1)", "the last chunk is left out"),
+    "input side": ("gru", "dbias_ih += du", "dbias_ih += dv", "the factor r belongs to the hidden side"),
+    "padding sends": ("gru", "total * z, total)", "total * z, total * z)", "padding sends z times its gradient"),
+    "padding counts": (
+        "gru",
+        "np.where(valid, np.hstack([da_r, da_z, da_n]), 0)",
+        "np.hstack([da_r, da_z, da_n])",
+        "du is not 0 at padding",
+    ),
     "one-sided": ("numeric_gradient", "down[index] -= step", "", "of the right value everywhere"),
 }
 
@@ -112,6 +142,41 @@ def check_that_a_mistake_is_named(folder: Path, name: str, right: str, wrong: st
 @pytest.mark.parametrize("kind", sampled(KINDS, {"wrong slot", "in place"}))
 def test_wrong_solutions_of_six_kinds_fail_with_a_word_that_helps(tmp_path: Path, kind: str) -> None:
     check_that_a_mistake_is_named(tmp_path, *KINDS[kind])
+
+
+ALL = KINDS | MORE
+
+
+@pytest.mark.parametrize("kind", sampled(("missing term", "hidden side", "mean", "input side"), {"hidden side"}))
+def test_a_mistake_of_backward_is_named_in_every_case(tmp_path: Path, kind: str) -> None:
+    name, right, wrong, words = ALL[kind]
+    text = (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+    result = judged(tmp_path, name, text.replace(right, wrong))
+    found = [one.words for one in result.outcomes if "_backward: " in one.name and one.words]
+    assert len(found) >= 2
+    assert [one for one in found if words not in one] == []
+
+
+def test_mistakes_are_those_of_the_right_code_but_for_a_line() -> None:
+    """Every mistake can be planted, and where nothing is planted, the walks give what the engine gives."""
+    for mistakes in recurrent_layers.MORE.values():
+        for _, plant in mistakes:
+            with plant():
+                pass
+    for cell in forward_mistakes.PAGES:
+        pair = recurrent_pairs.pair(cell, sequence=True)
+        for case in pair.cases:
+            arguments, rng = judging.drawn(pair, case, 5)
+            right = pair.expected(arguments)
+            for output, wanted in zip(forward_mistakes.outputs(arguments, cell), right, strict=True):
+                np.testing.assert_allclose(output, wanted, rtol=1e-10)
+            assert len(list(pair.forward_suspects(arguments))) > len(forward_mistakes.MISTAKES[cell])
+            if cell == "gru":
+                dh = rng.normal(size=right[0].shape)
+                (_, gradients), *_ = pair.backward_suspects(arguments, (dh,))
+                found = padding.Walk().gradients(arguments, dh)
+                for name in pair.inputs:
+                    np.testing.assert_allclose(found[name], gradients[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.proof

@@ -7,6 +7,7 @@ say if someone had slipped.  Where the line has been reworded since, planting fa
 from __future__ import annotations
 import __future__
 
+import functools
 import inspect
 import sys
 import textwrap
@@ -73,7 +74,7 @@ class Rewrite:
     def wrong(self) -> Function:
         """The function, rewritten."""
         right = inspect.unwrap(self.site.read())
-        source = textwrap.dedent(inspect.getsource(right))
+        source = _source(right)
         for was, becomes in self.edits:
             if source.count(was) != 1:
                 raise LookupError(f"{self.site.title}: expected {was!r} once, found it {source.count(was)} times")
@@ -84,6 +85,12 @@ class Rewrite:
         exec(code, right.__globals__, found)
         function: Function = found[right.__name__]
         return function
+
+
+@functools.cache
+def _source(function: Function) -> str:
+    """What it says; finding that takes longer than rewriting it."""
+    return textwrap.dedent(inspect.getsource(function))
 
 
 # -- the sites ---------------------------------------------------------------------------------------------------------

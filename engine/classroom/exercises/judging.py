@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.classroom.exercises.student import Student, StudentError
 from engine.classroom.exercises.words import (
     compare,
     exchanged,
+    fits,
     matching,
     report_in_words,
     require_array,
@@ -24,13 +26,14 @@ from engine.errors import InputError
 
 def tests_of(pair: Pair, student: Student, seed: int) -> Tests:
     """The tests, in the order in which a student should make them pass."""
-    first, *others = pair.cases
-    yield Test(f"{pair.forward}: an ordinary case", 2, lambda: _forward(pair, student, first, seed))
-    for case in others:
-        yield Test(f"{pair.forward}: {case.title}", 1, functools.partial(_forward, pair, student, case, seed))
-    yield Test(f"{pair.backward}: an ordinary case", 4, lambda: _backward(pair, student, first, seed, suspect=True))
-    for case in others:
-        yield Test(f"{pair.backward}: {case.title}", 1, functools.partial(_backward, pair, student, case, seed))
+    first = pair.cases[0]
+    clues = Clues(pair, student, seed)
+    for case in pair.cases:
+        points = 2 if case is first else 1
+        yield Test(f"{pair.forward}: {case.title}", points, functools.partial(_forward, clues, case))
+    for case in pair.cases:
+        points = 4 if case is first else 1
+        yield Test(f"{pair.backward}: {case.title}", points, functools.partial(_backward, clues, case))
     yield Test(f"{pair.backward}: a gradient of zero", 1, lambda: _zero(pair, student, first, seed))
     yield Test(f"{pair.backward}: called twice", 1, lambda: _twice(pair, student, first, seed))
 
@@ -41,14 +44,55 @@ def drawn(pair: Pair, case: HiddenCase, seed: int) -> tuple[dict[str, Any], np.r
     return pair.draw(case, rng), rng
 
 
-def _forward(pair: Pair, student: Student, case: HiddenCase, seed: int) -> None:
-    arguments, _ = drawn(pair, case, seed)
-    outputs, _ = _forward_call(pair, student, arguments)
+class Clues:
+    """The mistakes that the ordinary case leaves possible; only these are named in the other cases.
+
+    With one row, one unit or one time step many mistakes give the same numbers, and the first of them would be named.
+    A mistake that the ordinary case cannot show, such as one at padding, stays possible where all is right there.
+    """
+
+    def __init__(self, pair: Pair, student: Student, seed: int) -> None:
+        self.pair, self.student, self.seed = pair, student, seed
+
+    @functools.cached_property
+    def forward(self) -> set[str]:
+        """Words of mistakes of forward."""
+        arguments, _ = drawn(self.pair, self.pair.cases[0], self.seed)
+        right = self.pair.expected(arguments)
+        try:
+            found, _ = _forward_call(self.pair, self.student, arguments)
+        except (WrongError, StudentError):
+            return set()
+        return {words for words, wrong in sound(self.pair.forward_suspects(arguments)) if fits(found, right, wrong)}
+
+    @functools.cached_property
+    def backward(self) -> set[str]:
+        """Words of mistakes of backward."""
+        arguments, rng = drawn(self.pair, self.pair.cases[0], self.seed)
+        douts = _douts(self.pair, arguments, rng)
+        try:
+            found = gradients(self.pair, self.student, arguments, douts)
+        except (WrongError, StudentError):
+            return set()
+        suspects = sound(self.pair.backward_suspects(arguments, douts))
+        return {words for words, wrong in suspects if all(same(found[name], wrong[name]) for name in wrong)}
+
+
+def _forward(clues: Clues, case: HiddenCase) -> None:
+    pair = clues.pair
+    arguments, _ = drawn(pair, case, clues.seed)
+    outputs, _ = _forward_call(pair, clues.student, arguments)
     right = pair.expected(arguments)
-    suspects = list(sound(pair.forward_suspects(arguments)))
     for place, (name, output, wanted) in enumerate(zip(pair.outputs, outputs, right, strict=True)):
-        own = [(words, wrong[place]) for words, wrong in suspects]
+        own = _suspects(clues, arguments, place)
         compare(name, output, wanted, own, pair.timed and np.ndim(wanted) > 2)
+
+
+def _suspects(clues: Clues, arguments: dict[str, Any], place: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Mistakes of forward with one of the outputs that they give; nothing is worked out for outputs that are right."""
+    for words, wrong in sound(clues.pair.forward_suspects(arguments)):
+        if words in clues.forward:
+            yield words, wrong[place]
 
 
 def _forward_call(pair: Pair, student: Student, arguments: dict[str, Any]) -> tuple[list[Any], Any]:
@@ -127,20 +171,23 @@ def _douts(pair: Pair, arguments: dict[str, Any], rng: np.random.Generator) -> t
     return tuple(rng.normal(size=np.shape(output)) for output in pair.expected(arguments))
 
 
-def _backward(pair: Pair, student: Student, case: HiddenCase, seed: int, suspect: bool = False) -> None:
-    """Check the gradients; with `suspect` they are compared with those of common mistakes, which takes longest."""
-    arguments, rng = drawn(pair, case, seed)
+def _backward(clues: Clues, case: HiddenCase) -> None:
+    """Check the gradients; wrong ones are compared with those of common mistakes, which takes longest."""
+    pair, student = clues.pair, clues.student
+    arguments, rng = drawn(pair, case, clues.seed)
     douts = _douts(pair, arguments, rng)
     found = gradients(pair, student, arguments, douts)
-    report = _check(pair, student, arguments, seed)
+    report = _check(pair, student, arguments, clues.seed)
     if report.passed:
         return
     _require_forward(pair, student, arguments)
     suspects = sound(pair.backward_suspects(arguments, douts) if report.verdict == "wrong" else ())
     first = next(suspects, None)
     specific = [] if first is None else exchanged(found, first[1])
-    if first is not None and suspect and not specific:
-        specific = matching(found, first[1], suspects)
+    if first is not None and not specific and clues.backward:
+        possible = ((words, wrong) for words, wrong in suspects if words in clues.backward)
+        named = matching(found, first[1], possible)
+        specific = [": ".join([*([", ".join(names)] if names else []), words]) for words, names in named.items()]
     raise WrongError(report_in_words(report, specific))
 
 

@@ -40,7 +40,7 @@ MORE: dict[str, list[tuple[str, Plant]]] = {
         ("The slope of a sigmoid with value z is z * (1 - z)", GRU_GATES.line("dz * z * (one - z)", "dz * (one - z)")),
         (
             "u_n gets da_n alone: the factor r belongs to v_n",
-            GRU_GATES.lines(("dh_n = dx_n * r", "dh_n = dx_n * r; dx_n = dh_n")),
+            GRU_GATES.line("    dh_n = dx_n * r", "    dh_n = dx_n = dx_n * r"),
         ),
     ],
 }
@@ -81,25 +81,35 @@ def sequence(arguments: dict[str, Any]) -> np.ndarray:
     return x if x.ndim == 3 else x[None]
 
 
+def short_rows(arguments: dict[str, Any]) -> list[int] | None:
+    """The lengths of the rows; None where all are whole."""
+    x, lengths = sequence(arguments), arguments.get("lengths")
+    return None if lengths is None or all(length == len(x) for length in lengths) else list(lengths)
+
+
 def run(cell: str, arguments: dict[str, Any]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """The states h after each step, (T, B, H), pads included, and the final states, each (B, H)."""
     made = layer(cell, arguments)
-    lengths = arguments.get("lengths")
-    y, last, tape = made.forward(sequence(arguments), start(arguments), None if lengths is None else list(lengths))
+    lengths = short_rows(arguments)
+    y, last, tape = made.forward(sequence(arguments), start(arguments), lengths)
     parts = last if isinstance(last, tuple) else (last,)
     return (y if lengths is None else np.array(tape.layers[0][0].h[1:])), tuple(part[0] for part in parts)
 
 
 def gradients(
-    cell: str, arguments: dict[str, Any], dy: np.ndarray, dlast: tuple[np.ndarray, ...], plant: Plant | None = None
+    made: Recurrent,
+    arguments: dict[str, Any],
+    dy: np.ndarray,
+    dlast: tuple[np.ndarray, ...],
+    plant: Plant = contextlib.nullcontext,
 ) -> Arrays:
-    """The gradients by the names of an exercise's arguments, right, or with a mistake planted."""
-    made = layer(cell, arguments)
+    """The gradients by the names of an exercise's arguments, right, or with a mistake planted; `made` is a `layer`."""
+    made.zero_grad()
     dstate: Any = tuple(part[None] for part in dlast)
     dstate = dstate if len(dstate) > 1 else dstate[0]
 
     def walk() -> Arrays:
-        _, _, tape = made.forward(sequence(arguments), start(arguments))
+        _, _, tape = made.forward(sequence(arguments), start(arguments), short_rows(arguments))
         dx, dfirst = made.backward(tape, dy, dstate)
         parts = dfirst if isinstance(dfirst, tuple) else (dfirst,)
         names = [name for name in ("h0", "h_prev", "c0", "c_prev") if name in arguments]
@@ -109,7 +119,7 @@ def gradients(
         found["bias"] = found["bias_ih"]
         return {name: value for name, value in found.items() if name in arguments}
 
-    with contextlib.nullcontext() if plant is None else plant():
+    with plant():
         return walk()
 
 
@@ -131,8 +141,9 @@ def bugs_of(cell: str) -> tuple[Bug, ...]:
 def planted(cell: str, arguments: dict[str, Any], dy: np.ndarray, dlast: tuple[np.ndarray, ...]) -> Iterator[Any]:
     """Each bug's story with the gradients that it gives."""
     found = [(bug.story.rstrip("."), bug.plant) for bug in bugs_of(cell)] + MORE.get(cell, [])
+    made = layer(cell, arguments)
     for words, plant in found:
         try:
-            yield words, gradients(cell, arguments, dy, dlast, plant)
+            yield words, gradients(made, arguments, dy, dlast, plant)
         except (KeyError, IndexError, ValueError):  # a bug that needs more than this case has, such as a second step
             continue

@@ -66,6 +66,12 @@ def sound(suspects: Iterable[Any]) -> Iterator[Any]:
         return
 
 
+def fits(found: Sequence[Any], right: Sequence[Any], wrong: Sequence[Any]) -> bool:
+    """Whether what came out is what a mistake gives: in one output that it spoils, or in all if it spoils none here."""
+    spoilt = [place for place, value in enumerate(wrong) if not same(value, right[place])]
+    return any(same(found[place], wrong[place]) for place in spoilt) if spoilt else all(map(same, found, right))
+
+
 def exchanged(found: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> list[str]:
     """Pairs of gradients of one shape that stand in each other's place."""
     names = [name for name in found if name in right]
@@ -125,8 +131,10 @@ def _gap(found: np.ndarray, right: np.ndarray) -> float:
     return float(np.nanmax(np.abs(found - right), initial=0.0))
 
 
-def matching(found: dict[str, np.ndarray], right: dict[str, np.ndarray], suspects: Iterable[Any]) -> list[str]:
-    """The suspects whose gradients are those that were found, at least one of which is wrong.
+def matching(
+    found: dict[str, np.ndarray], right: dict[str, np.ndarray], suspects: Iterable[Any]
+) -> dict[str, list[str]]:
+    """The suspects whose gradients are those that were found, with the wrong ones among these that they explain.
 
     A suspect that explains every wrong gradient stands alone.
     """
@@ -137,10 +145,10 @@ def matching(found: dict[str, np.ndarray], right: dict[str, np.ndarray], suspect
         if fits == set(gradients) & set(found) and fits & wrong:
             departing = {name for name in fits & wrong if not same(gradients[name], right[name])}
             if departing == wrong:
-                return [words]
+                return {words: []}
             for name in departing:
-                partly.setdefault(name, f"d{name}: {words}")
-    return list(partly.values())
+                partly.setdefault(f"d{name}", words)
+    return {words: [name for name in partly if partly[name] == words] for words in partly.values()}
 
 
 def report_in_words(report: Report, specific: Sequence[str] = ()) -> str:

@@ -44,13 +44,12 @@ def slots(
     blocks = np.split(right["weight_hh"], len(right["weight_hh"]) // right["weight_hh"].shape[1])
     yield "weight_hh's blocks are transposed", {"weight_hh": np.concatenate([block.T for block in blocks])}
     if "bias_hh" in right:
-        yield (
-            "the gradient of n on the hidden side is dn_x * r: the factor r is missing",
-            {
-                "bias_hh": right["bias_ih"],
-                "weight_hh": np.einsum("tbk,tbh->kh", da, h[:-1]),
-            },
-        )
+        words = "the gradient of n on the hidden side is da_n * r: the factor r is missing"
+        yield words, {"bias_hh": right["bias_ih"]}
+        yield words, {"weight_hh": np.einsum("tbk,tbh->kh", da, h[:-1])}
+        words = "the gradient of n on the input side is da_n: the factor r belongs to the hidden side"
+        yield words, {"bias_ih": right["bias_hh"]}
+        yield words, {"weight_ih": np.einsum("tbk,tbd->kd", da_hidden, x)}
     for name in ("h0", "h_prev", "c0", "c_prev"):
         if name in right:
             yield "nothing is sent to the state before the first step", {name: np.zeros_like(right[name])}
@@ -60,8 +59,8 @@ def _pre_activations(
     cell: str, arguments: dict[str, Any], dy: np.ndarray, dlast: tuple[np.ndarray, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients of the pre-activations, (T, B, G H), on the input side and the hidden side; h, (T + 1, B, H)."""
-    made = recurrent_layers.layer(cell, arguments)
-    _, _, tape = made.forward(recurrent_layers.sequence(arguments), recurrent_layers.start(arguments))
+    made, short = recurrent_layers.layer(cell, arguments), recurrent_layers.short_rows(arguments)
+    _, _, tape = made.forward(recurrent_layers.sequence(arguments), recurrent_layers.start(arguments), short)
     dstate: Any = tuple(part[None] for part in dlast)
     trace = made.backward_trace(tape, dy, dstate if len(dstate) > 1 else dstate[0])
     kept, found = tape.layers[0][0], trace.layers[0][0].gates

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from engine.classroom.exercises import recurrent_layers
+from engine.classroom.exercises.hidden import padding
+from engine.classroom.exercises.hidden.forward_mistakes import wrong_lines
 from engine.classroom.exercises.hidden.recurrent_mistakes import slots
 from engine.classroom.exercises.pair import Arrays, HiddenCase, Pair, Sizes
 
@@ -58,14 +60,11 @@ def forward_suspects(arguments: dict[str, Any], cell: str) -> Iterator[tuple[str
     h, *rest = expected(arguments, cell)
     if cell == "gru":
         yield (RESET, _reset_before(arguments, sequence))
+    yield from wrong_lines(arguments, cell)
     if cell == "lstm":
         (c,) = rest
-        if not sequence:
-            yield "h = o * c: the tanh of c is missing", (h / np.tanh(c) * c, c)
         yield "h and c are returned in the other order", (c, h if not sequence else h[-1])
     if not sequence:
-        if cell == "rnn":
-            yield "the tanh is missing", (np.arctanh(h),)
         return
     before = np.concatenate([arguments["h0"][None], h[:-1]])
     yield "wrong slot: it holds the state before each step; slot t is for the state after step t", (before, *rest)
@@ -106,9 +105,7 @@ def _other_arguments(arguments: dict[str, Any], cell: str) -> Iterator[tuple[str
         merged: dict[str, Any] = {name: arguments[name].copy() for name in biases}
         merged["bias_ih"][last] += merged["bias_hh"][last]
         merged["bias_hh"][last] = 0
-        # with one hidden unit the two mistakes give the same numbers
-        words = "bias_hh of n stands outside the product with r"
-        yield (f"{words}, or {RESET}" if len(blocks[0]) == 1 else words), merged
+        yield "bias_hh of n stands outside the product with r", merged
     if "lengths" in arguments:
         yield "the lengths are not used", {"lengths": np.full(len(arguments["lengths"]), len(arguments["x"]))}
 
@@ -126,15 +123,40 @@ def backward_suspects(
 ) -> Iterator[tuple[str, Arrays]]:
     """The right gradients under an empty name, then mistakes with what they give."""
     name = CELLS[cell][0]
-    sequence = arguments["x"].ndim == 3
-    if sequence and any(length != len(arguments["x"]) for length in arguments.get("lengths", ())):
-        return
-    dy = douts[0] if sequence else douts[0][None]
+    dy = douts[0] if arguments["x"].ndim == 3 else douts[0][None]
     dlast = (np.zeros_like(dy[0]), *douts[1:])
-    right = recurrent_layers.gradients(name, arguments, dy, dlast)
+    to_start = np.zeros_like(dy[0])
+    if recurrent_layers.short_rows(arguments):
+        dy, to_start = _at_real_steps(dy, arguments["lengths"])
+    made = recurrent_layers.layer(name, arguments)
+    right = _started(recurrent_layers.gradients(made, arguments, dy, dlast), to_start)
     yield "", right
-    yield from recurrent_layers.planted(name, arguments, dy, dlast)
+    if "lengths" in arguments:
+        yield from padding.mistakes(arguments, douts[0])
+    for words, wrong in recurrent_layers.planted(name, arguments, dy, dlast):
+        yield words, _started(wrong, to_start)
     yield from slots(name, arguments, dy, dlast, right)
+
+
+def _at_real_steps(dy: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The output's gradient with that of padding moved to each row's last real step; for rows without one, to h0.
+
+    The engine's outputs at padding are 0 and have no gradient; those of the exercise repeat the last state.
+    """
+    moved, to_start = dy.copy(), np.zeros_like(dy[0])
+    for row, length in enumerate(lengths):
+        late = dy[length:, row].sum(axis=0)
+        moved[length:, row] = 0
+        if length:
+            moved[length - 1, row] += late
+        else:
+            to_start[row] = late
+    return moved, to_start
+
+
+def _started(gradients: Arrays, to_start: np.ndarray) -> Arrays:
+    """The gradients, with what goes to h0 past all steps."""
+    return gradients | {"h0": gradients["h0"] + to_start} if "h0" in gradients else gradients
 
 
 def pair(cell: str, sequence: bool) -> Pair:

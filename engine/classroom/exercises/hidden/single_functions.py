@@ -183,10 +183,26 @@ def _loss(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np.nd
         ("the mask is not used, though the number of places that count is", everywhere * mask.size / max(1, count)),
         ("the logarithm to base 2: take the natural one, np.log", right / np.log(2)),
         *_means_of_means(logits, targets, mask),
+        *((words, loss) for words, loss, _ in _other_axes(logits, targets, mask)),
     ]
     loss = _called(student, logits, targets, mask)[0]
     _one_number(loss)
     compare("the loss", loss, np.asarray(right), suspects)
+
+
+def _other_axes(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Loss and gradient of softmaxes over something else than the classes."""
+    weights = mask[..., None] / max(1, int(mask.sum()))
+    right = targets[..., None] == np.arange(logits.shape[-1])
+    axes: dict[str, Any] = {"the time steps": 0, "the rows of the batch": 1, "all scores together": (0, 1, 2)}
+    for name, axis in axes.items():
+        shifted = logits - logits.max(axis=axis, keepdims=True)
+        total = np.exp(shifted).sum(axis=axis, keepdims=True)
+        words = f"softmax runs over {name} in place of the K classes: axis=-1"
+        gradient = weights * (np.exp(shifted) / total - right)
+        yield words, float((weights * right * (np.log(total) - shifted)).sum()), gradient
+        chosen = (right * shifted).sum(axis=-1, keepdims=True)
+        yield words, float((weights * (np.log(total) - chosen)).sum()), gradient  # spread over the classes
 
 
 def _means_of_means(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> Iterator[tuple[str, float]]:
@@ -216,6 +232,7 @@ def _dlogits(student: Student, logits: np.ndarray, targets: np.ndarray, mask: np
         ("the mask is not used", everywhere),
         ("the mask is not used", everywhere * mask.size),
         ("the mask is not used, though the number of places that count is", everywhere * mask.size / count),
+        *((words, gradient) for words, _, gradient in _other_axes(logits, targets, mask)),
     ]
     compare("dlogits", _called(student, logits, targets, mask)[1], right, suspects)
 

@@ -90,6 +90,8 @@ class Walk:
     used : which dh count: "chunk", "all" or "last".
     adds : whether dh is added to what is carried, or takes its place.
     clears : whether each pass starts with nothing carried.
+    chunks : "all"; "full", where a shorter last one is left out; "but last"; "overlap", where the last one begins k1
+        steps before the end; or "end", where they are cut from the end on.
     sums : whether the passes are added up, or the last one alone is left.
     first : from where the last step to visit is counted: "stop", "start" (the chunk's first step) or "own" (no further
         than the chunk).
@@ -103,6 +105,7 @@ class Walk:
     used: str = "chunk"
     adds: bool = True
     clears: bool = True
+    chunks: str = "all"
     sums: bool = True
     first: str = "stop"
     meets: str = "before"
@@ -115,8 +118,7 @@ class Walk:
         back = {"weight": weight, "transposed": weight.T, "minus": -weight, "none": np.eye(len(weight))}[self.back]
         sums = [np.zeros_like(arguments[name]) for name in NAMES]
         carried = np.zeros_like(arguments["h0"])
-        for start in range(0, len(dh), self.k1):
-            stop = min(start + self.k1, len(dh))
+        for start, stop in self._cut(len(dh)):
             if self.clears:
                 carried = np.zeros_like(carried)
             if not self.sums:
@@ -132,6 +134,18 @@ class Walk:
                 parts = (da.T @ arguments["x"][t], da.T @ met, da.sum(axis=0))
                 sums = [one + part for one, part in zip(sums, parts, strict=True)]
         return sums
+
+    def _cut(self, T: int) -> list[tuple[int, int]]:
+        """First step and end of each chunk."""
+        k1 = self.k1
+        if self.chunks == "end":
+            return [(max(0, stop - k1), stop) for stop in range(T, 0, -k1)][::-1]
+        found = [(start, min(start + k1, T)) for start in range(0, T, k1)]
+        if self.chunks == "full":
+            return [(start, stop) for start, stop in found if stop - start == k1]
+        if self.chunks == "overlap":
+            return [*found[:-1], (max(0, T - k1), T)]
+        return found[:-1] if self.chunks == "but last" else found
 
 
 def _mistakes(right: Walk) -> Iterator[tuple[str, Walk]]:
@@ -156,4 +170,11 @@ def _mistakes(right: Walk) -> Iterator[tuple[str, Walk]]:
     yield "weight_hh is forgotten on the way back: carry da @ weight_hh", replace(right, back="none")
     yield "dh[t] overwrites what is carried: add the two", replace(right, adds=False)
     yield "a pass goes on with what the pass before carried: start each with nothing", replace(right, clears=False)
+    yield "the last chunk is left out where it is shorter: it has a pass too", replace(right, chunks="full")
+    yield "the last chunk is left out: each chunk has a pass", replace(right, chunks="but last")
+    yield (
+        "the last chunk begins k1 steps before the end: it begins where the one before ends",
+        replace(right, chunks="overlap"),
+    )
+    yield "the chunks are cut from the end on: the first one begins at step 0", replace(right, chunks="end")
     yield "only the last chunk is left: add up the passes of all chunks", replace(right, sums=False)
