@@ -16,9 +16,9 @@ import engine
 from engine.data import load_series, windows
 from engine.data.windowing import next_window
 from engine.errors import DataError
+from engine.tasks.forecast import Forecaster
 from engine.training import read_checkpoint
 from engine.training.config import make
-from engine.training.forecaster import Forecaster
 from engine.training.task import forward, load_weights
 
 OPTIONS = {"backend": "numpy:reference", "hidden": 5, "horizon": 3, "season": 12, "batch": 16, "epochs": 2}

@@ -54,6 +54,7 @@ FLOORS = {
     "engine.data": 4,
     "engine.explorer": 4,
     "engine.training": 4,
+    "engine.tasks": 4,
     "engine.cli": 5,
     "engine.__main__": 6,
     "bptt_engine": 6,  # the ways in from outside

@@ -117,6 +117,8 @@ class Commands(click.Group):
         """Find the command that the arguments name, after a look at its options."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
+            if hasattr(command, "for_args"):  # its options depend on them
+                command = command.for_args(rest)
             own = click.Context(command, info_name=name, parent=ctx)
             order = command.make_parser(own).parse_args(list(rest))[2]
             for param in order:

@@ -1,7 +1,10 @@
-"""``bptt train``: train a character model on text, or a forecaster on a series."""
+"""``bptt train``: train a character model on text, or the model of another task on data of its kind."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,11 +17,13 @@ from engine.cli.common import (
     decimal,
     flag,
     json_option,
+    plain_numbers,
     print_json,
     print_table,
     section,
 )
-from engine.training.config import FORECAST, LANGUAGE, OPTIMIZERS, SCALINGS, SCHEDULES, TRAINABLE_CELLS
+from engine.training.config import LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
+from engine.training.kinds import Option, kind_names, kind_of
 
 run_ = section("Run")
 budget = section("Budget (one of them; a resumed run may be given another)")
@@ -29,29 +34,81 @@ learning = section("Learning")
 rhythm = section("Rhythm, in steps")
 technical = section("Numbers")
 
-#: The directory of a run without --out.
-DEFAULT_OUT = {LANGUAGE: "runs/text", FORECAST: "runs/forecast"}
-
 
 EXAMPLES = """\b
 Examples:
   bptt train --minutes 2
   bptt train novel.txt --cell gru --layers 2 --out runs/novel
   bptt train --task forecast --data co2.csv --column co2 --horizon 13 --season 52
+  bptt train --task NAME --help      (the options of a task)
 """
 
 
-@click.command(cls=SectionedCommand, epilog=EXAMPLES, short_help="Train on a text or a series.")
+class TrainCommand(SectionedCommand):
+    """The command with the options of the task that its arguments name."""
+
+    def for_args(self, args: Sequence[str]) -> TrainCommand:
+        """A copy with the options of that task, and without those that it does not have; itself if none is named."""
+        task = _task_in(args)
+        if task is None:
+            return self
+        kind = kind_of(task, flag)
+        foreign = PARTICULAR - kind.shared
+        params = [param for param in self.params if param.name not in foreign]
+        own = section(f"Task {kind.name}: {kind.words}")
+        added = [_as_click(option, own) for option in kind.own]
+        copy = TrainCommand(
+            self.name, params=[*params, *added], callback=self.callback, epilog=self.epilog, help=self.help
+        )
+        plain_numbers(copy)
+        return copy
+
+
+def _task_in(args: Sequence[str]) -> str | None:
+    """The task that ``--task`` names, or that of the run that is resumed."""
+    found: dict[str, str] = {}
+    for place, word in enumerate(args):
+        name, equals, value = word.partition("=")
+        if name in ("--task", "--out"):
+            found[name] = value if equals else next(iter(args[place + 1 : place + 2]), "")
+    if "--task" not in found and "--resume" in args and "--out" in found:
+        try:
+            said = json.loads((Path(found["--out"]) / "run.json").read_text())
+            found["--task"] = str(said["config"]["task"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None  # what is wrong there is told when the run is opened
+    return found.get("--task")
+
+
+def _as_click(option: Option, own: Any) -> click.Option:
+    """An option of a task as click has it."""
+    kind = option.value_type()
+    shown = "" if option.default in (None, False, ()) else f" [{option.default}]"
+    settings: dict[str, Any] = {"help": option.help + shown, "default": None}
+    if kind is bool:
+        settings["is_flag"] = True
+    elif kind is tuple:
+        settings |= {"multiple": True, "default": ()}
+    else:
+        settings["type"] = kind
+    if option.source:
+        settings["metavar"] = "FILE"
+    holder = own(flag(option.name), option.name, **settings)(lambda: None)
+    param: click.Option = holder.__click_params__[0]
+    return param
+
+
+@click.command(cls=TrainCommand, epilog=EXAMPLES, short_help="Train on a text, a series, or other data.")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@run_("--task", type=click.Choice([LANGUAGE, FORECAST]), help="Predict characters of a text (default), or a series.")
-@run_("--out", metavar="DIR", help=f"Directory of the run. [{DEFAULT_OUT[LANGUAGE]} or {DEFAULT_OUT[FORECAST]}]")
+@run_("--task", metavar="NAME", help=f"{', '.join(kind_names())}, or an own one as module:Class. [{LANGUAGE}]")
+@run_("--out", metavar="DIR", help="Directory of the run. [runs/text; runs/NAME of another task]")
 @run_("--resume", is_flag=True, help="Continue the run in --out, bit for bit as if it had never stopped.")
 @run_("--quiet", is_flag=True, help="No progress.")
 @budget("--steps", type=int, help="Updates to make. [2000; forecast: by epochs]")
 @budget("--epochs", type=float, help="Passes over the training part. [forecast: 40]")
 @budget("--minutes", type=float, help="Wall-clock time; the schedule follows it. Not repeatable to the bit.")
 @budget("--patience", type=int, help="Stop after so many validations without improvement; 0: never. [0]")
-@series("--data", metavar="FILE", help="CSV or NPY file.")
+@run_("--data", metavar="FILE", help="The data of the task; of a series a CSV or NPY file.")
 @series("--column", multiple=True, metavar="NAME", help="The column to forecast; given again: one more input.")
 @series("--horizon", type=int, help="Values to forecast, counted in rows. [1]")
 @series("--season", type=int, help="Period in rows, for the seasonal-naive baseline and the window; 0: none. [0]")
@@ -90,15 +147,18 @@ def train(
 ) -> None:
     """Train a character model on FILEs, or on the manual that every Python carries if none are given.
 
-    Writes checkpoints (last, best), metrics.jsonl and loss.png into the directory of the run. Ctrl-C saves and ends;
-    --resume continues from there, also after a kill.
+    With --task NAME another model is trained, on data of its kind. Writes checkpoints (last, best), metrics.jsonl and
+    loss.png into the directory of the run. Ctrl-C saves and ends; --resume continues from there, also after a kill.
     """
     from engine.training import run_training
 
     options = {name: value for name, value in given.items() if value not in (None, ())}
-    if files:
+    kind = kind_of(task or LANGUAGE, flag)
+    if files and "files" not in kind.shared and "data" in kind.shared and len(files) == 1 and "data" not in options:
+        options["data"] = files[0]  # one file is the data of a task that takes one
+    elif files:
         options["files"] = tuple(files)
-    directory = out or DEFAULT_OUT[task or LANGUAGE]
+    directory = out or kind.out or f"runs/{kind.name}"
     result = run_training(directory, task=task, resume=resume, quiet=quiet, label=flag, **options)
     if as_json:
         print_json(result)
@@ -122,20 +182,39 @@ def _summarise(result: dict[str, Any]) -> None:
     best = result["validation"]
     name = next(key for key in best if key not in ("loss", "step"))
     click.echo(f"Best validation: {decimal(best[name], 3)} {result['unit']}, at step {best['step']:,}.")
-    if "scores" in result:
-        print_scores(result)
-    elif "verdict" in result:
-        click.echo(result["verdict"])
+    print_results(result)
     click.echo(f"Checkpoint: {result['best']}")
     pictures = [result[name] for name in ("picture", "forecast_picture") if result.get(name)]
+    pictures += result.get("pictures", {}).values()
     click.echo(f"Pictures: {', '.join(pictures) or 'none'}")
-    if "scores" in result:
-        click.echo(f"What comes next: bptt predict {result['out']}")
-    else:
+    if result["task"] == LANGUAGE:
         click.echo(f"Let it write: bptt sample {result['out']}")
+    else:
+        file = "" if "next" in result else " FILE"
+        click.echo(f"{'What comes next' if 'next' in result else 'Use it'}: bptt predict {result['out']}{file}")
 
 
-def print_scores(result: dict[str, Any]) -> None:
+def print_results(result: Mapping[str, Any]) -> None:
+    """What a task says of its model: a table of scores, a verdict, notes."""
+    if "horizon" in result:
+        print_scores(result)
+        return
+    if "scores" in result:
+        figures = list(dict.fromkeys(name for score in result["scores"].values() for name in score))
+        rows = [
+            (name, *(decimal(score[figure], 4) if figure in score else "" for figure in figures))
+            for name, score in result["scores"].items()
+        ]
+        print_table(
+            ("model", *figures), rows, f"On {result.get('held_out', 'the held-out part')}:", numbers=len(figures)
+        )
+    if "verdict" in result:
+        click.echo(result["verdict"])
+    for note in result.get("notes", ()):
+        click.echo(f"Note: {note}.")
+
+
+def print_scores(result: Mapping[str, Any]) -> None:
     """The table of a forecaster and its baselines, the number of points behind it, and notes."""
     scores = sorted(result["scores"].items(), key=lambda item: item[1]["rmse"])
     held_out = result["held_out"]

@@ -13,11 +13,11 @@ from engine.errors import bad_input
 from engine.explorer.runs import PLAIN, StepRun, run_of
 from engine.layers import Recurrent, Sequential
 from engine.losses import cross_entropy
+from engine.tasks.forecasting import Scaling, read_series
 from engine.training import checkpoint_in, load_model, read_checkpoint
 from engine.training import sample as write_text
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.config import FORECAST, TrainConfig
-from engine.training.forecasting import Scaling, read_series
 from engine.training.session import vocabulary_of
 
 #: Steps that are shown.

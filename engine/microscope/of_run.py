@@ -12,9 +12,9 @@ from engine.checks import integer
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.losses import cross_entropy
+from engine.tasks.forecast import Forecaster
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import FORECAST, TrainConfig
-from engine.training.forecaster import Forecaster
 from engine.training.session import backend_for, make_task, vocabulary_of
 from engine.training.task import load_model, load_weights
 
@@ -57,9 +57,7 @@ def problem_of(
     if batch is not None:
         config = replace(config, batch=integer("batch", batch, 1))
     config.check()
-    task = make_task(config, None if config.task == FORECAST else vocabulary_of(checkpoint))
-    if isinstance(task, Forecaster):
-        task.restore_scaling(checkpoint)
+    task = make_task(config, checkpoint.meta["task"])
     load_weights(task.model, checkpoint)
     first = task.batch(0)
     if isinstance(task, Forecaster) or not last:

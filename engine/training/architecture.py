@@ -12,7 +12,7 @@ from engine.backend import Backend
 from engine.checks import machine_memory
 from engine.errors import bad_input
 from engine.layers import Sequential, from_config, sketch
-from engine.training.config import LANGUAGE, TrainConfig
+from engine.training.config import TrainConfig
 
 #: Cells with a layer class of their own; all others are a `Recurrent`.
 _CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
@@ -28,7 +28,7 @@ def describe_model(config: TrainConfig, inputs: int, outputs: int) -> dict[str, 
     inputs, outputs : how many numbers go in and out at each time step; for a text both are its vocabulary's size.
     """
     parts: list[tuple[str, dict[str, Any]]] = []
-    if config.task == LANGUAGE:
+    if config.kind().reads_ids:
         parts.append(("Embedding", {"num_embeddings": inputs, "embedding_dim": config.embed}))
         inputs = config.embed
     # With one layer there is no "between layers"; the dropout before the output layer is what is left.
@@ -65,11 +65,14 @@ def build_model(config: TrainConfig, backend: Backend, inputs: int, outputs: int
 
 def parameter_shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of all parameters by name; makes none of them."""
-    return {
-        f"{index}.{name}": shape
-        for index, layer in enumerate(sketch(dict(description)))
-        for name, shape in layer._shapes().items()
-    }
+    if description["type"] == "Sequential":
+        return {
+            f"{index}.{name}": shape
+            for index, part in enumerate(description["args"]["layers"])
+            for name, shape in parameter_shapes(part).items()
+        }
+    (layer,) = sketch({"type": "Sequential", "args": {"layers": [dict(description)]}})
+    return dict(layer._shapes())
 
 
 def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], outputs: int, positions: int) -> None:

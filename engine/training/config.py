@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from engine.cell import cells
-from engine.checks import one_of
 from engine.errors import bad_input
-from engine.training.rules import Rule, choice, listed, real, shown, switch, text, whole
-
-LANGUAGE, FORECAST = "language", "forecast"
+from engine.training.kinds import FORECAST, LANGUAGE, TaskKind, kind_of
+from engine.training.rules import Rule, choice, listed, real, record, shown, switch, text, whole
 
 #: Options that say how long to train.  Exactly one applies; a resumed run may be given another.
 BUDGETS = ("steps", "epochs", "minutes")
@@ -27,10 +25,11 @@ class TrainConfig:
 
     Attributes
     ----------
-    task : ``"language"`` (characters of a text) or ``"forecast"`` (values of a series).
+    task : the name of a task (`engine.training.kinds`), such as ``"language"`` or ``"forecast"``.
     files : text files; none means the built-in text.
-    data, column, missing : the series: a CSV or NPY file, its columns (the first one is forecast, all are inputs; one
-        may be given as a string), and what to do about missing cells.
+    data : the file or folder with the data; a series is a CSV or NPY file.
+    column, missing : of a series: its columns (the first one is forecast, all are inputs; one may be given as a
+        string), and what to do about missing cells.
     time, sort, regular : the column of times (None: the one that looks like it; ``"none"``: none), whether to sort the
         rows by it, and whether to insert the rows that it lacks, as missing cells.
     decimal, delimiter, encoding, skip : how a file with data is written, as `engine.data.read_table` takes them.
@@ -47,6 +46,7 @@ class TrainConfig:
     patience : validations without improvement before training stops (0: never).
     report_every, validate_every, checkpoint_every : in steps.
     seed, backend, dtype : as everywhere in the engine.
+    own : the options of this task alone, by name.
     """
 
     task: str = LANGUAGE
@@ -94,21 +94,27 @@ class TrainConfig:
     seed: int = 0
     backend: str = "numpy"
     dtype: str = "float32"
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take one column as a string, and several as a list, as JSON has them."""
+        """Take one column as a string, and several values as a list, as JSON has them."""
         object.__setattr__(self, "column", _columns(self.column))
+        if isinstance(self.own, Mapping):
+            own = {name: tuple(value) if isinstance(value, list) else value for name, value in self.own.items()}
+            object.__setattr__(self, "own", own)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes and `from_json` gives back as an equal record."""
-        return {**asdict(self), "files": list(self.files)}
+        said = {**asdict(self), "files": list(self.files)}
+        own = said.pop("own")
+        return {**said, "own": own} if own else said  # as the runs of before have it
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainConfig:
         """The record that `to_json` described, checked as if a user had typed it."""
         if not isinstance(record, dict):
             raise bad_input("config", "a record of options", shown(record))
-        record = {**_ADDED, **record}
+        record = {"own": {}, **_ADDED, **record}
         known = {f.name for f in fields(cls)}
         if set(record) != known:
             odd = sorted(set(record) ^ known)
@@ -125,20 +131,47 @@ class TrainConfig:
 
     def check(self, label: Callable[[str], str] = str) -> None:
         """Raise an `InputError` that names the first option with an impossible value; `label` words the name."""
+        kind = self.kind(label)
         for name, rule in _RULES.items():
             value = getattr(self, name)
             expected = rule.fault(value)
             if expected is not None and not (value is None and name in _OPTIONAL):
                 raise bad_input(label(name), expected, shown(value))
+        _check_own(kind, self.own, label)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             wanted = "one of " + ", ".join(map(label, BUDGETS))
             raise bad_input(label("steps"), wanted, " and ".join(map(label, given)) or "none", "keep one of them")
-        if self.task == FORECAST and not self.data:
-            raise bad_input(label("data"), "a CSV or NPY file with the series", "none", f"give {label('data')} FILE")
-        if self.task == FORECAST and self.validation + self.test >= 1:
-            expected = f"{label('validation')} + {label('test')} below 1"
-            raise bad_input(label("test"), expected, f"{self.validation:g} + {self.test:g}", "leave rows to train on")
+        if kind.needs_data and "data" in kind.shared and not self.data:
+            raise bad_input(
+                label("data"), f"a file with data for the task {self.task!r}", "none", f"give {label('data')} FILE"
+            )
+        kind.check(self, label)
+
+    def kind(self, label: Callable[[str], str] = str) -> type[TaskKind]:
+        """The class of the task."""
+        return kind_of(self.task, label)
+
+    def value(self, name: str) -> Any:
+        """The value of an option, of every task or of this one alone."""
+        return self.own[name] if name in self.own else getattr(self, name)
+
+
+def _check_own(kind: type[TaskKind], own: Any, label: Callable[[str], str]) -> None:
+    """Raise unless the options of the task alone are all there, and follow their rules."""
+    options = {option.name: option for option in kind.own}
+    if not isinstance(own, Mapping) or set(own) != set(options):
+        odd = sorted(map(str, set(own) ^ set(options))) if isinstance(own, Mapping) else [shown(own)]
+        raise bad_input("own", f"the options of the task {kind.name!r}", f"a difference in {', '.join(odd)}")
+    for name, option in options.items():
+        expected = option.rule.fault(own[name])
+        if expected is not None and not (own[name] is None and option.default is None):
+            raise bad_input(label(name), expected, shown(own[name]))
+
+
+def field_names() -> frozenset[str]:
+    """The names of the fields of `TrainConfig`."""
+    return frozenset(f.name for f in fields(TrainConfig))
 
 
 def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
@@ -149,37 +182,49 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
     InputError
         for an unknown task, an option that the task does not know, or an impossible value.
     """
-    one_of(label("task"), task, _DEFAULTS)
-    strange = sorted(map(str, given.keys() - {f.name for f in fields(TrainConfig)}))
-    if strange:
-        raise bad_input("options", "fields of TrainConfig", ", ".join(map(repr, strange)))
-    other = sorted(given.keys() & _FOREIGN[task])
-    if other:
-        got = ", ".join(label(name) for name in other)
-        raise bad_input(got, f"no such option for the task {task!r}", "one", f"leave it out or change {label('task')}")
-    if task == LANGUAGE and "encoding" in given and not given.get("files"):
-        hint = f"name {label('files')}, or leave {label('encoding')} out"
-        raise bad_input(label("encoding"), "files that are written in it", "the built-in text", hint)
+    kind = kind_of(task, label)
+    own = {option.name: option.default for option in kind.own}
+    strangers(task, given, label)
     for name, users in _OPTIMIZERS_WITH.items():
         if name in given and given.get("optimizer", "adam") not in users:
             hint = f"add {label('optimizer')} {users[0]} or leave it out"
             raise bad_input(label(name), f"an optimiser that has one ({', '.join(users)})", "another", hint)
-    values = {**_DEFAULTS[task], **given}
+    values = {**kind.defaults, **kind.complete(given, label), **given}
     if any(name in given for name in BUDGETS):
         values = {name: value for name, value in values.items() if name not in BUDGETS or name in given}
-    if "season" in given and "window" not in given and isinstance(given["season"], int) and given["season"] > 1:
-        values["window"] = 2 * given["season"]  # two whole periods: the network sees what recurs
-    config = TrainConfig(**{**values, "task": task})
+    own |= {name: values.pop(name) for name in own if name in values}
+    config = TrainConfig(**{**values, "task": task, "own": own})
     config.check(label)
     return config
 
 
+def strangers(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str) -> None:
+    """Raise an `InputError` that names options which the task does not have."""
+    kind = kind_of(task, label)
+    known = field_names() | {option.name for option in kind.own}
+    strange = sorted(map(str, given.keys() - known))
+    if strange:
+        raise bad_input("options", f"options of the task {task!r}", ", ".join(map(label, strange)))
+    other = sorted(given.keys() & (PARTICULAR - kind.shared))
+    if other:
+        got = ", ".join(label(name) for name in other)
+        raise bad_input(got, f"no such option for the task {task!r}", "one", f"leave it out or change {label('task')}")
+
+
 def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
     """The names among the options `given` that would make a resumed run differ from the `stored` one."""
-    free = (*BUDGETS, *SOURCES, *FORMAT)
+    free = {*BUDGETS, *SOURCES, *FORMAT, *sources_of(stored.kind())}
     if "column" in given:
         given = {**given, "column": _columns(given["column"])}
-    return [name for name, value in given.items() if name not in free and getattr(stored, name) != value]
+    known = field_names() | stored.own.keys()
+    return [
+        name for name, value in given.items() if name not in known or (name not in free and stored.value(name) != value)
+    ]
+
+
+def sources_of(kind: type[TaskKind]) -> frozenset[str]:
+    """The options of a task alone that name files with data."""
+    return frozenset(option.name for option in kind.own if option.source)
 
 
 def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
@@ -187,7 +232,8 @@ def with_budget(stored: TrainConfig, given: Mapping[str, Any], label: Callable[[
     updates = {name: given[name] for name in (*BUDGETS, *SOURCES, *FORMAT) if name in given}
     if any(name in given for name in BUDGETS):
         updates = {**dict.fromkeys(BUDGETS), **updates}
-    config = replace(stored, **updates)
+    own = {name: given[name] for name in sources_of(stored.kind(label)) if name in given}
+    config = replace(stored, **updates, own={**stored.own, **own})
     config.check(label)
     return config
 
@@ -229,7 +275,7 @@ _MOST_RATE = 1e300  # schedules add two of them
 _MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
 
 _RULES: dict[str, Rule] = {
-    "task": choice(LANGUAGE, FORECAST),
+    "task": text(),
     "files": listed(text(), tuple),
     "data": text(),
     "column": listed(text(), tuple),
@@ -277,32 +323,22 @@ _RULES: dict[str, Rule] = {
     "seed": whole(0, 2**64 - 1),
     "backend": text(),
     "dtype": choice("float32", "float64"),
+    "own": record(),
 }
 #: Options that may be left open.
 _OPTIONAL = ("data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 _ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 
-_SERIES_ONLY = {
-    *("data", "column", "missing", "time", "sort", "regular", "decimal", "delimiter", "skip"),
-    *("horizon", "window", "season", "scaling", "test"),
-}
-_TEXT_ONLY = {"files", "embed", "sequence"}
+#: How a series is read: the rows of a table in the order of time.
+SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling"})
+#: How a file with a table is written.
+TABLE = frozenset({"decimal", "delimiter", "encoding", "skip"})
+#: The recurrent layers.
+LAYERS = frozenset({"cell", "layers", "hidden", "dropout"})
+#: Options that a task has only if it lists them in `TaskKind.shared`.
+PARTICULAR = SERIES | TABLE | LAYERS | {"files", "data", "test", "embed", "sequence"}
 _OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
-_FOREIGN = {LANGUAGE: _SERIES_ONLY, FORECAST: _TEXT_ONLY}
-
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    LANGUAGE: {"steps": 2000},
-    FORECAST: {
-        "epochs": 40,
-        "validation": 0.15,
-        "hidden": 32,
-        "batch": 64,
-        "lr": 1e-2,
-        "validate_every": 25,
-        "report_every": 25,
-    },
-}
 
 
 __all__ = [
@@ -310,13 +346,20 @@ __all__ = [
     "TRAINABLE_CELLS",
     "FORECAST",
     "LANGUAGE",
+    "LAYERS",
     "OPTIMIZERS",
+    "PARTICULAR",
     "SCALINGS",
     "SCHEDULES",
+    "SERIES",
     "SOURCES",
+    "TABLE",
     "TrainConfig",
     "changed",
     "elsewhere",
+    "field_names",
     "make",
+    "sources_of",
+    "strangers",
     "with_budget",
 ]

@@ -6,7 +6,7 @@ Matplotlib takes a good part of a second to import, so it is imported when the f
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.data import Windows
 from engine.drawing import load_matplotlib, new_figure
+from engine.errors import EngineError
 from engine.training.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+
+
+def drawn(name: str, draw: Callable[..., None], path: Path, *values: Any) -> dict[str, str | None]:
+    """Draw into the file `path`, and return its name as an entry of the result.
+
+    If the picture cannot be drawn, nothing else fails: the entry is None then, and ``"not_drawn"`` says why.
+    """
+    try:
+        draw(path, *values)
+    except EngineError:  # the disk is full
+        raise
+    except Exception as error:  # whatever matplotlib raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return {name: None, "not_drawn": f"{path}: expected to draw the picture, got '{reason}'"}
+    return {name: str(path)}
 
 
 def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, unit: str, title: str) -> None:

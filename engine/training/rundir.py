@@ -1,8 +1,8 @@
 """The directory of a run: its files, who may write there, and where a resumed run continues.
 
 ``run.json`` holds the options, written before the first step; ``last.safetensors`` the newest state;
-``best.safetensors`` the weights with the lowest validation loss; ``metrics.jsonl`` the figures; ``loss.png`` (and
-``forecast.png``) the pictures.
+``best.safetensors`` the weights with the lowest validation loss; ``metrics.jsonl`` the figures; ``loss.png`` the
+picture, with those of the task beside it (`TaskKind.pictures`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from engine.checks import describe, file_name, instance, one_of, switch
 from engine.errors import bad_input, bad_type
 from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
-from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, with_budget
+from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, sources_of, with_budget
+from engine.training.kinds import TaskKind, kind_of
 from engine.training.metrics import METRICS
 from engine.training.rules import record, record_fault, text
 from engine.training.run_files import read_json
 from engine.training.schema import RESUMABLE, stored_options
 
 OPTIONS = "run.json"
-LOSS_PICTURE, FORECAST_PICTURE = "loss.png", "forecast.png"
-FILES = (OPTIONS, LAST, BEST, METRICS, LOSS_PICTURE, FORECAST_PICTURE)
+LOSS_PICTURE = "loss.png"
+FILES = (OPTIONS, LAST, BEST, METRICS, LOSS_PICTURE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class RunFolder:
     def check_data(self, fingerprint: str) -> None:
         """Raise unless the data is what the run was started on."""
         if self.fingerprint not in (None, fingerprint):
-            name = "files" if self.config.task == LANGUAGE else "data"
+            name = "files" if "files" in self.config.kind().shared else "data"
             hint = "give the data that it was started on, or train anew with another --out"
             raise bad_input(name, f"the data of the run in {self.directory} ({self.fingerprint})", fingerprint, hint)
 
@@ -96,20 +97,22 @@ def open_run(
         raise bad_type("label", "a function from an option's name to a text", describe(label))
     directory, resume = file_name("directory", directory), switch("resume", resume)
     given = dict(instance("given", given, Mapping, "a mapping of options"))
-    for name in SOURCES:
-        if given.get(name):  # a resumed run may be started from another working directory
-            given[name] = _absolute(label(name), given[name], several=name == "files")
+    kind = kind_of(LANGUAGE if task is None else task, label)
+    if task is not None and ":" not in task:
+        task = kind.name
+    given = _with_absolute(kind, given, label)
     if "backend" in given:
         given["backend"] = get_backend(given["backend"]).spec
     if os.path.exists(directory) and not directory.is_dir():  # of a name that is too long, pathlib makes an error
         raise bad_input(label("out"), "a directory", f"the file {directory}", f"choose another {label('out')}")
-    present = [name for name in FILES if os.path.exists(directory / name)]
+    files = (*FILES, *kind.pictures)
+    present = [name for name in files if os.path.exists(directory / name)]
     if present and not resume:
         hint = f"continue it with {label('resume')}, or choose another {label('out')}"
         raise bad_input(
             label("out"), "a directory without a run", f"{directory}, which holds {', '.join(present)}", hint
         )
-    if resume and not present and not any(given.get(name) for name in SOURCES):
+    if resume and not present and not any(given.get(name) for name in (*SOURCES, *sources_of(kind))):
         # With a mistyped directory the built-in text would be trained.  If the data is named, the user may mean: begin.
         hint = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
         raise bad_input(label("resume"), f"a run in {directory}", "none", hint)
@@ -119,8 +122,14 @@ def open_run(
             directory, _spelt_out(make(LANGUAGE if task is None else task, given, label)), None, None, warning=warning
         )
     with locked(directory):
-        remove_temporaries(directory, FILES)
+        remove_temporaries(directory, files)
         yield _existing(directory, task, given, label) if present else fresh
+
+
+def _with_absolute(kind: type[TaskKind], given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
+    """The options with file names that stay valid when the run is resumed from another working directory."""
+    named = [name for name in (*SOURCES, *sources_of(kind)) if given.get(name)]
+    return {**given, **{name: _absolute(label(name), given[name], several=name == "files") for name in named}}
 
 
 def _absolute(argument: str, value: Any, several: bool) -> Any:
@@ -162,7 +171,9 @@ def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label
         step = checkpoint.meta["trainer"]["step"]
         if (directory / OPTIONS).exists():
             begun, begun_data = _options(directory, label)
-            names = changed(stored, {name: value for name, value in begun.__dict__.items() if name != "task"})
+            names = changed(
+                stored, {**begun.own, **{n: v for n, v in begun.__dict__.items() if n not in ("task", "own")}}
+            )
             if names or begun.task != stored.task or begun_data != data:
                 what = ", ".join(names) or "the task" * (begun.task != stored.task) or "the data"
                 hint = f"it is another run's checkpoint: put back the one of this run, or choose another {label('out')}"
@@ -201,12 +212,13 @@ def _resumed(
     directory: Path, stored: TrainConfig, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]
 ) -> TrainConfig:
     """The stored options, after checking that those given now would not change the result."""
+    given = _with_absolute(stored.kind(label), given, label)
     names = changed(stored, given)
     if task is not None and task != stored.task:
         names.insert(0, "task")
         given = {**given, "task": task}
     if names:
-        got = ", ".join(f"{label(name)} {given[name]} (was {getattr(stored, name)})" for name in names)
+        got = ", ".join(f"{label(name)} {given[name]} (was {stored.value(name)})" for name in names)
         hint = f"leave {'it' if len(names) == 1 else 'them'} out, or start a new run with another {label('out')}"
         raise bad_input(label("resume"), f"the options of the run in {directory}", got, hint)
     return with_budget(stored, given, label)

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from engine.cell import cells
-from engine.data import Vocabulary
-from engine.data.scaling import scaler_from_json
-from engine.errors import EngineError
+from engine.errors import EngineError, bad_input
 from engine.layers import sketch
 from engine.training.architecture import describe_model, parameter_shapes
-from engine.training.config import LANGUAGE, TrainConfig
+from engine.training.config import TrainConfig
 from engine.training.container import DTYPES, RESTORE, Entry
 from engine.training.rules import (
     Rule,
@@ -56,9 +54,10 @@ _ALWAYS = {"config": record(), "data": text(), "model": record(), "task": record
 RESUMABLE = {"optimizer": named(_SCALAR), "counters": named(whole(0)), "metrics_lines": whole(0)}
 
 _LAYER = {"type": text(), "args": named(_SCALAR)}
-_MODEL = {"type": choice("Sequential"), "args": record()}
+_MODEL = {"type": text(), "args": record()}
+_SEQUENTIAL = {"type": choice("Sequential"), "args": record()}
 _LAYERS = {"layers": listed(record())}
-_MOST_PARTS = 8
+_MOST_PARTS, _MOST_LAYERS = 8, 1000
 
 _ANOTHER = "it is another model's checkpoint: use the one it was saved from"
 
@@ -82,8 +81,8 @@ def check_metadata(path: Path, meta: Mapping[str, Any], entries: Mapping[str, En
     if resumable:
         _keep_to(path, "", RESUMABLE, meta)
     _check_position(path, meta["trainer"])
-    shapes, outputs = _check_model(path, config, meta["model"], entries)
-    _check_task(path, config, meta["task"], outputs)
+    shapes = _check_model(path, meta["model"], entries)
+    _check_task(path, config, meta["task"], meta["model"])
     _check_arrays(path, config, meta, shapes, entries, resumable)
 
 
@@ -131,49 +130,71 @@ def _check_position(path: Path, trainer: Mapping[str, Any]) -> None:
             raise problem(path, expected, "others", RESTORE)
 
 
-def _check_model(
-    path: Path, config: TrainConfig, description: Any, entries: Mapping[str, Entry]
-) -> tuple[dict[str, Shape], int]:
-    """The shapes of the model's parameters, and its outputs; the file has them, and the options ask for them."""
+def _check_model(path: Path, description: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
+    """The shapes of the model's parameters, after a check that the file has just these."""
     _keep_to(path, "model", _MODEL, description)
-    _keep_to(path, "model.args", _LAYERS, description["args"])
-    layers = description["args"]["layers"]
-    if not 2 <= len(layers) <= _MOST_PARTS:
-        raise problem(path, f"2 to {_MOST_PARTS} layers as metadata 'model.args.layers'", str(len(layers)), RESTORE)
-    for index, layer in enumerate(layers):
-        _keep_to(path, f"model.args.layers.{index}", _LAYER, layer, closed=True)
-        count = layer["args"].get("num_layers", config.layers)
-        if count != config.layers:
-            raise problem(path, f"the {config.layers} layers that its options name", f"{shown(count)}", RESTORE)
+    _check_parts(path, "model", description)
     try:
-        found = [layer.config() for layer in sketch(description)]
+        shapes = parameter_shapes(description)
     except EngineError as error:
         raise problem(path, "the description of a model", f"'{error}'", RESTORE) from error
-    shapes = parameter_shapes(description)
     match_shapes(path, {name[6:]: e.shape for name, e in entries.items() if name.startswith("model/")}, shapes)
+    return shapes
+
+
+def _check_parts(path: Path, place: str, description: Mapping[str, Any]) -> None:
+    """Raise unless the layers of a Sequential, and those of one inside it, can be looked at without harm."""
+    if description["type"] != "Sequential":
+        count = description["args"].get("num_layers", 1)
+        if not isinstance(count, int) or count > _MOST_LAYERS:
+            raise problem(path, f"at most {_MOST_LAYERS} as 'num_layers' in '{place}'", shown(count), RESTORE)
+        return
+    _keep_to(path, f"{place}.args", _LAYERS, description["args"])
+    layers = description["args"]["layers"]
+    if not 1 <= len(layers) <= _MOST_PARTS:
+        raise problem(path, f"1 to {_MOST_PARTS} layers as metadata '{place}.args.layers'", str(len(layers)), RESTORE)
+    for index, layer in enumerate(layers):
+        inside = f"{place}.args.layers.{index}"
+        _keep_to(path, inside, _MODEL, layer, closed=True)
+        if layer["type"] != "Sequential":
+            _keep_to(path, inside, _LAYER, layer, closed=True)
+        _check_parts(path, inside, layer)
+
+
+def same_model(config: TrainConfig, description: Mapping[str, Any]) -> int:
+    """The outputs of the model described, after a check that it is the one that `describe_model` makes of the options.
+
+    Raises
+    ------
+    InputError
+        for another model.
+    """
+    if description["type"] != "Sequential":
+        raise bad_input("model", "a Sequential", shown(description["type"]))
+    layers = description["args"]["layers"]
+    for layer in layers:
+        count = layer["args"].get("num_layers", config.layers)
+        if count != config.layers:
+            raise bad_input("model", f"the {config.layers} layers that its options name", shown(count))
+    found = [layer.config() for layer in sketch(dict(description))]
     inputs = next(iter(found[0]["args"].values()))
     outputs = found[-1]["args"].get("out_features")
     wanted = [layer.config() for layer in sketch(describe_model(config, inputs, outputs))] if outputs else []
     if found != wanted:
         got = f"a {found[0]['type']}, ... that differs" if len(found) == len(wanted) else f"{len(found)} layers"
-        raise problem(path, "the model that its options describe", got, RESTORE)
-    return shapes, int(outputs)
+        raise bad_input("model", "the model that its options describe", got)
+    return int(outputs)
 
 
-def _check_task(path: Path, config: TrainConfig, task: Mapping[str, Any], outputs: int) -> None:
-    """The vocabulary, or the scalings, that belong to the weights."""
+def _check_task(path: Path, config: TrainConfig, task: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """What belongs to the weights: a vocabulary, scalings."""
+    kind = config.kind()
     try:
-        if config.task == LANGUAGE:
-            size = len(Vocabulary.from_json(task.get("vocabulary", {})))
-            if size != outputs:
-                raise problem(path, f"a vocabulary of the model's {outputs:,} characters", f"{size:,}", RESTORE)
-        else:
-            for name in ("x", "y"):
-                scaler_from_json(task.get(name, {}))
+        if kind.standard:
+            same_model(config, model)
+        kind.check_described(config, task, model)
     except EngineError as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise problem(path, "what goes with the weights as metadata 'task'", f"'{error}'", RESTORE) from error
+        raise problem(path, "a model and what goes with its weights", f"'{error}'", RESTORE) from error
 
 
 def _check_arrays(
@@ -198,7 +219,8 @@ def _check_arrays(
         slots = {slot for slot, _, parameter in split if parameter in shapes}
         known |= {f"optimizer/{slot}.{name}": (floats, shape) for slot in slots for name, shape in shapes.items()}
         carried = field(path, meta, "carried")
-        known |= {name: (floats, shape) for name, shape in _carried(path, config, carried, entries).items()}
+        states = _carried if config.kind().standard else _carried_by_any
+        known |= {name: (floats, shape) for name, shape in states(path, config, carried, entries).items()}
     for name in sorted(known.keys() - entries.keys()):
         raise problem(path, f"the array {name!r}", "none", RESTORE)
     for name, entry in sorted(entries.items()):
@@ -210,11 +232,27 @@ def _check_arrays(
             raise problem(path, f"the array {name!r} as {dtype} of shape {shape}", got, RESTORE)
 
 
+def _carried_by_any(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
+    """Names and shapes of the state that a model of any kind carries: a nest of lists with the arrays' names."""
+    found: dict[str, Shape] = {}
+    waiting = [("carried", nest)]
+    while waiting:
+        place, said = waiting.pop()
+        if isinstance(said, list) and place.count("/") < _MOST_PARTS:
+            waiting += [(f"{place}/{index}", part) for index, part in enumerate(said)]
+        elif said == place and place in entries:
+            found[place] = entries[place].shape
+        elif said is not None:
+            raise problem(path, f"the state carried as metadata {place!r}", shown(said), RESTORE)
+    return found
+
+
 def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:
     """Names and shapes of the carried state: for each layer None, an array, or several."""
     if nest is None:
         return {}
-    at = 1 if config.task == LANGUAGE else 0  # the recurrent layers' place, behind the embedding
+    text = config.kind().reads_ids  # its batches are full, the last one of windows is not
+    at = 1 if text else 0  # the recurrent layers' place, behind the embedding
     parts = 2 + at + bool(config.dropout)
     count = len(cells()["rnn_tanh" if config.cell == "rnn" else config.cell].states)
     names = [f"carried/{at}/{number}" for number in range(count)] if count > 1 else f"carried/{at}"
@@ -223,5 +261,5 @@ def _carried(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, E
         raise problem(path, expected, "others", RESTORE)
     first = names if isinstance(names, str) else names[0]
     shape = entries[first].shape if first in entries else ()
-    rows = config.batch if config.task == LANGUAGE or len(shape) != 3 else min(shape[1], config.batch)
+    rows = config.batch if text or len(shape) != 3 else min(shape[1], config.batch)
     return dict.fromkeys([names] if isinstance(names, str) else names, (config.layers, rows, config.hidden))

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.backend import Backend, get_backend
 from engine.checks import file_name, switch
-from engine.data import Vocabulary, score
-from engine.errors import BackendUnavailableError, EngineError
+from engine.data import Vocabulary
+from engine.errors import BackendUnavailableError, bad_input
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
-from engine.training.config import FORECAST, LANGUAGE, TrainConfig, elsewhere
-from engine.training.forecaster import Forecaster
-from engine.training.forecasting import Scaling, far_note, read_series, series_notes, upcoming
+from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
 from engine.training.interrupt import StopRequest
-from engine.training.language_model import LanguageModel
+from engine.training.kinds import as_task
 from engine.training.metrics import METRICS, read_metrics
-from engine.training.plots import draw_forecast, draw_loss
+from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
-from engine.training.rundir import FORECAST_PICTURE, LOSS_PICTURE, RunFolder, checkpoint_in, open_run
-from engine.training.task import Task, fingerprint, load_model, load_weights
+from engine.training.rundir import LOSS_PICTURE, RunFolder, checkpoint_in, open_run
+from engine.training.task import RunTask, load_weights
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
-from engine.training.verdict import forecast_verdict, language_verdict
 
 
 def run_training(
@@ -41,11 +36,11 @@ def run_training(
 
     Parameters
     ----------
-    task : ``"language"`` (the default) or ``"forecast"``.
+    task : the name of a task; None is ``"language"``, or that of the run that is resumed.
     resume : continue the run in `out`.
     quiet : no progress.
     label : gives the name of an option in messages.
-    options : fields of `TrainConfig` that differ from the task's defaults.
+    options : fields of `TrainConfig` and options of the task that differ from its defaults.
 
     Returns
     -------
@@ -63,7 +58,7 @@ def run_training(
         reporter = make_reporter(job.position, quiet)
         try:
             trainer = Trainer(run, job, reporter, lambda: stop.requested)
-            for note in (run.note, *(series_notes(job.series) if isinstance(job, Forecaster) else ())):
+            for note in (run.note, *job.notes()):
                 if note:
                     reporter.note(note)
             if run.warning:
@@ -76,7 +71,7 @@ def run_training(
         return _result(run, job, outcome, trainer.warning)
 
 
-def _result(run: RunFolder, job: Task, outcome: Outcome, warning: str) -> dict[str, Any]:
+def _result(run: RunFolder, job: RunTask, outcome: Outcome, warning: str) -> dict[str, Any]:
     """What came of a session, with the pictures drawn and a forecaster scored."""
     figure, best = (None, None) if outcome.best_loss is None else job.figure(outcome.best_loss)
     result: dict[str, Any] = {
@@ -95,20 +90,21 @@ def _result(run: RunFolder, job: Task, outcome: Outcome, warning: str) -> dict[s
     name = job.figure(1.0)[0]
     records = read_metrics(run.directory / METRICS, name)
     result |= drawn("picture", draw_loss, run.directory / LOSS_PICTURE, records, name, job.unit, job.title)
-    if isinstance(job, LanguageModel) and best is not None:
-        result |= language_verdict(best, records, len(job.vocabulary))
-    if isinstance(job, Forecaster) and outcome.ending != INTERRUPTED:
+    finished = outcome.ending != INTERRUPTED
+    if finished:
         load_weights(job.model, read_checkpoint(checkpoint_in(run.directory)))
-        result |= score_forecasts(job, run.directory / FORECAST_PICTURE)
-    return result
+    return result | job.results(run.directory, finished, records)
 
 
-def make_task(config: TrainConfig, vocabulary: Vocabulary | None = None) -> Task:
-    """Load the data of a run and build its model, with its first weights."""
-    backend = get_backend(config.backend)
-    if config.task == FORECAST:
-        return Forecaster(config, backend)
-    return LanguageModel(config, backend, vocabulary)
+def make_task(config: TrainConfig, described: Mapping[str, Any] | None = None) -> RunTask:
+    """Load the data of a run and build its model, with its first weights.
+
+    Parameters
+    ----------
+    described : what the checkpoint of a trained model says beside its weights (`Task.describe`), to read other data as
+        that model did.
+    """
+    return as_task(config.kind(), config, get_backend(config.backend), described)
 
 
 def backend_for(checkpoint: Checkpoint, name: str | None) -> Backend:
@@ -135,97 +131,83 @@ def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:
     return Vocabulary.from_json(checkpoint.meta["task"]["vocabulary"])
 
 
-def score_forecasts(job: Forecaster, picture: Path | None = None) -> dict[str, Any]:
-    """Scores of the network and the baselines on the held-out part, and the picture if a file is named."""
-    test, series, config = job.parts.test, job.series, job.config
-    forecasts = job.forecasts()
-    with np.errstate(over="ignore"):  # told by `forecast_verdict`
-        scores = {name: score(values, test.targets, test.known) for name, values in forecasts.items()}
-    first = int(test.origins[0])
-    result: dict[str, Any] = {
-        "column": series.names[0],
-        "inputs": list(series.names),
-        "horizon": config.horizon,
-        "season": config.season,
-        "window": config.window,
-        "filled_cells": series.filled_count,
-        "held_out": {
-            "first_row": first,
-            "rows": len(test.history) - first,
-            "filled": int(series.filled[first:, 0].sum()),
-            "points": int(test.known.sum()),
-            "points_left_out": int((~test.known).sum()),
-            "points_by_step": test.known.sum(axis=0).tolist(),
-        },
-        "scores": {name: {"rmse": s.rmse, "mae": s.mae, "points": s.points} for name, s in scores.items()},
-        "next": upcoming(job.model, job.scaling, series, config),
-        "notes": series_notes(series),
-    }
-    result |= forecast_verdict(result["scores"], job.config.cell.upper())
-    if picture is not None:
-        rmse = {name: s.rmse for name, s in scores.items()}
-        after = [point["value"] for point in result["next"]]
-        values = series.filled[:, 0], test, forecasts, rmse, series.names[0], after
-        result |= drawn("forecast_picture", draw_forecast, picture, *values)
-    return result
-
-
-def predict_next(checkpoint: Checkpoint, backend: str | None = None, **reading: Any) -> dict[str, Any]:
-    """The forecast after the last row of a series, by a trained forecaster, with the scaling of its training.
+def evaluate_run(
+    path: Path,
+    sources: Sequence[str] = (),
+    *,
+    backend: str | None = None,
+    label: Callable[[str], str] = str,
+    **reading: Any,
+) -> dict[str, Any]:
+    """Measure a trained model on the held-out part of its data, or on other data.
 
     Parameters
     ----------
+    path : a checkpoint file.
+    sources : files or folders with other data of the same kind; none is the held-out part of the run's own.
     backend : a name, or None: the one that the model was trained on.
-    reading : fields of `TrainConfig` for the series and how it is read, if they differ from the run's.
+    label : gives the name of an option in messages.
+    reading : options of how the data is read, where they differ from the run's.
 
     Returns
     -------
     dict
-        JSON-able: ``"last"``, the last row that is known, and ``"next"``, what `upcoming` returns.
+        JSON-able; see `TaskKind.evaluate`.
 
     Raises
     ------
     EngineError
-        The checkpoint is not a forecaster's, or the series cannot be used.
+        The model or the data cannot be used.
     """
+    checkpoint, config = _trained(path, sources, reading, label)
+    found = config.kind().evaluate(checkpoint, config, tuple(sources), backend_for(checkpoint, backend))
+    return {"checkpoint": str(checkpoint.path), "task": config.task, **found}
+
+
+def predict_run(
+    path: Path,
+    sources: Sequence[str] = (),
+    *,
+    backend: str | None = None,
+    asked: Mapping[str, Any] | None = None,
+    label: Callable[[str], str] = str,
+    **reading: Any,
+) -> dict[str, Any]:
+    """What a trained model says of new data.
+
+    Parameters
+    ----------
+    path, sources, backend, label, reading : as for `evaluate_run`.
+    asked : what the task may be asked for beside files (`TaskKind.asks`).
+
+    Returns
+    -------
+    dict
+        JSON-able; see `TaskKind.predict`.
+
+    Raises
+    ------
+    EngineError
+        The model or the data cannot be used.
+    """
+    checkpoint, config = _trained(path, sources, reading, label)
+    kind = config.kind()
+    for name in sorted((asked or {}).keys() - kind.asks):
+        raise bad_input(label(name), f"no such option for the task {config.task!r}", "one", "leave it out")
+    found = kind.predict(checkpoint, config, tuple(sources), backend_for(checkpoint, backend), asked or {})
+    return {"checkpoint": str(checkpoint.path), "task": config.task, **found}
+
+
+def _trained(
+    path: Path, sources: Sequence[str], reading: Mapping[str, Any], label: Callable[[str], str]
+) -> tuple[Checkpoint, TrainConfig]:
+    """A checkpoint and its options, with those of `reading` in their places."""
+    checkpoint = read_checkpoint(path)
     config = TrainConfig.from_json(checkpoint.meta["config"])
-    config = elsewhere(config, reading) if "data" in reading else replace(config, **reading)
-    config.check()
-    if config.task != FORECAST:
-        raise problem(checkpoint.path, "a forecaster", f"one of the task {config.task!r}", "name another run")
-    series = read_series(config)
-    model = load_model(checkpoint, backend_for(checkpoint, backend))
-    scaling = Scaling.of(checkpoint)
-    notes = [*series_notes(series), *far_note(scaling, series, config)]
-    if fingerprint(series.values) != checkpoint.meta["data"]:
-        notes.append(f"{config.data} is not, or no longer, what the model was trained on")
-    last = len(series.values) - 1
-    return {
-        "checkpoint": str(checkpoint.path),
-        "task": config.task,
-        "data": str(config.data),
-        "column": series.names[0],
-        "inputs": list(series.names),
-        "last": {
-            "row": last,
-            "time": series.times.cells[-1] if series.times else None,
-            "value": None if series.filled[-1, 0] else float(series.values[-1, 0]),
-        },
-        "next": upcoming(model, scaling, series, config),
-        "notes": notes,
-    }
-
-
-def drawn(name: str, draw: Callable[..., None], path: Path, *values: Any) -> dict[str, str | None]:
-    """Draw into the file `path`, and return its name as an entry of the result.
-
-    If the picture cannot be drawn, nothing else fails: the entry is None then, and ``"not_drawn"`` says why.
-    """
-    try:
-        draw(path, *values)
-    except EngineError:  # the disk is full
-        raise
-    except Exception as error:  # whatever matplotlib raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return {name: None, "not_drawn": f"{path}: expected to draw the picture, got '{reason}'"}
-    return {name: str(path)}
+    strangers(config.task, reading, label)
+    own = {name: value for name, value in reading.items() if name in config.own}
+    rest = {name: value for name, value in reading.items() if name not in own}
+    config = elsewhere(config, rest) if sources else replace(config, **rest)
+    config = replace(config, own={**config.own, **own})
+    config.check(label)
+    return checkpoint, config

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+<<<<<<< HEAD
 from collections.abc import Mapping
 from types import MappingProxyType
+=======
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+>>>>>>> 614b0f5 (Tasks of training stand in a room of their own and by name: one class says its options, data, model, results and how it is used)
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -108,6 +113,16 @@ class Task(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The data beside the weights that is needed to use the model later, JSON-able: a vocabulary, a scaling."""
+
+
+class RunTask(Task, Protocol):
+    """A task that the command line knows (`engine.training.kinds.TaskKind`)."""
+
+    def notes(self) -> Sequence[str]:
+        """Notes on the data, shown before training starts."""
+
+    def results(self, directory: Path, finished: bool, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What came of a run beside its loss."""
 
 
 def forward(task: Task, step: int, state: Any) -> ForwardPass:

@@ -10,7 +10,7 @@ import numpy as np
 
 import engine
 from engine.data import Vocabulary, builtin_text, contiguous_batches, split
-from engine.training.language_model import mean_loss
+from engine.tasks.language import mean_loss
 
 #: A figure: one number, or the median, lowest and highest of several runs.
 Figure = float | dict[str, float]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from engine.backend import Backend
 from engine.data import Vocabulary, builtin_text, contiguous_batches, load_text, split
 from engine.data.data_checks import bad_data
+from engine.errors import NonFiniteError, bad_input
 from engine.layers.base import Layer
 from engine.losses import cross_entropy
+from engine.tasks.verdict import beside_guessing, language_verdict
 from engine.training.architecture import build_model
-from engine.training.config import TrainConfig
-from engine.training.task import Batch, Validation, fingerprint
+from engine.training.checkpoint import Checkpoint
+from engine.training.config import LANGUAGE, LAYERS, TrainConfig
+from engine.training.kinds import TaskKind
+from engine.training.task import Batch, Validation, fingerprint, load_model
 
 #: The validation text is read in this many lanes side by side, each from a zero state; in this many steps at a time.
 #: More lanes are faster, and each costs the context of its first few characters.
@@ -31,19 +37,23 @@ def name_of(files: tuple[str, ...]) -> str:
     return ", ".join(files) or "the built-in text"
 
 
-class LanguageModel:
+class LanguageModel(TaskKind):
     """Embedding, recurrent layers and a linear layer over a text; see `engine.training.task.Task`.
 
     The training part is read in ``config.batch`` lanes.  A step reads ``config.sequence`` characters of each, from the
     state that the step before it left; at the start of an epoch the state is zero.  Gradients stay within a step.
     """
 
+    name, words = LANGUAGE, "predict the characters of a text"
+    shared = LAYERS | {"files", "encoding", "embed", "sequence"}
+    defaults: ClassVar[Mapping[str, Any]] = {"steps": 2000}
+    out, needs_data, standard, reads_ids = "runs/text", False, True, True
     unit, position = "bits per character", "characters"
 
-    def __init__(self, config: TrainConfig, backend: Backend, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         text = read_text(config.files, config.encoding)
         self.fingerprint = fingerprint(text)
-        self.vocabulary = vocabulary or Vocabulary.from_text(text)
+        self.vocabulary = Vocabulary.from_json(described["vocabulary"]) if described else Vocabulary.from_text(text)
         source = name_of(config.files)
         train, self.validation_ids = split(self.vocabulary.encode(text, source), config.validation, source)
         need = config.batch * config.sequence + 1
@@ -58,6 +68,22 @@ class LanguageModel:
         size_of_text = f"{len(text):,} characters" if config.files else source
         shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
         self.title = f"{config.cell.upper()} {shape} on {size_of_text}"
+
+    @classmethod
+    def complete(cls, given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
+        """Nothing follows; an encoding is that of files."""
+        if "encoding" in given and not given.get("files"):
+            hint = f"name {label('files')}, or leave {label('encoding')} out"
+            raise bad_input(label("encoding"), "files that are written in it", "the built-in text", hint)
+        return {}
+
+    @classmethod
+    def check_described(cls, config: TrainConfig, described: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+        """The vocabulary has as many characters as the model has outputs."""
+        outputs = model["args"]["layers"][-1]["args"]["out_features"]
+        size = len(Vocabulary.from_json(described.get("vocabulary", {})))
+        if size != outputs:
+            raise bad_input("vocabulary", f"a vocabulary of the model's {outputs:,} characters", f"{size:,}")
 
     def batch(self, step: int) -> Batch:
         """Character ids (T, B), and those that follow them."""
@@ -83,6 +109,44 @@ class LanguageModel:
     def describe(self) -> dict[str, Any]:
         """The vocabulary."""
         return {"vocabulary": self.vocabulary.to_json()}
+
+    def results(self, directory: Path, finished: bool, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Whether the model is better than guessing."""
+        found = [record["bpc"] for record in records if record["kind"] == "validation"]
+        return language_verdict(min(found), records, len(self.vocabulary)) if found else {}
+
+    @classmethod
+    def evaluate(
+        cls, checkpoint: Checkpoint, config: TrainConfig, sources: Sequence[str], backend: Backend
+    ) -> dict[str, Any]:
+        """Bits per character and perplexity of the validation part, or of all of the files."""
+        vocabulary = Vocabulary.from_json(checkpoint.meta["task"]["vocabulary"])
+        files = tuple(sources)
+        text = read_text(files or config.files, config.encoding)
+        source = ", ".join(files) or "the validation part"
+        if not files:
+            if fingerprint(text) != checkpoint.meta["data"]:
+                expected = f"the text that {checkpoint.path} was trained on"
+                raise bad_data(name_of(config.files), expected, "another", "name the files to measure on")
+            text = split(text, config.validation)[1]
+        if len(text) < 2:
+            raise bad_data(source, "at least 2 characters", len(text), "give more text")
+        ids = vocabulary.encode(text, source)
+        loss = mean_loss(load_model(checkpoint, backend), ids)
+        bpc = loss / math.log(2)
+        if not math.isfinite(bpc):
+            hint = "use an earlier checkpoint, or train anew with a lower --lr"
+            raise NonFiniteError(
+                f"{checkpoint.path}: expected a finite loss, got {loss}: the weights are too large; {hint}"
+            )
+        return {
+            "text": source,
+            "characters": len(ids) - 1,
+            "loss": loss,
+            "bpc": bpc,
+            "perplexity": math.exp(min(loss, 700.0)),
+            **beside_guessing(bpc, len(vocabulary)),
+        }
 
 
 def mean_loss(model: Layer, ids: np.ndarray, lanes: int = LANES) -> float:

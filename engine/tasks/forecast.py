@@ -9,7 +9,10 @@ alone.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,25 +30,50 @@ from engine.data import (
     split_windows,
 )
 from engine.data.data_checks import bad_data
+from engine.data.scaling import scaler_from_json
 from engine.errors import bad_input
 from engine.losses import mse
+from engine.tasks.forecasting import (
+    Scaling,
+    far_note,
+    forecast,
+    last_row,
+    outputs,
+    read_series,
+    series_notes,
+    upcoming,
+)
+from engine.tasks.verdict import forecast_verdict
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
-from engine.training.config import TrainConfig
-from engine.training.forecasting import Scaling, forecast, outputs, read_series
-from engine.training.task import Batch, Validation, fingerprint
+from engine.training.config import FORECAST, LAYERS, SERIES, TABLE, TrainConfig
+from engine.training.kinds import TaskKind
+from engine.training.plots import draw_forecast, drawn
+from engine.training.task import Batch, Validation, fingerprint, load_model, load_weights
 
 
-class Forecaster:
+class Forecaster(TaskKind):
     """Recurrent layers and a linear layer over windows of a series; see `engine.training.task.Task`.
 
     All values of the horizon are read from the output at the window's last step (a direct forecast).  All columns of
     the series are inputs; the first one is forecast.
     """
 
+    name, words = FORECAST, "forecast a column of a series"
+    shared = LAYERS | SERIES | TABLE | {"data", "test"}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 40,
+        "validation": 0.15,
+        "hidden": 32,
+        "batch": 64,
+        "lr": 1e-2,
+        "validate_every": 25,
+        "report_every": 25,
+    }
+    pictures, out, standard = ("forecast.png",), "runs/forecast", True
     position = "windows"
 
-    def __init__(self, config: TrainConfig, backend: Backend) -> None:
+    def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         self.config = config
         self.series = series = read_series(config)
         self.fingerprint = fingerprint(series.values)
@@ -63,13 +91,34 @@ class Forecaster:
             raise bad_input("--season", f"at most the {earliest} rows before the held-out part", config.season, hint)
         self.unit = f"RMSE in units of {series.names[0]!r}"
         train = self.parts.train.measured()
-        self.scaling = Scaling.fit(config.scaling, train)
+        self.scaling = Scaling.from_json(described) if described else Scaling.fit(config.scaling, train)
         self._all_known = bool(train.known.all())
         self._batches = WindowBatches(self.scaling.apply(train), config.batch, seed=config.seed, dtype=config.dtype)
         self.batches = len(self._batches)
         positions = config.window * min(config.batch, len(train))
         self.model = build_model(config, backend, len(series.names), config.horizon, positions)
         self.title = f"{config.cell.upper()} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
+
+    @classmethod
+    def complete(cls, given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
+        """With a season the window holds two whole periods: the network sees what recurs."""
+        season = given.get("season")
+        return {"window": 2 * season} if isinstance(season, int) and season > 1 and "window" not in given else {}
+
+    @classmethod
+    def check(cls, config: TrainConfig, label: Callable[[str], str]) -> None:
+        """Rows must be left to train on."""
+        if config.validation + config.test >= 1:
+            expected = f"{label('validation')} + {label('test')} below 1"
+            raise bad_input(
+                label("test"), expected, f"{config.validation:g} + {config.test:g}", "leave rows to train on"
+            )
+
+    @classmethod
+    def check_described(cls, config: TrainConfig, described: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+        """Both scalings are there."""
+        for name in ("x", "y"):
+            scaler_from_json(described.get(name, {}))
 
     def batch(self, step: int) -> Batch:
         """Scaled windows (T, B, C), and what follows them (B, horizon), NaN where that was not measured."""
@@ -107,9 +156,92 @@ class Forecaster:
         """Both scalings and the column."""
         return {"column": self.series.names[0], **self.scaling.to_json()}
 
-    def restore_scaling(self, checkpoint: Checkpoint) -> None:
-        """Scale as the checkpoint's network was trained to see it, even if the series is another one."""
-        self.scaling = Scaling.of(checkpoint)
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def notes(self) -> list[str]:
+        """Notes on the series."""
+        return series_notes(self.series)
+
+    def results(self, directory: Path, finished: bool, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Scores of the network and the baselines on the held-out part, and their picture."""
+        return self.scores(directory / self.pictures[0]) if finished else {}
+
+    @classmethod
+    def evaluate(
+        cls, checkpoint: Checkpoint, config: TrainConfig, sources: Sequence[str], backend: Backend
+    ) -> dict[str, Any]:
+        """Scores on the held-out last part of the run's own series, or of another one with the same columns."""
+        if len(sources) > 1:
+            raise bad_input("FILE", "one series", f"{len(sources)} files", "name one")
+        config = replace(config, data=sources[0] if sources else config.data)
+        job = cls(config, backend, checkpoint.meta["task"])
+        if not sources and job.fingerprint != checkpoint.meta["data"]:
+            expected = f"the series that {checkpoint.path} was trained on"
+            raise bad_data(str(config.data), expected, "another", "name the file to measure on")
+        load_weights(job.model, checkpoint)
+        return job.scores()
+
+    @classmethod
+    def predict(
+        cls,
+        checkpoint: Checkpoint,
+        config: TrainConfig,
+        sources: Sequence[str],
+        backend: Backend,
+        asked: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The forecast after the last row of a series, with the scaling of the model's training."""
+        if len(sources) > 1:
+            raise bad_input("FILE", "one series", f"{len(sources)} files", "name one")
+        config = replace(config, data=sources[0] if sources else config.data)
+        series = read_series(config)
+        model = load_model(checkpoint, backend)
+        scaling = Scaling.of(checkpoint)
+        notes = [*series_notes(series), *far_note(scaling, series, config)]
+        if fingerprint(series.values) != checkpoint.meta["data"]:
+            notes.append(f"{config.data} is not, or no longer, what the model was trained on")
+        return {
+            "data": str(config.data),
+            "column": series.names[0],
+            "inputs": list(series.names),
+            "last": last_row(series),
+            "next": upcoming(model, scaling, series, config),
+            "notes": notes,
+        }
+
+    def scores(self, picture: Path | None = None) -> dict[str, Any]:
+        """Scores of the network and the baselines on the held-out part, and the picture if a file is named."""
+        test, series, config = self.parts.test, self.series, self.config
+        forecasts = self.forecasts()
+        with np.errstate(over="ignore"):  # told by `forecast_verdict`
+            scores = {name: score(values, test.targets, test.known) for name, values in forecasts.items()}
+        first = int(test.origins[0])
+        result: dict[str, Any] = {
+            "column": series.names[0],
+            "inputs": list(series.names),
+            "horizon": config.horizon,
+            "season": config.season,
+            "window": config.window,
+            "filled_cells": series.filled_count,
+            "held_out": {
+                "first_row": first,
+                "rows": len(test.history) - first,
+                "filled": int(series.filled[first:, 0].sum()),
+                "points": int(test.known.sum()),
+                "points_left_out": int((~test.known).sum()),
+                "points_by_step": test.known.sum(axis=0).tolist(),
+            },
+            "scores": {name: {"rmse": s.rmse, "mae": s.mae, "points": s.points} for name, s in scores.items()},
+            "next": upcoming(self.model, self.scaling, series, config),
+            "notes": series_notes(series),
+        }
+        result |= forecast_verdict(result["scores"], config.cell.upper())
+        if picture is not None:
+            rmse = {name: s.rmse for name, s in scores.items()}
+            after = [point["value"] for point in result["next"]]
+            values = series.filled[:, 0], test, forecasts, rmse, series.names[0], after
+            result |= drawn("forecast_picture", draw_forecast, picture, *values)
+        return result
 
     # -- forecasts in the unit of the series ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,8 +67,12 @@ class Scaling:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Scaling:
         """The scaling of the network in a checkpoint."""
-        x, y = (scaler_from_json(field(checkpoint.path, checkpoint.meta, "task", name)) for name in "xy")
-        return cls(x, y)
+        return cls.from_json({name: field(checkpoint.path, checkpoint.meta, "task", name) for name in "xy"})
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Scaling:
+        """The scaling that `to_json` described."""
+        return cls(scaler_from_json(said["x"]), scaler_from_json(said["y"]))
 
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -121,6 +126,16 @@ def upcoming(model: Layer, scaling: Scaling, series: Series, config: TrainConfig
         {"row": len(series.values) + ahead, "time": times[ahead] if times else None, "value": float(value)}
         for ahead, value in enumerate(values)
     ]
+
+
+def last_row(series: Series) -> dict[str, Any]:
+    """The last row that is known: its number, its time, its value (None if it was filled)."""
+    last = len(series.values) - 1
+    return {
+        "row": last,
+        "time": series.times.cells[-1] if series.times else None,
+        "value": None if series.filled[-1, 0] else float(series.values[-1, 0]),
+    }
 
 
 def far_note(scaling: Scaling, series: Series, config: TrainConfig) -> list[str]:
