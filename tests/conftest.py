@@ -88,13 +88,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process leave blank pictures: a drawn one takes a fifth of a second, and few tests look at it."""
+    from engine.tasks import forecast
     from engine.training import session
 
     def blank(path: Path, *_: object) -> None:
         path.write_bytes(b"\x89PNG")
 
     monkeypatch.setattr(session, "draw_loss", blank)
-    monkeypatch.setattr(session, "draw_forecast", blank)
+    monkeypatch.setattr(forecast, "draw_forecast", blank)
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def series(tmp_path: Path) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out, which take longer than all else."""
-    for name in ("draw_loss", "draw_forecast"):
-        monkeypatch.setattr(f"engine.training.session.{name}", lambda *_: None)
+    for name in ("training.session.draw_loss", "tasks.forecast.draw_forecast"):
+        monkeypatch.setattr(f"engine.{name}", lambda *_: None)
 
 
 def forecaster(series: Path, **options: Any) -> Forecaster:
@@ -507,7 +507,9 @@ def test_predict_refuses_in_one_line(series: Path, tmp_path: Path, capsys: pytes
     assert "times as much as those that the model was trained on: its forecast is not to be" in capsys.readouterr().out
     assert "expected a checkpoint file" in refused(capsys, "predict", tmp_path / "none")
     language = ROOT / "tests" / "data" / "version1" / "language"
-    assert "expected a forecaster, got one of the task 'language'" in refused(capsys, "predict", language)
+    assert "expected the model of a task that predicts, got one of the task 'language'" in refused(
+        capsys, "predict", language
+    )
 
 
 def test_a_run_of_the_first_release_predicts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,19 +18,11 @@ from refusals import refused
 import engine
 from engine.backend import Backend
 from engine.data import Vocabulary, split
-<<<<<<< HEAD
 from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.tasks.language import LanguageModel, mean_loss
 from engine.training import Trainer, load_model, open_run, read_checkpoint, run_training, sample, write_checkpoint
 from engine.training.config import make
-from engine.tasks.language import LanguageModel, mean_loss
 from engine.training.metrics import MetricsLog, read_metrics
-=======
-from engine.errors import InputError, NonFiniteError
-from engine.tasks.language import LanguageModel, mean_loss
-from engine.training import Trainer, load_model, open_run, read_checkpoint, run_training, sample, write_checkpoint
-from engine.training.config import make
-from engine.training.metrics import MetricsLog
->>>>>>> 614b0f5 (Tasks of training stand in a room of their own and by name: one class says its options, data, model, results and how it is used)
 from engine.training.progress import LiveReporter, Moment, PlainReporter, Reporter, clock, describe
 from engine.training.session import make_task
 from engine.training.task import Batch, Validation

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ from engine.cli.common import (
     print_table,
     section,
 )
-from engine.training.config import LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
-from engine.training.kinds import Option, kind_names, kind_of
+from engine.training.config import DEFAULTS, LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
+from engine.training.kinds import Option, TaskKind, kind_names, kind_of
 
 run_ = section("Run")
 budget = section("Budget (one of them; a resumed run may be given another)")
@@ -48,20 +50,40 @@ class TrainCommand(SectionedCommand):
     """The command with the options of the task that its arguments name."""
 
     def for_args(self, args: Sequence[str]) -> TrainCommand:
-        """A copy with the options of that task, and without those that it does not have; itself if none is named."""
+        """A copy whose help has the options of that task, and not those of others; itself if none is named."""
         task = _task_in(args)
         if task is None:
             return self
         kind = kind_of(task, flag)
         foreign = PARTICULAR - kind.shared
-        params = [param for param in self.params if param.name not in foreign]
+        params = [_hidden(param) if param.name in foreign else _of_task(param, kind) for param in self.params]
         own = section(f"Task {kind.name}: {kind.words}")
         added = [_as_click(option, own) for option in kind.own]
-        copy = TrainCommand(
-            self.name, params=[*params, *added], callback=self.callback, epilog=self.epilog, help=self.help
-        )
-        plain_numbers(copy)
-        return copy
+        first = next(place for place, param in enumerate(params) if param.name == "steps")  # after the section Run
+        params[first:first] = added
+        command = TrainCommand(self.name, params=params, callback=self.callback, epilog=self.epilog, help=self.help)
+        plain_numbers(command)
+        return command
+
+
+def _of_task(param: click.Parameter, kind: type[TaskKind]) -> click.Parameter:
+    """A copy whose help has the default of one task alone."""
+    given = kind.defaults.get(param.name or "", DEFAULTS.get(param.name or ""))
+    if not isinstance(param, click.Option) or param.name in ("task", "out") or not param.help:
+        return param
+    param = copy.copy(param)
+    words = re.sub(r" ?\[[^]]*\]$", "", param.help or "")
+    param.help = words if given in (None, False, ()) else f"{words} [{given}]".lstrip()
+    return param
+
+
+def _hidden(param: click.Parameter) -> click.Parameter:
+    """A copy that the help leaves out.  It is read all the same: the task says more clearly that it has none such."""
+    if not isinstance(param, click.Option):
+        return param
+    param = copy.copy(param)
+    param.hidden = True
+    return param
 
 
 def _task_in(args: Sequence[str]) -> str | None:
@@ -75,7 +97,7 @@ def _task_in(args: Sequence[str]) -> str | None:
         try:
             said = json.loads((Path(found["--out"]) / "run.json").read_text())
             found["--task"] = str(said["config"]["task"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None  # what is wrong there is told when the run is opened
     return found.get("--task")
 

@@ -70,6 +70,7 @@ class Forecaster(TaskKind):
         "validate_every": 25,
         "report_every": 25,
     }
+    reads = "a CSV or NPY file with the series"
     pictures, out, standard = ("forecast.png",), "runs/forecast", True
     position = "windows"
 

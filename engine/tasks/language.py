@@ -17,7 +17,7 @@ from engine.layers.base import Layer
 from engine.losses import cross_entropy
 from engine.tasks.verdict import beside_guessing, language_verdict
 from engine.training.architecture import build_model
-from engine.training.checkpoint import Checkpoint
+from engine.training.checkpoint import Checkpoint, problem
 from engine.training.config import LANGUAGE, LAYERS, TrainConfig
 from engine.training.kinds import TaskKind
 from engine.training.task import Batch, Validation, fingerprint, load_model
@@ -114,6 +114,12 @@ class LanguageModel(TaskKind):
         """Whether the model is better than guessing."""
         found = [record["bpc"] for record in records if record["kind"] == "validation"]
         return language_verdict(min(found), records, len(self.vocabulary)) if found else {}
+
+    @classmethod
+    def predict(cls, checkpoint: Checkpoint, *_: Any) -> dict[str, Any]:
+        """Refused: a character model writes, and says nothing of new data."""
+        hint = "let it write with 'bptt sample', or measure it with 'bptt evaluate'"
+        raise problem(checkpoint.path, "the model of a task that predicts", f"one of the task {cls.name!r}", hint)
 
     @classmethod
     def evaluate(

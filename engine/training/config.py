@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from engine.cell import cells
@@ -143,9 +143,7 @@ class TrainConfig:
             wanted = "one of " + ", ".join(map(label, BUDGETS))
             raise bad_input(label("steps"), wanted, " and ".join(map(label, given)) or "none", "keep one of them")
         if kind.needs_data and "data" in kind.shared and not self.data:
-            raise bad_input(
-                label("data"), f"a file with data for the task {self.task!r}", "none", f"give {label('data')} FILE"
-            )
+            raise bad_input(label("data"), kind.reads, "none", f"give {label('data')} FILE")
         kind.check(self, label)
 
     def kind(self, label: Callable[[str], str] = str) -> type[TaskKind]:
@@ -172,6 +170,10 @@ def _check_own(kind: type[TaskKind], own: Any, label: Callable[[str], str]) -> N
 def field_names() -> frozenset[str]:
     """The names of the fields of `TrainConfig`."""
     return frozenset(f.name for f in fields(TrainConfig))
+
+
+#: What a field of `TrainConfig` is if neither the user nor the task says otherwise.
+DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
 
 
 def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str) -> TrainConfig:
@@ -343,6 +345,7 @@ _OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
 
 __all__ = [
     "BUDGETS",
+    "DEFAULTS",
     "TRAINABLE_CELLS",
     "FORECAST",
     "LANGUAGE",

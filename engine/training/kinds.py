@@ -2,7 +2,7 @@
 
 A task is one class: data, model, loss, figure and pictures (`engine.training.task.Task`), and on top of these what
 stands in `TaskKind`.  The tasks of the package are imported when they are asked for.  A user's own one is registered
-with `register`, or named on the command line as ``module:Class``.
+with `engine.tasks.register`, or named on the command line as ``module:Class``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from engine.checks import describe
-from engine.errors import bad_input, bad_type
+from engine.errors import bad_input
 from engine.training.rules import Rule
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TaskKind:
     pictures : the names of the files that it draws beside ``loss.png``.
     out : the directory of a run without ``--out``.
     asks : what ``bptt predict`` may be asked for beside files: ``"text"``, ``"beam"``.
-    needs_data : whether ``data`` has to be named.
+    reads : what ``data`` is, in words, and `needs_data`, whether it has to be named.
     standard, reads_ids : whether the model is the one that `engine.training.architecture.describe_model` makes of the
         options (a checkpoint is checked against it then), and whether it begins with an embedding.
     """
@@ -87,6 +87,7 @@ class TaskKind:
     pictures: ClassVar[tuple[str, ...]] = ()
     out: ClassVar[str] = ""
     asks: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[str] = "a file with data"
     needs_data: ClassVar[bool] = True
     standard: ClassVar[bool] = False
     reads_ids: ClassVar[bool] = False
@@ -154,28 +155,23 @@ class TaskKind:
         raise bad_input("run", "a task whose model predicts", f"one of the task {cls.name!r}")
 
 
-def register(kind: type[TaskKind]) -> type[TaskKind]:
-    """Make a task known by its name; usable as a decorator.
+def add(kind: type[TaskKind]) -> None:
+    """Make a task known by its name; `engine.tasks.register` checks it first.
 
     Raises
     ------
     InputError
-        for a name that is taken, or an option that has the name of a field of `TrainConfig`.
+        for a name that another task has.
     """
-    from engine.training.config import field_names
-
-    if not (isinstance(kind, type) and issubclass(kind, TaskKind)):
-        raise bad_type("kind", "a class based on engine.tasks.TaskKind", describe(kind))
-    if not kind.name.isidentifier():
-        raise bad_input("name", "an identifier", repr(kind.name), f"set {kind.__name__}.name")
     known = _OWN.get(kind.name)
     if kind.name in _HOMES or (known is not None and known.__qualname__ != kind.__qualname__):
         raise bad_input("name", "a name that no other task has", repr(kind.name))
-    clash = sorted({option.name for option in kind.own} & field_names())
-    if clash:
-        raise bad_input("own", "names that are no fields of TrainConfig", ", ".join(clash), "list them in `shared`")
     _OWN[kind.name] = kind
-    return kind
+
+
+def remove(name: str) -> None:
+    """Forget a task that `add` made known."""
+    _OWN.pop(name, None)
 
 
 def kind_names() -> tuple[str, ...]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-<<<<<<< HEAD
-from collections.abc import Mapping
-from types import MappingProxyType
-=======
 from collections.abc import Mapping, Sequence
 from pathlib import Path
->>>>>>> 614b0f5 (Tasks of training stand in a room of their own and by name: one class says its options, data, model, results and how it is used)
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
