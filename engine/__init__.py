@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.checking.forward_of_users import check_jvp
     from engine.checking.objects import check_object
     from engine.checking.second_order import check_hessian, gradgradcheck
+    from engine.echo_state import fit_readout, free_run, reservoir
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
     from engine.ledgers import Ledger, ledger
@@ -50,6 +51,7 @@ _HOMES = {
     "checking.objects": ("check_object",),
     "checking.second_order": ("check_hessian", "gradgradcheck"),
     "checking.assertions": ("assert_gradients",),
+    "echo_state": ("fit_readout", "free_run", "reservoir"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
     "ledgers": ("Ledger", "ledger"),

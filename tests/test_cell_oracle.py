@@ -105,9 +105,15 @@ def layernorm_gru(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: T
     return ((1 - z) * n + z * h,)
 
 
+def leaky(torch: ModuleType, w: Weights, x: Tensor, s: States, masked: Tensor) -> States:
+    sides = x @ w["weight_ih"].T + w["bias_ih"] + masked @ w["weight_hh"].T + w["bias_hh"]
+    return (torch.lerp(s[0], sides.tanh(), w["p_leak"]),)
+
+
 STEPS: dict[str, Step] = {
     "lstm": lstm, "gru": gru, "peephole_lstm": peephole, "coupled_lstm": coupled, "projected_lstm": lstm, "mgu": mgu,
     "indrnn": indrnn, "slstm": slstm, "layernorm_lstm": layernorm_lstm, "layernorm_gru": layernorm_gru,
+    "leaky_rnn": leaky,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from kernels.reference import ReferenceKernels
 
 BUILT_IN = (
     "rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "peephole_lstm", "coupled_lstm", "projected_lstm", "mgu",
-    "indrnn", "slstm", "layernorm_lstm", "layernorm_gru",
+    "indrnn", "slstm", "layernorm_lstm", "layernorm_gru", "leaky_rnn",
 )  # fmt: skip
 MASKABLE = tuple(name for name in BUILT_IN if name != "indrnn")
 

@@ -28,7 +28,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     name: (name, {})
     for name in (
         "lstm", "gru", "gru_before", "peephole_lstm", "layernorm_gru", "rnn_tanh", "rnn_relu", "layernorm_lstm", "mgu",
-        "coupled_lstm", "slstm", "indrnn",
+        "coupled_lstm", "slstm", "indrnn", "leaky_rnn",
     )
 } | {
     "projected_lstm": ("projected_lstm", {"proj_size": 2}),

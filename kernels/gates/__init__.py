@@ -27,6 +27,7 @@ from kernels.gates.gru_before import GRU_BEFORE as GRU_BEFORE
 from kernels.gates.indrnn import INDRNN as INDRNN
 from kernels.gates.layernorm_gru import LAYERNORM_GRU as LAYERNORM_GRU
 from kernels.gates.layernorm_lstm import LAYERNORM_LSTM as LAYERNORM_LSTM
+from kernels.gates.leaky_rnn import LEAKY_RNN as LEAKY_RNN
 from kernels.gates.lstm import LSTM as LSTM
 from kernels.gates.mgu import MGU as MGU
 from kernels.gates.peephole_lstm import PEEPHOLE_LSTM as PEEPHOLE_LSTM
