@@ -9,21 +9,17 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from engine.data import (
-    FrequentTags,
+from engine.data.labelled import (
     LabelledTexts,
     TableForm,
-    TextEncoder,
-    TokenVocabulary,
-    cut_characters,
-    cut_words,
+    class_names,
+    encode_labels,
     read_labelled,
-    read_tagged,
     read_texts,
     stratified_split,
 )
-from engine.data.labelled import class_names, encode_labels
-from engine.data.tagged import encode_tags, tag_names
+from engine.data.tagged import FrequentTags, encode_tags, read_tagged, tag_names
+from engine.data.tokens import TextEncoder, TokenVocabulary, cut_characters, cut_words
 from engine.errors import DataError, InputError
 
 # --- tables ---------------------------------------------------------------------------------------------------------

@@ -77,6 +77,34 @@ def test_embedding_adds_up_repeated_tokens() -> None:
     assert (layer.grads["weight"][[1, 3, 4]] == 0).all()
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_several_ids_of_a_step_give_their_vectors_side_by_side(batch_first: bool) -> None:
+    rng = np.random.default_rng(3)
+    model = engine.Sequential(
+        engine.Embedding(7, 3, features=2, batch_first=batch_first, **F64),
+        engine.GRU(6, 4, **F64, batch_first=batch_first),
+    )
+    ids = rng.integers(0, 7, size=(2, 5, 2) if batch_first else (5, 2, 2))
+    layer = model.layers[0]
+    y, _, tape = layer.forward(ids)
+    table = layer.params["weight"]
+    np.testing.assert_array_equal(y, np.concatenate([table[ids[..., 0]], table[ids[..., 1]]], axis=-1))
+    for method in ("central", "complex", "directional", "adjoint"):
+        report = engine.gradcheck(model, ids, lengths=[5, 3], method=method)
+        assert report.passed, report
+    part = layer.window(tape, 1, 3)
+    dy = rng.normal(size=(2, 2, 6))
+    layer.backward(part, dy)
+    wanted = np.zeros((7, 3))
+    np.add.at(wanted, ids[:, 1:3] if batch_first else ids[1:3], dy.reshape(2, 2, 2, 3))
+    assert distance(layer.grads["weight"], wanted) <= 1e-14
+    again = engine.layers.from_config(model.config(), model.backend, "float64")
+    again.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(again.predict(ids, lengths=[5, 3])[0], model.predict(ids, lengths=[5, 3])[0])
+    with pytest.raises(engine.InputError, match=r"x: expected 2 ids on the last axis, .*got shape \(5, 2, 1\)"):
+        layer.forward(np.zeros((5, 2, 1), int))
+
+
 def test_changing_the_ids_afterwards_does_not_change_the_tape() -> None:
     layer = engine.Embedding(6, 3, **F64)
     ids = np.array([[1, 2], [3, 4]])

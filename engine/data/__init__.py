@@ -16,14 +16,11 @@ from engine.data.batching import (
     pad_sequences,
     shuffled_order,
 )
-from engine.data.labelled import LabelledTexts, TableForm, read_labelled, read_texts, stratified_split
 from engine.data.reading import read_table
 from engine.data.scaling import Identity, MinMaxScaler, Scaler, ZScoreScaler, scaler_from_json
 from engine.data.series import Series, load_series
 from engine.data.table import Table
-from engine.data.tagged import FrequentTags, TaggedSentences, read_tagged
 from engine.data.text import Vocabulary, builtin_text, load_text, split
-from engine.data.tokens import TextEncoder, TokenVocabulary, cut_characters, cut_words
 from engine.data.windowing import (
     Parts,
     PartWindows,
@@ -41,19 +38,6 @@ __all__ = [
     "builtin_text",
     "Vocabulary",
     "split",
-    # texts with labels, sentences with tags
-    "LabelledTexts",
-    "TableForm",
-    "read_labelled",
-    "read_texts",
-    "stratified_split",
-    "TextEncoder",
-    "TokenVocabulary",
-    "cut_words",
-    "cut_characters",
-    "TaggedSentences",
-    "FrequentTags",
-    "read_tagged",
     # batches
     "ContiguousBatches",
     "TextBatch",

@@ -91,10 +91,11 @@ def read_labelled(source: str | os.PathLike[str], form: TableForm = _PLAIN) -> L
 
     Examples
     --------
-    >>> import engine, pathlib, tempfile
+    >>> import pathlib, tempfile
+    >>> from engine.data.labelled import read_labelled
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "reviews.csv"
     >>> _ = path.write_text('text,label\n"good, very good",yes\nboring,no\n')
-    >>> found = engine.data.read_labelled(path)
+    >>> found = read_labelled(path)
     >>> found.texts, found.labels
     (['good, very good', 'boring'], ['yes', 'no'])
     """

@@ -70,10 +70,11 @@ def read_tagged(
 
     Examples
     --------
-    >>> import engine, pathlib, tempfile
+    >>> import pathlib, tempfile
+    >>> from engine.data.tagged import read_tagged
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "tags.tsv"
     >>> _ = path.write_text("A\tDET\ncat\tNOUN\n\nRun\tVERB\n")
-    >>> engine.data.read_tagged(path).tags
+    >>> read_tagged(path).tags
     [['DET', 'NOUN'], ['VERB']]
     """
     name = os.fspath(path)
@@ -165,7 +166,7 @@ class FrequentTags:
 
     Examples
     --------
-    >>> from engine.data import FrequentTags, TaggedSentences
+    >>> from engine.data.tagged import FrequentTags, TaggedSentences
     >>> train = TaggedSentences([["a", "can"], ["can", "can"]], [["D", "N"], ["V", "V"]], [1, 4], "train")
     >>> FrequentTags(train).predict(["a", "can", "new"])
     ['D', 'V', 'V']

@@ -30,8 +30,7 @@ def cut_words(text: str) -> list[str]:
 
     Examples
     --------
-    >>> import engine
-    >>> engine.data.cut_words("It's good, 真好!")
+    >>> cut_words("It's good, 真好!")
     ["it's", 'good', ',', '真', '好', '!']
     """
     return _WORD.findall(text.lower())
@@ -42,8 +41,7 @@ def cut_characters(text: str) -> list[str]:
 
     Examples
     --------
-    >>> import engine
-    >>> engine.data.cut_characters(" O'Neal ")
+    >>> cut_characters(" O'Neal ")
     ['O', "'", 'N', 'e', 'a', 'l']
     """
     return list(" ".join(text.split()))
@@ -63,8 +61,7 @@ class TokenVocabulary:
 
     Examples
     --------
-    >>> import engine
-    >>> vocabulary = engine.data.TokenVocabulary.of([["a", "b", "a"], ["c", "a", "b"]], minimum=2)
+    >>> vocabulary = TokenVocabulary.of([["a", "b", "a"], ["c", "a", "b"]], minimum=2)
     >>> vocabulary.tokens, len(vocabulary), vocabulary.encode(["b", "c", "a"]).tolist()
     (['a', 'b'], 3, [2, 0, 1])
     """

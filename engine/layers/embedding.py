@@ -24,6 +24,9 @@ class Embedding(Pointwise):
     x.shape + (E,).  Where lengths are given, x is (T, B), and nobody looks at its pads.  An id out of range is an
     error: a device would wrap it around silently.
 
+    A step may have several ids, such as those of a word and of its ending: with ``features=F`` x is (T, B, F), and y
+    (T, B, F*E) holds their vectors one after another.  All stand in one table, so each feature has its range of ids.
+
     Parameters
     ----------
     num_embeddings : int
@@ -33,6 +36,8 @@ class Embedding(Pointwise):
     batch_first : bool or None
         Whether ids are (B, T) instead of (T, B), where time matters: with lengths, and in truncated BPTT.
         None follows the layers around it in a `Sequential`.
+    features : int
+        F, the ids of a step; 1 means that x has no axis for them.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -52,7 +57,7 @@ class Embedding(Pointwise):
     ((3, 2, 3), [1.0, 3.0, 1.0])
     """
 
-    shaping = ("num_embeddings", "embedding_dim", "batch_first")
+    shaping = ("num_embeddings", "embedding_dim", "batch_first", "features")
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Embedding(Pointwise):
         embedding_dim: int,
         *,
         batch_first: bool | None = None,
+        features: int = 1,
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
@@ -68,6 +74,7 @@ class Embedding(Pointwise):
         self.num_embeddings = integer("num_embeddings", num_embeddings, 1)
         self.embedding_dim = integer("embedding_dim", embedding_dim, 1)
         self.batch_first = self._layout(batch_first)
+        self.features = integer("features", features, 1)
         self._allocate()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,21 +84,25 @@ class Embedding(Pointwise):
         return philox.normal(self._key(f"init:{name}"), shape, self.dtype)
 
     def input_shape(self, width: int | None) -> str:
-        """See `Layer.input_shape`; ids have no axis of features."""
-        return "(B, T)" if self.batch_first else "(T, B)"
+        """See `Layer.input_shape`; a single id has no axis of features."""
+        axes = "B, T" if self.batch_first else "T, B"
+        return f"({axes})" if self.features == 1 else f"({axes}, {self.features})"
 
     def width_after(self, width: int | None) -> int:
         """See `Layer.width_after`."""
-        return self.embedding_dim
+        return self.features * self.embedding_dim
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, Timeline | None]:
         """The ids on the host, pads -1."""
         hint = "encode the text with a vocabulary first"
         ids = host_integers("x", x, "integer token ids", hint, hosted="integer ids on the host")
+        if self.features > 1 and (ids.ndim < 2 or ids.shape[-1] != self.features):
+            raise bad_input("x", f"{self.features} ids on the last axis, one for each feature", f"shape {ids.shape}")
         wrong, timeline = (ids < 0) | (ids >= self.num_embeddings), None
         copy = ids.astype(np.int64)  # a tape must not change when the caller's array does
         if lengths is not None:
-            timeline = timeline_of(self.backend, ids.shape, 2, self.batch_first, lengths)
+            axes = 2 if self.features == 1 else 3
+            timeline = timeline_of(self.backend, ids.shape, axes, self.batch_first, lengths)
             pads = np.arange(timeline.steps)[:, None] >= check_lengths(lengths, timeline.steps, timeline.batch)
             pads = pads.T if self.batch_first else pads
             wrong[pads], copy[pads] = False, -1
@@ -101,10 +112,15 @@ class Embedding(Pointwise):
         return copy, timeline
 
     def _shape_of_y(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*shape, self.embedding_dim)
+        return self.joined_shape((*shape, self.embedding_dim))
+
+    def joined_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape (..., F*E) of vectors (..., F, E); with one feature that of the vectors themselves."""
+        return shape if self.features == 1 else (*shape[:-2], shape[-2] * shape[-1])
 
     def _run(self, x: np.ndarray, timeline: Timeline | None, training: bool) -> tuple[Any, Any]:
         y = self._params.own["weight"][self.backend.asarray(x)]
+        y = y.reshape(self.joined_shape(y.shape))
         return (y if timeline is None else clean(self.backend.xp, y, timeline, self.batch_first)), x
 
     def backward(self, tape: PointwiseTape, dy: Any = None, dstate: Any = None) -> tuple[None, None]:

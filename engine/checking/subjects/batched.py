@@ -134,6 +134,7 @@ def _embedding(
     layer: Embedding, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, None]:
     y = params["weight"][:, layer.backend.asarray(tape.kept[_in_layout(layer, span)])]
+    y = y.reshape(layer.joined_shape(y.shape))
     return _clean_layout(layer, tape, y), None
 
 

@@ -97,6 +97,7 @@ def _embedding(
     layer: Embedding, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
 ) -> tuple[Any, None]:
     y_dot = params_dot["weight"][layer.backend.asarray(tape.kept)]  # y = weight[ids]
+    y_dot = y_dot.reshape(layer.joined_shape(y_dot.shape))
     return clean(layer.backend.xp, y_dot, tape.timeline, layer.batch_first), None
 
 

@@ -114,6 +114,7 @@ def _embedding(place: Place) -> Call:
         num_embeddings=(V, whole(1, 10**6)),
         embedding_dim=(D, whole(1, 10**6)),
         batch_first=(None, optional(flag)),
+        features=(2, whole(1, 10**6)),
         **common(place),
     )
 
