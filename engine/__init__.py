@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from engine.checking.second_order import check_hessian, gradgradcheck
     from engine.echo_state import fit_readout, free_run, reservoir
     from engine.errors import EngineError, InputError, InputTypeError
-    from engine.layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Recurrent, Sequential
+    from engine.layers import (
+        GRU,
+        LSTM,
+        RNN,
+        BatchNorm,
+        Dropout,
+        Embedding,
+        LayerNorm,
+        Linear,
+        Pool,
+        Recurrent,
+        Sequential,
+    )
     from engine.ledgers import Ledger, ledger
     from engine.losses import cross_entropy, ctc_loss, mse
     from engine.microscope import Trace, trace
@@ -53,7 +65,19 @@ _HOMES = {
     "checking.assertions": ("assert_gradients",),
     "echo_state": ("fit_readout", "free_run", "reservoir"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
-    "layers": ("GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Recurrent", "Sequential"),
+    "layers": (
+        "GRU",
+        "LSTM",
+        "RNN",
+        "BatchNorm",
+        "Dropout",
+        "Embedding",
+        "LayerNorm",
+        "Linear",
+        "Pool",
+        "Recurrent",
+        "Sequential",
+    ),
     "ledgers": ("Ledger", "ledger"),
     "losses": ("cross_entropy", "ctc_loss", "mse"),
     "microscope": ("Trace", "trace"),

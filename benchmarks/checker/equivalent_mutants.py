@@ -6,18 +6,18 @@ from __future__ import annotations
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "normalising.normalise_backward",
-        "centred = rows - _mean(rows)",
-        "centred = -(rows - _mean(rows))",
+        "centred = rows - mean(rows)",
+        "centred = -(rows - mean(rows))",
     ): ("centred is used in its square alone"),
     (
         "normalising.normalise_backward",
-        "scale = _inverse_root(_mean(centred * centred))",
-        "scale = _inverse_root(_mean(rows * centred))",
+        "scale = inverse_root(mean(centred * centred), eps)",
+        "scale = inverse_root(mean(rows * centred), eps)",
     ): ("the mean of centred is 0, so rows and centred differ by nothing in that product"),
     (
         "normalising.normalise_backward",
-        "scale = _inverse_root(_mean(centred * centred))",
-        "scale = _inverse_root(_mean(centred * rows))",
+        "scale = inverse_root(mean(centred * centred), eps)",
+        "scale = inverse_root(mean(centred * rows), eps)",
     ): ("the mean of centred is 0, so rows and centred differ by nothing in that product"),
     (
         "slstm.backward",

@@ -13,7 +13,7 @@ from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
 from engine.checks import integer
-from engine.layers import GRU, LSTM, Dropout, Embedding, Linear, Sequential
+from engine.layers import GRU, LSTM, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
 from engine.layers.rnn import layer_of
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
@@ -133,6 +133,12 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
     yield CheckedLayer(
         "others", "Dropout", "variational, lengths", Dropout(0.4, variational=True, **common), x, lengths=lengths
     )
+    yield CheckedLayer("others", "LayerNorm", "lengths", LayerNorm(INPUTS, **common), x, lengths=lengths)
+    yield CheckedLayer("others", "BatchNorm", "plain", BatchNorm(INPUTS, **common), x)
+    yield CheckedLayer("others", "BatchNorm", "lengths", BatchNorm(INPUTS, **common), x, lengths=lengths)
+    for kind in ("last", "mean", "max", "attention"):
+        pool = Pool(kind, INPUTS, directions=2 if kind == "last" else 1, **common)
+        yield CheckedLayer("others", "Pool", f"{kind}, lengths", pool, x, lengths=lengths)
     model = Sequential(
         Embedding(TOKENS, INPUTS, **common),
         Dropout(0.3, **common),

@@ -13,13 +13,18 @@ from engine.layers.base import Layer as Layer
 from engine.layers.dropout import Dropout as Dropout
 from engine.layers.embedding import Embedding as Embedding
 from engine.layers.linear import Linear as Linear
+from engine.layers.normalisation import BatchNorm as BatchNorm
+from engine.layers.normalisation import LayerNorm as LayerNorm
+from engine.layers.pooling import Pool as Pool
 from engine.layers.recurrent import Recurrent as Recurrent
 from engine.layers.rnn import GRU as GRU
 from engine.layers.rnn import LSTM as LSTM
 from engine.layers.rnn import RNN as RNN
 from engine.layers.sequential import Sequential as Sequential
 
-_TYPES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout)}
+_TYPES: dict[str, type[Layer]] = {
+    cls.__name__: cls for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, LayerNorm, BatchNorm, Pool)
+}
 
 
 def from_config(

@@ -1,7 +1,8 @@
-"""Parameters and gradients by name.  Assigning an entry writes into its array; no array is replaced or removed.
+"""Parameters, gradients and buffers by name.
 
-So an optimiser, a Sequential around the layer and a loop of the user's own all change the same memory.  The compiled
-kernels check nothing, and they only get arrays that the layer has made itself.
+Assigning an entry writes into its array; no array is replaced or removed.  So an optimiser, a Sequential around the
+layer and a loop of the user's own all change the same memory.  The compiled kernels check nothing, and they only get
+arrays that the layer has made itself.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ class _Entries(MutableMapping[str, Any]):
 
 
 class NamedArrays(_Entries):
-    """The parameters or the gradients of one layer.
+    """The parameters, the gradients or the buffers of one layer.
 
     ``arrays[name] = value`` copies `value` into the array that is there; it stays the same array.
 
     Parameters
     ----------
-    title : ``"params"`` or ``"grads"``, for error messages.
+    title : ``"params"``, ``"grads"`` or ``"buffers"``, for error messages.
     backend : whose arrays these are.
 
     Attributes
@@ -115,7 +116,7 @@ class JoinedArrays(_Entries):
 
     Parameters
     ----------
-    title : ``"params"`` or ``"grads"``, for error messages.
+    title : ``"params"``, ``"grads"`` or ``"buffers"``, for error messages.
     parts : a prefix and the mapping that its entries live in; reading and assigning go there.
     """
 

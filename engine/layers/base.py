@@ -50,6 +50,8 @@ class Layer(ParameterHolder):
     """
 
     batch_first = False
+    #: Whether y has a time axis where x has one: the layers behind a layer without get no lengths.
+    keeps_time = True
     #: Arguments that `repr` shows even where they have their default value.
     always_shown: ClassVar[frozenset[str]] = frozenset()
     #: The class of the tapes that the layer's forward makes.
@@ -57,7 +59,7 @@ class Layer(ParameterHolder):
     #: The constructor's arguments that shape the model, beside backend, dtype and seed.
     shaping: ClassVar[tuple[str, ...]] = ()
     #: Attributes that are set once, as the arrays are made for them: also those in `shaping` that are no setting.
-    fixed: ClassVar[frozenset[str]] = frozenset({"backend", "dtype", "batch_first", "params", "grads"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"backend", "dtype", "batch_first", "params", "grads", "buffers"})
     #: Attributes that may be set at any time, each with the check that its new value passes through.
     settings: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "seed": lambda name, value: check_seed(value),
@@ -74,6 +76,7 @@ class Layer(ParameterHolder):
         self.call_counter = 0
         self.row_offset = 0
         self._params, self._grads = NamedArrays("params", self.backend), NamedArrays("grads", self.backend)
+        self._buffers = NamedArrays("buffers", self.backend)
         self._lock = threading.RLock()
         self._serial = next(_serial_numbers)
         self._owner: weakref.ref[Any] | None = None
@@ -92,7 +95,8 @@ class Layer(ParameterHolder):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and (name in vars(self) or isinstance(getattr(type(self), name, None), property)):
-            hint = f"assign its entries: {name}[...] = ..." if name in ("params", "grads") else "build another layer"
+            entries = name in ("params", "grads", "buffers")
+            hint = f"assign its entries: {name}[...] = ..." if entries else "build another layer"
             raise bad_input(name, "no change after construction", describe(value), hint)
         check = self.settings.get(name)
         super().__setattr__(name, value if check is None else check(name, value))
@@ -246,7 +250,7 @@ class Layer(ParameterHolder):
             seed=self.seed,
         )
         copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
-        copy._copy_in(loading.checked(copy.params, copy.dtype, self._on_host(), finite=False))
+        copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
         return copy
 
     def _rebuilt(self, **given: Any) -> Any:
@@ -254,8 +258,8 @@ class Layer(ParameterHolder):
         return type(self)(**self._arguments(), **given)
 
     def _on_host(self) -> dict[str, np.ndarray]:
-        """The parameters in host memory, without a copy if they are there already."""
-        return {name: self.backend.to_host(param) for name, param in self.params.items()}
+        """Parameters and buffers in host memory, without a copy if they are there already."""
+        return {name: self.backend.to_host(array) for name, array in self.saved_arrays().items()}
 
     def call_counters(self) -> dict[str, int]:
         """The dropout call counters by layer path, for a checkpoint."""

@@ -27,7 +27,7 @@ def checked(params: Mapping[str, Any], dtype: np.dtype, mapping: Any, finite: bo
 
     Parameters
     ----------
-    params : the parameters that they are for, by name.
+    params : the parameters and buffers that they are for, by name.
     finite : refuse NaN and infinity, with the name and the index; off for a copy of a layer, which may hold anything.
 
     Returns
@@ -46,8 +46,16 @@ def checked(params: Mapping[str, Any], dtype: np.dtype, mapping: Any, finite: bo
         if host.shape != shapes[name]:
             hint = loading_hints.of_shape(name, host.shape, shapes, hosts)
             raise bad_input(name, f"shape {shapes[name]}", f"shape {host.shape}", hint)
+        if _counts(params[name]) and host.dtype.kind == "f":
+            raise bad_type(name, "an array of integers, as it counts something", f"dtype {host.dtype}")
     own = [view for name, param in params.items() if (view := host_view(name, param)) is not None]
-    return {name: _in_dtype(name, hosts.pop(name), dtype, own) for name in shapes}
+    dtypes = {name: np.dtype(np.int64) if _counts(params[name]) else dtype for name in shapes}
+    return {name: _in_dtype(name, hosts.pop(name), dtypes[name], own) for name in shapes}
+
+
+def _counts(array: Any) -> bool:
+    """Whether the array holds integers: those keep their dtype in a layer of any other."""
+    return "int" in str(array.dtype)
 
 
 def _wrong_names(shapes: Mapping[str, tuple[int, ...]], mapping: Mapping[Any, Any]) -> Exception:

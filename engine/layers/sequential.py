@@ -110,6 +110,7 @@ class Sequential(Layer):
         self._seed_argument = None if seed is None else check_seed(seed)
         self._adopt("", self._seed_argument)
         self._joined_params = JoinedArrays("params", [(prefix, layer.params) for prefix, layer in self._named()])
+        self._joined_buffers = JoinedArrays("buffers", [(prefix, layer.buffers) for prefix, layer in self._named()])
         self._joined_grads = JoinedArrays("grads", [(prefix, layer.grads) for prefix, layer in self._named()])
 
     def _settle_layout(self) -> None:
@@ -175,7 +176,7 @@ class Sequential(Layer):
         state : tuple or None
             The state of each layer (None for a layer that has none); None means zeros for all.
         lengths : sequence of int or None
-            (B,) host integers, handed to every layer.
+            (B,) host integers, handed to every layer up to the one behind which there is no time axis (`Pool`).
         training : bool
             Handed to every layer.
 
@@ -191,6 +192,7 @@ class Sequential(Layer):
         states, tapes = [], []
         for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):
             x, layer_state, tape = layer.forward(x, layer_state, lengths, training)
+            lengths = lengths if layer.keeps_time else None
             states.append(layer_state)
             tapes.append(tape)
         return x, tuple(states), SequentialTape(tuple(tapes), self._stamp())
@@ -211,6 +213,7 @@ class Sequential(Layer):
         states = []
         for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):
             x, layer_state = layer.predict(x, layer_state, lengths)
+            lengths = lengths if layer.keeps_time else None
             states.append(layer_state)
         return x, tuple(states)
 
@@ -245,6 +248,16 @@ class Sequential(Layer):
         """Whether the layers take (B, T, ...)."""
         return any(layer.batch_first for layer in self.layers)
 
+    @property
+    def buffers(self) -> JoinedArrays:
+        """The layers' buffers."""
+        return self._joined_buffers
+
+    @property
+    def keeps_time(self) -> bool:  # type: ignore[override]
+        """Whether y has a time axis."""
+        return all(layer.keeps_time for layer in self.layers)
+
     def zero_grad(self) -> None:
         """Set every gradient to zero, in place."""
         for layer in self.layers:
@@ -263,7 +276,7 @@ class Sequential(Layer):
         """A copy on another backend or in another dtype."""
         moved = (layer.to(backend=backend, dtype=dtype) for layer in self.layers)
         copy = type(self)(*moved, seed=self._seed_argument)
-        copy._copy_in(loading.checked(copy.params, copy.dtype, self._on_host(), finite=False))
+        copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
         copy.row_offset = self.row_offset
         return copy
 

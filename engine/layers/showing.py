@@ -86,8 +86,10 @@ class Tape:
         """Every array with its name, as one writes it after ``tape`` or ``trace``."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if hasattr(value, "shape") and hasattr(value, "dtype"):
-                yield f".{field.name}", value
+            parts = value._asdict().items() if hasattr(value, "_asdict") else [("", value)]
+            for name, part in parts:
+                if hasattr(part, "shape") and hasattr(part, "dtype"):
+                    yield f".{field.name}" + f".{name}" * bool(name), part
 
     def __repr__(self) -> str:
         arrays = [array for _, array in self.entries()]
@@ -120,9 +122,10 @@ def call_of(layer: Layer) -> str:
     return f"{type(layer).__name__}({', '.join(words)})"
 
 
-def shape_of(layer: Layer, width: int | None) -> str:
+def shape_of(layer: Layer, width: int | None, timed: bool = True) -> str:
     """The shape of a layer's values whose last axis has `width` entries; F where that is not known."""
-    return f"({'B, T' if layer.batch_first else 'T, B'}, {'F' if width is None else width})"
+    axes = ("B, T" if layer.batch_first else "T, B") if timed else "B"
+    return f"({axes}, {'F' if width is None else width})"
 
 
 def parameters_of(layer: Layer) -> int:
@@ -132,38 +135,39 @@ def parameters_of(layer: Layer) -> int:
 
 def text_of(layer: Layer) -> str:
     """The layer as Python, a line for each layer, with its shapes and its number of parameters in a comment."""
-    return "\n".join(_texts(layer, None, ""))
+    return "\n".join(_texts(layer, None, "", True))
 
 
-def _texts(layer: Layer, width: int | None, end: str) -> list[str]:
+def _texts(layer: Layer, width: int | None, end: str, timed: bool) -> list[str]:
     inner = getattr(layer, "layers", None)
     if inner is None:
-        shapes = f"{layer.input_shape(width)} -> {shape_of(layer, layer.width_after(width))}"
+        entering = layer.input_shape(width) if timed else shape_of(layer, width, False)
+        shapes = f"{entering} -> {shape_of(layer, layer.width_after(width), timed and layer.keeps_time)}"
         return [f"{call_of(layer)}{end}  # {shapes}, {parameters_of(layer):,} parameters"]
     texts = []
     for part in inner:
-        texts += [f"    {text}" for text in _texts(part, width, ",")]
-        width = part.width_after(width)
+        texts += [f"    {text}" for text in _texts(part, width, ",", timed)]
+        width, timed = part.width_after(width), timed and part.keeps_time
     return ["Sequential(", *texts, f"){end}  # {parameters_of(layer):,} parameters"]
 
 
 def summary(layer: Layer) -> Summary:
     """The rows of a layer, or of all layers inside it."""
-    rows = tuple(_rows(layer, "", None))
+    rows = tuple(_rows(layer, "", None, True))
     count = sum(row.parameters for row in rows)
     size = in_bytes(count * layer.dtype.itemsize)
     return Summary(rows, count, f"{size} in {layer.dtype.name} on {layer.backend.spec}")
 
 
-def _rows(layer: Layer, path: str, width: int | None) -> Iterator[SummaryRow]:
+def _rows(layer: Layer, path: str, width: int | None, timed: bool) -> Iterator[SummaryRow]:
     inner = getattr(layer, "layers", None)
     if inner is None:
-        output = shape_of(layer, layer.width_after(width))
+        output = shape_of(layer, layer.width_after(width), timed and layer.keeps_time)
         yield SummaryRow(path, call_of(layer), output, parameters_of(layer))
         return
     for index, part in enumerate(inner):
-        yield from _rows(part, f"{path}.{index}" if path else str(index), width)
-        width = part.width_after(width)
+        yield from _rows(part, f"{path}.{index}" if path else str(index), width, timed)
+        width, timed = part.width_after(width), timed and part.keeps_time
 
 
 def in_bytes(count: int) -> str:

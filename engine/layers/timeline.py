@@ -22,11 +22,13 @@ class Timeline:
     Attributes
     ----------
     steps, batch : T and B, either may be 0.
+    host_lengths : (B,) int64 on the host, or None where every row is full.
     """
 
     def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
         self.steps, self.batch = steps, batch
         self._xp, self._empty = backend.xp, backend.empty
+        self.host_lengths: np.ndarray | None = None
         self._lengths: Any = None
         self._valid: Any = None
         self._order: Any = None
@@ -34,6 +36,7 @@ class Timeline:
             host = check_lengths(lengths, steps, batch)
             if (host < steps).any():  # all rows full: the plain path
                 # only B numbers are uploaded; the rest is computed on the device
+                self.host_lengths = host
                 xp, self._lengths = backend.xp, backend.asarray(host)
                 if isinstance(self._lengths, np.ndarray):
                     self._lengths.flags.writeable = False  # compiled code walks as far as they say
@@ -48,6 +51,11 @@ class Timeline:
     def lengths(self) -> Any:
         """(B,) int64 on the backend's device, or None."""
         return self._lengths
+
+    @property
+    def valid(self) -> Any:
+        """(T, B, 1) bool on the backend's device, or None where every row is full."""
+        return self._valid
 
     @property
     def empty(self) -> bool:
@@ -80,6 +88,8 @@ class Timeline:
         part.steps, part.batch, part._order = stop - start, self.batch, None
         part._xp, part._empty = self._xp, self._empty
         part._lengths = self.chunk(start, stop)
+        host = self.host_lengths
+        part.host_lengths = None if host is None else np.clip(host - start, 0, stop - start)
         part._valid = None if self._valid is None else self._valid[start:stop]
         return part
 

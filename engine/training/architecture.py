@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from engine.backend import Backend
 from engine.checks import machine_memory
 from engine.errors import bad_input
-from engine.layers import Sequential, from_config, sketch
+from engine.layers import Layer, Sequential, from_config, sketch
 from engine.training.config import TrainConfig
 
 #: Cells with a layer class of their own; all others are a `Recurrent`.
@@ -65,14 +65,26 @@ def build_model(config: TrainConfig, backend: Backend, inputs: int, outputs: int
 
 def parameter_shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of all parameters by name; makes none of them."""
+    return {prefix + name: shape for prefix, layer in _sketched(description) for name, shape in layer._shapes().items()}
+
+
+def buffers(description: Mapping[str, Any], dtype: np.dtype) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Dtype and shape of all buffers by name, in a model of this dtype; makes none of them."""
+    return {
+        prefix + name: (buffer.dtype_in(dtype), buffer.shape)
+        for prefix, layer in _sketched(description)
+        for name, buffer in layer._buffers_by_name().items()
+    }
+
+
+def _sketched(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer without its arrays, with what stands in front of the names of its parameters."""
     if description["type"] == "Sequential":
-        return {
-            f"{index}.{name}": shape
-            for index, part in enumerate(description["args"]["layers"])
-            for name, shape in parameter_shapes(part).items()
-        }
+        for index, part in enumerate(description["args"]["layers"]):
+            yield from _sketched(part, f"{prefix}{index}.")
+        return
     (layer,) = sketch({"type": "Sequential", "args": {"layers": [dict(description)]}})
-    return dict(layer._shapes())
+    yield prefix, layer
 
 
 def _require_memory(config: TrainConfig, shapes: Mapping[str, tuple[int, ...]], outputs: int, positions: int) -> None:

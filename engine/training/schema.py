@@ -15,7 +15,7 @@ import numpy as np
 from engine.cell import cells
 from engine.errors import EngineError, bad_input
 from engine.layers import sketch
-from engine.training.architecture import describe_model, parameter_shapes
+from engine.training.architecture import buffers, describe_model, parameter_shapes
 from engine.training.config import TrainConfig
 from engine.training.container import DTYPES, RESTORE, Entry
 from engine.training.rules import (
@@ -53,7 +53,7 @@ _ALWAYS = {"config": record(), "data": text(), "model": record(), "task": record
 #: The entries of a checkpoint from which a run can continue; a checkpoint with weights only lacks them.
 RESUMABLE = {"optimizer": named(_SCALAR), "counters": named(whole(0)), "metrics_lines": whole(0)}
 
-_LAYER = {"type": text(), "args": named(_SCALAR)}
+_LAYER = {"type": text(), "args": named(_SCALAR.or_none())}
 _MODEL = {"type": text(), "args": record()}
 _SEQUENTIAL = {"type": choice("Sequential"), "args": record()}
 _LAYERS = {"layers": listed(record())}
@@ -138,7 +138,8 @@ def _check_model(path: Path, description: Any, entries: Mapping[str, Entry]) -> 
         shapes = parameter_shapes(description)
     except EngineError as error:
         raise problem(path, "the description of a model", f"'{error}'", RESTORE) from error
-    match_shapes(path, {name[6:]: e.shape for name, e in entries.items() if name.startswith("model/")}, shapes)
+    saved = shapes | {name: shape for name, (_, shape) in buffers(description, np.dtype(np.float32)).items()}
+    match_shapes(path, {name[6:]: e.shape for name, e in entries.items() if name.startswith("model/")}, saved)
     return shapes
 
 
@@ -208,6 +209,7 @@ def _check_arrays(
     """Dtype and shape of every array; raises for an array that has no use."""
     floats = np.dtype(config.dtype)
     known: dict[str, tuple[np.dtype[Any], Shape]] = {f"model/{name}": (floats, shape) for name, shape in shapes.items()}
+    known |= {f"model/{name}": entry for name, entry in buffers(meta["model"], floats).items()}
     if resumable:
         known |= {
             "optimizer/steps": (DTYPES["I64"], ()),

@@ -64,7 +64,7 @@ class Live:
         everything : whether to pack all that a resumed run needs, or only what is needed to use the model.
         """
         to_host = self.model.backend.to_host
-        arrays = {f"model/{name}": to_host(value) for name, value in self.model.params.items()}
+        arrays = {f"model/{name}": to_host(value) for name, value in self.model.saved_arrays().items()}
         meta: dict[str, Any] = {"model": self.model.config(), "trainer": asdict(self.position)}
         if not everything:
             return arrays, meta

@@ -141,7 +141,7 @@ def load_model(checkpoint: Checkpoint, backend: Backend) -> Any:
 def load_weights(model: Layer, checkpoint: Checkpoint) -> None:
     """Copy the checkpoint's weights into `model`, after checking that they are this model's."""
     weights = checkpoint.group("model")
-    match_arrays(checkpoint.path, weights, model.params)
+    match_arrays(checkpoint.path, weights, model.saved_arrays())
     model.load_state_dict(weights)
 
 

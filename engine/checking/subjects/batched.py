@@ -20,6 +20,8 @@ from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
 from engine.layers.masks import apply_mask
+from engine.layers.normalisation import BatchNorm, LayerNorm
+from engine.layers.pooling import Pool
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
@@ -29,7 +31,7 @@ from kernels.cells import Pass, factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
-KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential)
+KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool)
 ALL_STEPS = slice(None)
 
 
@@ -117,7 +119,7 @@ def _project(xp: Any, x: Any, weight: Any) -> Any:
 def _linear(
     layer: Linear, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, None]:
-    x = _clean_layout(layer, tape, x)
+    x = clean_layout(layer, tape, x)
     single = x.ndim == 2  # one vector (D,) in each copy
     x = x[:, None] if single else x
     weight = params["weight"]
@@ -126,7 +128,7 @@ def _linear(
     if layer.bias:
         bias = params["bias"]
         y = y + bias.reshape(len(bias), *(1,) * (x.ndim - 2), -1)
-    return _clean_layout(layer, tape, y[:, 0] if single else y), None
+    return clean_layout(layer, tape, y[:, 0] if single else y), None
 
 
 @run.register
@@ -135,14 +137,14 @@ def _embedding(
 ) -> tuple[Any, None]:
     y = params["weight"][:, layer.backend.asarray(tape.kept[_in_layout(layer, span)])]
     y = y.reshape(layer.joined_shape(y.shape))
-    return _clean_layout(layer, tape, y), None
+    return clean_layout(layer, tape, y), None
 
 
 @run.register
 def _dropout(
     layer: Dropout, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = ALL_STEPS
 ) -> tuple[Any, None]:
-    x = _clean_layout(layer, tape, x)
+    x = clean_layout(layer, tape, x)
     if tape.kept is None:
         return x, None
     mask = tape.kept if tape.kept.ndim == 2 else tape.kept[_in_layout(layer, span)]
@@ -182,7 +184,7 @@ def _flip(timeline: Any, values: Any) -> Any:
     return timeline.flip(values.swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def _clean_layout(layer: Layer, tape: Any, values: Any) -> Any:
+def clean_layout(layer: Layer, tape: Any, values: Any) -> Any:
     """(K, T, B, ...), or (K, B, T, ...), with pads 0."""
     if tape.timeline is None:
         return values

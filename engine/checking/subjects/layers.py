@@ -15,6 +15,7 @@ from engine.backend import get_backend
 from engine.checking.diagnosis import layer_causes
 from engine.checking.diagnosis.patterns import shape_in_words
 from engine.checking.subjects import batched, layer_promises
+from engine.checking.subjects import over_time as over_time  # it registers its layers
 from engine.checking.subjects.forward_mode import jvp
 from engine.checking.subjects.layer_copies import adopt, check_protocol, lent, replaced_methods, two_copies, zero_grads
 from engine.checking.subjects.naming import gates_of, spread, state_names
@@ -80,6 +81,7 @@ class LayerSubject(Subject):
     def _weigh(self, seed: int) -> None:
         names = ["y", *(f"final {name[:-1]}" for name in self.state_names)]
         timed = self.outputs[0].ndim > 2 or (kind(self.x) in "iu" and self.x.ndim == 2)
+        timed = timed and getattr(self.exact, "keeps_time", True)
         axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]
         everything = draw_weights(seed, self.outputs)
         if self.narrow:  # rounding is measured for all outputs together, and in float32 that is no small matter

@@ -130,6 +130,41 @@ def _dropout(place: Place) -> Call:
     )
 
 
+@entry("LayerNorm")
+def _layer_norm(place: Place) -> Call:
+    return call(
+        engine.LayerNorm,
+        num_features=(D, whole(1, 10**6)),
+        eps=(1e-3, real(0, over=0)),
+        batch_first=(None, optional(flag)),
+        **common(place),
+    )
+
+
+@entry("BatchNorm")
+def _batch_norm(place: Place) -> Call:
+    return call(
+        engine.BatchNorm,
+        num_features=(D, whole(1, 10**6)),
+        eps=(1e-3, real(0, over=0)),
+        momentum=(0.2, optional(real(0, 1, closed=True))),
+        batch_first=(True, optional(flag)),
+        **common(place),
+    )
+
+
+@entry("Pool")
+def _pool(place: Place) -> Call:
+    return call(
+        engine.Pool,
+        kind=("attention", choice("last", "mean", "max", "attention")),
+        input_size=(D, whole(1, 10**6)),
+        directions=(1, whole(1, 2)),
+        batch_first=(None, optional(flag)),
+        **common(place),
+    )
+
+
 @entry("Sequential")
 def _sequential(place: Place) -> Call:
     first, second = engine.LSTM(D, H, backend=place.spec), engine.Linear(H, V, backend=place.spec)
@@ -372,6 +407,13 @@ def _flat(kind: str, place: Place) -> tuple[Any, Any, Any, Any]:
         return engine.Linear(D, V, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, V)
     if kind == "Embedding":
         return engine.Embedding(V, D, backend=place.spec), _ids(), _ids_domain, (T, B, D)
+    if kind == "LayerNorm":
+        return engine.LayerNorm(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D)
+    if kind == "BatchNorm":
+        return engine.BatchNorm(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D)
+    if kind == "Pool":
+        pool = engine.Pool("attention", D, backend=place.spec)
+        return pool, draw(T, B, D), floats("float32", None, None, D), (B, D)
     return engine.Dropout(0.5, backend=place.spec), draw(T, B, D), floats("float32", None, None, None), (T, B, D)
 
 
@@ -402,6 +444,9 @@ def _flat_passes(kind: str) -> None:
             dstate=(None, absent),
         )
 
+    if kind in ("BatchNorm", "Pool"):  # their passes have no windows
+        return
+
     @entry(f"{kind}.window")
     def window(place: Place) -> Call:
         layer, x, _, _ = _flat(kind, place)
@@ -409,7 +454,7 @@ def _flat_passes(kind: str) -> None:
         return call(layer.window, tape=(tape, instance(type(tape))), start=(1, whole(0, T)), stop=(3, whole(0, T)))
 
 
-for _name in ("Linear", "Embedding", "Dropout"):
+for _name in ("Linear", "Embedding", "Dropout", "LayerNorm", "BatchNorm", "Pool"):
     _flat_passes(_name)
 
 
@@ -565,11 +610,27 @@ def _loadable(shape: tuple[int, ...]) -> Any:
     return plain
 
 
+def _countable(value: Any) -> Any:
+    """A whole number of 32 or 64 bits, also as an array without axes."""
+    if hasattr(value, "detach") and getattr(value, "device", None) is not None and value.device.type == "cpu":
+        value = value.detach().numpy()
+    if type(value) is int:
+        value = np.array(value)
+    if isinstance(value, np.ndarray | np.integer) and value.shape == () and value.dtype.kind in "iu":
+        return np.asarray(value, dtype=np.int64) if value.dtype.itemsize > 2 else nothing(value)
+    return nothing(value)
+
+
 def _load(build: Callable[[Place], Any]) -> Callable[[Place], Call]:
     def loaded(place: Place) -> Call:
         layer = build(place)
         state = {name: np.array(value) + 1 for name, value in layer.state_dict().items()}
-        domain = mapping({name: _loadable(tuple(value.shape)) for name, value in state.items()})
+        domain = mapping(
+            {
+                name: _loadable(tuple(value.shape)) if value.dtype.kind == "f" else _countable
+                for name, value in state.items()
+            }
+        )
 
         def run(mapping: Any) -> Any:
             layer.load_state_dict(mapping)
@@ -582,6 +643,7 @@ def _load(build: Callable[[Place], Any]) -> Callable[[Place], Call]:
 
 entry("LSTM.load_state_dict")(_load(lambda place: engine.LSTM(D, H, backend=place.spec)))
 entry("Linear.load_state_dict")(_load(lambda place: engine.Linear(D, V, backend=place.spec)))
+entry("BatchNorm.load_state_dict")(_load(lambda place: engine.BatchNorm(D, backend=place.spec)))
 entry("Sequential.load_state_dict")(_load(_model))
 
 
