@@ -20,7 +20,8 @@ ORDER = {
     "Learn": ["notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers"],
     "Look": ["vanishing_gradients", "truncated_bptt", "batch_size_and_time_steps", "explorer", "articles_measured"],
     "Check": ["check_your_own_backward", "gradient_checking"],
-    "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "forecasting"],
+    "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "fit", "your_own_task",
+              "forecasting"],
     "Speed": ["performance", "fast_kernels", "threads"],
 }  # fmt: skip
 LAST, REFERENCE = "More", "reference"

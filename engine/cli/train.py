@@ -202,7 +202,7 @@ def _summarise(result: dict[str, Any]) -> None:
     if result["warning"]:
         click.echo(f"Note: {result['warning']}.")
     best = result["validation"]
-    name = next(key for key in best if key not in ("loss", "step"))
+    name = next((key for key in best if key not in ("loss", "step")), "loss")
     click.echo(f"Best validation: {decimal(best[name], 3)} {result['unit']}, at step {best['step']:,}.")
     print_results(result)
     click.echo(f"Checkpoint: {result['best']}")

@@ -6,17 +6,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
-from engine.cell import cells
 from engine.errors import bad_input
 from engine.training.kinds import FORECAST, LANGUAGE, TaskKind, kind_of
-from engine.training.rules import Rule, choice, listed, real, record, shown, switch, text, whole
-
-#: Options that say how long to train.  Exactly one applies; a resumed run may be given another.
-BUDGETS = ("steps", "epochs", "minutes")
-#: How a data file is written; the values given here mean: find it from the file.
-FORMAT: dict[str, Any] = {"decimal": None, "delimiter": None, "encoding": None, "skip": 0}
-#: Where the data lies. A resumed run must have the same *contents* (by fingerprint), not the same names or format.
-SOURCES = ("files", "data")
+from engine.training.option_rules import (
+    ADDED,
+    BUDGETS,
+    FORMAT,
+    LAYERS,
+    OPTIMIZERS,
+    OPTIMIZERS_WITH,
+    OPTIONAL,
+    PARTICULAR,
+    RULES,
+    SCALINGS,
+    SCHEDULES,
+    SERIES,
+    SOURCES,
+    TABLE,
+    TRAINABLE_CELLS,
+)
+from engine.training.rules import shown
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class TrainConfig:
         """The record that `to_json` described, checked as if a user had typed it."""
         if not isinstance(record, dict):
             raise bad_input("config", "a record of options", shown(record))
-        record = {"own": {}, **_ADDED, **record}
+        record = {"own": {}, **ADDED, **record}
         known = {f.name for f in fields(cls)}
         if set(record) != known:
             odd = sorted(set(record) ^ known)
@@ -132,10 +141,10 @@ class TrainConfig:
     def check(self, label: Callable[[str], str] = str) -> None:
         """Raise an `InputError` that names the first option with an impossible value; `label` words the name."""
         kind = self.kind(label)
-        for name, rule in _RULES.items():
+        for name, rule in RULES.items():
             value = getattr(self, name)
             expected = rule.fault(value)
-            if expected is not None and not (value is None and name in _OPTIONAL):
+            if expected is not None and not (value is None and name in OPTIONAL):
                 raise bad_input(label(name), expected, shown(value))
         _check_own(kind, self.own, label)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
@@ -187,7 +196,7 @@ def make(task: str, given: Mapping[str, Any], label: Callable[[str], str] = str)
     kind = kind_of(task, label)
     own = {option.name: option.default for option in kind.own}
     strangers(task, given, label)
-    for name, users in _OPTIMIZERS_WITH.items():
+    for name, users in OPTIMIZERS_WITH.items():
         if name in given and given.get("optimizer", "adam") not in users:
             hint = f"add {label('optimizer')} {users[0]} or leave it out"
             raise bad_input(label(name), f"an optimiser that has one ({', '.join(users)})", "another", hint)
@@ -245,102 +254,12 @@ def elsewhere(stored: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
 
     The other file may have a column of times even if the run's own file has none.
     """
-    time = None if stored.time == _ADDED["time"] else stored.time
+    time = None if stored.time == ADDED["time"] else stored.time
     return replace(stored, **{**FORMAT, "time": time, **given})
 
 
 def _columns(given: Any) -> Any:
     return (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else given
-
-
-# -- what is possible -------------------------------------------------------------------------------------------------
-
-
-OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
-SCHEDULES = ("cosine", "step", "constant")
-
-
-def _trainable() -> tuple[str, ...]:
-    """Names of cells; ``rnn`` is the one with tanh.  A run has no option for the second width of a projected cell."""
-    first = ("lstm", "gru", "rnn")
-    others = [name for name, cell in cells().items() if not cell.projected and name not in (*first, "rnn_tanh")]
-    return (*first, *others)
-
-
-#: The cells that come with the package; `_trainable` has those declared as well.
-TRAINABLE_CELLS = _trainable()
-SCALINGS = ("zscore", "minmax", "none")
-
-#: More layers than this are a typing mistake, and would take minutes to build.
-_MOST_LAYERS = 1000
-_MOST_RATE = 1e300  # schedules add two of them
-_MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
-
-_RULES: dict[str, Rule] = {
-    "task": text(),
-    "files": listed(text(), tuple),
-    "data": text(),
-    "column": listed(text(), tuple),
-    "missing": choice("error", "interpolate"),
-    "time": text(),
-    "sort": switch(),
-    "regular": switch(),
-    "decimal": choice(".", ","),
-    "delimiter": text(),
-    "encoding": text(),
-    "skip": whole(0),
-    "horizon": whole(1),
-    "window": whole(1),
-    "season": whole(0),
-    "scaling": choice(*SCALINGS),
-    "validation": real(0, open_=True, below=1),
-    "test": real(0, open_=True, below=1),
-    "cell": Rule(
-        f"one of {', '.join(TRAINABLE_CELLS)}, or a cell declared with engine.Cell",
-        lambda v: isinstance(v, str) and v in _trainable(),
-    ),
-    "layers": whole(1, _MOST_LAYERS),
-    "hidden": whole(1),
-    "embed": whole(1),
-    "dropout": real(0, below=1),
-    "batch": whole(1),
-    "sequence": whole(1),
-    "optimizer": choice(*OPTIMIZERS),
-    "lr": real(0, open_=True, most=_MOST_RATE),
-    "l1": real(0),
-    "l2": real(0),
-    "momentum": real(0, below=1),
-    "weight_decay": real(0),
-    "schedule": choice(*SCHEDULES),
-    "warmup": whole(0),
-    "clip": real(0),
-    "clip_value": real(0),
-    "steps": whole(1, _MOST_STEPS),
-    "epochs": real(0, open_=True, most=_MOST_EPOCHS),
-    "minutes": real(0, open_=True, most=_MOST_MINUTES),
-    "patience": whole(0),
-    "report_every": whole(1),
-    "validate_every": whole(1),
-    "checkpoint_every": whole(1),
-    "seed": whole(0, 2**64 - 1),
-    "backend": text(),
-    "dtype": choice("float32", "float64"),
-    "own": record(),
-}
-#: Options that may be left open.
-_OPTIONAL = ("data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
-#: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
-_ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
-
-#: How a series is read: the rows of a table in the order of time.
-SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling"})
-#: How a file with a table is written.
-TABLE = frozenset({"decimal", "delimiter", "encoding", "skip"})
-#: The recurrent layers.
-LAYERS = frozenset({"cell", "layers", "hidden", "dropout"})
-#: Options that a task has only if it lists them in `TaskKind.shared`.
-PARTICULAR = SERIES | TABLE | LAYERS | {"files", "data", "test", "embed", "sequence"}
-_OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
 
 
 __all__ = [
