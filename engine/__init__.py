@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.thread_count import get_num_threads, set_num_threads
+    from engine.training import load
     from engine.truncation import truncated_bptt
 
 #: Where the public names live.  Each is imported at its first use: the command imports this file, and must set the
@@ -83,6 +84,7 @@ _HOMES = {
     "microscope": ("Trace", "trace"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "thread_count": ("get_num_threads", "set_num_threads"),
+    "training": ("load",),
     "truncation": ("truncated_bptt",),
 }
 

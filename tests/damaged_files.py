@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from commands import bptt
 
-from engine.training.checkpoint import FORMAT_VERSION, KEY, _as_text, _crc32, read_file
+from engine.array_file import FORMAT_VERSION, KEY, as_text, checksum
+from engine.training.checkpoint import read_file
 from engine.training.container import DTYPES
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -123,7 +124,7 @@ def packed(header: dict[str, Any], meta: dict[str, Any] | None, arrays: dict[str
     if meta is not None:
         try:
             version = meta["format_version"] if meta["format_version"] in (1, 2) else FORMAT_VERSION
-            text = _as_text({**meta, "crc32": _crc32(arrays, meta, version)})
+            text = as_text({**meta, "crc32": checksum(arrays, meta, version)})
         except (ValueError, KeyError, TypeError, UnicodeError):
             text = json.dumps({**meta, "crc32": 0})
         header = {"__metadata__": {KEY: text}, **header}

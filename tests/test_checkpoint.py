@@ -16,7 +16,7 @@ from commands import TINY, bptt, write_text
 from refusals import refused
 from safetensors.numpy import save, save_file
 
-import engine.training.atomic as atomic
+import engine.atomic as atomic
 from engine.errors import CheckpointError, InputError, StorageError
 from engine.training.checkpoint import KEY, match_arrays, read_checkpoint, read_file, write_checkpoint
 from engine.training.metrics import MetricsLog, elapsed_in, read_metrics

@@ -41,6 +41,8 @@ FLOORS = {
     "engine.drawing": 1,
     "engine.html_tables": 1,
     "engine.cell": 1,
+    "engine.atomic": 1,
+    "engine.array_file": 1,
     "engine.backend": 1,
     "engine.layers": 2,
     "engine.losses": 3,

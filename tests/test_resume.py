@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from commands import TINY, assert_same_run, bptt, finish, metrics, refused, start, tiny, write_series, write_text
 
-from engine.training import atomic
-from engine.training.atomic import storage_error
+from engine import atomic
+from engine.atomic import storage_error
 from engine.training.checkpoint import read_checkpoint
 from engine.training.metrics import MetricsLog
 from engine.training.trainer import Trainer
@@ -104,7 +104,7 @@ def test_kills_while_it_starts_up(text: Path, whole: Path, tmp_path: Path) -> No
 #: The process kills itself the second time it gets to a certain place.
 CRASH = """
 import os, signal, sys
-import engine.training.atomic as atomic, engine.training.metrics as metrics
+import engine.atomic as atomic, engine.training.metrics as metrics
 from engine.cli import main
 
 place, seen = {place!r}, 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.training.atomic import write_atomic
+from engine.atomic import write_atomic
 
 JSON, PAGE = "gpucheck.json", "gpucheck.md"
 TITLES = {

@@ -15,7 +15,7 @@ from engine.backend import Backend, check_dtype, get_backend
 from engine.backend.device_errors import explained
 from engine.checks import describe, integer, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
-from engine.layers import loading, showing
+from engine.layers import loading, saving, showing
 from engine.layers.arrays import NamedArrays
 from engine.layers.building import check_seed, known_names, quiet, text
 from engine.layers.parameter_holder import ParameterHolder
@@ -252,6 +252,25 @@ class Layer(ParameterHolder):
         copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
         copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
         return copy
+
+    def save(self, path: Any) -> None:
+        """Write the model to a file: its description, its weights, its seeds and dropout counters.
+
+        `engine.load` builds it again.  The file is in the safetensors format; it appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, such as ``"model.safetensors"``; one that is there is replaced.
+
+        Raises
+        ------
+        InputTypeError
+            For a model with a layer of your own class, which `engine.load` could not build.
+        StorageError
+            If the file cannot be written; one that was there is untouched.
+        """
+        saving.save(self, path)
 
     def _rebuilt(self, **given: Any) -> Any:
         """A new layer of the same arguments."""

@@ -2,6 +2,7 @@
 
 from engine.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from engine.training.config import TrainConfig
+from engine.training.loading import load
 from engine.training.rundir import checkpoint_in, open_run
 from engine.training.sampling import sample
 from engine.training.session import run_training
@@ -14,6 +15,7 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "checkpoint_in",
+    "load",
     "load_model",
     "open_run",
     "read_checkpoint",

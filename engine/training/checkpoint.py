@@ -9,8 +9,6 @@ The same training state gives the same bytes: there is one metadata entry, its k
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.checks import describe, file_name, instance
-from engine.errors import bad_input, bad_type
-from engine.plain_arrays import refuse_own_rules
-from engine.training.atomic import write_atomic
-from engine.training.container import DTYPES, RESTORE, Entry, read_arrays, read_header
-from engine.training.run_files import MOST_BYTES, opened, parse_json, problem
+from engine.array_file import FORMAT_VERSION, KEY, as_text, checksum, write_arrays
+from engine.checks import file_name
+from engine.training.container import RESTORE, Entry, read_arrays, read_header
+from engine.training.run_files import opened, parse_json, problem
 from engine.training.schema import check_metadata, field, match_shapes
-
-#: The only metadata entry, and the version of its content and of the names of the arrays.
-KEY = "bptt-engine"
-#: Version 1 left dtypes and shapes out of the checksum.
-FORMAT_VERSION = 2
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -70,22 +61,7 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
     StorageError
         if the write fails; a file that was at `path` is untouched.
     """
-    from safetensors.numpy import save
-
-    path = file_name("path", path)
-    plain = {name: np.asarray(a, order="C") for name, a in _named_arrays(arrays).items()}
-    body = {"format_version": FORMAT_VERSION, **instance("meta", meta, Mapping, "a mapping that JSON holds")}
-    try:
-        text = _as_text({**body, "crc32": _crc32(plain, body, FORMAT_VERSION)})
-    except (TypeError, ValueError, RecursionError) as error:
-        raise bad_type("meta", "a mapping that JSON holds", f"one with something else ({error})") from None
-    # safetensors keeps metadata in a hash map: a second entry would come in an order that differs between processes.
-    data = save(plain, metadata={KEY: text})
-    length = int.from_bytes(data[:8], "little")
-    if length > MOST_BYTES:  # what cannot be read again is not written
-        hint = "train on fewer files or on text with fewer different characters"
-        raise bad_input("checkpoint", f"a description of at most {MOST_BYTES:,} bytes", f"{length:,}", hint)
-    write_atomic(path, data)
+    write_arrays(file_name("path", path), arrays, meta)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -102,13 +78,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_file(
-    path: Path, check: Callable[[Path, Mapping[str, Any], Mapping[str, Entry]], None] | None = None
+    path: Path,
+    check: Callable[[Path, Mapping[str, Any], Mapping[str, Entry]], None] | None = None,
+    hint: str = "train one first (bptt train), or name a run or a .safetensors file",
 ) -> Checkpoint:
     """Read a file that `write_checkpoint` wrote, with any content.
 
     For a large file, `check` is called before the arrays are read.  A small file is first tested for damage.
+
+    Parameters
+    ----------
+    hint : what to do if there is no such file.
     """
-    hint = "train one first (bptt train), or name a run or a .safetensors file"
     with opened(path, "a checkpoint file", hint) as (file, size):
         metadata, entries = read_header(path, file, size)
         meta = _metadata(path, metadata)
@@ -116,7 +97,7 @@ def read_file(
         if check is not None and size > SMALL:
             check(path, meta, entries)
         arrays = read_arrays(file, entries)
-    found = _crc32(arrays, meta, meta["format_version"])
+    found = checksum(arrays, meta, meta["format_version"])
     if found != stated:
         raise problem(path, f"contents with checksum {str(stated)[:20]}", f"{found} (damaged)", RESTORE)
     if check is not None and size <= SMALL:
@@ -124,19 +105,6 @@ def read_file(
     for name, array in arrays.items():
         _require_numbers(path, name, array)
     return Checkpoint(path, arrays, meta)
-
-
-def _named_arrays(arrays: Any) -> Mapping[str, np.ndarray]:
-    """The arrays, checked to be of the kinds that a checkpoint holds."""
-    instance("arrays", arrays, Mapping, "a mapping from names to arrays")
-    for name, array in arrays.items():
-        instance("arrays", name, str, "names that are strings")
-        refuse_own_rules(f"arrays[{name!r}]", array)
-        if not isinstance(array, np.ndarray) or array.dtype not in _DTYPE_NAMES:
-            got = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else describe(array)
-            raise bad_type(f"arrays[{name!r}]", f"a NumPy array of {', '.join(map(str, _DTYPE_NAMES))}", got)
-    found: Mapping[str, np.ndarray] = arrays
-    return found
 
 
 def match_arrays(path: Path, found: Mapping[str, np.ndarray], wanted: Mapping[str, Any]) -> None:
@@ -165,7 +133,7 @@ def _metadata(path: Path, entries: Any) -> dict[str, Any]:
     try:
         meta = parse_json(text)
         version = meta["format_version"]
-        _as_text(meta)  # a number beyond float64 becomes infinite, which is no JSON
+        as_text(meta)  # a number beyond float64 becomes infinite, which is no JSON
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise problem(path, f"metadata {KEY!r} as JSON with 'format_version'", "something else", RESTORE) from error
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= FORMAT_VERSION:
@@ -190,23 +158,6 @@ def _require_numbers(path: Path, name: str, array: np.ndarray) -> None:
         what = f"parameter {rest!r}" if kind == "model" else repr(name)
         got = f"{value} in {what} at index {list(at) if array.ndim else 0}"
         raise problem(path, "finite numbers", got, "use a checkpoint from before that, or train anew with a lower --lr")
-
-
-def _as_text(meta: Mapping[str, Any]) -> str:
-    return json.dumps(meta, sort_keys=True, allow_nan=False, separators=(",", ":"))
-
-
-def _crc32(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], version: int) -> int:
-    """One checksum over the metadata and all arrays, their dtypes and shapes included, in the order of their names."""
-    value = zlib.crc32(_as_text(meta).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        head = name if version == 1 else f"{name} {_DTYPE_NAMES.get(array.dtype, array.dtype)} {list(array.shape)}"
-        value = zlib.crc32(array.tobytes(), zlib.crc32(head.encode(), value))
-    return value
-
-
-_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 __all__ = [

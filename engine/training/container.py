@@ -15,18 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.array_file import DTYPES, MOST_BYTES
 from engine.training.rules import choice, listed, record_fault, whole
-from engine.training.run_files import MOST_BYTES, parse_json, problem
+from engine.training.run_files import parse_json, problem
 
 RESTORE = "restore the file from a copy, or train anew"
-
-#: What the engine saves, as safetensors calls it.
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "I64": np.dtype("<i8"),
-    "BOOL": np.dtype("?"),
-}
 
 #: NumPy's own limit is 64; no array here has more than three.
 _MOST_AXES = 8

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.atomic import storage_error
 from engine.errors import CheckpointError
-from engine.training.atomic import storage_error
 from engine.training.rules import choice, real, record, record_fault, switch, whole
 from engine.training.run_files import opened, parse_json, problem
 

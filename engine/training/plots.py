@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.atomic import write_atomic
 from engine.data import Windows
 from engine.drawing import load_matplotlib, new_figure
 from engine.errors import EngineError
-from engine.training.atomic import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

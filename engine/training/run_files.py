@@ -11,10 +11,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from engine.array_file import MOST_BYTES
 from engine.errors import CheckpointError, sentence
 
-#: The longest JSON text that is read: a hundred times what a run of a thousand layers needs.
-MOST_BYTES = 4_000_000
 #: The most values in one JSON text: a megabyte of brackets would take a hundred of memory.
 MOST_VALUES = 250_000
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.atomic import locked, remove_temporaries, write_atomic
 from engine.backend import get_backend
 from engine.checks import describe, file_name, instance, one_of, switch
 from engine.errors import bad_input, bad_type
-from engine.training.atomic import locked, remove_temporaries, write_atomic
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, sources_of, with_budget
 from engine.training.kinds import TaskKind, kind_of

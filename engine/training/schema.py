@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.array_file import DTYPES
 from engine.cell import cells
 from engine.errors import EngineError, bad_input
 from engine.layers import sketch
 from engine.training.architecture import buffers, describe_model, parameter_shapes
 from engine.training.config import TrainConfig
-from engine.training.container import DTYPES, RESTORE, Entry
+from engine.training.container import RESTORE, Entry
 from engine.training.rules import (
     Rule,
     choice,

@@ -23,8 +23,12 @@ except ImportError:  # pragma: no cover - Windows has no flock; two runs in one 
 TEMPORARY = ".bptt.tmp"
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, place: str = "--out") -> None:
     """Replace the file `path` by `data`, wholly or not at all.
+
+    Parameters
+    ----------
+    place : what names the place, for the hint of an error.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        raise storage_error(path, f"to write {len(data):,} bytes", error) from error
+        raise storage_error(path, f"to write {len(data):,} bytes", error, place) from error
     finally:
         # Gone already after a good rename; left behind by a failed write or by an interrupt.
         with contextlib.suppress(OSError):
@@ -53,12 +57,12 @@ def temporary_for(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
 
 
-def storage_error(path: Path, wanted: str, error: OSError) -> StorageError:
+def storage_error(path: Path, wanted: str, error: OSError, place: str = "--out") -> StorageError:
     """The error for a failed write, in one sentence."""
     reason = error.strerror or str(error) or type(error).__name__
-    hint = "free some space or choose another --out"
+    hint = f"free some space or choose another {place}"
     if isinstance(error, PermissionError):
-        hint = "make the directory writable or choose another --out"
+        hint = f"make the directory writable or choose another {place}"
     hint += " (what was saved before is untouched)"
     return StorageError(sentence(str(path), wanted, f"'{reason}'", hint))
 
