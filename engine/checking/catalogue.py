@@ -13,7 +13,7 @@ from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
 from engine.checks import integer
-from engine.layers import GRU, LSTM, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
+from engine.layers import GRU, LSTM, Attention, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
 from engine.layers.rnn import layer_of
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
@@ -139,6 +139,10 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
     for kind in ("last", "mean", "max", "attention"):
         pool = Pool(kind, INPUTS, directions=2 if kind == "last" else 1, **common)
         yield CheckedLayer("others", "Pool", f"{kind}, lengths", pool, x, lengths=lengths)
+    memory = backend.asarray(rng.normal(size=(STEPS - 1, BATCH, INPUTS)))
+    for kind in ("additive", "dot", "general"):
+        attention = Attention(kind, INPUTS, **common)
+        yield CheckedLayer("others", "Attention", f"{kind}, lengths", attention, x, memory, [STEPS - 1, 0, 2])
     model = Sequential(
         Embedding(TOKENS, INPUTS, **common),
         Dropout(0.3, **common),

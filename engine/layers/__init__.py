@@ -9,6 +9,7 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import InputError, bad_input, bad_type
+from engine.layers.attention import Attention as Attention
 from engine.layers.base import Layer as Layer
 from engine.layers.dropout import Dropout as Dropout
 from engine.layers.embedding import Embedding as Embedding
@@ -23,7 +24,8 @@ from engine.layers.rnn import RNN as RNN
 from engine.layers.sequential import Sequential as Sequential
 
 _TYPES: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, LayerNorm, BatchNorm, Pool)
+    cls.__name__: cls
+    for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool)
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import bad_type
+from engine.layers.attention import Attention
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
 from engine.layers.dropout import Dropout
@@ -31,7 +32,7 @@ from kernels.cells import Pass, factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
-KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool)
+KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool, Attention)
 ALL_STEPS = slice(None)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from engine.backend import get_backend
 from engine.checking.diagnosis import layer_causes
 from engine.checking.diagnosis.patterns import shape_in_words
+from engine.checking.subjects import attending as attending  # it registers its layer
 from engine.checking.subjects import batched, layer_promises
 from engine.checking.subjects import over_time as over_time  # it registers its layers
 from engine.checking.subjects.forward_mode import jvp
@@ -79,7 +80,7 @@ class LayerSubject(Subject):
             self.parts.append(Part(name, array))
 
     def _weigh(self, seed: int) -> None:
-        names = ["y", *(f"final {name[:-1]}" for name in self.state_names)]
+        names = ["y", *(f"final {name.rstrip('0123456789')}" for name in self.state_names)]
         timed = self.outputs[0].ndim > 2 or (kind(self.x) in "iu" and self.x.ndim == 2)
         timed = timed and getattr(self.exact, "keeps_time", True)
         axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.checking.subjects.trees import leaves
+from engine.layers.attention import Attention
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
 from engine.layers.sequential import Sequential
@@ -52,6 +53,8 @@ def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
     found = leaves(state)
     if isinstance(layer, Recurrent):
         return [f"{prefix}{name}0" for name in layer.cell.states]
+    if isinstance(layer, Attention):
+        return [f"{prefix}memory"]
     if len(found) <= 2:
         return [prefix + name for name in ("h0", "c0")[: len(found)]]
     return [f"{prefix}state{k}" for k in range(len(found))]

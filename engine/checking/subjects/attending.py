@@ -1,0 +1,45 @@
+"""Attention in a gradient check: many copies at once (`batched`), and forward mode (`forward_mode`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.checking.subjects import batched, forward_mode
+from engine.layers.attention import Attention, attend, valid_of
+
+
+@batched.run.register
+def _attention(
+    layer: Attention, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = batched.ALL_STEPS
+) -> tuple[Any, Any]:
+    xp, valid = layer.backend.xp, valid_of(layer, tape.timeline)
+    q, m = (x, state) if layer.batch_first else (x.swapaxes(1, 2), state.swapaxes(1, 2))
+    m = m if valid is None else xp.where(valid.swapaxes(1, 2), m, xp.zeros_like(m))
+    y = attend(layer, params, q, m, valid)[0]
+    return (y, m) if layer.batch_first else (y.swapaxes(1, 2), m.swapaxes(1, 2))
+
+
+@forward_mode.jvp.register
+def _attention_jvp(
+    layer: Attention, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
+) -> tuple[Any, Any]:
+    q, m, a, w = tape.queries, tape.memory, tape.weights.swapaxes(0, 1), layer.params
+    xp, timeline = layer.backend.xp, tape.timeline
+    m_dot = xp.zeros_like(m) if state_dot is None else state_dot if layer.batch_first else state_dot.swapaxes(0, 1)
+    m_dot = timeline.clean(m_dot.swapaxes(0, 1)).swapaxes(0, 1)
+    q_dot = x_dot if layer.batch_first else x_dot.swapaxes(0, 1)
+    m_turned, m_dot_turned = m.swapaxes(1, 2), m_dot.swapaxes(1, 2)
+    if layer.kind == "additive":
+        z_dot = (q_dot @ w["weight_query"].T + q @ params_dot["weight_query"].T)[:, :, None]
+        z_dot = z_dot + (m_dot @ w["weight_memory"].T + m @ params_dot["weight_memory"].T)[:, None]
+        act_dot = (1 - tape.inner**2) * z_dot  # act = tanh(z)
+        e_dot = act_dot @ w["weight_score"] + tape.inner @ params_dot["weight_score"]  # e = act . v
+    elif layer.kind == "general":
+        p_dot = q_dot @ w["weight"] + q @ params_dot["weight"]  # p = q W
+        e_dot = p_dot @ m_turned + tape.inner @ m_dot_turned  # e = p . m
+    else:
+        e_dot = q_dot @ m_turned + q @ m_dot_turned  # e = q . m
+    a_dot = a * (e_dot - (a * e_dot).sum(axis=2)[:, :, None])  # a = softmax(e)
+    y_dot = a_dot @ m + a @ m_dot  # y = a m
+    return (y_dot, m_dot) if layer.batch_first else (y_dot.swapaxes(0, 1), m_dot.swapaxes(0, 1))
