@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,12 @@ class LabelledTexts:
         """Return the number of texts."""
         return len(self.texts)
 
+    def take(self, chosen: Iterable[int]) -> LabelledTexts:
+        """The texts with these numbers."""
+        kept = list(chosen)
+        texts, labels, places = ([column[k] for k in kept] for column in (self.texts, self.labels, self.places))
+        return LabelledTexts(texts, labels, places, self.source, self.columns)
+
 
 @dataclass(frozen=True)
 class TableForm:
@@ -54,6 +60,7 @@ class TableForm:
     ----------
     text_column, label_column : names of columns, or their numbers from 1; None finds them.
     delimiter, encoding, skip : as `engine.data.read_table` takes them.
+    strict : whether the named columns must be there; otherwise they are found as if they had not been named.
     """
 
     text_column: str | None = None
@@ -61,6 +68,7 @@ class TableForm:
     delimiter: str | None = None
     encoding: str | None = None
     skip: int = 0
+    strict: bool = True
 
 
 _PLAIN = TableForm()
@@ -142,8 +150,8 @@ def _read_table(path: str | os.PathLike[str], form: TableForm, labelled: bool) -
         rows = rows.without_first()
         if not rows.cells:
             raise bad_data(rows.source, "rows below the header line", "the first line alone", "give the data")
-    text = _column(rows, names, form.text_column, "text_column", TEXT_NAMES)
-    label = _column(rows, names, form.label_column, "label_column", LABEL_NAMES) if width > 1 else None
+    text = _column(rows, names, form.text_column, "text_column", form.strict)
+    label = _column(rows, names, form.label_column, "label_column", form.strict) if width > 1 else None
     text, label = _guess(rows, names, text, label, labelled)
     return LabelledTexts(
         [cells[text] for cells in rows.cells],
@@ -175,9 +183,7 @@ def _header(rows: CellRows, form: TableForm) -> list[str] | None:
     return None
 
 
-def _column(
-    rows: CellRows, names: list[str] | None, asked: str | None, argument: str, usual: Sequence[str]
-) -> int | None:
+def _column(rows: CellRows, names: list[str] | None, asked: str | None, argument: str, strict: bool) -> int | None:
     """Return the place of the column that was asked for, or of the one with a usual name; None if there is neither."""
     width = len(rows.cells[0])
     if asked is not None:
@@ -185,11 +191,13 @@ def _column(
             return names.index(asked)
         if asked.isdecimal() and 1 <= int(asked) <= width:
             return int(asked) - 1
+    if asked is not None and strict:
         wanted = f"one of the columns {listed(names)}" if names else f"a number in 1..{width}, as no line names columns"
         raise bad_input(argument, f"{wanted} of {rows.source}", repr(asked), "name another column")
     if names is None:
         return None
     lower = [name.lower() for name in names]
+    usual = TEXT_NAMES if argument == "text_column" else LABEL_NAMES
     return next((lower.index(name) for name in usual if name in lower), None)
 
 

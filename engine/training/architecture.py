@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,24 @@ def describe_model(config: TrainConfig, inputs: int, outputs: int) -> dict[str, 
     if config.kind().reads_ids:
         parts.append(("Embedding", {"num_embeddings": inputs, "embedding_dim": config.embed}))
         inputs = config.embed
+    parts.append(recurrent_part(config, inputs))
+    if config.dropout:
+        parts.append(("Dropout", {"p": config.dropout}))
+    parts.append(("Linear", {"in_features": config.hidden, "out_features": outputs}))
+    return sequential(parts)
+
+
+def recurrent_part(config: TrainConfig, inputs: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    """Type and arguments of the recurrent layers; `more` are further arguments, such as ``bidirectional``."""
     # With one layer there is no "between layers"; the dropout before the output layer is what is left.
     between = config.dropout if config.layers > 1 else 0.0
     sizes = {"input_size": inputs, "hidden_size": config.hidden, "num_layers": config.layers}
     kind: dict[str, Any] = {} if config.cell in _CLASSES else {"cell": config.cell}
-    parts.append((_CLASSES.get(config.cell, "Recurrent"), {**kind, **sizes, "dropout": between}))
-    if config.dropout:
-        parts.append(("Dropout", {"p": config.dropout}))
-    parts.append(("Linear", {"in_features": config.hidden, "out_features": outputs}))
+    return _CLASSES.get(config.cell, "Recurrent"), {**kind, **sizes, "dropout": between, **more}
+
+
+def sequential(parts: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """A `Sequential` of these layers, types and arguments, in the form of `Layer.config`."""
     return {"type": "Sequential", "args": {"layers": [{"type": kind, "args": args} for kind, args in parts]}}
 
 
@@ -55,7 +65,13 @@ def build_model(config: TrainConfig, backend: Backend, inputs: int, outputs: int
     InputError
         if training it would need more memory than this machine has; nothing has been built then.
     """
-    description = describe_model(config, inputs, outputs)
+    return build_described(config, backend, describe_model(config, inputs, outputs), outputs, positions)
+
+
+def build_described(
+    config: TrainConfig, backend: Backend, description: Mapping[str, Any], outputs: int, positions: int = 1
+) -> Sequential:
+    """The model of a `description` in the form of `Layer.config`, with its first weights; see `build_model`."""
     shapes = parameter_shapes(description)
     _require_memory(config, shapes, outputs, positions)
     model = from_config(description, backend=backend, dtype=config.dtype, seed=config.seed)

@@ -30,6 +30,7 @@ LANGUAGE, FORECAST = "language", "forecast"
 _HOMES: dict[str, str] = {
     LANGUAGE: "engine.tasks.language:LanguageModel",
     FORECAST: "engine.tasks.forecast:Forecaster",
+    "classify": "engine.tasks.classify:SentenceClassifier",
 }
 _OWN: dict[str, type[TaskKind]] = {}
 

@@ -71,7 +71,7 @@ def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, uni
     """
     train = [r for r in records if r["kind"] == "train"]
     validation = [r for r in records if r["kind"] == "validation"]
-    with _picture(path, (8.0, 5.4)) as fig:
+    with picture(path, (8.0, 5.4)) as fig:
         top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[5, 1])
         top.plot(*_curve(train, figure), color=TRAIN, linewidth=1.3, label="training")
         if validation:
@@ -129,7 +129,7 @@ def draw_forecast(
     colours = {network: VALIDATION, **dict(zip(names[1:], ("#b8b8b8", "#e0a458", "#4f7cac"), strict=False))}
     chosen = np.arange(0, len(windows), horizon)  # forecasts that follow one another without a gap
     chosen = chosen[-max(1, MOST_ROWS // horizon) :]
-    with _picture(path, (11.0, 6.2)) as fig:
+    with picture(path, (11.0, 6.2)) as fig:
         grid = fig.add_gridspec(2, 2, width_ratios=[3, 1.25], height_ratios=[2, 1])
         top, below, right = fig.add_subplot(grid[0, 0]), fig.add_subplot(grid[1, 0]), fig.add_subplot(grid[:, 1])
         _draw_truth(top, windows, filled, int(windows.origins[chosen[0]]), len(chosen) * horizon)
@@ -230,7 +230,7 @@ def _clip_start(axes: Axes, train: Sequence[float], validation: Sequence[float])
 
 
 @contextmanager
-def _picture(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+def picture(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure that belongs to no window system, in the style of all pictures here; saved on leaving."""
     with load_matplotlib().rc_context(_STYLE):
         fig = new_figure(figsize=size, layout="constrained")
