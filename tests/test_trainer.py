@@ -235,7 +235,7 @@ def test_metrics_reach_the_disk_before_the_checkpoint_that_counts_them(
         real_write(path, arrays, meta)
 
     monkeypatch.setattr(MetricsLog, "sync", sync)
-    monkeypatch.setattr("engine.training.trainer.write_checkpoint", write)
+    monkeypatch.setattr("engine.training.keeping.write_checkpoint", write)
     trainer.train()
     assert calls == ["best.safetensors None", "sync 3", "last.safetensors 3"]
 

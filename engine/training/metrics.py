@@ -108,15 +108,6 @@ def read_metrics(path: Path, figure: str, most: int | None = None) -> list[dict[
     return [_record(path, number, line, figure) for number, line in enumerate(lines, start=1)]
 
 
-def elapsed_in(path: Path, lines: int, figure: str) -> float:
-    """Seconds of training up to the line with number `lines`.
-
-    The clock is kept here and not in the checkpoint, so that equal states make equal checkpoint files.
-    """
-    records = read_metrics(path, figure, lines)
-    return float(records[-1]["timing"]["elapsed_s"]) if records else 0.0
-
-
 def _record(path: Path, number: int, line: bytes, figure: str) -> dict[str, Any]:
     """One line, checked to be what `MetricsLog` writes."""
     expected = f"a line of metrics with {figure!r} in line {number}"

@@ -87,6 +87,7 @@ def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
         for leaf in _leaves(state):
             yield from _bad(f"the carried state of {where.words}", to_host(leaf))
         y, _, tape = layer.forward(y, state, lengths)
+        lengths = lengths if layer.keeps_time else None
         tapes.append(tape)
         if isinstance(layer, Recurrent):
             yield from _in_tape(where.words, layer, tape)

@@ -45,6 +45,7 @@ class Live:
     model, optimizer : as they stand.
     position : `Position`.
     carried : the state that the last batch left, a nest of tuples of arrays, or None.
+    made_before : updates that the optimiser had made before this run; an object of the user's may have made some.
     loss_sum, norm_sum : 0-d float64 on the device: loss times positions, and gradient norm, since the last report.
     """
 
@@ -52,6 +53,7 @@ class Live:
         self.model, self.optimizer = model, optimizer
         self.position = Position()
         self.carried: Any = None
+        self.made_before = int(model.backend.to_host(optimizer.steps))
         xp = model.backend.xp
         self.loss_sum = xp.zeros((), dtype=np.float64)
         self.norm_sum = xp.zeros((), dtype=np.float64)
@@ -76,6 +78,8 @@ class Live:
                 arrays[f"optimizer/{name}"] = to_host(value)
         arrays["trainer/loss_sum"], arrays["trainer/norm_sum"] = to_host(self.loss_sum), to_host(self.norm_sum)
         meta["optimizer"], meta["counters"] = scalars, self.model.call_counters()
+        if self.made_before:
+            meta["made_before"] = self.made_before
         meta["carried"] = _flatten(self.carried, "carried", arrays, to_host)
         return arrays, meta
 
@@ -86,7 +90,8 @@ class Live:
         self.model.load_call_counters(field(path, meta, "counters"))
         self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
         self.position = Position(**field(path, meta, "trainer"))
-        made, step = int(checkpoint.arrays["optimizer/steps"]), self.position.step
+        self.made_before = int(meta.get("made_before", 0))
+        made, step = int(checkpoint.arrays["optimizer/steps"]) - self.made_before, self.position.step
         if made != step:
             raise problem(path, f"as many updates as steps, {step:,}", f"{made:,}", RESTORE)
         sums = checkpoint.group("trainer")

@@ -1,0 +1,325 @@
+"""The training loop: one step after another, with reports, validations and checkpoints at fixed step numbers.
+
+A step never waits for the device: losses and norms are added up there and read once a report.  What is kept holds
+everything that decides the next step, so a run that is killed and resumed computes the same as without the break.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.errors import CheckpointError, InputError, NonFiniteError
+from engine.optimizers.base import Optimizer
+from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
+from engine.training.checkpoint import Checkpoint, problem
+from engine.training.keeping import Keeper, Log
+from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
+from engine.training.progress import Moment, Reporter
+from engine.training.state import Live, Position
+from engine.training.task import Task, forward, load_weights
+
+#: How a run ended.
+COMPLETE, STOPPED_EARLY, INTERRUPTED = "complete", "stopped early", "interrupted"
+#: After so many steps the device is asked whether an update was refused, even if no report is due.
+_LOOK_EVERY = 1000
+
+
+class Plan(NamedTuple):
+    """How long a run trains, and what it does at which steps.
+
+    Attributes
+    ----------
+    total, minutes : the budget: steps in all, or minutes; the other one is None.
+    clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).
+    patience : validations without improvement before training stops (0: never).
+    report_every, validate_every, checkpoint_every : in steps; 0: never, which a report cannot be.
+    hint : what to do if a number is not finite.
+    """
+
+    total: int | None
+    minutes: float | None
+    clip: float
+    clip_value: float
+    patience: int
+    report_every: int
+    validate_every: int
+    checkpoint_every: int
+    hint: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    ending : `COMPLETE`, `STOPPED_EARLY` or `INTERRUPTED`.
+    step : steps made in all.
+    best_loss, best_step : the lowest validation loss and where it was reached; None before the first validation.
+    seconds : of training in all, over all sessions.
+    """
+
+    ending: str
+    step: int
+    best_loss: float | None
+    best_step: int | None
+    seconds: float
+
+
+class Loop:
+    """Trains the model of a task.
+
+    Parameters
+    ----------
+    task : data and model.
+    optimizer : of the model.
+    plan : when to do what.
+    schedule : from a step's number to its learning rate.
+    keeper : where lines of the metrics, best weights and states go.
+    reporter : shows the progress.
+    stop : asked after every step whether to save and end.
+    logs : get the lines of the metrics too.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: Optimizer,
+        plan: Plan,
+        schedule: Callable[[int], float],
+        keeper: Keeper,
+        reporter: Reporter,
+        stop: Callable[[], bool] = lambda: False,
+        logs: Sequence[Log] = (),
+    ) -> None:
+        self.task, self.optimizer, self.plan, self.schedule = task, optimizer, plan, schedule
+        self.keeper, self.reporter, self.stop, self.logs = keeper, reporter, stop, logs
+        self.live = Live(task.model, optimizer)
+        self._recorded: list[Recorded] = []
+        self._before = 0.0
+        self._started = self._reported = time.monotonic()
+        self._first_step = 0
+
+    @property
+    def state(self) -> Position:
+        """Where the run stands."""
+        return self.live.position
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint."""
+        load_weights(self.task.model, checkpoint)
+        try:
+            self.live.unpack(checkpoint)
+        except CheckpointError:
+            raise
+        except InputError as error:
+            hint = "resume with the options and the release that wrote it"
+            raise problem(checkpoint.path, "the state of this run", f"'{error}'", hint) from error
+        self._first_step = self.state.step
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def train(self) -> Outcome:
+        """Train until the budget is used up, validation stops improving, or a stop is asked for.
+
+        Raises
+        ------
+        NonFiniteError
+            naming the tensor and its first bad time step; the last checkpoint is from before that.
+        StorageError
+            if a file cannot be written; what was saved before is untouched.
+        """
+        state = self.state
+        try:
+            earlier = self.keeper.begin()
+            self._before = float(earlier[-1]["timing"]["elapsed_s"]) if earlier else 0.0
+            for log in self.logs:
+                log.begin(earlier)
+            self._started = self._reported = time.monotonic()
+            while not self._finished():
+                if self.stop():
+                    self._save()
+                    return self._outcome(INTERRUPTED)
+                self._step()
+                self._after_step()
+                self.reporter.tick(self._moment())
+            if state.positions:
+                self._report()
+            if self.plan.validate_every and state.validated != state.step:
+                self._validate()
+            self._save()
+            return self._outcome(STOPPED_EARLY if self._out_of_patience() else COMPLETE)
+        finally:
+            self.keeper.end()
+            for log in self.logs:
+                log.close()
+
+    def _step(self) -> None:
+        """One update, in the order of rule 15."""
+        task, plan, state, optimizer = self.task, self.plan, self.state, self.optimizer
+        model = task.model
+        xp = model.backend.xp
+        self._recorded.append(Recorded(state.step, self.live.carried, model.call_counters()))
+        # If an update is refused, the flag and the replay say so; NumPy's warnings would only repeat it.
+        with np.errstate(all="ignore"):
+            out = forward(task, state.step, self.live.carried)
+            model.zero_grad()
+            model.backward(out.tape, out.dy)
+            if plan.clip_value:
+                clip_grad_value(optimizer, plan.clip_value)
+            norm = clip_grad_norm(optimizer, plan.clip or math.inf)
+            optimizer.lr = self.schedule(state.step)
+            # After a refused update all later ones are refused too, so the weights stay those that the replay needs.
+            optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
+            self.live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
+            self.live.norm_sum += norm
+        state.positions += out.positions
+        state.since += 1
+        state.step += 1
+        self.live.carried = task.carried(state.step, out.state)  # what the next step does not need is not kept
+
+    def _after_step(self) -> None:
+        """Reports, validations and checkpoints where the plan has them."""
+        plan, step = self.plan, self.state.step
+        if step % plan.report_every == 0:
+            self._report()
+        elif len(self._recorded) >= _LOOK_EVERY:
+            self._require_finite()
+        if plan.validate_every and step % plan.validate_every == 0:
+            self._validate()
+        self._between()
+        if plan.checkpoint_every and step % plan.checkpoint_every == 0:
+            self._save()
+
+    def _between(self) -> None:
+        """Called after each step, before a checkpoint that is due: for what a user has to do there."""
+
+    def _finished(self) -> bool:
+        if self._out_of_patience():
+            return True
+        if self.plan.minutes is not None:
+            return self._elapsed() >= 60.0 * self.plan.minutes
+        assert self.plan.total is not None
+        return self.state.step >= self.plan.total
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.plan.patience <= self.state.strikes
+
+    # -- reports, validations, checkpoints -----------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        """Read the sums back from the device, the only wait in training, and write them down."""
+        self._require_finite()
+        state, to_host = self.state, self.task.model.backend.to_host
+        loss = float(to_host(self.live.loss_sum)) / state.positions
+        norm = float(to_host(self.live.norm_sum)) / state.since
+        name, figure = self.task.figure(loss)
+        now = time.monotonic()
+        whole = state.step - state.since >= self._first_step
+        speed = state.positions / max(now - self._reported, 1e-9) if whole else 0.0
+        self._reported = now
+        record = {
+            "kind": "train",
+            "step": state.step,
+            "epoch": state.step / self.task.batches,
+            "loss": loss,
+            name: figure,
+            "lr": self.optimizer.lr,
+            "grad_norm": norm if math.isfinite(norm) else None,  # finite gradients can have a norm that float32 has not
+            "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},
+        }
+        self.live.loss_sum[...] = 0
+        self.live.norm_sum[...] = 0
+        state.positions = state.since = 0
+        self._write(record)
+        if self.plan.minutes is not None:
+            self._replan()
+        self.reporter.report(record, self._moment())
+
+    def _validate(self) -> None:
+        """Measure the validation loss; keep the weights if they are the best so far."""
+        self._require_finite(weights=True)
+        state = self.state
+        with np.errstate(all="ignore"):
+            loss, figures = self.task.validate()
+        if not math.isfinite(loss):
+            hint = self.plan.hint.partition(";")[0]
+            raise NonFiniteError(
+                f"step {state.step}: expected a finite validation loss, got {loss}; {hint}, and train anew"
+            )
+        better = state.best_loss is None or loss < state.best_loss
+        state.strikes = 0 if better else state.strikes + 1
+        state.validated = state.step
+        if better:
+            state.best_loss, state.best_step = loss, state.step
+            self.keeper.keep_best(self.live)
+        name, figure = self.task.figure(loss)
+        record = {
+            "kind": "validation",
+            "step": state.step,
+            "epoch": state.step / self.task.batches,
+            "loss": loss,
+            name: figure,
+            **{key: float(value) if math.isfinite(value) else None for key, value in figures.items()},
+            "best": better,
+            "timing": {"elapsed_s": round(self._elapsed(), 3)},
+        }
+        self._write(record)
+        self.reporter.report(record, self._moment())
+        self._reported = time.monotonic()  # the speed that is shown is that of training alone
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self.keeper.write(record)
+        for log in self.logs:
+            log.write(record)
+
+    def _save(self) -> None:
+        """Keep the whole state."""
+        self._require_finite(weights=True)
+        self.keeper.keep_state(self.live)
+
+    def _require_finite(self, weights: bool = False) -> None:
+        """Rule 16: if an update was refused since the last check, replay its batch and say what was wrong.
+
+        Before a state is kept the `weights` are checked too: an update can overflow although loss and gradients are
+        finite.  The optimiser's buffers need no check of their own: a bad buffer (NaN, or infinity where it is not a
+        sum of squares) has spoilt its weight in the same update.
+        """
+        to_host = self.task.model.backend.to_host
+        if bool(to_host(self.optimizer.nonfinite)):
+            # Updates made are counted, refused ones are not: the count is the number of the first refused step.
+            bad = int(to_host(self.optimizer.steps)) - self.live.made_before
+            recorded = next(record for record in self._recorded if record.step == bad)
+            raise diagnose(self.task, recorded, self.plan.hint)
+        if weights and not finite_weights(self.task):
+            error = overflow(self.task, self.state.step, self.plan.hint)
+            raise error or AssertionError("weights that change by themselves")
+        self._recorded.clear()
+
+    def _replan(self) -> None:
+        """Under a budget in minutes: estimate the number of steps anew."""
+
+    # -- where it stands -----------------------------------------------------------------------------------------------
+
+    def _elapsed(self) -> float:
+        """Seconds of training, earlier sessions included."""
+        return self._before + time.monotonic() - self._started
+
+    def _moment(self) -> Moment:
+        state, elapsed, plan = self.state, self._elapsed(), self.plan
+        if plan.minutes is not None:
+            budget = 60.0 * plan.minutes
+            return Moment(state.step, None, min(1.0, elapsed / budget), max(0.0, budget - elapsed))
+        assert plan.total is not None
+        made = state.step - self._first_step
+        left = (elapsed - self._before) / made * (plan.total - state.step) if made else None
+        return Moment(state.step, plan.total, state.step / plan.total, left)
+
+    def _outcome(self, ending: str) -> Outcome:
+        return Outcome(ending, self.state.step, self.state.best_loss, self.state.best_step, self._elapsed())
