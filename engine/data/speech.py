@@ -1,0 +1,83 @@
+"""What a recogniser of speech sees of a recording: log-mel frames without the silence around the words.
+
+Speakers sit in other rooms, speak louder and leave other pauses.  So frames at both ends that are `TRIM_DB` quieter
+than the loudest one are cut off, everything `RANGE_DB` below the loudest band counts as equally silent, and the mean of
+each feature over the recording is taken away.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checks import integer
+from engine.data.log_mel import log_mel, window_and_hop
+
+#: In decibels below the loudest band of the loudest frame.
+TRIM_DB, RANGE_DB = 20.0, 35.0
+_NATS = math.log(10) / 10  # of a decibel of power
+
+
+def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> NDArray[np.float32]:
+    """Return the frames of a recording, each feature with the mean 0 over it.
+
+    Parameters
+    ----------
+    samples : float array (n,)
+        One channel.
+    rate : int
+        Samples a second.
+    mels : int
+        Features of a frame, M.
+
+    Returns
+    -------
+    float32 (T, M)
+        At least one frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tone = np.sin(np.arange(4000) * 0.3)
+    >>> quiet = np.zeros(4000)
+    >>> speech_frames(np.concatenate([quiet, tone, quiet]), 8000).shape  # half a second of a second and a half
+    (52, 20)
+    """
+    frames = log_mel(samples, rate, mels)
+    start, stop = sounding(frames)
+    frames = frames[start:stop]
+    frames = np.maximum(frames, frames.max() - RANGE_DB * _NATS)
+    return frames - frames.mean(axis=0)
+
+
+def sounding(frames: NDArray[np.floating]) -> tuple[int, int]:
+    """Return the first frame that is not silent, and the one after the last."""
+    loudness = frames.max(axis=1)
+    places = np.flatnonzero(loudness >= loudness.max() - TRIM_DB * _NATS)
+    return int(places[0]), int(places[-1]) + 1
+
+
+def stacked(frames: NDArray[np.floating], count: int) -> NDArray[np.floating]:
+    """Return `count` neighbouring frames (T, M) as one step each, (ceil(T / count), count * M).
+
+    A recurrent layer takes its time by the step: three frames in one are three times as fast, and each step sees how
+    the sound changes.  The last step is filled up with its last frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stacked(np.arange(5.0)[:, None], 2).tolist()
+    [[0.0, 1.0], [2.0, 3.0], [4.0, 4.0]]
+    """
+    size = integer("count", count, 1)
+    rest = -len(frames) % size
+    whole = np.concatenate([frames, np.repeat(frames[-1:], rest, axis=0)]) if rest else frames
+    return whole.reshape(-1, size * frames.shape[1])
+
+
+def seconds_of(step: int, rate: int, count: int) -> float:
+    """Return where the middle of a step of `count` stacked frames lies, in seconds from the first frame."""
+    width, hop = window_and_hop(rate)
+    return (step * count * hop + ((count - 1) * hop + width) / 2) / rate
