@@ -11,6 +11,7 @@ RMSprop and Adam then stand still for good, as in PyTorch.  Clipping by norm com
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from engine.backend import backend_of
 from engine.backend.device_errors import explained
-from engine.checks import describe
+from engine.checks import describe, number
 from engine.errors import bad_input, bad_type
 from engine.optimizers.parameters import Number, parameters_of
 from engine.plain_arrays import first_place
@@ -65,7 +66,10 @@ class Optimizer:
     @explained()
     def __init__(self, model: Any, lr: float, l1: float, l2: float) -> None:
         self.lr, self.l1, self.l2 = lr, l1, l2
-        self.backend, self.parameters = parameters_of(model)
+        self.backend, self._all = parameters_of(model)
+        #: Those that are trained: `step` and clipping look at these alone.
+        self.parameters = list(self._all)
+        self._scales = [1.0] * len(self._all)
         xp = self.backend.xp
         self.steps = xp.zeros((), dtype=np.int64)
         self.nonfinite = xp.zeros((), dtype=bool)
@@ -96,7 +100,9 @@ class Optimizer:
             A value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
         """
         xp = self.backend.xp
-        pairs = [parameter.arrays(self.backend) for parameter in self.parameters]
+        trained = [place for place, scale in enumerate(self._scales) if scale]
+        pairs = [self._all[place].arrays(self.backend) for place in trained]
+        rooms = [self._rooms[place] for place in trained]
         ok = self._ok
 
         def keep(dst: Any, new: Any) -> None:
@@ -104,23 +110,73 @@ class Optimizer:
 
         # What would warn here is either refused by the flag or selected away.
         with np.errstate(all="ignore"):
-            self._judge(pairs, guard)
+            self._judge(pairs, rooms, guard)
             xp.logical_or(self.nonfinite, xp.logical_not(ok), out=self.nonfinite)
             xp.add(self.steps, ok, out=self.steps)
-            exact = self._factors(xp.asarray(self.steps, dtype=np.float64))
-            # Cast once for each dtype: a 0-d float64 array would promote float32 arrays.
-            factors = {dtype: tuple(xp.asarray(f, dtype=dtype) for f in exact) for dtype in {w.dtype for w, _ in pairs}}
-            for room, (w, grad) in zip(self._rooms, pairs, strict=True):
-                self._update(keep, w, self._coupled(room, w, grad), room, factors[w.dtype])
+            t, rate = xp.asarray(self.steps, dtype=np.float64), self.lr
+            try:
+                for scale in dict.fromkeys(self._scales[place] for place in trained):
+                    vars(self)["lr"] = rate * scale
+                    exact = self._factors(t)
+                    members = [n for n, place in enumerate(trained) if self._scales[place] == scale]
+                    # Cast once for each dtype: a 0-d float64 array would promote float32 arrays.
+                    dtypes = {pairs[n][0].dtype for n in members}
+                    factors = {dtype: tuple(xp.asarray(f, dtype=dtype) for f in exact) for dtype in dtypes}
+                    for room, (w, grad) in ((rooms[n], pairs[n]) for n in members):
+                        self._update(keep, w, self._coupled(room, w, grad), room, factors[w.dtype])
+            finally:
+                vars(self)["lr"] = rate
         for touch in {id(p.owner): getattr(p.owner, "touch", None) for p in self.parameters}.values():
             if touch is not None:
                 touch()
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Give groups of parameters a learning rate of their own, as a factor of `lr`; 0 freezes them.
+
+        A frozen parameter is not touched at all: no update, no penalty, no decay, and clipping does not count its
+        gradient.  Its buffers stay as they are, so it goes on from there when it is unfrozen.
+
+        Parameters
+        ----------
+        rates : mapping of str to float
+            Patterns of names, as the shell has them (``"0.*"``, ``"*bias*"``), with factors >= 0.  The last pattern
+            that fits a name counts; a name that none fits has the factor 1.  An empty mapping resets all.
+
+        Raises
+        ------
+        InputError
+            For a pattern that fits no parameter, or a factor that is no number >= 0.  Nothing has changed then.
+
+        Examples
+        --------
+        >>> import engine
+        >>> model = engine.Sequential(engine.GRU(2, 3), engine.Linear(3, 1))
+        >>> optimizer = engine.Adam(model, lr=0.01)
+        >>> optimizer.set_rates({"0.*": 0, "0.*_hh_*": 0.1})
+        >>> [parameter.name for parameter in optimizer.parameters]
+        ['0.weight_hh_l0', '0.bias_hh_l0', '1.weight', '1.bias']
+        """
+        if not isinstance(rates, Mapping):
+            raise bad_type("rates", "a mapping from patterns of names to factors", describe(rates))
+        scales = [1.0] * len(self._all)
+        for pattern, factor in rates.items():
+            if not isinstance(pattern, str):
+                raise bad_type("rates", "patterns of names, as texts", describe(pattern))
+            fitting = [place for place, known in enumerate(self._all) if fnmatch.fnmatchcase(known.name, pattern)]
+            if not fitting:
+                names = ", ".join(known.name for known in self._all)
+                raise bad_input("rates", f"a pattern that fits one of {names}", repr(pattern))
+            scale = number(f"rates[{pattern!r}]", factor)
+            for place in fitting:
+                scales[place] = scale
+        self._scales = scales
+        self.parameters = [known for known, scale in zip(self._all, scales, strict=True) if scale]
 
     def clear_nonfinite(self) -> None:
         """Forget refused updates: `nonfinite` is False again."""
         self.nonfinite[...] = False
 
-    def _judge(self, pairs: list[tuple[Any, Any]], guard: Any) -> None:
+    def _judge(self, pairs: list[tuple[Any, Any]], rooms: list[Room], guard: Any) -> None:
         """Set the flag of this step: whether the guard and all gradients are finite."""
         xp, ok = self.backend.xp, self._ok
         if isinstance(guard, int | float | np.floating):
@@ -132,7 +188,7 @@ class Optimizer:
         else:
             got = describe(guard) + (f" of shape {guard.shape}" if isinstance(guard, np.ndarray) else "")
             raise bad_type("guard", f"None, a number or a 0-d {self.backend.name} array", got)
-        for room, (_, grad) in zip(self._rooms, pairs, strict=True):
+        for room, (_, grad) in zip(rooms, pairs, strict=True):
             xp.isfinite(grad, out=room.finite)
             xp.logical_and(ok, room.finite.all(), out=ok)
 
@@ -160,7 +216,7 @@ class Optimizer:
     def _lay_out(self) -> None:
         """Make the buffers, and scratch as large as the largest parameter, which all parameters share."""
         xp = self.backend.xp
-        weights = [parameter.arrays(self.backend)[0] for parameter in self.parameters]
+        weights = [parameter.arrays(self.backend)[0] for parameter in self._all]
         largest: dict[Any, int] = {}
         for w in weights:
             largest[w.dtype] = max(largest.get(w.dtype, 0), math.prod(w.shape))
@@ -231,7 +287,7 @@ class Optimizer:
         return self.backend.asarray(host.reshape(array.shape), dtype=array.dtype)
 
     def _arrays(self) -> dict[str, Any]:
-        rooms = zip(self.parameters, self._rooms, strict=True)
+        rooms = zip(self._all, self._rooms, strict=True)
         slots = {f"{slot}.{p.name}": array for p, room in rooms for slot, array in room.slots.items()}
         return {"steps": self.steps, "nonfinite": self.nonfinite, **slots}
 
