@@ -82,9 +82,13 @@ def plain_numbers(command: click.Command) -> click.Command:
     return command
 
 
+#: Fields whose option has another name: `from` is a word of Python, and an option that is repeated is in the singular.
+_FLAGS = {"files": "FILE", "from_run": "--from", "rates": "--rate"}
+
+
 def flag(name: str) -> str:
     """The option that sets a field: ``weight_decay`` becomes ``--weight-decay``."""
-    return "FILE" if name == "files" else "--" + name.replace("_", "-")
+    return _FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
 #: Arguments that no option alone sets: the kernels stand in the name of the backend.

@@ -33,6 +33,7 @@ form = section("How a file is written, where it cannot be told")
 series = section("Series (with --task forecast)")
 model = section("Model")
 learning = section("Learning")
+tuning = section("From a trained model")
 rhythm = section("Rhythm, in steps")
 technical = section("Numbers")
 
@@ -57,6 +58,9 @@ class TrainCommand(SectionedCommand):
         kind = kind_of(task, flag)
         foreign = PARTICULAR - kind.shared
         params = [_hidden(param) if param.name in foreign else _of_task(param, kind) for param in self.params]
+        for param in params:
+            if param.name == "task":  # of the run that is resumed, or that training starts from
+                param.default = task
         own = section(f"Task {kind.name}: {kind.words}")
         added = [_as_click(option, own) for option in kind.own]
         first = next(place for place, param in enumerate(params) if param.name == "steps")  # after the section Run
@@ -69,9 +73,11 @@ class TrainCommand(SectionedCommand):
 def _of_task(param: click.Parameter, kind: type[TaskKind]) -> click.Parameter:
     """A copy whose help has the default of one task alone."""
     given = kind.defaults.get(param.name or "", DEFAULTS.get(param.name or ""))
-    if not isinstance(param, click.Option) or param.name in ("task", "out") or not param.help:
+    if not isinstance(param, click.Option) or not param.help:
         return param
     param = copy.copy(param)
+    if param.name in ("task", "out"):
+        return param
     words = re.sub(r" ?\[[^]]*\]$", "", param.help or "")
     param.help = words if given in (None, False, ()) else f"{words} [{given}]".lstrip()
     return param
@@ -91,11 +97,12 @@ def _task_in(args: Sequence[str]) -> str | None:
     found: dict[str, str] = {}
     for place, word in enumerate(args):
         name, equals, value = word.partition("=")
-        if name in ("--task", "--out"):
+        if name in ("--task", "--out", "--from"):
             found[name] = value if equals else next(iter(args[place + 1 : place + 2]), "")
-    if "--task" not in found and "--resume" in args and "--out" in found:
+    run = found.get("--out") if "--resume" in args else found.get("--from")
+    if "--task" not in found and run:
         try:
-            said = json.loads((Path(found["--out"]) / "run.json").read_text())
+            said = json.loads((Path(run) / "run.json").read_text())
             found["--task"] = str(said["config"]["task"])
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None  # what is wrong there is told when the run is opened
@@ -156,6 +163,10 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning("--l2", type=float, help="L2 penalty. [0]")
 @learning("--momentum", type=float, help="Of sgd and rmsprop. [0]")
 @learning("--weight-decay", type=float, help="Of adamw. [0.01]")
+@tuning("--from", "from_run", metavar="RUN", help="Start with the weights of a trained model, and with its options.")
+@tuning("--freeze", multiple=True, metavar="PATTERN", help="Do not train these parameters, such as '0.*'.")
+@tuning("--rate", "rates", multiple=True, metavar="PATTERN=FACTOR", help="A rate of their own: '0.*=0.1'.")
+@tuning("--unfreeze-every", type=int, help="Train the last layer first, one more after so many steps; 0: all. [0]")
 @learning("--validation", type=float, help="Fraction held out to validate on. [0.1; forecast: 0.15]")
 @rhythm("--report-every", type=int, help="Steps between two lines of metrics. [20; forecast: 25]")
 @rhythm("--validate-every", type=int, help="Steps between two validations. [100; forecast: 25]")

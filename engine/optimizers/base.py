@@ -169,6 +169,8 @@ class Optimizer:
             scale = number(f"rates[{pattern!r}]", factor)
             for place in fitting:
                 scales[place] = scale
+        if not any(scales):
+            raise bad_input("rates", "a factor above 0 for some parameter", "0 for all", "there is nothing to train")
         self._scales = scales
         self.parameters = [known for known, scale in zip(self._all, scales, strict=True) if scale]
 

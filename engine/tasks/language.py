@@ -19,6 +19,7 @@ from engine.tasks.verdict import beside_guessing, language_verdict
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.config import LANGUAGE, LAYERS, TrainConfig
+from engine.training.fine_tuning import described_before
 from engine.training.kinds import TaskKind
 from engine.training.task import Batch, Validation, fingerprint, load_model
 
@@ -53,7 +54,12 @@ class LanguageModel(TaskKind):
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         text = read_text(config.files, config.encoding)
         self.fingerprint = fingerprint(text)
-        self.vocabulary = Vocabulary.from_json(described["vocabulary"]) if described else Vocabulary.from_text(text)
+        if described:
+            self.vocabulary = Vocabulary.from_json(described["vocabulary"])
+        else:
+            before = described_before(config)  # a vocabulary that grows keeps what it knew
+            known = Vocabulary.from_json(before["vocabulary"]).characters if before else ""
+            self.vocabulary = Vocabulary(known + text)
         source = name_of(config.files)
         train, self.validation_ids = split(self.vocabulary.encode(text, source), config.validation, source)
         need = config.batch * config.sequence + 1
@@ -84,6 +90,13 @@ class LanguageModel(TaskKind):
         size = len(Vocabulary.from_json(described.get("vocabulary", {})))
         if size != outputs:
             raise bad_input("vocabulary", f"a vocabulary of the model's {outputs:,} characters", f"{size:,}")
+
+    @classmethod
+    def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+        """The embedding and the output layer have a row for each character."""
+        last = len(model["args"]["layers"]) - 1
+        characters = Vocabulary.from_json(described["vocabulary"]).characters
+        return dict.fromkeys(("0.weight", f"{last}.weight", f"{last}.bias"), characters)
 
     def batch(self, step: int) -> Batch:
         """Character ids (T, B), and those that follow them."""

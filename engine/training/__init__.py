@@ -1,9 +1,9 @@
 """Fourth floor: the trainer, its tasks, checkpoints, metrics, progress and pictures."""
 
-from engine.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from engine.training.checkpoint import Checkpoint, checkpoint_in, read_checkpoint, write_checkpoint
 from engine.training.config import TrainConfig
 from engine.training.loading import load
-from engine.training.rundir import checkpoint_in, open_run
+from engine.training.rundir import open_run
 from engine.training.sampling import sample
 from engine.training.session import run_training
 from engine.training.task import load_model

@@ -9,6 +9,7 @@ The same training state gives the same bytes: there is one metadata entry, its k
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from engine.array_file import FORMAT_VERSION, KEY, as_text, checksum, write_arrays
-from engine.checks import file_name
+from engine.checks import file_name, one_of
+from engine.errors import bad_input
 from engine.training.container import RESTORE, Entry, read_arrays, read_header
 from engine.training.run_files import opened, parse_json, problem
 from engine.training.schema import check_metadata, field, match_shapes
@@ -62,6 +64,24 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
         if the write fails; a file that was at `path` is untouched.
     """
     write_arrays(file_name("path", path), arrays, meta)
+
+
+def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
+    """The checkpoint file that `path` means: the file itself, or the best one of a run directory, else the last.
+
+    Parameters
+    ----------
+    which : ``"best"`` or ``"last"``, for a directory.
+    """
+    path = file_name("path", path)
+    names = [BEST, LAST] if which is None else [f"{one_of('which', which, ('best', 'last'))}.safetensors"]
+    if not os.path.isdir(path):
+        return path
+    for name in names:
+        if (path / name).exists():
+            return path / name
+    hint = "train it first (bptt train), or name another directory or a .safetensors file"
+    raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", hint)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -166,6 +186,7 @@ __all__ = [
     "KEY",
     "LAST",
     "Checkpoint",
+    "checkpoint_in",
     "field",
     "match_arrays",
     "problem",

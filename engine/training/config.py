@@ -10,6 +10,7 @@ from engine.errors import bad_input
 from engine.training.kinds import FORECAST, LANGUAGE, TaskKind, kind_of
 from engine.training.option_rules import (
     ADDED,
+    ADDED_LATER,
     BUDGETS,
     FORMAT,
     LAYERS,
@@ -25,7 +26,7 @@ from engine.training.option_rules import (
     TABLE,
     TRAINABLE_CELLS,
 )
-from engine.training.rules import shown
+from engine.training.rules import read_rate, shown
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class TrainConfig:
     patience : validations without improvement before training stops (0: never).
     report_every, validate_every, checkpoint_every : in steps.
     seed, backend, dtype : as everywhere in the engine.
+    from_run : a trained model whose weights this one starts with (`engine.training.fine_tuning`).
+    freeze, rates : patterns of parameters that are not trained, and ``PATTERN=FACTOR`` for those with a learning rate
+        of their own.
+    unfreeze_every : with a number > 0 the last layer is trained first, and one more after every so many steps.
     own : the options of this task alone, by name.
     """
 
@@ -103,11 +108,16 @@ class TrainConfig:
     seed: int = 0
     backend: str = "numpy"
     dtype: str = "float32"
+    from_run: str | None = None
+    freeze: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
+    unfreeze_every: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take one column as a string, and several values as a list, as JSON has them."""
-        object.__setattr__(self, "column", _columns(self.column))
+        """Take one column or pattern as a string, and several values as a list, as JSON has them."""
+        for name in ("column", "freeze", "rates"):
+            object.__setattr__(self, name, _several(getattr(self, name)))
         if isinstance(self.own, Mapping):
             own = {name: tuple(value) if isinstance(value, list) else value for name, value in self.own.items()}
             object.__setattr__(self, "own", own)
@@ -116,14 +126,16 @@ class TrainConfig:
         """A dictionary that `json.dumps` takes and `from_json` gives back as an equal record."""
         said = {**asdict(self), "files": list(self.files)}
         own = said.pop("own")
-        return {**said, "own": own} if own else said  # as the runs of before have it
+        # Without what nothing was asked for: as the runs of before have it.
+        said = {name: value for name, value in said.items() if name not in ADDED_LATER or value != ADDED_LATER[name]}
+        return {**said, "own": own} if own else said
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainConfig:
         """The record that `to_json` described, checked as if a user had typed it."""
         if not isinstance(record, dict):
             raise bad_input("config", "a record of options", shown(record))
-        record = {"own": {}, **ADDED, **record}
+        record = {**ADDED_LATER, **ADDED, **record}
         known = {f.name for f in fields(cls)}
         if set(record) != known:
             odd = sorted(set(record) ^ known)
@@ -153,6 +165,8 @@ class TrainConfig:
             raise bad_input(label("steps"), wanted, " and ".join(map(label, given)) or "none", "keep one of them")
         if kind.needs_data and "data" in kind.shared and not self.data:
             raise bad_input(label("data"), kind.reads, "none", f"give {label('data')} FILE")
+        for word in self.rates:
+            read_rate(word, label)
         kind.check(self, label)
 
     def kind(self, label: Callable[[str], str] = str) -> type[TaskKind]:
@@ -225,8 +239,7 @@ def strangers(task: str, given: Mapping[str, Any], label: Callable[[str], str] =
 def changed(stored: TrainConfig, given: Mapping[str, Any]) -> list[str]:
     """The names among the options `given` that would make a resumed run differ from the `stored` one."""
     free = {*BUDGETS, *SOURCES, *FORMAT, *sources_of(stored.kind())}
-    if "column" in given:
-        given = {**given, "column": _columns(given["column"])}
+    given = {**given, **{name: _several(given[name]) for name in ("column", "freeze", "rates") if name in given}}
     known = field_names() | stored.own.keys()
     return [
         name for name, value in given.items() if name not in known or (name not in free and stored.value(name) != value)
@@ -258,7 +271,7 @@ def elsewhere(stored: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     return replace(stored, **{**FORMAT, "time": time, **given})
 
 
-def _columns(given: Any) -> Any:
+def _several(given: Any) -> Any:
     return (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else given
 
 

@@ -112,6 +112,16 @@ class TaskKind:
         model : the description of the model, in the form of `Layer.config`.
         """
 
+    @classmethod
+    def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+        """The parameters that have a row for each entry of a vocabulary, each with the entries in the order of rows.
+
+        Parameters
+        ----------
+        described, model : as for `check_described`.
+        """
+        return {}
+
     def notes(self) -> Sequence[str]:
         """Notes on the data, shown before training starts."""
         return ()

@@ -86,12 +86,18 @@ RULES: dict[str, Rule] = {
     "seed": whole(0, 2**64 - 1),
     "backend": text(),
     "dtype": choice("float32", "float64"),
+    "from_run": text(),
+    "freeze": listed(text(), tuple),
+    "rates": listed(text(), tuple),
+    "unfreeze_every": whole(0),
     "own": record(),
 }
 #: Options that may be left open.
-OPTIONAL = ("data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
+OPTIONAL = ("from_run", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
+#: Options that came still later; a run that does not use them says nothing of them.
+ADDED_LATER: dict[str, Any] = {"from_run": None, "freeze": (), "rates": (), "unfreeze_every": 0, "own": {}}
 
 #: How a series is read: the rows of a table in the order of time.
 SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling"})

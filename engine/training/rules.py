@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from engine.checks import describe
+from engine.errors import bad_input
 
 #: No count of anything in a run is larger, and every integer up to here is exact as a float.
 MOST = 10**15
@@ -122,3 +123,21 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**30:
         return f"an integer of {value.bit_length()} bits"
     return describe(value)
+
+
+def read_rate(word: str, label: Callable[[str], str] = str) -> tuple[str, float]:
+    """The pattern and the factor of ``PATTERN=FACTOR``.
+
+    Raises
+    ------
+    InputError
+        for anything else.
+    """
+    pattern, _, factor = word.rpartition("=")
+    try:
+        value = float(factor)
+    except ValueError:
+        value = -1.0
+    if not pattern or not 0 <= value < float("inf"):
+        raise bad_input(label("rates"), "PATTERN=FACTOR with a factor >= 0, such as '0.*=0.1'", repr(word))
+    return pattern, value

@@ -17,10 +17,11 @@ from typing import Any
 
 from engine.atomic import locked, remove_temporaries, write_atomic
 from engine.backend import get_backend
-from engine.checks import describe, file_name, instance, one_of, switch
+from engine.checks import describe, file_name, instance, switch
 from engine.errors import bad_input, bad_type
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, sources_of, with_budget
+from engine.training.fine_tuning import options_before
 from engine.training.kinds import TaskKind, kind_of
 from engine.training.metrics import METRICS
 from engine.training.rules import record, record_fault, text
@@ -117,6 +118,7 @@ def open_run(
         hint = f"leave {label('resume')} out to start a run there, or name its directory with {label('out')}"
         raise bad_input(label("resume"), f"a run in {directory}", "none", hint)
     if not present:  # before the directory is made: bad options leave nothing behind
+        task, given = options_before(task, given, label)
         warning = f"{directory} holds no run yet: starting afresh" if resume else ""
         fresh = RunFolder(
             directory, _spelt_out(make(LANGUAGE if task is None else task, given, label)), None, None, warning=warning
@@ -128,7 +130,7 @@ def open_run(
 
 def _with_absolute(kind: type[TaskKind], given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
     """The options with file names that stay valid when the run is resumed from another working directory."""
-    named = [name for name in (*SOURCES, *sources_of(kind)) if given.get(name)]
+    named = [name for name in (*SOURCES, "from_run", *sources_of(kind)) if given.get(name)]
     return {**given, **{name: _absolute(label(name), given[name], several=name == "files") for name in named}}
 
 
@@ -139,24 +141,6 @@ def _absolute(argument: str, value: Any, several: bool) -> Any:
     if not isinstance(value, tuple | list):
         raise bad_type(argument, "a tuple of file names", describe(value))
     return tuple(os.path.abspath(file_name(argument, one)) for one in value)
-
-
-def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
-    """The checkpoint file that `path` means: the file itself, or the best one of a run directory, else the last.
-
-    Parameters
-    ----------
-    which : ``"best"`` or ``"last"``, for a directory.
-    """
-    path = file_name("path", path)
-    names = [BEST, LAST] if which is None else [f"{one_of('which', which, ('best', 'last'))}.safetensors"]
-    if not os.path.isdir(path):
-        return path
-    for name in names:
-        if (path / name).exists():
-            return path / name
-    hint = "train it first (bptt train), or name another directory or a .safetensors file"
-    raise bad_input("run", f"a directory with {' or '.join(names)}", f"{path} without", hint)
 
 
 def _existing(directory: Path, task: str | None, given: Mapping[str, Any], label: Callable[[str], str]) -> RunFolder:

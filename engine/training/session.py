@@ -11,14 +11,15 @@ from engine.backend import Backend, get_backend
 from engine.checks import file_name, switch
 from engine.data import Vocabulary
 from engine.errors import BackendUnavailableError, bad_input
-from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_checkpoint
+from engine.training.checkpoint import BEST, LAST, Checkpoint, checkpoint_in, problem, read_checkpoint
 from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
+from engine.training.fine_tuning import take_over, trained
 from engine.training.interrupt import StopRequest
 from engine.training.kinds import as_task
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
-from engine.training.rundir import LOSS_PICTURE, RunFolder, checkpoint_in, open_run
+from engine.training.rundir import LOSS_PICTURE, RunFolder, open_run
 from engine.training.task import RunTask, load_weights
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 
@@ -54,11 +55,14 @@ def run_training(
     """
     quiet = switch("quiet", quiet)
     with StopRequest() as stop, open_run(file_name("out", out), task, options, resume, label) as run:
-        job = make_task(run.config)
+        # A run that started from another one has its vocabulary in its own checkpoint.
+        resumed = run.checkpoint.meta["task"] if run.checkpoint and run.config.from_run else None
+        job = make_task(run.config, resumed)
+        started = "" if run.checkpoint else start(job, run.config)
         reporter = make_reporter(job.position, quiet)
         try:
             trainer = Trainer(run, job, reporter, lambda: stop.requested)
-            for note in (run.note, *job.notes()):
+            for note in (run.note, started, *job.notes()):
                 if note:
                     reporter.note(note)
             if run.warning:
@@ -69,6 +73,16 @@ def run_training(
         finally:
             reporter.close()
         return _result(run, job, outcome, trainer.warning)
+
+
+def start(job: RunTask, config: TrainConfig) -> str:
+    """Give the model of a new run the weights that it starts with; a note that says which."""
+    if config.from_run is None:
+        return ""
+    checkpoint = trained(config.from_run)
+    taken, left = take_over(job.model, checkpoint, config.kind(), job.describe())
+    rest = f"; first weights of its own: {', '.join(left)}" if left else ""
+    return f"{len(taken)} parameters start as in {checkpoint.path}{rest}"
 
 
 def _result(run: RunFolder, job: RunTask, outcome: Outcome, warning: str) -> dict[str, Any]:

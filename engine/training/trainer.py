@@ -8,6 +8,7 @@ from typing import Any
 from engine.checks import describe, instance
 from engine.errors import bad_type
 from engine.training.config import TrainConfig
+from engine.training.fine_tuning import rates_at
 from engine.training.keeping import Log, RunFiles
 from engine.training.loop import COMPLETE, INTERRUPTED, STOPPED_EARLY, Loop, Outcome, Plan
 from engine.training.optimizer_and_schedule import course_changed, make_optimizer, make_schedule, total_steps
@@ -57,6 +58,7 @@ class Trainer(Loop):
         super().__init__(task, optimizer, plan, lambda step: optimizer.lr, keeper, reporter, stop, logs)
         if run.checkpoint:
             self.restore(run.checkpoint)
+        self._set_groups()
         self.schedule = make_schedule(self.config, plan.total or self.state.planned)
         self.warning = ""
         if run.checkpoint:
@@ -70,6 +72,16 @@ class Trainer(Loop):
 
     def _about(self) -> dict[str, Any]:
         return {"config": self.config.to_json(), "data": self.task.fingerprint, "task": self.task.describe()}
+
+    def _between(self) -> None:
+        if self.config.unfreeze_every and self.state.step % self.config.unfreeze_every == 0:
+            self._set_groups()
+
+    def _set_groups(self) -> None:
+        """Freeze what is not trained at this step, and give the groups of parameters their learning rates."""
+        config = self.config
+        if config.freeze or config.rates or config.unfreeze_every:
+            self.optimizer.set_rates(rates_at(config, list(self.task.model.params), self.state.step))
 
     def _replan(self) -> None:
         """Under a budget in minutes: estimate the total number of steps again, from the share of the time used.
