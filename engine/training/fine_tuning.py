@@ -84,7 +84,8 @@ def take_over(
     old_tables = before.tables(checkpoint.meta["task"], checkpoint.meta["model"])
     new_tables = kind.tables(described, model.config())
     host = {name: model.backend.to_host(array).copy() for name, array in model.params.items()}
-    taken, left = [], []
+    taken: list[str] = []
+    left: list[str] = []
     for name, array in host.items():
         known, tables = old.get(name), (name in old_tables) + (name in new_tables)
         if known is None or tables == 1:
