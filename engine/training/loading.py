@@ -13,10 +13,9 @@ from engine.checks import file_name
 from engine.errors import EngineError
 from engine.layers import from_config, sketch
 from engine.layers.saving import leaves
-from engine.training.checkpoint import match_arrays, problem, read_file
+from engine.training.checkpoint import checkpoint_in, match_arrays, problem, read_file
 from engine.training.container import RESTORE, Entry
 from engine.training.rules import choice, listed, named, record, record_fault, whole
-from engine.training.rundir import checkpoint_in
 from engine.training.schema import check_metadata, match_shapes, stored_options
 
 #: What the description of a saved model has; a checkpoint of ``bptt train`` names dtype and seed among its options.
