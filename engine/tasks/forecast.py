@@ -32,11 +32,11 @@ from engine.data import (
 from engine.data.data_checks import bad_data
 from engine.data.scaling import scaler_from_json
 from engine.errors import bad_input
+from engine.layers import Sequential
 from engine.losses import mse
 from engine.tasks.forecasting import (
     Scaling,
     far_note,
-    forecast,
     last_row,
     outputs,
     read_series,
@@ -73,6 +73,7 @@ class Forecaster(TaskKind):
     reads = "a CSV or NPY file with the series"
     pictures, out, standard = ("forecast.png",), "runs/forecast", True
     position = "windows"
+    scaling_type: ClassVar[type[Scaling]] = Scaling
 
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         self.config = config
@@ -92,13 +93,23 @@ class Forecaster(TaskKind):
             raise bad_input("--season", f"at most the {earliest} rows before the held-out part", config.season, hint)
         self.unit = f"RMSE in units of {series.names[0]!r}"
         train = self.parts.train.measured()
-        self.scaling = Scaling.from_json(described) if described else Scaling.fit(config.scaling, train)
+        self.scaling = (
+            self.scaling_type.from_json(described) if described else self.scaling_type.fit(config.scaling, train)
+        )
         self._all_known = bool(train.known.all())
         self._batches = WindowBatches(self.scaling.apply(train), config.batch, seed=config.seed, dtype=config.dtype)
         self.batches = len(self._batches)
-        positions = config.window * min(config.batch, len(train))
-        self.model = build_model(config, backend, len(series.names), config.horizon, positions)
-        self.title = f"{config.cell.upper()} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
+        self.model = self.network(backend, config.window * min(config.batch, len(train)))
+        self.title = f"{self.label} {config.hidden} on {series.names[0]!r}, {config.horizon} ahead"
+
+    def network(self, backend: Backend, positions: int) -> Sequential:
+        """The network with first weights; `positions` are those of a batch."""
+        return build_model(self.config, backend, len(self.series.names), self.config.horizon, positions)
+
+    @property
+    def label(self) -> str:
+        """What the network is called beside the baselines."""
+        return self.config.cell.upper()
 
     @classmethod
     def complete(cls, given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
@@ -197,7 +208,7 @@ class Forecaster(TaskKind):
         config = replace(config, data=sources[0] if sources else config.data)
         series = read_series(config)
         model = load_model(checkpoint, backend)
-        scaling = Scaling.of(checkpoint)
+        scaling = cls.scaling_type.of(checkpoint)
         notes = [*series_notes(series), *far_note(scaling, series, config)]
         if fingerprint(series.values) != checkpoint.meta["data"]:
             notes.append(f"{config.data} is not, or no longer, what the model was trained on")
@@ -236,7 +247,7 @@ class Forecaster(TaskKind):
             "next": upcoming(self.model, self.scaling, series, config),
             "notes": series_notes(series),
         }
-        result |= forecast_verdict(result["scores"], config.cell.upper())
+        result |= forecast_verdict(result["scores"], self.label)
         if picture is not None:
             rmse = {name: s.rmse for name, s in scores.items()}
             after = [point["value"] for point in result["next"]]
@@ -248,7 +259,7 @@ class Forecaster(TaskKind):
 
     def forecast(self, windows: Windows) -> np.ndarray:
         """Forecast (N, horizon) for windows in the unit of the series."""
-        return forecast(self.model, self.scaling, windows)
+        return self.scaling.forecast(self.model, windows)
 
     def forecasts(self) -> dict[str, np.ndarray]:
         """The forecasts (N, horizon) of the network and of every baseline for the held-out last part, by name.
@@ -257,7 +268,7 @@ class Forecaster(TaskKind):
         is left out if no season is given.
         """
         held_out, train = self.parts.test, self.parts.train
-        found = {self.config.cell.upper(): self.forecast(held_out), "persistence": persistence(held_out)}
+        found = {self.label: self.forecast(held_out), "persistence": persistence(held_out)}
         if self.config.season > 1:
             found["seasonal-naive"] = seasonal_naive(held_out, self.config.season)
         linear = LinearAutoregression().fit(train.anchored())

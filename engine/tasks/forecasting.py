@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from engine.layers.base import Layer
 from engine.training.checkpoint import Checkpoint, field
 from engine.training.config import FORMAT, TrainConfig
 
-_SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
+SCALERS: dict[str, type[Scaler]] = {"zscore": ZScoreScaler, "minmax": MinMaxScaler, "none": Identity}
 
 #: Windows that are forecast at a time.
 CHUNK = 256
@@ -56,13 +56,16 @@ class Scaling:
     x: Scaler
     y: Scaler
 
+    #: What the rows of a strange series do too much, for a note.
+    strange: ClassVar[str] = "change"
+
     @classmethod
     def fit(cls, kind: str, train: Windows) -> Scaling:
         """The scaling of that kind, measured on the windows of the training part."""
         anchored = train.anchored()
-        x = _SCALERS[kind]().fit(anchored.x.reshape(-1, anchored.x.shape[-1]))
+        x = SCALERS[kind]().fit(anchored.x.reshape(-1, anchored.x.shape[-1]))
         measured = anchored.targets if anchored.known.all() else anchored.targets[anchored.known]
-        return cls(x, _SCALERS[kind]().fit(measured.reshape(-1, 1)))
+        return cls(x, SCALERS[kind]().fit(measured.reshape(-1, 1)))
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Scaling:
@@ -86,6 +89,11 @@ class Scaling:
             targets[~anchored.known] = np.nan
         return replace(anchored, x=self.x.transform(anchored.x), targets=targets)
 
+    def forecast(self, model: Layer, windows: Windows) -> np.ndarray:
+        """Forecast (N, horizon) for windows in the unit of the series."""
+        with np.errstate(all="ignore"):
+            return self.y.inverse_column(outputs(model, self.apply(windows)), 0) + windows.anchors[:, None]
+
 
 def outputs(model: Layer, scaled: Windows) -> np.ndarray:
     """The network's output (N, horizon) at the last step of scaled windows, on the host."""
@@ -99,12 +107,6 @@ def outputs(model: Layer, scaled: Windows) -> np.ndarray:
     return backend.to_host(backend.xp.concatenate(parts)).astype(np.float64)
 
 
-def forecast(model: Layer, scaling: Scaling, windows: Windows) -> np.ndarray:
-    """Forecast (N, horizon) for windows in the unit of the series."""
-    with np.errstate(all="ignore"):
-        return scaling.y.inverse_column(outputs(model, scaling.apply(windows)), 0) + windows.anchors[:, None]
-
-
 def upcoming(model: Layer, scaling: Scaling, series: Series, config: TrainConfig) -> list[dict[str, Any]]:
     """What comes after the last row: the row, its time (None if the series has none) and the value of each step.
 
@@ -115,7 +117,7 @@ def upcoming(model: Layer, scaling: Scaling, series: Series, config: TrainConfig
     NonFiniteError
         The network's output overflows.
     """
-    values = forecast(model, scaling, _last_window(series, config))[0]
+    values = scaling.forecast(model, _last_window(series, config))[0]
     if not np.isfinite(values).all():
         raise NonFiniteError(
             f"{series.source}: expected a finite forecast, got {values[~np.isfinite(values)][0]}; give a series in the "
@@ -144,8 +146,8 @@ def far_note(scaling: Scaling, series: Series, config: TrainConfig) -> list[str]
     if config.scaling == "none" or farthest < FAR:
         return []
     return [
-        f"the last rows change {farthest:.3g} times as much as those that the model was trained on: its forecast is "
-        "not to be trusted"
+        f"the last rows {scaling.strange} {farthest:.3g} times as much as those that the model was trained on: its "
+        "forecast is not to be trusted"
     ]
 
 

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from engine.training.config import TrainConfig
     from engine.training.task import RunTask
 
-LANGUAGE, FORECAST = "language", "forecast"
+LANGUAGE, FORECAST, ECHO = "language", "forecast", "echo"
 
 #: The modules of the package's own tasks, and the class in each.
 _HOMES: dict[str, str] = {
     LANGUAGE: "engine.tasks.language:LanguageModel",
     FORECAST: "engine.tasks.forecast:Forecaster",
     "classify": "engine.tasks.classify:SentenceClassifier",
+    ECHO: "engine.tasks.echo:EchoState",
 }
 _OWN: dict[str, type[TaskKind]] = {}
 
