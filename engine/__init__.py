@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.echo_state import fit_readout, free_run, reservoir
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.layers import (
+        CRF,
         GRU,
         LSTM,
         RNN,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
         Sequential,
     )
     from engine.ledgers import Ledger, ledger
-    from engine.losses import cross_entropy, ctc_loss, mse
+    from engine.losses import crf_loss, cross_entropy, ctc_loss, mse
     from engine.microscope import Trace, trace
     from engine.optimizers.adam import Adam, AdamW
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
@@ -68,6 +69,7 @@ _HOMES = {
     "echo_state": ("fit_readout", "free_run", "reservoir"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "RNN",
@@ -82,7 +84,7 @@ _HOMES = {
         "Sequential",
     ),
     "ledgers": ("Ledger", "ledger"),
-    "losses": ("cross_entropy", "ctc_loss", "mse"),
+    "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),
     "microscope": ("Trace", "trace"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "thread_count": ("get_num_threads", "set_num_threads"),

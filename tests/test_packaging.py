@@ -44,8 +44,8 @@ FLOORS = {
     "engine.atomic": 1,
     "engine.array_file": 1,
     "engine.backend": 1,
+    "engine.losses": 2,  # a loss knows arrays alone; a layer may know its loss (the CRF)
     "engine.layers": 2,
-    "engine.losses": 3,
     "engine.truncation": 3,
     "engine.echo_state": 3,
     "engine.optimizers": 3,

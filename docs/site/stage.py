@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = {"": "English", "zh_CN": "中文"}
 #: The pages in reading order, by heading; those that are not named here come last.
 ORDER = {
-    "Learn": ["notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers"],
+    "Learn": [
+        "notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers", "heads_and_losses",
+    ],
     "Look": ["vanishing_gradients", "truncated_bptt", "batch_size_and_time_steps", "explorer", "articles_measured"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "fit", "your_own_task",

@@ -13,7 +13,7 @@ from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
 from engine.checks import integer
-from engine.layers import GRU, LSTM, Attention, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
+from engine.layers import CRF, GRU, LSTM, Attention, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
 from engine.layers.rnn import layer_of
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
@@ -143,6 +143,7 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
     for kind in ("additive", "dot", "general"):
         attention = Attention(kind, INPUTS, **common)
         yield CheckedLayer("others", "Attention", f"{kind}, lengths", attention, x, memory, [STEPS - 1, 0, 2])
+    yield CheckedLayer("others", "CRF", "lengths", CRF(INPUTS, **common), x, lengths=lengths)
     model = Sequential(
         Embedding(TOKENS, INPUTS, **common),
         Dropout(0.3, **common),

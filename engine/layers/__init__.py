@@ -11,6 +11,7 @@ from engine.checks import describe
 from engine.errors import InputError, bad_input, bad_type
 from engine.layers.attention import Attention as Attention
 from engine.layers.base import Layer as Layer
+from engine.layers.crf import CRF as CRF
 from engine.layers.dropout import Dropout as Dropout
 from engine.layers.embedding import Embedding as Embedding
 from engine.layers.linear import Linear as Linear
@@ -25,7 +26,7 @@ from engine.layers.sequential import Sequential as Sequential
 
 _TYPES: dict[str, type[Layer]] = {
     cls.__name__: cls
-    for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool)
+    for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool, CRF)
 }
 
 

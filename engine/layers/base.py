@@ -225,6 +225,10 @@ class Layer(ParameterHolder):
         """The features of the output, where x has `width` of them (None: not known)."""
         return width
 
+    def output_shape(self, width: int | None, timed: bool) -> str:
+        """The shape of y in letters, where x has `width` features (None: not known) and, or not, a time axis."""
+        return showing.shape_of(self, self.width_after(width), timed and self.keeps_time)
+
     def config(self) -> dict[str, Any]:
         """A JSON-able description from which `engine.layers.from_config` builds the same layer."""
         return {"type": type(self).__name__, "args": self._arguments()}

@@ -142,7 +142,7 @@ def _texts(layer: Layer, width: int | None, end: str, timed: bool) -> list[str]:
     inner = getattr(layer, "layers", None)
     if inner is None:
         entering = layer.input_shape(width) if timed else shape_of(layer, width, False)
-        shapes = f"{entering} -> {shape_of(layer, layer.width_after(width), timed and layer.keeps_time)}"
+        shapes = f"{entering} -> {layer.output_shape(width, timed)}"
         return [f"{call_of(layer)}{end}  # {shapes}, {parameters_of(layer):,} parameters"]
     texts = []
     for part in inner:
@@ -162,7 +162,7 @@ def summary(layer: Layer) -> Summary:
 def _rows(layer: Layer, path: str, width: int | None, timed: bool) -> Iterator[SummaryRow]:
     inner = getattr(layer, "layers", None)
     if inner is None:
-        output = shape_of(layer, layer.width_after(width), timed and layer.keeps_time)
+        output = layer.output_shape(width, timed)
         yield SummaryRow(path, call_of(layer), output, parameters_of(layer))
         return
     for index, part in enumerate(inner):

@@ -1,7 +1,8 @@
 """Losses with their gradients, a file each; `positions` holds what they share: masks and means."""
 
+from engine.losses.crf import crf_loss, viterbi
 from engine.losses.ctc import ctc_loss
 from engine.losses.softmax import cross_entropy
 from engine.losses.squared_error import mse
 
-__all__ = ["cross_entropy", "ctc_loss", "mse"]
+__all__ = ["crf_loss", "cross_entropy", "ctc_loss", "mse", "viterbi"]

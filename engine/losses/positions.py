@@ -101,3 +101,40 @@ def on_host(backend: Backend, mask: Any) -> np.ndarray:
     """The mask in host memory, without a copy if it is there already."""
     host = host_view("mask", mask)
     return backend.to_host(mask) if host is None else host
+
+
+@explained()
+def class_indices(
+    backend: Backend,
+    targets: Any,
+    mask: Any,
+    shape: tuple[int, ...],
+    V: int,
+    of: str = "logits without their last axis",
+) -> tuple[Any, Any]:
+    """The targets as indices (P,) that are safe to use, and, if unchecked, a bool (P,): which were out of range."""
+    host = host_view("targets", targets)
+    if host is None:
+        if not backend.is_array(targets):
+            expected = f"an integer array on the host or on {backend.name}"
+            raise bad_type("targets", expected, describe(targets), "pass a NumPy array")
+        backend.require("targets", targets)
+    found = backend.dtype_of(targets) if host is None else host.dtype
+    if found.kind not in "iu":
+        raise bad_type("targets", "an integer dtype", dtype_in_words(targets.dtype), "targets are class indices")
+    if tuple(targets.shape) != shape:
+        expected = f"shape {shape}, that of the {of}"
+        raise bad_input("targets", expected, f"shape {tuple(targets.shape)}")
+    if host is None:
+        xp = backend.xp
+        stray = (targets < 0) | (targets >= V)
+        return xp.asarray(xp.where(stray, 0, targets), dtype=np.int64).reshape(-1), stray.reshape(-1)
+    stray = (host < 0) | (host >= V)
+    if stray.any():
+        wrong = stray if mask is None else stray & (on_host(backend, mask) != 0)
+        if wrong.any():
+            index = first_place(wrong)
+            hint = "mask it if it is padding" if mask is None else "padding has mask 0"
+            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", hint)
+        host = np.where(stray, 0, host)
+    return backend.asarray(host.reshape(-1), dtype=np.int64), None

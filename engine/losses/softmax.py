@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.backend import Backend, backend_of
+from engine.backend import backend_of
 from engine.backend.device_errors import explained
-from engine.checks import describe
-from engine.errors import bad_input, bad_type
-from engine.losses.positions import float_dtype, on_host, positions, require_mask, summed
-from engine.plain_arrays import dtype_in_words, first_place, host_view
+from engine.errors import bad_input
+from engine.losses.positions import class_indices, float_dtype, positions, require_mask, summed
 
 
 @explained()
@@ -67,7 +65,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     shape, V = tuple(logits.shape[:-1]), int(logits.shape[-1])
     P = math.prod(shape)  # positions
     require_mask(backend, mask, dtype, shape, exact=True)
-    ids, stray = _class_indices(backend, targets, mask, shape, V)
+    ids, stray = class_indices(backend, targets, mask, shape, V)
     # No warnings: the non-finite loss already tells the user, and CuPy never warns.
     with np.errstate(all="ignore"):
         valid, scale = positions(backend, mask, normalizer, shape, dtype)
@@ -88,33 +86,3 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
         p[rows, ids] -= 1  # one entry a row: no index twice
         p *= scale[:, None]
     return loss, p.reshape(logits.shape)
-
-
-@explained()
-def _class_indices(backend: Backend, targets: Any, mask: Any, shape: tuple[int, ...], V: int) -> tuple[Any, Any]:
-    """The targets as indices (P,) that are safe to use, and, if unchecked, a bool (P,): which were out of range."""
-    host = host_view("targets", targets)
-    if host is None:
-        if not backend.is_array(targets):
-            expected = f"an integer array on the host or on {backend.name}"
-            raise bad_type("targets", expected, describe(targets), "pass a NumPy array")
-        backend.require("targets", targets)
-    found = backend.dtype_of(targets) if host is None else host.dtype
-    if found.kind not in "iu":
-        raise bad_type("targets", "an integer dtype", dtype_in_words(targets.dtype), "targets are class indices")
-    if tuple(targets.shape) != shape:
-        expected = f"shape {shape}, that of the logits without their last axis"
-        raise bad_input("targets", expected, f"shape {tuple(targets.shape)}")
-    if host is None:
-        xp = backend.xp
-        stray = (targets < 0) | (targets >= V)
-        return xp.asarray(xp.where(stray, 0, targets), dtype=np.int64).reshape(-1), stray.reshape(-1)
-    stray = (host < 0) | (host >= V)
-    if stray.any():
-        wrong = stray if mask is None else stray & (on_host(backend, mask) != 0)
-        if wrong.any():
-            index = first_place(wrong)
-            hint = "mask it if it is padding" if mask is None else "padding has mask 0"
-            raise bad_input("targets", f"class indices in 0..{V - 1}", f"{host[index]} at index {index}", hint)
-        host = np.where(stray, 0, host)
-    return backend.asarray(host.reshape(-1), dtype=np.int64), None

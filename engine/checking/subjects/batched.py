@@ -17,6 +17,7 @@ from engine.errors import bad_type
 from engine.layers.attention import Attention
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
+from engine.layers.crf import CRF
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.linear import Linear
@@ -32,7 +33,7 @@ from kernels.cells import Pass, factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
-KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool, Attention)
+KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool, Attention, CRF)
 ALL_STEPS = slice(None)
 
 

@@ -1,4 +1,4 @@
-"""Normalisation and pooling in a gradient check: many copies at once (`batched`), and forward mode (`forward_mode`)."""
+"""Normalisation, pooling and the CRF in a gradient check: copies (`batched`) and forward mode (`forward_mode`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.checking.subjects import batched, forward_mode
+from engine.layers.crf import CRF, pair_scores
 from engine.layers.normalisation import BatchNorm, LayerNorm
 from engine.layers.pooling import Pool, at_steps, counts, last_steps, pooled
 from engine.layers.timeline import clean
@@ -42,6 +43,15 @@ def _pool(
     x = x.swapaxes(1, 2) if layer.batch_first else x
     x = x if valid is None else xp.where(valid, x, xp.zeros_like(x))
     return pooled(layer, x, tape.timeline, params)[0], None
+
+
+@batched.run.register
+def _crf(
+    layer: CRF, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = batched.ALL_STEPS
+) -> tuple[Any, None]:
+    x = batched.clean_layout(layer, tape, x)
+    y = pair_scores(layer.backend.xp, x.swapaxes(1, 2) if layer.batch_first else x, tape.timeline, params)
+    return (y.swapaxes(1, 2) if layer.batch_first else y), None
 
 
 def _scaled(params: Mapping[str, Array], n: Array) -> Array:
@@ -127,3 +137,11 @@ def _pool_jvp(layer: Pool, tape: Any, params_dot: Mapping[str, Any], x_dot: Any,
     s_dot = x_dot @ layer.params["weight"] + x @ params_dot["weight"]  # s_t = x_t . w
     a_dot = a * (s_dot - (a * s_dot).sum(axis=0))  # a = softmax(s) over t
     return (a_dot[:, :, None] * x + a[:, :, None] * x_dot).sum(axis=0), None  # y = sum_t a_t x_t
+
+
+@forward_mode.jvp.register
+def _crf_jvp(layer: CRF, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any) -> tuple[Any, None]:
+    xp, timeline = layer.backend.xp, tape.timeline
+    x_dot = timeline.clean(x_dot.swapaxes(0, 1) if layer.batch_first else x_dot)
+    y_dot = pair_scores(xp, x_dot, timeline, params_dot)  # y is linear in x and in the parameters together
+    return (y_dot.swapaxes(0, 1) if layer.batch_first else y_dot), None

@@ -153,6 +153,11 @@ def _batch_norm(place: Place) -> Call:
     )
 
 
+@entry("CRF")
+def _crf(place: Place) -> Call:
+    return call(engine.CRF, num_tags=(D, whole(1, 10**3)), batch_first=(None, optional(flag)), **common(place))
+
+
 @entry("Pool")
 def _pool(place: Place) -> Call:
     return call(
@@ -411,6 +416,8 @@ def _flat(kind: str, place: Place) -> tuple[Any, Any, Any, Any]:
         return engine.LayerNorm(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D)
     if kind == "BatchNorm":
         return engine.BatchNorm(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D)
+    if kind == "CRF":
+        return engine.CRF(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D, D)
     if kind == "Pool":
         pool = engine.Pool("attention", D, backend=place.spec)
         return pool, draw(T, B, D), floats("float32", None, None, D), (B, D)
@@ -444,7 +451,7 @@ def _flat_passes(kind: str) -> None:
             dstate=(None, absent),
         )
 
-    if kind in ("BatchNorm", "Pool"):  # their passes have no windows
+    if kind in ("BatchNorm", "Pool", "CRF"):  # their passes have no windows
         return
 
     @entry(f"{kind}.window")
@@ -454,7 +461,7 @@ def _flat_passes(kind: str) -> None:
         return call(layer.window, tape=(tape, instance(type(tape))), start=(1, whole(0, T)), stop=(3, whole(0, T)))
 
 
-for _name in ("Linear", "Embedding", "Dropout", "LayerNorm", "BatchNorm", "Pool"):
+for _name in ("Linear", "Embedding", "Dropout", "LayerNorm", "BatchNorm", "Pool", "CRF"):
     _flat_passes(_name)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 import engine
 from engine.backend import add_backend
+from engine.losses import viterbi
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, V, draw
 from wrong_calls.domains import anything, array, either, exactly, flag, floats, integers, nothing, optional, real, whole
@@ -67,6 +68,65 @@ def _ctc(place: Place) -> Call:
         blank=(0, whole(0, 0)),
         zero_infinity=(True, flag),
     )
+
+
+def _prefix(value: Any) -> Any:
+    """A mask (T, B) without holes, of one weight in each row."""
+    found = _mask(T, B)(value)
+    whole_rows = (found[1:] == 0) | (found[1:] == found[:-1])
+    return found if whole_rows.all() else nothing(value)
+
+
+@entry("crf_loss")
+def _crf(place: Place) -> Call:
+    return call(
+        engine.crf_loss,
+        scores=(draw(T, B, V, V), either(floats("float32", T, B, V, V), floats("float64", T, B, V, V))),
+        targets=(np.random.default_rng(1).integers(0, V, (T, B)), integers(0, V - 1, T, B, lists=False)),
+        mask=(np.ones((T, B), bool), optional(_prefix)),
+        normalizer=(None, optional(_normalizer)),
+        batch_first=(False, choice_of_layout),
+    )
+
+
+def choice_of_layout(value: Any) -> Any:
+    """False: the other arguments are time-major."""
+    return nothing(value) if flag(value) else False
+
+
+@entry("viterbi")
+def _viterbi(place: Place) -> Call:
+    return call(
+        viterbi,
+        scores=(draw(T, B, V, V), either(floats("float32", T, B, None, None), floats("float64", T, B, V, V))),
+        mask=(np.arange(T)[:, None] < np.array([T, 0, 2]), optional(_prefix)),
+        batch_first=(False, choice_of_layout),
+    )
+
+
+def _of_crf(place: Place) -> tuple[Any, Any, Any]:
+    """A layer, what its forward gives, and the domain of that."""
+    layer = engine.CRF(V, backend=place.spec)
+    either_dtype = either(floats("float32", T, B, V, V), floats("float64", T, B, V, V))
+    return layer, layer.predict(draw(T, B, V))[0], either_dtype
+
+
+@entry("CRF.loss")
+def _crf_loss(place: Place) -> Call:
+    layer, y, domain = _of_crf(place)
+    return call(
+        layer.loss,
+        y=(y, domain),
+        targets=(np.random.default_rng(1).integers(0, V, (T, B)), integers(0, V - 1, T, B, lists=False)),
+        normalizer=(None, optional(_normalizer)),
+        lengths=([T] * B, optional(integers(0, T, B))),
+    )
+
+
+@entry("CRF.decode")
+def _crf_decode(place: Place) -> Call:
+    layer, y, domain = _of_crf(place)
+    return call(layer.decode, y=(y, domain), lengths=([T, 0, 2], optional(integers(0, T, B))))
 
 
 @entry("mse")
