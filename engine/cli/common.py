@@ -43,6 +43,15 @@ ROW_OPTIONS: _Options = (
 )
 
 
+#: What to do about recordings of another form than the model's.
+SOUND_OPTIONS: _Options = (
+    (
+        ("--convert",),
+        {"is_flag": True, "default": None, "help": "Recordings: mix channels, change the rate. [refuse such ones]"},
+    ),
+)
+
+
 def add_options(options: _Options, option: Callable[..., Callable[[Any], Any]] = click.option) -> Callable[[Any], Any]:
     """Add all of the `options` to a command, with `option` in place of ``click.option``."""
 

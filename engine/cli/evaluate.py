@@ -10,6 +10,7 @@ import click
 from engine.cli.common import (
     FORMAT_OPTIONS,
     ROW_OPTIONS,
+    SOUND_OPTIONS,
     add_options,
     decimal,
     flag,
@@ -26,6 +27,7 @@ from engine.cli.train import print_results
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
 @add_options(ROW_OPTIONS)
 @add_options(FORMAT_OPTIONS)
+@add_options(SOUND_OPTIONS)
 @own_backend_option
 @json_option
 def evaluate(

@@ -12,6 +12,7 @@ import click
 from engine.cli.common import (
     FORMAT_OPTIONS,
     ROW_OPTIONS,
+    SOUND_OPTIONS,
     add_options,
     flag,
     json_option,
@@ -38,6 +39,7 @@ Examples:
 @click.option("--output", type=click.Path(path_type=Path), help="A new CSV file for the answers.")
 @add_options(ROW_OPTIONS)
 @add_options(FORMAT_OPTIONS)
+@add_options(SOUND_OPTIONS)
 @click.option("--checkpoint", "which", type=click.Choice(["best", "last"]), help="Of a directory. [best]")
 @own_backend_option
 @json_option

@@ -1,8 +1,9 @@
 """What a recogniser of speech sees of a recording: log-mel frames without the silence around the words.
 
 Speakers sit in other rooms, speak louder and leave other pauses.  So frames at both ends that are `TRIM_DB` quieter
-than the loudest one are cut off, everything `RANGE_DB` below the loudest band counts as equally silent, and the mean of
-each feature over the recording is taken away.
+than the loudest one are cut off, and everything `RANGE_DB` below the loudest band counts as equally silent.  The mean
+of all features over the recording is taken away, so that loudness makes no difference; and half of what each feature
+has on top of it, so that a microphone makes less difference, and a steady sound is still what it is.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import integer
-from engine.data.log_mel import log_mel, window_and_hop
+from engine.data.log_mel import log_mel
 
 #: In decibels below the loudest band of the loudest frame.
 TRIM_DB, RANGE_DB = 20.0, 35.0
+#: The share of each feature's own mean that is taken away.
+TAKEN = 0.5
 _NATS = math.log(10) / 10  # of a decibel of power
 
 
 def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> NDArray[np.float32]:
-    """Return the frames of a recording, each feature with the mean 0 over it.
+    """Return the frames of a recording, with the mean 0 over all of them.
 
     Parameters
     ----------
@@ -49,7 +52,8 @@ def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> N
     start, stop = sounding(frames)
     frames = frames[start:stop]
     frames = np.maximum(frames, frames.max() - RANGE_DB * _NATS)
-    return frames - frames.mean(axis=0)
+    level = frames.mean()
+    return frames - level - TAKEN * (frames.mean(axis=0) - level)
 
 
 def sounding(frames: NDArray[np.floating]) -> tuple[int, int]:
@@ -75,9 +79,3 @@ def stacked(frames: NDArray[np.floating], count: int) -> NDArray[np.floating]:
     rest = -len(frames) % size
     whole = np.concatenate([frames, np.repeat(frames[-1:], rest, axis=0)]) if rest else frames
     return whole.reshape(-1, size * frames.shape[1])
-
-
-def seconds_of(step: int, rate: int, count: int) -> float:
-    """Return where the middle of a step of `count` stacked frames lies, in seconds from the first frame."""
-    width, hop = window_and_hop(rate)
-    return (step * count * hop + ((count - 1) * hop + width) / 2) / rate

@@ -43,10 +43,11 @@ def draw_spectrogram(
         axes.set_title(title, pad=22)
         axes.set_xlabel("seconds")
         axes.set_ylabel("mel band")
+        axes.locator_params(axis="y", integer=True)
 
 
 def draw_gallery(
-    path: Path, pictures: Sequence[NDArray[np.floating]], captions: Sequence[str], title: str, *, upward: bool = False
+    path: Path, pictures: Sequence[NDArray[np.floating]], captions: Sequence[str], title: str, upward: bool = False
 ) -> None:
     """Draw small pictures side by side, each with a caption: the examples that a model was most wrong about.
 

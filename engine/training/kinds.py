@@ -32,6 +32,8 @@ _HOMES: dict[str, str] = {
     FORECAST: "engine.tasks.forecast:Forecaster",
     "classify": "engine.tasks.classify:SentenceClassifier",
     ECHO: "engine.tasks.echo:EchoState",
+    "speech": "engine.tasks.speech:SpeechRecogniser",
+    "rows": "engine.tasks.image_rows:RowReader",
 }
 _OWN: dict[str, type[TaskKind]] = {}
 
@@ -77,6 +79,7 @@ class TaskKind:
     out : the directory of a run without ``--out``.
     asks : what ``bptt predict`` may be asked for beside files: ``"text"``, ``"beam"``.
     reads : what ``data`` is, in words, and `needs_data`, whether it has to be named.
+    bundled : names of data that comes with a package, where no file has such a name.
     standard, reads_ids : whether the model is the one that `engine.training.architecture.describe_model` makes of the
         options (a checkpoint is checked against it then), and whether it begins with an embedding.
     """
@@ -91,6 +94,7 @@ class TaskKind:
     asks: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[str] = "a file with data"
     needs_data: ClassVar[bool] = True
+    bundled: ClassVar[frozenset[str]] = frozenset()
     standard: ClassVar[bool] = False
     reads_ids: ClassVar[bool] = False
 

@@ -131,6 +131,8 @@ def open_run(
 def _with_absolute(kind: type[TaskKind], given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
     """The options with file names that stay valid when the run is resumed from another working directory."""
     named = [name for name in (*SOURCES, "from_run", *sources_of(kind)) if given.get(name)]
+    if given.get("data") in kind.bundled and not os.path.exists(given["data"]):
+        named.remove("data")
     return {**given, **{name: _absolute(label(name), given[name], several=name == "files") for name in named}}
 
 
