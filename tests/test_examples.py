@@ -441,7 +441,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: job(numbers_model(), X, Y, "mse", mask=np.zeros(N)), "mask: expected some value above 0"),
     (lambda: job(numbers_model(), X, Y, "mse", weights=[1.0] * 3), "weights: expected one for each of the 23 rows"),
     (lambda: job(numbers_model(), X, Y, "mse", weights={0: 1.0}), "weights: expected one number for each row"),
-    (lambda: job(numbers_model(), X, Y, "mae"), "loss: expected one of 'mse', 'cross_entropy', 'ctc', or a function"),
+    (lambda: job(numbers_model(), X, Y, "mae"), "loss: expected one of 'mse', 'cross_entropy', 'ctc', 'binary_cross_"),
     (lambda: job(numbers_model(), X, Y, "mse", metrics=("f2",)), "metrics: expected some of 'loss', 'accuracy'"),
     (lambda: job(numbers_model(), X, Y, "mse", metrics=("rmse", "rmse")), "metrics: expected each once"),
     (

@@ -97,6 +97,22 @@ def require_mask(backend: Backend, mask: Any, dtype: Any, shape: tuple[int, ...]
             raise bad_input("mask", "finite weights >= 0", f"{host[index]} at index {index}")
 
 
+def require_same_shape(
+    backend: Backend, first: tuple[str, Any], second: tuple[str, Any], dtype: Any
+) -> tuple[int, ...]:
+    """The shape of two arrays, each given with its name, after a check that it is one, and that the second is alike."""
+    (name, array), (other_name, other) = first, second
+    shape = tuple(array.shape)
+    if not shape:
+        raise bad_input(name, "at least one axis", "shape ()")
+    backend.require(other_name, other, dtype=dtype)
+    if tuple(other.shape) != shape:
+        # Nothing is broadcast: (T, B, 1) against (T, B) would silently compare every row with every other.
+        expected = f"the {name}'{'' if name.endswith('s') else 's'} shape {shape}"
+        raise bad_input(other_name, expected, f"shape {tuple(other.shape)}", "nothing is broadcast")
+    return shape
+
+
 def on_host(backend: Backend, mask: Any) -> np.ndarray:
     """The mask in host memory, without a copy if it is there already."""
     host = host_view("mask", mask)

@@ -9,12 +9,15 @@ import numpy as np
 
 from engine.backend import backend_of
 from engine.backend.device_errors import explained
+from engine.checks import probability
 from engine.errors import bad_input
 from engine.losses.positions import class_indices, float_dtype, positions, require_mask, summed
 
 
 @explained()
-def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any = None) -> tuple[Any, Any]:
+def cross_entropy(
+    logits: Any, targets: Any, mask: Any = None, normalizer: Any = None, *, label_smoothing: float = 0.0
+) -> tuple[Any, Any]:
     """Softmax cross-entropy in nats, the mean over valid positions, and its gradient with respect to the logits.
 
     docs/losses_and_optimisers.md derives the gradient.
@@ -34,6 +37,9 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     normalizer : float, array or None
         The divisor in place of the number (weight) of valid positions: a number >= 0 or a 0-d array of the backend.
         Zero is right only if everything is masked; otherwise the loss is infinite.
+    label_smoothing : float
+        The share e, 0 to 1, of the probability that every class gets alike: the target is 1 - e + e/V for the right
+        class and e/V for the others (Szegedy et al. 2016, section 7).
 
     Returns
     -------
@@ -65,6 +71,7 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
     shape, V = tuple(logits.shape[:-1]), int(logits.shape[-1])
     P = math.prod(shape)  # positions
     require_mask(backend, mask, dtype, shape, exact=True)
+    smooth = probability("label_smoothing", label_smoothing)
     ids, stray = class_indices(backend, targets, mask, shape, V)
     # No warnings: the non-finite loss already tells the user, and CuPy never warns.
     with np.errstate(all="ignore"):
@@ -79,10 +86,14 @@ def cross_entropy(logits: Any, targets: Any, mask: Any = None, normalizer: Any =
         s = z - xp.max(z, axis=1, keepdims=True)
         p = xp.exp(s)
         total = p.sum(axis=1, keepdims=True)
-        # L = sum_i scale_i * (log(total_i) - s_i[target_i])
-        loss = summed((xp.log(total[:, 0]) - s[rows, ids]) * scale, xp, dtype)
-        # L = scale*(log(total) - s[target])  ->  dz_k = scale*(exp(s_k)/total - [k == target])
+        # L = sum_i scale_i * (log(total_i) - s_i[target_i]), with smoothing that entry of s with the mean of all
+        wanted = s[rows, ids] if smooth == 0 else (1 - smooth) * s[rows, ids] + smooth * s.sum(axis=1) / V
+        loss = summed((xp.log(total[:, 0]) - wanted) * scale, xp, dtype)
+        # L = scale*(log(total) - (1-e)*s[target] - e*mean(s))
+        #     ->  dz_k = scale*(exp(s_k)/total - (1-e)*[k == target] - e/V);  e is 0 without smoothing
         p /= total
-        p[rows, ids] -= 1  # one entry a row: no index twice
+        p[rows, ids] -= 1 - smooth  # one entry a row: no index twice
+        if smooth > 0:
+            p -= smooth / V
         p *= scale[:, None]
     return loss, p.reshape(logits.shape)

@@ -9,8 +9,7 @@ import numpy as np
 
 from engine.backend import backend_of
 from engine.backend.device_errors import explained
-from engine.errors import bad_input
-from engine.losses.positions import float_dtype, positions, require_mask, summed
+from engine.losses.positions import float_dtype, positions, require_mask, require_same_shape, summed
 
 
 @explained()
@@ -56,15 +55,7 @@ def mse(prediction: Any, target: Any, mask: Any = None, normalizer: Any = None) 
     """
     backend = backend_of(prediction, "prediction")
     xp, dtype = backend.xp, float_dtype(backend, "prediction", prediction)
-    shape = tuple(prediction.shape)
-    if not shape:
-        raise bad_input("prediction", "at least one axis", "shape ()")
-    backend.require("target", target, dtype=dtype)
-    if tuple(target.shape) != shape:
-        # Nothing is broadcast: (T, B, 1) against (T, B) would silently compare every row with every other.
-        raise bad_input(
-            "target", f"the prediction's shape {shape}", f"shape {tuple(target.shape)}", "nothing is broadcast"
-        )
+    shape = require_same_shape(backend, ("prediction", prediction), ("target", target), dtype)
     require_mask(backend, mask, dtype, shape, exact=False)
     leading = shape[: max(1, len(shape) - 1)] if mask is None else tuple(mask.shape)
     P, D = math.prod(leading), math.prod(shape[len(leading) :])

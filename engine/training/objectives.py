@@ -15,7 +15,7 @@ import numpy as np
 from engine.backend import Backend, backend_of
 from engine.checks import describe
 from engine.errors import bad_type
-from engine.losses import cross_entropy, ctc_loss, mse
+from engine.losses import binary_cross_entropy, cross_entropy, ctc_loss, mse
 
 #: What targets are: class numbers, numbers, a sequence of labels for each row, or what a function of the user's takes.
 CLASSES, NUMBERS, LABELS, FREE = "classes", "numbers", "labels", "free"
@@ -66,6 +66,7 @@ LOSSES = {
     "mse": Objective("mse", mse, NUMBERS),
     "cross_entropy": Objective("cross_entropy", cross_entropy, CLASSES),
     "ctc": Objective("ctc", ctc, LABELS),
+    "binary_cross_entropy": Objective("binary_cross_entropy", binary_cross_entropy, NUMBERS),
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import engine
 from engine.backend import add_backend
-from engine.losses import viterbi
+from engine.losses import binary_cross_entropy, viterbi
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, V, draw
 from wrong_calls.domains import anything, array, either, exactly, flag, floats, integers, nothing, optional, real, whole
@@ -40,6 +40,7 @@ def _cross_entropy(place: Place) -> Call:
         targets=(targets, integers(0, V - 1, T, B, lists=False)),
         mask=(np.ones((T, B), bool), optional(_mask(T, B))),
         normalizer=(None, optional(_normalizer)),
+        label_smoothing=(0.25, real(0, 1, closed=True)),
     )
 
 
@@ -127,6 +128,21 @@ def _crf_loss(place: Place) -> Call:
 def _crf_decode(place: Place) -> Call:
     layer, y, domain = _of_crf(place)
     return call(layer.decode, y=(y, domain), lengths=([T, 0, 2], optional(integers(0, T, B))))
+
+
+@entry("binary_cross_entropy")
+def _binary(place: Place) -> Call:
+    def share(value: Any) -> Any:
+        found = floats("float32", T, B, D)(value)
+        return found if ((found >= 0) & (found <= 1)).all() else nothing(value)
+
+    return call(
+        binary_cross_entropy,
+        logits=(draw(T, B, D), floats("float32", T, B, D)),
+        targets=(np.abs(np.sin(draw(T, B, D))), share),
+        mask=(None, optional(either(_mask(T, B), _mask(T, B, D), _mask(T)))),
+        normalizer=(15, optional(_normalizer)),
+    )
 
 
 @entry("mse")
