@@ -11,7 +11,7 @@ import pytest
 from classify_data import write_names, write_reviews
 from commands import bptt, refused
 
-from engine.tasks.class_answers import class_scores, draw_answers, majority, softmax
+from engine.tasks.class_answers import class_scores, draw_answers, log_loss, majority, softmax, temperature
 from engine.tasks.classify import SentenceClassifier, balanced
 from engine.tasks.pictures import confusion, worst_places
 from engine.training.config import make
@@ -178,6 +178,20 @@ def test_scores_counted_by_hand() -> None:
     assert found["accuracy"] == 3 / 5
     assert found["f1"] == pytest.approx((2 / 3 + 2 / 4 + 2 / 3) / 3)
     assert majority(np.array([1, 2, 2, 1]), 3) == 1
+
+
+def test_answers_that_are_too_sure_are_softened() -> None:
+    rng = np.random.default_rng(0)
+    p = softmax(rng.normal(size=(4000, 3)))
+    targets = np.array([rng.choice(3, p=row) for row in p])
+    logits = np.log(p)
+    assert temperature(3.0 * logits, targets) == pytest.approx(3.0, rel=0.1)
+    assert temperature(0.3 * logits, targets) == 1.0  # never made surer
+    assert log_loss(logits, targets) == pytest.approx(float(-np.log(p[np.arange(4000), targets]).mean()))
+    best = temperature(3.0 * logits, targets)
+    assert all(
+        log_loss(3 * logits / best, targets) <= log_loss(3 * logits / other, targets) for other in (2, 2.5, 4, 20)
+    )
 
 
 def test_the_worst_examples_are_the_surest_mistakes(tmp_path: Path) -> None:

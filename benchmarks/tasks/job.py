@@ -116,14 +116,18 @@ def _step_of_ours(model: Any, task: Any, batch: Any) -> None:
 
 
 class Foreign:
-    """Another library's trained model in the place of ours: validation asks for nothing but `predict`."""
+    """Another library's trained model in the place of ours: it answers, and all else is said of ours."""
 
     def __init__(self, ours: Any, predict: Predict) -> None:
-        self.backend, self.dtype, self._predict = ours.backend, ours.dtype, predict
+        self._ours, self._predict = ours, predict
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ours, name)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, None]:
         """The output for x."""
-        return self.backend.asarray(np.ascontiguousarray(self._predict(x, lengths), dtype=self.dtype)), None
+        y = np.ascontiguousarray(self._predict(x, lengths), dtype=self._ours.dtype)
+        return self._ours.backend.asarray(y), None
 
 
 def run(case: Case, side: str, seed: int) -> dict[str, Any]:

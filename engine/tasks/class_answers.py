@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import bad_input
 from engine.tasks.pictures import confusion, draw_confusion, worst_places, write_worst
 from engine.training.figures import F1, Accuracy
 from engine.training.plots import drawn
@@ -15,10 +16,46 @@ from engine.training.plots import drawn
 CONFUSION_PICTURE, WORST_PAGE = "confusion.png", "worst.html"
 
 
+def one_source(sources: Sequence[str]) -> str:
+    """The one file or folder that is named."""
+    if len(sources) != 1:
+        raise bad_input("FILE", "one file or folder", f"{len(sources)}", "name one")
+    return sources[0]
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities (..., K) of logits, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean cross-entropy in nats of classes (N,) under logits (N, K)."""
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    return float((log_sum - shifted[np.arange(len(targets)), targets]).mean())
+
+
+def temperature(logits: np.ndarray, targets: np.ndarray, most: float = 20.0) -> float:
+    """The number T in 1..most by which logits are divided so that their cross-entropy is lowest (Guo et al. 2017).
+
+    A model that has seen its training part often is too sure of itself: its answers stay, its probabilities are
+    softened.  The cross-entropy is convex in 1/T, so a search that shrinks an interval by thirds finds it.
+
+    Parameters
+    ----------
+    logits : (N, K) for examples that were held out.
+    targets : (N,) their classes.
+    """
+    low, high = 1.0 / most, 1.0
+    while high - low > 1e-3:
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        if log_loss(logits * left, targets) < log_loss(logits * right, targets):
+            high = right
+        else:
+            low = left
+    return 1.0 if high > 1.0 - 1e-3 else 2.0 / (low + high)
 
 
 def class_scores(answers: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.backend import Backend
-from engine.checks import describe
+from engine.checks import describe, number
 from engine.data.data_checks import bad_data
 from engine.data.labelled import (
     LabelledTexts,
@@ -33,8 +33,11 @@ from engine.tasks.class_answers import (
     beats,
     class_scores,
     draw_answers,
+    log_loss,
     majority,
+    one_source,
     softmax,
+    temperature,
 )
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
@@ -45,9 +48,9 @@ from engine.training.kinds import Option, TaskKind
 from engine.training.objectives import make_objective
 from engine.training.rows import read_rows
 from engine.training.rules import choice, switch, text, whole
-from engine.training.task import load_model, load_weights
+from engine.training.task import Validation, load_model, load_weights
 
-#: First vectors of tokens are normal numbers of this size: with larger ones rare words are noise for a long time.
+#: First vectors of words are normal numbers of this size: with larger ones rare words are noise for a long time.
 SMALL = 0.1
 #: Batches hold texts of similar length: lengths that need equally many blocks of so many tokens count as equal.
 BUCKET = 8
@@ -69,7 +72,9 @@ class SentenceClassifier(ExamplesTask, TaskKind):
     shared = LAYERS | {"data", "embed", "delimiter", "encoding", "skip"}
     reads = "a CSV or TSV file with texts and labels, or a folder of classes"
     defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 10,
+        "steps": 1500,
+        "patience": 10,
+        "validate_every": 50,
         "hidden": 64,
         "dropout": 0.5,
         "batch": 32,
@@ -103,7 +108,8 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         self.usual = majority(targets, classes)
         description = describe_classifier(config, len(self.encoder.vocabulary), classes)
         model = build_described(config, backend, description, classes, config.batch * max(map(len, x)))
-        model.params["0.weight"] = model.params["0.weight"] * SMALL
+        if config.own["by"] == "words":
+            model.params["0.weight"] = model.params["0.weight"] * SMALL
         loss = make_objective("cross_entropy")
         weights = balanced(targets, classes) if config.own["balance"] else None
         super().__init__(
@@ -111,7 +117,6 @@ class SentenceClassifier(ExamplesTask, TaskKind):
             Examples(model, loss, x, targets, weights=weights),
             Examples(model, loss, x_held, self.targets),
             loss=loss,
-            metrics=("accuracy", "f1"),
             batch_size=config.batch,
             buckets=BUCKET,
             seed=config.seed,
@@ -130,14 +135,16 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         usual, columns = described.get("usual"), described.get("columns")
         if not isinstance(labels, list) or sizes != (len(encoder.vocabulary), len(labels)):
             raise bad_input("labels", "as many words and classes as the model has", f"others than {sizes}")
+        number("temperature", described.get("temperature"), low=1.0)
         if not isinstance(usual, int) or not 0 <= usual < len(labels):
             raise bad_input("usual", "the number of a class", describe(usual))
         if not isinstance(columns, list) or [type(name) for name in columns] != [str, str]:
             raise bad_input("columns", "two names", describe(columns))
 
     def describe(self) -> dict[str, Any]:
-        """The vocabulary, the classes and which of them is the most frequent, the columns of the file."""
+        """Vocabulary, classes and the most frequent one, columns of the file, and how much answers are softened."""
         return {
+            "temperature": temperature(self.held_out_logits(), self.targets),
             "encoder": self.encoder.to_json(),
             "labels": self.labels,
             "usual": self.usual,
@@ -151,6 +158,20 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         counts = f"{len(self.train):,} texts to train on, {len(self.held_out):,} to validate on"
         return [f"{counts}, {len(self.labels)} classes{read}"]
 
+    def held_out_logits(self) -> np.ndarray:
+        """The outputs (N, K) of the model as it is for the texts that are held out."""
+        assert self.validation is not None
+        return np.asarray(predict_rows(self.model, self.validation.rows))
+
+    def validate(self) -> Validation:
+        """Cross-entropy of the softened answers, accuracy and F1.
+
+        Softened, because a model goes on getting better for long after it has become too sure of its wrong answers.
+        """
+        logits = self.held_out_logits()
+        scores = class_scores(logits.argmax(axis=1), self.targets, len(self.labels))
+        return Validation(log_loss(logits / temperature(logits, self.targets), self.targets), scores)
+
     def results(self, directory: Path, finished: bool, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Accuracy and F1 beside the majority, the confusion matrix, the worst examples."""
         if not finished:
@@ -162,8 +183,8 @@ class SentenceClassifier(ExamplesTask, TaskKind):
 
     def scored_held_out(self) -> tuple[dict[str, Any], np.ndarray]:
         """The scores on the held-out part, and the probabilities (N, K) of the classes for its texts."""
-        assert self.validation is not None
-        probabilities = softmax(np.asarray(predict_rows(self.model, self.validation.rows)))
+        logits = self.held_out_logits()
+        probabilities = softmax(logits / temperature(logits, self.targets))
         words = f"{len(self.targets):,} texts that were held out"
         return scores_of(self.config, self.describe(), probabilities, self.targets, words), probabilities
 
@@ -273,21 +294,15 @@ def balanced(targets: np.ndarray, classes: int) -> dict[int, float]:
 # -- a trained model ---------------------------------------------------------------------------------------------------
 
 
-def one_source(sources: Sequence[str]) -> str:
-    """The one file or folder that is named."""
-    if len(sources) != 1:
-        raise bad_input("FILE", "one file or folder", f"{len(sources)}", "name one")
-    return sources[0]
-
-
 def probabilities_of(checkpoint: Checkpoint, backend: Backend, rows: LabelledTexts) -> tuple[np.ndarray, list[str]]:
     """The probabilities (N, K) of the classes for new texts, and a note if the model knows few of their words."""
-    encoder = TextEncoder.from_json(checkpoint.meta["task"]["encoder"])
+    said = checkpoint.meta["task"]
+    encoder = TextEncoder.from_json(said["encoder"])
     ids = encoder.encode(rows.texts, rows.source, rows.places)
     share = encoder.unknown(ids)
     note = f"{100 * share:.0f} % of the {encoder.by} did not occur in training, or too rarely"
-    probabilities = softmax(np.asarray(predict_rows(load_model(checkpoint, backend), read_rows("data", ids))))
-    return probabilities, [note] if share > MANY_UNKNOWN else []
+    logits = np.asarray(predict_rows(load_model(checkpoint, backend), read_rows("data", ids)))
+    return softmax(logits / said["temperature"]), [note] if share > MANY_UNKNOWN else []
 
 
 def scores_of(

@@ -34,6 +34,7 @@ _HOMES: dict[str, str] = {
     ECHO: "engine.tasks.echo:EchoState",
     "speech": "engine.tasks.speech:SpeechRecogniser",
     "rows": "engine.tasks.image_rows:RowReader",
+    "tag": "engine.tasks.tag:Tagger",
 }
 _OWN: dict[str, type[TaskKind]] = {}
 
