@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Pool,
         Recurrent,
         Sequential,
+        Translator,
     )
     from engine.ledgers import Ledger, ledger
     from engine.losses import crf_loss, cross_entropy, ctc_loss, mse
@@ -82,6 +83,7 @@ _HOMES = {
         "Pool",
         "Recurrent",
         "Sequential",
+        "Translator",
     ),
     "ledgers": ("Ledger", "ledger"),
     "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),

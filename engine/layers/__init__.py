@@ -11,6 +11,7 @@ from engine.checks import describe
 from engine.errors import InputError, bad_input, bad_type
 from engine.layers.attention import Attention as Attention
 from engine.layers.base import Layer as Layer
+from engine.layers.building import without_arrays
 from engine.layers.crf import CRF as CRF
 from engine.layers.dropout import Dropout as Dropout
 from engine.layers.embedding import Embedding as Embedding
@@ -23,10 +24,14 @@ from engine.layers.rnn import GRU as GRU
 from engine.layers.rnn import LSTM as LSTM
 from engine.layers.rnn import RNN as RNN
 from engine.layers.sequential import Sequential as Sequential
+from engine.layers.translator import Translator as Translator
 
 _TYPES: dict[str, type[Layer]] = {
     cls.__name__: cls
-    for cls in (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool, CRF)
+    for cls in (
+        *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool, CRF),
+        Translator,
+    )
 }
 
 
@@ -72,8 +77,7 @@ def sketch(config: dict[str, Any]) -> list[Layer]:
         kind = _TYPES.get(part["type"])
         if kind is None:
             raise bad_input("config", f"a layer of type {', '.join(_TYPES)}", repr(part["type"])[:80])
-        without_arrays: type[Layer] = type(kind.__name__, (kind,), {"_allocate": lambda self: None})
-        found.append(_made(without_arrays, part["args"], backend="numpy:reference"))
+        found.append(_made(without_arrays(kind), part["args"], backend="numpy:reference"))
     return found
 
 

@@ -63,6 +63,12 @@ def known_names(constructor: Callable[..., Any], base: Callable[..., Any]) -> Ca
     return build
 
 
+def without_arrays(kind: type[Any]) -> type[Any]:
+    """The class of a layer that makes no arrays: it tells names, shapes and arguments."""
+    bare: type[Any] = type(kind.__name__, (kind,), {"_allocate": lambda self: None})
+    return bare
+
+
 def check_seed(seed: int | None) -> int:
     """The seed as an int >= 0; None means 0."""
     return 0 if seed is None else integer("seed", seed, 0)

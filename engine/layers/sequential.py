@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,9 @@ from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers import loading
-from engine.layers.arrays import JoinedArrays
 from engine.layers.base import Layer
 from engine.layers.building import check_seed
+from engine.layers.composite import Composite
 from engine.layers.showing import Tape
 
 
@@ -38,7 +37,7 @@ class SequentialTape(Tape):
             yield from ((f".tapes[{index}]{name}", array) for name, array in tape.entries())
 
 
-class Sequential(Layer):
+class Sequential(Composite):
     """Layers applied in order.
 
     Each layer's place becomes its ``path`` and part of the key of its random numbers, so that two equal layers start
@@ -105,13 +104,8 @@ class Sequential(Layer):
                 )
         self.layers = tuple(layers)
         self._settle_layout()
-        for layer in layers:
-            layer._owner = weakref.ref(self)
         self._seed_argument = None if seed is None else check_seed(seed)
-        self._adopt("", self._seed_argument)
-        self._joined_params = JoinedArrays("params", [(prefix, layer.params) for prefix, layer in self._named()])
-        self._joined_buffers = JoinedArrays("buffers", [(prefix, layer.buffers) for prefix, layer in self._named()])
-        self._joined_grads = JoinedArrays("grads", [(prefix, layer.grads) for prefix, layer in self._named()])
+        self._join(self._seed_argument)
 
     def _settle_layout(self) -> None:
         """Layers that were built without a layout get the layout of the others."""
@@ -131,18 +125,9 @@ class Sequential(Layer):
             elif layer._follows_layout:
                 vars(layer)["batch_first"] = batch_first
 
-    def _named(self) -> list[tuple[str, Layer]]:
-        return [(f"{index}.", layer) for index, layer in enumerate(self.layers)]
-
-    def _adopt(self, path: str, seed: int | None) -> None:
-        self.path = path
-        if seed is not None:
-            self.seed = check_seed(seed)
-        for index, layer in enumerate(self.layers):
-            layer._adopt(f"{path}.{index}" if path else str(index), seed)
-
-    def _stamp(self) -> tuple[int, int]:
-        return self._serial, 0  # each layer's own tape tells whether its parameters have changed
+    def named_parts(self) -> list[tuple[str, Layer]]:
+        """The layers with the numbers of their places."""
+        return [(str(index), layer) for index, layer in enumerate(self.layers)]
 
     def check_tape(self, tape: Any) -> None:
         """Raise unless every layer's tape is good, before any of them is walked."""
@@ -234,39 +219,14 @@ class Sequential(Layer):
     # -- what concerns all layers together -----------------------------------------------------------------------------
 
     @property
-    def params(self) -> JoinedArrays:
-        """The layers' parameters, as ``"0.weight"``; assigning an entry writes into the layer's array."""
-        return self._joined_params
-
-    @property
-    def grads(self) -> JoinedArrays:
-        """The layers' gradients."""
-        return self._joined_grads
-
-    @property
     def batch_first(self) -> bool:  # type: ignore[override]
         """Whether the layers take (B, T, ...)."""
         return any(layer.batch_first for layer in self.layers)
 
     @property
-    def buffers(self) -> JoinedArrays:
-        """The layers' buffers."""
-        return self._joined_buffers
-
-    @property
     def keeps_time(self) -> bool:  # type: ignore[override]
         """Whether y has a time axis."""
         return all(layer.keeps_time for layer in self.layers)
-
-    def zero_grad(self) -> None:
-        """Set every gradient to zero, in place."""
-        for layer in self.layers:
-            layer.zero_grad()
-
-    def touch(self) -> None:
-        """Note that parameters were changed in place."""
-        for layer in self.layers:
-            layer.touch()
 
     def config(self) -> dict[str, Any]:
         """A JSON-able description, nested."""
@@ -279,22 +239,3 @@ class Sequential(Layer):
         copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
         copy.row_offset = self.row_offset
         return copy
-
-    def call_counters(self) -> dict[str, int]:
-        """The dropout call counters of all layers by path."""
-        return {path: count for layer in self.layers for path, count in layer.call_counters().items()}
-
-    def _take_counters(self, counters: Mapping[str, int]) -> None:
-        for layer in self.layers:
-            layer._take_counters(counters)
-
-    @property
-    def row_offset(self) -> int:
-        """The global row of local row 0, the same for all layers."""
-        return self._row_offset
-
-    @row_offset.setter
-    def row_offset(self, value: int) -> None:
-        self._row_offset = value
-        for layer in getattr(self, "layers", ()):
-            layer.row_offset = value

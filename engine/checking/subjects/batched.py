@@ -27,13 +27,17 @@ from engine.layers.pooling import Pool
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM, RNN
 from engine.layers.sequential import Sequential
+from engine.layers.translator import Translator
 from engine.layers.walk import Direction, forward_walk
 from kernels.activations import matmul
 from kernels.cells import Pass, factors_of
 from kernels.reference import ReferenceKernels
 
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
-KNOWN = (Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool, Attention, CRF)
+KNOWN = (
+    *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool),
+    *(Attention, CRF, Translator),
+)
 ALL_STEPS = slice(None)
 
 

@@ -17,6 +17,7 @@ from engine.errors import EngineError, bad_input, bad_type
 from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
 from engine.layers.sequential import Sequential, SequentialTape
+from engine.layers.translator_parts import TranslatorTape
 
 #: Methods that only backward uses.
 BACKWARD = {"backward", "backward_trace", "_walk"}
@@ -85,6 +86,9 @@ def adopt(tape: Any, layer: Any) -> Any:
     if isinstance(tape, SequentialTape):
         pairs = zip(tape.tapes, layer.layers, strict=True)
         return dataclasses.replace(tape, tapes=tuple(adopt(part, own) for part, own in pairs), stamp=stamp)
+    if isinstance(tape, TranslatorTape):
+        tapes = {name: adopt(part, layer.parts[name]) for name, part in tape.tapes.items()}
+        return dataclasses.replace(tape, tapes=tapes, stamp=stamp)
     return dataclasses.replace(tape, stamp=stamp)
 
 

@@ -133,7 +133,8 @@ class LayerSubject(Subject):
         params = {key: stack if key == name else value[None] for key, value in self.exact.params.items()}
         parts = zip(self.state_names, leaves(self.state), strict=True)
         state = refill(self.state, iter([stack if key == name else part[None] for key, part in parts]))
-        outputs = self._run_copies(params, stack if name == "x" else self.x[None], state)
+        x = stack if name == "x" else transform(lambda array: array[None], self.x)
+        outputs = self._run_copies(params, x, state)
         return [self.backend.xp.broadcast_to(out, (len(stack), *out.shape[1:])) for out in outputs]
 
     def _run_copies(self, params: dict[str, Any], x: Any, state: Any) -> list[Any]:

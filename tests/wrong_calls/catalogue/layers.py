@@ -353,7 +353,7 @@ def _state_of_model() -> tuple[Any, Any]:
     return (None, draw(1, B, H), ((draw(1, B, 5), draw(1, B, 5)),), None), domain
 
 
-def _ids_domain(value: Any) -> Any:
+def ids_domain(value: Any) -> Any:
     """Ids of any shape, also as lists of lists of integers."""
     if isinstance(value, np.integer):
         value = np.array(value)
@@ -370,7 +370,7 @@ def _sequential_forward(place: Place) -> Call:
     state, domain = _state_of_model()
     return call(
         _model(place).forward,
-        x=(_ids(), _ids_domain),
+        x=(_ids(), ids_domain),
         state=(state, optional(domain)),
         lengths=([T, 0, T], optional(integers(0, T, B))),
         training=(True, flag),
@@ -382,7 +382,7 @@ def _sequential_predict(place: Place) -> Call:
     state, domain = _state_of_model()
     return call(
         _model(place).predict,
-        x=(_ids(), _ids_domain),
+        x=(_ids(), ids_domain),
         state=(state, optional(domain)),
         lengths=([T, 0, T], optional(integers(0, T, B))),
     )
@@ -411,7 +411,7 @@ def _flat(kind: str, place: Place) -> tuple[Any, Any, Any, Any]:
     if kind == "Linear":
         return engine.Linear(D, V, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, V)
     if kind == "Embedding":
-        return engine.Embedding(V, D, backend=place.spec), _ids(), _ids_domain, (T, B, D)
+        return engine.Embedding(V, D, backend=place.spec), _ids(), ids_domain, (T, B, D)
     if kind == "LayerNorm":
         return engine.LayerNorm(D, backend=place.spec), draw(T, B, D), floats("float32", None, None, D), (T, B, D)
     if kind == "BatchNorm":
