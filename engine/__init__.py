@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from engine.optimizers.adam import Adam, AdamW
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
+    from engine.own_outputs import scheduled_sampling
     from engine.thread_count import get_num_threads, set_num_threads
     from engine.training import load
     from engine.truncation import truncated_bptt
@@ -89,6 +90,7 @@ _HOMES = {
     "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),
     "microscope": ("Trace", "trace"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
+    "own_outputs": ("scheduled_sampling",),
     "thread_count": ("get_num_threads", "set_num_threads"),
     "training": ("load",),
     "truncation": ("truncated_bptt",),

@@ -48,6 +48,7 @@ FLOORS = {
     "engine.layers": 2,
     "engine.truncation": 3,
     "engine.echo_state": 3,
+    "engine.own_outputs": 3,
     "engine.optimizers": 3,
     "engine.checking": 3,
     "engine.zoo": 4,

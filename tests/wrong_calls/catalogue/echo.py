@@ -7,7 +7,20 @@ from typing import Any
 import engine
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, backend, draw, seed
-from wrong_calls.domains import Illegal, array, dtype, exactly, flag, floats, integers, optional, real, whole
+from wrong_calls.domains import (
+    Illegal,
+    array,
+    dtype,
+    either,
+    exactly,
+    flag,
+    floats,
+    integers,
+    many,
+    optional,
+    real,
+    whole,
+)
 
 
 def _share(value: Any) -> float:
@@ -93,3 +106,17 @@ def _lengths(value: Any) -> Any:
     if found.max() <= 1:
         raise Illegal
     return found
+
+
+@entry("scheduled_sampling")
+def _scheduled_sampling(place: Place) -> Call:
+    model = _model(place)
+    return call(
+        lambda **given: engine.scheduled_sampling(**given)[:2],
+        model=(model, exactly(model), {"of another width": lambda: engine.GRU(D, H, backend=place.spec)}),
+        x=(draw(T, B, D), _steps),
+        probability_of_own=(0.5, real(0, 1, closed=True)),
+        state=(None, exactly(None)),
+        through=(True, flag),
+        draw=((1, 2), either(whole(0), many(whole(0)))),
+    )
