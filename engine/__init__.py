@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.own_outputs import scheduled_sampling
     from engine.thread_count import get_num_threads, set_num_threads
-    from engine.training import load
+    from engine.training import Callback, History, evaluate, fit, load
     from engine.truncation import truncated_bptt
 
 #: Where the public names live.  Each is imported at its first use: the command imports this file, and must set the
@@ -92,7 +92,7 @@ _HOMES = {
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "own_outputs": ("scheduled_sampling",),
     "thread_count": ("get_num_threads", "set_num_threads"),
-    "training": ("load",),
+    "training": ("Callback", "History", "evaluate", "fit", "load"),
     "truncation": ("truncated_bptt",),
 }
 

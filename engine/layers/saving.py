@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.array_file import write_arrays
 from engine.checks import file_name
-from engine.errors import bad_type
+from engine.errors import bad_input, bad_type
 
 if TYPE_CHECKING:
     from engine.layers.base import Layer
@@ -26,6 +27,12 @@ def leaves(model: Layer) -> Iterator[Layer]:
 def save(model: Layer, path: Any) -> None:
     """See `Layer.save`."""
     place = file_name("path", path)
+    try:
+        os.fsencode(place)
+    except UnicodeEncodeError:
+        raise bad_input("path", "a name that a file can have", "one that the file system cannot write") from None
+    if not place.name or os.path.isdir(place):
+        raise bad_input("path", "the name of a file", f"the folder {place}", "add the file's name")
     for layer in leaves(model):
         if not type(layer).__module__.startswith("engine."):
             hint = "save its state_dict(), build the layer yourself, and use load_state_dict"

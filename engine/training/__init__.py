@@ -1,7 +1,10 @@
 """Fourth floor: the trainer, its tasks, checkpoints, metrics, progress and pictures."""
 
+from engine.training.callbacks import Callback
 from engine.training.checkpoint import Checkpoint, checkpoint_in, read_checkpoint, write_checkpoint
 from engine.training.config import TrainConfig
+from engine.training.fitting import evaluate, fit
+from engine.training.history import History
 from engine.training.loading import load
 from engine.training.rundir import open_run
 from engine.training.sampling import sample
@@ -10,11 +13,15 @@ from engine.training.task import load_model
 from engine.training.trainer import Outcome, Trainer
 
 __all__ = [
+    "Callback",
     "Checkpoint",
+    "History",
     "Outcome",
     "TrainConfig",
     "Trainer",
     "checkpoint_in",
+    "evaluate",
+    "fit",
     "load",
     "load_model",
     "open_run",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from engine.training.example_set import MEASURED, in_order
 from engine.training.figures import Figure, best_path, make_figures
 from engine.training.objectives import LABELS, Last, Objective
 from engine.training.rows import Rows
 from engine.training.task import Batch, Validation
 
-if TYPE_CHECKING:
-    from engine.training.examples import Examples
 
-#: At least so many rows are measured at a time: small batches are slow, and nothing here depends on their size.
-MEASURED = 64
+class Measured(Protocol):
+    """Rows to measure a model on, or batches of them."""
+
+    by_row: bool
+
+    def in_batches(self, size: int, stateful: bool) -> Iterator[Batch]:
+        """All rows once."""
 
 
 def loss_of(objective: Objective, model: Any, y: Any, batch: Batch, by_row: bool) -> tuple[Any, Any, int]:
@@ -48,43 +52,30 @@ def count_of(batch: Batch) -> int:
 
 
 def measure(
-    model: Any, objective: Objective, examples: Examples, metrics: Sequence[Any], batch_size: int, stateful: bool
+    model: Any, objective: Objective, examples: Measured, metrics: Sequence[Any], batch_size: int, stateful: bool
 ) -> Validation:
     """Loss and metrics over all of `examples`; the loss is the mean over all targets, by their weights.  Waits."""
     backend, figures = model.backend, make_figures(metrics)
-    by_row = examples.targets.by_row is not None
     total, weight = backend.xp.zeros((), dtype=np.float64), 0.0
     for batch, y in outputs(model, examples, batch_size, stateful):
-        loss, _, count = loss_of(objective, model, y, batch, by_row)
+        loss, _, count = loss_of(objective, model, y, batch, examples.by_row)
         share = float(count if batch.mask is None else np.sum(batch.mask, dtype=np.float64))
         total += backend.xp.asarray(loss, dtype=np.float64) * share
         weight += share
         if figures:
-            _add(figures, model, y, batch, by_row, objective.kind == LABELS)
+            _add(figures, model, y, batch, examples.by_row, objective.kind == LABELS)
     found = {figure.name: figure.value() for figure in figures}
     loss = float(backend.to_host(total)) / weight
     return Validation(loss, {"loss": loss, **found} if "loss" in metrics else found)
 
 
-def outputs(model: Any, examples: Examples, batch_size: int, stateful: bool) -> Iterator[tuple[Batch, Any]]:
+def outputs(model: Any, examples: Measured, batch_size: int, stateful: bool) -> Iterator[tuple[Batch, Any]]:
     """The batches of `examples` with the model's outputs, on the device: in order of the rows if they are stateful."""
     state = None
-    size = batch_size if stateful else max(batch_size, MEASURED)
-    for index in in_order(examples.rows, size, stateful):
-        batch = examples.batch(index)
+    for batch in examples.in_batches(batch_size, stateful):
         y, after = model.predict(batch.x, state, batch.lengths)
         state = after if stateful else None
         yield batch, y
-
-
-def in_order(rows: Rows, size: int, stateful: bool = False) -> Iterator[np.ndarray | slice]:
-    """Row numbers of batches that cover all rows: by length, so that there are few pads, or as they stand."""
-    count = len(rows)
-    if stateful or not rows.ragged:
-        yield from (slice(start, start + size) for start in range(0, count, size))
-        return
-    order = np.argsort(rows.lengths, kind="stable")
-    yield from (order[start : start + size] for start in range(0, count, size))
 
 
 def _add(figures: list[Figure], model: Any, y: Any, batch: Batch, by_row: bool, labels: bool) -> None:
@@ -139,7 +130,7 @@ def predict_rows(model: Any, rows: Rows, batch_size: int = MEASURED) -> np.ndarr
     if the rows differ in length.
     """
     found: list[Any] = [None] * len(rows)
-    for index in in_order(rows, max(batch_size, MEASURED)):
+    for index in in_order(rows.lengths, max(batch_size, MEASURED)):
         lengths = rows.lengths[index]
         steps = int(lengths.max())
         x = rows.gather(index, steps, model.dtype, model.batch_first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,9 +17,14 @@ class StopRequest:
 
     A `KeyboardInterrupt` may be lost or turn into another error, for instance while Numba compiles.  Then the next
     read of `requested` raises it, or it is raised at the end in place of that error.
+
+    Parameters
+    ----------
+    signals : which signals are requests; others do what they always do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        self._signals = signals
         self._requested = self._insisted = False
         self._before: dict[int, Any] = {}
 
@@ -32,7 +38,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         # Only the main thread may set handlers; in other threads the host program handles signals.
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self._signals:
                 # nohup has a run ignore that its terminal is closed
                 if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._on_signal)

@@ -100,16 +100,14 @@ class RunFiles:
 
 
 class Memory:
-    """Keeps the lines and the best weights in memory, and no state: no file is written.
+    """Keeps the best weights in memory, and nothing else: no file is written.
 
     Attributes
     ----------
-    records : the lines.
     best : copies of the best weights by name; None before the first validation, or if they are not `wanted`.
     """
 
     def __init__(self, wanted: bool) -> None:
-        self.records: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self._wanted = wanted
 
@@ -119,7 +117,6 @@ class Memory:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """See `Keeper.write`."""
-        self.records.append(dict(record))
 
     def keep_best(self, live: Live) -> None:
         """See `Keeper.keep_best`."""

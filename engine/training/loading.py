@@ -67,10 +67,10 @@ def load(path: str | os.PathLike[str], backend: str | Backend = "numpy", dtype: 
     True
     """
     place = checkpoint_in(file_name("path", path))
-    saved = read_file(place, _check, hint="save one with model.save(path)")
+    saved = read_file(place, check_description, hint="save one with model.save(path)")
     meta = _described(place, saved.meta)
     try:
-        model = from_config(meta["model"], backend=backend, dtype=dtype or meta["dtype"])
+        model = from_config(meta["model"], backend=backend, dtype=meta["dtype"] if dtype is None else dtype)
     except EngineError as error:
         raise problem(place, "the description of a model", f"'{error}'", RESTORE) from error
     for layer, seed in zip(leaves(model), meta["seeds"], strict=False):
@@ -92,7 +92,7 @@ def _described(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": meta["model"], "dtype": options.dtype, "seeds": seeds, "counters": meta.get("counters", {})}
 
 
-def _check(path: Path, meta: Mapping[str, Any], entries: Mapping[str, Entry]) -> None:
+def check_description(path: Path, meta: Mapping[str, Any], entries: Mapping[str, Entry]) -> None:
     """Raise unless the description is that of a model whose parameters the file has."""
     if "config" in meta:
         check_metadata(path, meta, entries)

@@ -27,7 +27,7 @@ INK, TRAIN, VALIDATION, MUTED = "#222222", "#8fb3d9", "#c44536", "#9a9a9a"
 MOST_ROWS = 2000
 #: Points of a curve. Longer curves are drawn by the lowest and highest point of each stretch, which looks the same.
 MOST_POINTS = 4000
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -232,7 +232,7 @@ def _clip_start(axes: Axes, train: Sequence[float], validation: Sequence[float])
 @contextmanager
 def picture(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure that belongs to no window system, in the style of all pictures here; saved on leaving."""
-    with load_matplotlib().rc_context(_STYLE):
+    with load_matplotlib().rc_context(STYLE):
         fig = new_figure(figsize=size, layout="constrained")
         yield fig
         buffer = io.BytesIO()

@@ -41,12 +41,14 @@ class Moment:
     step, total : steps made and steps to make; total is None under a budget in minutes.
     share : how much of the budget is used up, in 0..1.
     left : seconds left; None if they cannot be estimated yet.
+    batches : steps of an epoch, if the place is told in epochs; else 0.
     """
 
     step: int
     total: int | None
     share: float
     left: float | None
+    batches: int = 0
 
 
 class Reporter:
@@ -186,4 +188,7 @@ def _in_words(name: str, value: float | None) -> str:
 
 
 def _place(moment: Moment) -> str:
+    if moment.batches:
+        epoch = max(1, -(-moment.step // moment.batches))
+        return f"epoch {epoch:,}" + (f"/{-(-moment.total // moment.batches):,}" if moment.total else "")
     return f"step {moment.step:,}" if moment.total is None else f"step {moment.step:,}/{moment.total:,}"

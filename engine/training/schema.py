@@ -75,6 +75,9 @@ def field(path: Path, meta: Mapping[str, Any], *keys: str) -> Any:
 
 def check_metadata(path: Path, meta: Mapping[str, Any], entries: Mapping[str, Entry]) -> None:
     """Raise a `CheckpointError` unless the metadata and the arrays' names, dtypes and shapes are those of one model."""
+    if "config" not in meta and ("fit" in meta or meta.get("kind") == "model"):
+        hint = "use it in Python: engine.load(path)"
+        raise problem(path, "a run of bptt train", "a model of engine.fit or model.save", hint)
     _keep_to(path, "", _ALWAYS, meta)
     _keep_to(path, "trainer", POSITION, meta["trainer"], closed=True)
     config = stored_options(path, meta["config"])

@@ -1,0 +1,300 @@
+"""`engine.fit` and `engine.evaluate`: train and measure a model on data in memory, in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+from typing import Any
+
+from engine.checks import describe, instance, integer, number, switch
+from engine.errors import bad_input
+from engine.layers.base import Layer
+from engine.optimizers.base import Optimizer
+from engine.training.callbacks import check_callbacks
+from engine.training.evaluation import measure
+from engine.training.example_set import Examples
+from engine.training.examples import ExamplesTask, require_whole_batches
+from engine.training.figures import check_metrics, name_of
+from engine.training.fit_data import data_of, make_fit_task, rows_or_source
+from engine.training.fit_folder import open_fit
+from engine.training.fit_loop import (
+    FitLoop,
+    Records,
+    check_optimizer,
+    course_of,
+    files,
+    put_back,
+    require_finite_weights,
+    settings_of,
+)
+from engine.training.history import History, history_of
+from engine.training.interrupt import StopRequest
+from engine.training.keeping import Memory
+from engine.training.loop import INTERRUPTED, Plan
+from engine.training.objectives import make_objective
+from engine.training.progress import make_reporter
+from engine.training.sources import SourceTask
+
+_HINT = "lower the optimiser's lr, or give a smaller clip; the weights are those from before it"
+
+
+def fit(
+    model: Layer,
+    x: Any,
+    y: Any = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    validation: Any = None,
+    loss: Any = "mse",
+    metrics: Any = (),
+    optimizer: Optimizer | None = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    stateful: bool = False,
+    clip: float | None = 1.0,
+    schedule: Any = None,
+    patience: int = 0,
+    out: Any = None,
+    resume: bool = False,
+    callbacks: Any = (),
+    weights: Any = None,
+    buckets: int = 0,
+    parallel: bool = False,
+    seed: int = 0,
+    quiet: bool = False,
+) -> History:
+    """Train a model on rows in memory.
+
+    Rows come first, whatever the model's layout: for a time-major model the axes are swapped.  Numbers are converted to
+    the model's dtype, a batch at a time; nothing else is copied.
+
+    Where the model gives an output for each step and `y` has one target for each row, the output at the last valid step
+    of each row is compared; with one target for each step, all valid steps are.
+
+    Parameters
+    ----------
+    model : Layer
+        Any layer, most often a `Sequential`.  It is changed in place.
+    x : array (N, T, D), array of int (N, T), list of arrays, or a source of batches
+        Rows of numbers or ids; a list holds arrays (t, D) or (t,) of unequal length.  A source has ``len(x)`` and
+        ``x[k]`` (or can be iterated again and again): batches ``(x, y)``, ``(x, y, lengths)`` or
+        ``(x, y, lengths, mask)``, the rows first; `y` is None then.
+    y : array (N,), (N, K), (N, T), (N, T, K), or a list of arrays
+        Targets, one for each row or one for each step: integers 0..K-1 for ``"cross_entropy"``, numbers for ``"mse"``,
+        a list of label sequences for ``"ctc"`` (0 is the blank).
+    lengths : sequence of int or None
+        (N,) valid steps of each row of an array; what stands behind them is not looked at.
+    mask : array or None
+        (N,) for targets of rows, (N, T) for targets of steps: which count (bool), or how much (numbers >= 0).
+    validation : float, tuple, source or None
+        A fraction of the rows to hold out (drawn by `seed`; the last ones if rows are stateful or not shuffled), or
+        ``(x, y)``, ``(x, y, lengths)``, ``(x, y, lengths, mask)``, or a source.
+    loss : str or callable
+        ``"mse"``, ``"cross_entropy"`` (of logits), ``"ctc"`` (of logits), or a function
+        ``loss(outputs, targets) -> (value, gradient)`` such as `engine.mse`; where there is a mask it is the third
+        argument.
+    metrics : sequence of str or callable
+        Measured after each epoch on the validation rows, or on the training rows if there are none: ``"loss"``,
+        ``"accuracy"``, ``"f1"`` (mean over the classes), ``"perplexity"``, ``"mae"``, ``"rmse"``, ``"edit_distance"``
+        (for each label of the targets), or functions ``metric(outputs, targets) -> float`` of all valid positions.
+    optimizer : Optimizer or None
+        Of this model, such as ``engine.SGD(model, lr=0.1, l2=1e-4)``; penalties are options of it.  None is
+        ``engine.Adam(model, lr=1e-3)``.
+    epochs : int
+        Passes over the rows, in all: a resumed run makes those that are left.
+    batch_size : int
+        Rows of a batch; the last one of an epoch may have fewer.
+    shuffle : bool
+        Whether each epoch has another order of the rows, which depends on `seed` and the epoch alone.
+    stateful : bool
+        Row i of a batch starts from the state that row i of the batch before it left; each epoch starts from zeros.
+        The rows keep their order then, and their number must be a multiple of `batch_size`.
+    clip : float or None
+        Largest norm of the gradient; None or 0 is none.
+    schedule : str, callable or None
+        The learning rate by the step: ``"cosine"`` or ``"step"`` from the optimiser's lr, or a function such as those
+        of `engine.optimizers.schedules`.  None leaves the rate to the optimiser and to callbacks.
+    patience : int
+        Epochs without a lower validation loss before training ends; the best weights are put back then, and also if
+        the epochs run out before.  0 is never.
+    out : str, path or None
+        Folder for checkpoints and metrics; None keeps everything in memory and writes no file.
+    resume : bool
+        Go on with the run in `out`, bit for bit as if it had not been interrupted; start if there is none.  Model and
+        data must be built as before.
+    callbacks : sequence of Callback, logs or functions
+        `engine.Callback` objects, logs of `engine.training.logs`, or functions that get the progress after each epoch.
+    weights : array, dict or None
+        (N,) a weight for each row in the loss, or a dict from classes to weights; others have 1.  The loss is the
+        weighted mean, as with a mask of numbers.
+    buckets : int
+        With a width > 0, batches hold rows of similar length: lengths that need equally many blocks of so many steps
+        count as equal.
+    parallel : bool
+        False: this release trains in one process.
+    seed : int
+        Of the order of the rows and of the held-out fraction.  First weights and dropout have the model's own.
+    quiet : bool
+        Show no progress.
+
+    Returns
+    -------
+    History
+        Losses and metrics of each epoch.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For arguments that do not fit; nothing was trained then.
+    NonFiniteError
+        If a loss or gradient is NaN or infinite; it names the tensor and its step.
+    KeyboardInterrupt
+        After Ctrl-C, once the step at work is finished and saved; a second one ends at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> draw = np.random.default_rng(0)
+    >>> x, y = draw.random((100, 10, 10)), draw.random((100, 1))
+    >>> model = engine.Sequential(engine.LSTM(10, 50), engine.Linear(50, 1))
+    >>> history = engine.fit(model, x, y, epochs=10, batch_size=10, stateful=True, quiet=True)
+    >>> history.epochs, history.loss[-1] < history.loss[0]
+    (10, True)
+    """
+    instance("model", model, Layer, "a layer or Sequential of engine")
+    if switch("parallel", parallel):
+        raise bad_input("parallel", "False", "True", "this release trains in one process")
+    quiet, resume = switch("quiet", quiet), switch("resume", resume)
+    if resume and out is None:
+        raise bad_input("resume", "False without out", "True", "give the folder of the run as out")
+    objective, metrics = make_objective(loss), check_metrics(metrics)
+    options = {
+        "loss": objective,
+        "metrics": metrics,
+        "batch_size": integer("batch_size", batch_size, 1),
+        "shuffle": switch("shuffle", shuffle),
+        "stateful": switch("stateful", stateful),
+        "buckets": integer("buckets", buckets, 0),
+        "seed": integer("seed", seed, 0),
+    }
+    rows = {"lengths": lengths, "mask": mask, "weights": weights}
+    task = make_fit_task(model, objective, x, y, rows, validation, options)
+    validated = task.validation is not None
+    if not validated and metrics:
+        task.validation = task.source if isinstance(task, SourceTask) else task.train
+    if integer("patience", patience, 0) and not validated:
+        raise bad_input("patience", "0 without validation", describe(patience), "give validation, such as 0.1")
+    require_finite_weights(model)
+    optimizer = check_optimizer(model, optimizer)
+    plan = _plan(task, integer("epochs", epochs, 1), clip, patience, out is not None)
+    course = course_of(schedule, optimizer, plan.total or 0)
+    listeners, logs = check_callbacks(callbacks)
+    records = Records()
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if out is not None:
+            settings = settings_of(task, optimizer, plan.clip, schedule)
+            folder = stack.enter_context(open_fit(out, resume, settings, data_of(task)))
+        stop = stack.enter_context(StopRequest([signal.SIGINT]))
+        reporter = make_reporter(task.position, quiet)
+        stack.callback(reporter.close)
+        keeper = Memory(wanted=patience > 0) if folder is None else files(folder, task)
+        loop = FitLoop(task, optimizer, plan, course, keeper, reporter, lambda: stop.requested, [records, *logs])
+        if folder is not None and folder.checkpoint is not None:
+            loop.restore(folder.checkpoint)
+            reporter.note(f"resuming {folder.directory} after epoch {loop.state.step // task.batches}")
+        outcome = loop.run(listeners, records.lines)
+        if outcome.ending == INTERRUPTED:
+            raise KeyboardInterrupt
+        if patience and outcome.best_step != outcome.step:
+            put_back(model, keeper)
+    ending = "stopped" if loop.progress.stopped else outcome.ending
+    names = [metric if isinstance(metric, str) else name_of(metric) for metric in metrics]
+    place = None if folder is None else str(folder.directory)
+    return history_of(records.lines, task.batches, names, validated, ending=ending, out=place)
+
+
+def _plan(task: ExamplesTask, epochs: int, clip: float | None, patience: int, files: bool) -> Plan:
+    """Reports, validations and checkpoints at the end of each epoch."""
+    if clip is None or clip == math.inf:
+        clip = 0.0
+    return Plan(
+        total=epochs * task.batches,
+        minutes=None,
+        clip=number("clip", clip, hint="None is no clipping"),
+        clip_value=0.0,
+        patience=patience,
+        report_every=task.batches,
+        validate_every=task.batches if task.validation is not None else 0,
+        checkpoint_every=task.batches if files else 0,
+        hint=_HINT,
+    )
+
+
+def evaluate(
+    model: Layer,
+    x: Any,
+    y: Any = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    loss: Any = "mse",
+    metrics: Any = (),
+    batch_size: int = 32,
+    stateful: bool = False,
+    weights: Any = None,
+) -> dict[str, float]:
+    """Measure a model on rows, without dropout.
+
+    Parameters
+    ----------
+    model : Layer
+        Any layer; its weights do not change.
+    x, y : array, array
+        Rows and targets, or a source of batches and None, as `fit` takes them.
+    lengths, mask : sequence of int, array or None
+        As for `fit`.
+    loss : str or callable
+        As for `fit`.
+    metrics : sequence of str or callable
+        As for `fit`.
+    batch_size : int
+        Rows of a batch if they are stateful; else batches are larger where that is faster, which changes no figure.
+    stateful : bool
+        As for `fit`.
+    weights : array, dict or None
+        As for `fit`.
+
+    Returns
+    -------
+    dict of str to float
+        ``"loss"``, and each metric by its name.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For arguments that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> model = engine.Sequential(engine.Embedding(9, 4), engine.GRU(4, 6), engine.Linear(6, 2), seed=1)
+    >>> rows = [[1, 2, 3], [4, 5], [6, 7, 8, 0], [3]]
+    >>> found = engine.evaluate(model, rows, [0, 1, 1, 0], loss="cross_entropy", metrics=["accuracy"])
+    >>> sorted(found), 0 <= found["accuracy"] <= 1
+    (['accuracy', 'loss'], True)
+    """
+    instance("model", model, Layer, "a layer or Sequential of engine")
+    objective, metrics = make_objective(loss), check_metrics(metrics)
+    size, stateful = integer("batch_size", batch_size, 1), switch("stateful", stateful)
+    rows = {"lengths": lengths, "mask": mask, "weights": weights}
+    data = rows_or_source(model, objective, x, y, rows)
+    if stateful and isinstance(data, Examples):
+        require_whole_batches("x", len(data), size)
+    found = measure(model, objective, data, metrics, size, stateful)
+    return {"loss": found.loss, **found.figures}

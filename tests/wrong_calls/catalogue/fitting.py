@@ -1,0 +1,157 @@
+"""Training on arrays, measuring, and models in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import engine
+from wrong_calls.calls import Call, Place, call, entry
+from wrong_calls.catalogue.layers import backend, draw
+from wrong_calls.domains import (
+    Illegal,
+    array,
+    choice,
+    either,
+    exactly,
+    flag,
+    integers,
+    is_plain_array,
+    many,
+    nothing,
+    optional,
+    real,
+    whole,
+)
+
+N, T, D = 8, 3, 2
+#: What the rows and targets may be: numbers of any kind that float32 holds.
+VALUES = either(array("fiub", N, T, D, finite=True))
+TARGETS = either(array("fiub", N, 1, finite=True), array("fiub", N, finite=True))
+
+
+def _model(place: Place) -> Any:
+    parts = engine.GRU(D, 4, backend=place.spec), engine.Linear(4, 1, backend=place.spec)
+    return engine.Sequential(*parts, seed=3)
+
+
+def _numbers(domain: Any) -> Any:
+    """The domain, for numbers that float32 holds."""
+
+    def plain(value: Any) -> Any:
+        found = domain(value)
+        if found.dtype.kind == "f" and (np.abs(found) > np.finfo(np.float32).max).any():
+            raise Illegal
+        return found
+
+    return plain
+
+
+def _mask(value: Any) -> np.ndarray:
+    if not is_plain_array(value) or value.dtype.kind not in "biuf" or value.shape != (N,):
+        raise Illegal
+    if not ((value >= 0) & np.isfinite(value)).all() or not value.any() or value.max() > 1e30:
+        raise Illegal
+    return np.array(value)
+
+
+def _rows(place: Place) -> dict[str, tuple[Any, ...]]:
+    values, targets = draw(N, T, D), draw(N, 1)
+    wrong: dict[str, Callable[[], Any]] = {
+        "a row less": lambda: values[1:],
+        "wider": lambda: draw(N, T, D + 1),
+        "rows of several widths": lambda: [values[0], values[1][:, :1]],
+    }
+    return {
+        "x": (values, _numbers(VALUES), wrong),
+        "y": (targets, _numbers(TARGETS), {"a row less": lambda: targets[1:], "texts": lambda: ["a"] * N}),
+        "lengths": ([3, 2, 1, 3, 3, 2, 1, 1], optional(integers(1, T, N))),
+        "mask": (np.arange(N) % 2 == 0, optional(_mask)),
+        "loss": ("mse", choice("mse"), {"of classes": lambda: "cross_entropy"}),
+        "metrics": (("mae",), many(choice("mae", "rmse", "loss")), {"twice": lambda: ("mae", "mae")}),
+        "batch_size": (4, whole(1)),
+        "stateful": (False, flag),
+    }
+
+
+@entry("fit")
+def _fit(place: Place) -> Call:
+    model = _model(place)
+    adam = engine.Adam(model, lr=0.01)
+    others = {"of another model": lambda: engine.Adam(_model(place))}
+
+    def run(**given: Any) -> Any:
+        found = engine.fit(quiet=True, **given)
+        return {**found.columns(), "seconds": None}
+
+    return call(
+        run,
+        lambda: dict(model.params),
+        model=(model, exactly(model)),
+        **_rows(place),
+        validation=(0.25, optional(real(0, 0.9, over=0))),
+        optimizer=(adam, exactly(adam), others),
+        epochs=(1, whole(1, 5)),
+        shuffle=(True, flag),
+        clip=(1.0, optional(real(0, closed=True))),
+        schedule=("cosine", optional(choice("cosine", "step", "constant"))),
+        patience=(0, whole(0)),
+        resume=(False, nothing),
+        callbacks=((), many(exactly())),
+        weights=(None, optional(_mask)),
+        buckets=(0, whole(0)),
+        parallel=(False, lambda value: _false(value)),
+        seed=(0, whole(0)),
+    )
+
+
+def _false(value: Any) -> bool:
+    if flag(value):
+        raise Illegal
+    return False
+
+
+@entry("evaluate")
+def _evaluate(place: Place) -> Call:
+    model = _model(place)
+    return call(
+        lambda **given: engine.evaluate(**given),
+        lambda: dict(model.params),
+        model=(model, exactly(model)),
+        **_rows(place),
+        weights=(None, optional(_mask)),
+    )
+
+
+@entry("load")
+def _load(place: Place) -> Call:
+    path = place.folder / "saved.safetensors"
+    _model(place).save(path)
+
+    def file(value: Any) -> Path:
+        if not isinstance(value, str | Path) or Path(value) != path:
+            raise Illegal
+        return path
+
+    return call(
+        lambda **given: engine.load(**given),
+        path=(path, file),
+        backend=(place.spec, backend),
+        dtype=(None, optional(choice("float32", "float64"))),
+    )
+
+
+@entry("Layer.save")
+def _save(place: Place) -> Call:
+    folder = place.folder / "saved"
+    folder.mkdir(exist_ok=True)
+
+    def file(value: Any) -> Path:
+        if not isinstance(value, str | Path) or not str(value) or "\0" in str(value) or "\ud800" in str(value):
+            raise Illegal
+        return Path(value)
+
+    return call(lambda path: _model(place).save(path), path=(folder / "model.safetensors", file))
