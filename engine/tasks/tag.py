@@ -275,7 +275,7 @@ def tags_of(model: Any, y: Any, lengths: Any, crf: bool) -> np.ndarray:
 def answer(model: Any, rows: Rows, crf: bool) -> list[np.ndarray]:
     """The tags (n,) of each sentence, in order."""
     found: list[Any] = [None] * len(rows)
-    for index in in_order(rows, 64):
+    for index in in_order(rows.lengths, 64):
         lengths = rows.lengths[index]
         x = rows.gather(index, int(lengths.max()), model.dtype, False)
         y, _ = model.predict(x, None, lengths)
