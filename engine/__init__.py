@@ -22,7 +22,7 @@ if getattr(_kernels, "DISTRIBUTION", None) != "bptt-engine":
     )
 
 if TYPE_CHECKING:
-    from engine.backend import Backend, available_backends, get_backend
+    from engine.backend import Backend, asarray, available_backends, get_backend
     from engine.cell import Cell, Phase, Projection, cells
     from engine.checking.assertions import assert_gradients
     from engine.checking.check import check_gradients, gradcheck
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.checking.second_order import check_hessian, gradgradcheck
     from engine.echo_state import fit_readout, free_run, reservoir
     from engine.errors import EngineError, InputError, InputTypeError
+    from engine.exchange import export_keras, export_onnx, import_keras, import_onnx
     from engine.layers import (
         CRF,
         GRU,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 #: Where the public names live.  Each is imported at its first use: the command imports this file, and must set the
 #: threads of NumPy's BLAS before NumPy is imported.
 _HOMES = {
-    "backend": ("Backend", "available_backends", "get_backend"),
+    "backend": ("Backend", "asarray", "available_backends", "get_backend"),
     "cell": ("Cell", "Phase", "Projection", "cells"),
     "checking.check": ("check_gradients", "gradcheck"),
     "checking.forward_of_users": ("check_jvp",),
@@ -70,6 +71,7 @@ _HOMES = {
     "checking.assertions": ("assert_gradients",),
     "echo_state": ("fit_readout", "free_run", "reservoir"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
+    "exchange": ("export_keras", "export_onnx", "import_keras", "import_onnx"),
     "layers": (
         "CRF",
         "GRU",

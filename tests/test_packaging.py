@@ -58,6 +58,7 @@ FLOORS = {
     "engine.data": 4,
     "engine.explorer": 4,
     "engine.training": 4,
+    "engine.exchange": 4,
     "engine.tasks": 4,
     "engine.cli": 5,
     "engine.__main__": 6,

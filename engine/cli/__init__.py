@@ -27,6 +27,7 @@ from engine.cli.compare import compare
 from engine.cli.evaluate import evaluate
 from engine.cli.exercise import exercise
 from engine.cli.explore import explore
+from engine.cli.export import export
 from engine.cli.gradcheck import gradcheck
 from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
@@ -58,6 +59,7 @@ for _command in (
     sample,
     evaluate,
     predict,
+    export,
     gradcheck,
     trace,
     explore,
