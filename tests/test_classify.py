@@ -95,7 +95,7 @@ def test_names_by_characters_in_a_file_for_each_class(tmp_path: Path, capsys: py
     )
     assert found["scores"]["GRU"]["accuracy"] > 0.9
     assert found["labels"] == ["East", "North", "South"]
-    assert np.sum(found["confusion"]) == 18
+    assert np.sum(found["confusion"]) == 36
     assert printed(capsys, "predict", tmp_path / "run", "--text", "Madison")["rows"][0]["label"] == "North"
 
 

@@ -45,6 +45,7 @@ CASES = (
         task="classify",
         options={
             "by": "characters",
+            "validation": 0.1,
             "cell": "gru",
             "pool": "last",
             "epochs": 5,

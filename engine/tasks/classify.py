@@ -73,6 +73,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
     reads = "a CSV or TSV file with texts and labels, or a folder of classes"
     defaults: ClassVar[Mapping[str, Any]] = {
         "steps": 1500,
+        "validation": 0.2,
         "patience": 10,
         "validate_every": 50,
         "hidden": 64,
