@@ -50,6 +50,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return explorer.write(tmp_path_factory.mktemp("page") / "explorer.html")
 
 
+def settled(page: Any) -> None:
+    """Waits until fonts are there and two frames have been drawn: sizes and colours are the last ones then."""
+    page.evaluate(
+        "document.fonts.ready.then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))))"
+    )
+
+
 @pytest.fixture
 def opened(browser: Any, file: Path) -> Iterator[Callable[..., Any]]:
     """Opens the page; at the end no error may have been written, and nothing asked for."""
@@ -67,6 +74,7 @@ def opened(browser: Any, file: Path) -> Iterator[Callable[..., Any]]:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(file.as_uri() + place)
         page.wait_for_selector("html[data-ready]")
+        settled(page)
         return page
 
     yield open_page
@@ -99,7 +107,7 @@ def test_size_and_first_frame_stay_within_their_limits(opened: Callable[..., Any
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_view_is_accessible_and_fits(opened: Callable[..., Any], look: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
-    page = opened(look)
+    page = opened(look, reduced_motion="reduce")  # a colour on its way to another has the contrast of neither
     for view in VIEWS:
         page.click(f"#tab-{view}")
         if view == "bug":
@@ -107,10 +115,13 @@ def test_every_view_is_accessible_and_fits(opened: Callable[..., Any], look: str
             page.click("#reveal")
         if view == "step":
             page.click("#line-next")
+        settled(page)
         found = axe.run(page).response["violations"]
         assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == [], view
         assert page.evaluate("document.documentElement.scrollWidth") <= LOOKS[look][0], view
     page.keyboard.press("?")
+    page.wait_for_selector("#keys[open]")
+    settled(page)
     assert axe.run(page).response["violations"] == []
 
 
@@ -181,7 +192,9 @@ def test_single_keys_can_be_switched_off(opened: Callable[..., Any]) -> None:
     page.keyboard.press("?")
     page.uncheck("#single")
     page.keyboard.press("Escape")
+    page.wait_for_selector("#keys[open]", state="detached")
     page.keyboard.press("2")
+    settled(page)
     assert page.is_visible("#view-step")
 
 
@@ -263,10 +276,17 @@ def test_every_bug_loads_is_judged_and_is_revealed(opened: Callable[..., Any]) -
             page.check(f"input[name={name}][value={json.dumps(value)}]")
         page.click("#guess button[type=submit]")
         assert page.inner_text("#judged").count("✓") == 3, answer["name"]
+        for twin in answer["twins"]:
+            page.check(f"input[name=line][value={json.dumps(twin)}]")
+            page.click("#guess button[type=submit]")
+            assert "gives the same numbers" in page.inner_text("#judged")
         page.click("#reveal")
         shown = page.inner_text("#solution")
         assert answer["story"] in shown
         assert answer["where"] in shown
+        assert page.evaluate("document.activeElement.id") == "solution"
+        page.keyboard.press("n")  # what was revealed is gone, and so must the focus be
+        assert page.evaluate("document.activeElement.id") == ("bug-next" if k + 1 < len(sealed) else "solution")
     assert page.inner_text("#bug-score") == f"found: {len(sealed)} of {len(sealed)}"
 
 

@@ -15,9 +15,11 @@ from explorer_reading import Page
 
 import engine
 from engine import explorer, zoo
+from engine.classroom.puzzle.gate_errors import analytic, cotangents
 from engine.explorer import bugs, runs, sweeps, trained
 from engine.explorer.page import built_in
 from engine.explorer.pool import Pool
+from engine.zoo.rewriting import GRU_GATES, LSTM_GATES
 from kernels.cells import Cell, Phase
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +51,27 @@ def test_every_chosen_bug_is_there_once() -> None:
         right, wrong, title = bugs.texts_of(bug)
         lines = bugs.backward_lines(bug.case(0).layer.cell)
         assert bugs._place_of(lines, right, wrong, title) in [*lines, *bugs.OUTSIDE.values()]
+
+
+def test_a_twin_of_the_changed_line_gives_the_same_numbers() -> None:
+    edits = {
+        "lstm-o-sign": LSTM_GATES.line("do = dh * tanh_c", "do = -dh * tanh_c"),
+        "gru-z-sign": GRU_GATES.line("da_z = dz", "da_z = -dz"),
+        "gru-reset-path-missing": GRU_GATES.line("da_r = dr", "da_r = 0 * dr"),
+    }
+    assert set(edits) == set(bugs.TWINS)
+    for name, plant in edits.items():
+        case = zoo.find(name).case(3)
+        dy, dlast = cotangents(case, 3)
+        with zoo.find(name).plant():
+            planted = analytic(case, dy, dlast)
+        with plant():
+            twin = analytic(case, dy, dlast)
+        for gate, values in planted.items():
+            np.testing.assert_allclose(twin[gate], values, rtol=1e-12, atol=1e-15)
+        solution = json.loads(base64.b64decode(bugs.bug_data(name, Pool())["sealed"]))
+        assert [line.split(" = ")[0] for line in solution["twins"]] == list(bugs.TWINS[name])
+        assert solution["line"] not in solution["twins"]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

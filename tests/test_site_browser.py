@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_explorer_browser import LOOKS, browser
+from test_explorer_browser import LOOKS, browser, settled
 
 __all__ = ["browser"]
 
@@ -32,12 +32,15 @@ PAGES = (
 def test_pages_are_accessible_fit_the_screen_and_ask_no_network(browser: Any, look: str) -> None:
     checker = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra 'browser'")
     width, colours = LOOKS[look]
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours)
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=colours, reduced_motion="reduce"
+    )
     page, asked, faults = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     for name in PAGES:
         page.goto((SITE / name).as_uri())
+        settled(page)
         wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         if wider > 0:
             faults.append(f"{name} is {wider} px wider than the screen")

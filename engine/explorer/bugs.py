@@ -40,6 +40,9 @@ CHOSEN = (
     "gru-after-reset-inside",
 )
 
+#: Names whose lines could have been changed by the same factor, with the same numbers: such a guess is right too.
+TWINS = {"lstm-o-sign": ("do",), "gru-z-sign": ("da_z",), "gru-reset-path-missing": ("da_r",)}
+
 #: Where a bug can stand outside the gate functions, by the beginning of its site.
 OUTSIDE = {
     "Steps": "around the gate functions: the product with the recurrent weights",
@@ -87,6 +90,7 @@ def bug_data(name: str, pool: Pool, seed: int = 0) -> Json:
         "gates": sorted("none" if gate is None else gate for gate in bug.gates),
         "step": bug.time_step,
         "line": _place_of(lines, right, wrong, title),
+        "twins": [line for name in TWINS.get(bug.name, ()) for line in lines if line.startswith(f"{name} = ")],
     }
     return {
         "cell": cell.title,

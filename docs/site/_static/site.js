@@ -19,6 +19,7 @@
   };
   document.addEventListener("DOMContentLoaded", named);
   addEventListener("resize", reachable);
+  addEventListener("load", () => document.fonts.ready.then(reachable)); // letters of another font have another width
 })();
 
 // The search in Chinese. Sphinx names a stemmer that it does not ship, and takes a sentence without spaces for one word.

@@ -85,7 +85,9 @@ export function showBug() {
   shown = state.bug;
   document.getElementById("guess-fields").innerHTML = fields(bug);
   document.getElementById("judged").innerHTML = "";
-  document.getElementById("solution").innerHTML = "";
+  const solution = document.getElementById("solution");
+  if (document.activeElement === solution) document.getElementById("bug-next").focus(); // it is empty now
+  solution.innerHTML = "";
   showHint(false);
   score();
 }
@@ -126,7 +128,7 @@ function judge(event) {
   const parts = [
     ["gate", answer.gates.includes(given.gate), "Compare the blocks of the weights: which one is wrong for the simplest loss?"],
     ["step", String(answer.step) === given.step, "Backward starts at the last step: which is the first that it gets wrong?"],
-    ["line", answer.line === given.line, "Which line gives a value that the right gradients do not need, and the wrong ones do?"],
+    ["line", answer.line === given.line || answer.twins.includes(given.line), "Which line gives a value that the right gradients do not need, and the wrong ones do?"],
   ];
   const missing = parts.filter(([name]) => given[name] === undefined).map(([name]) => name);
   if (missing.length) {
@@ -136,7 +138,8 @@ function judge(event) {
   const rows = parts.map(([name, good, hint]) => `<li><span class="${good ? "right" : "wrong"}">${good ? "✓" : "✗"} ${name}: ${good ? "right" : "not this one"}</span>${good ? "" : `. ${hint}`}</li>`);
   const all = parts.every(([, good]) => good);
   if (all) solved.add(state.bug);
-  document.getElementById("judged").innerHTML = `<ul class="judged">${rows.join("")}</ul>${all ? "<p><strong>Found.</strong> Reveal shows the story.</p>" : ""}`;
+  const twin = answer.twins.includes(given.line) ? "<p>Another line was changed, but a change of yours by the same factor gives the same numbers.</p>" : "";
+  document.getElementById("judged").innerHTML = `<ul class="judged">${rows.join("")}</ul>${twin}${all ? "<p><strong>Found.</strong> Reveal shows the story.</p>" : ""}`;
   score();
 }
 
