@@ -253,11 +253,12 @@ def test_curves_follow_the_law_and_truncation_misses_what_it_leaves_out() -> Non
 # -- trained models ---------------------------------------------------------------------------------------------------
 
 
-def test_the_layers_of_a_model_get_the_models_own_gradient() -> None:
+@pytest.mark.parametrize("stacked", [True, False])
+def test_the_layers_of_a_model_get_the_models_own_gradient(stacked: bool) -> None:
     options: dict[str, Any] = {"backend": runs.PLAIN, "dtype": "float64"}
-    model = engine.Sequential(
-        engine.Embedding(7, 3, **options), engine.LSTM(3, 10, 2, **options), engine.Linear(10, 7, **options)
-    )
+    several = [engine.LSTM(3, 9, **options), engine.Linear(9, 4, **options), engine.LSTM(4, 10, **options)]
+    recurrent = [engine.LSTM(3, 10, 2, **options)] if stacked else several
+    model = engine.Sequential(engine.Embedding(7, 3, **options), *recurrent, engine.Linear(10, 7, **options))
     probe = trained.Probe(np.arange(5)[:, None] % 7, 4, tuple("abcde"), "a test")
     lower, upper = trained.runs_of_model(model, probe)
     y, _, tape = model.forward(probe.x)
@@ -267,7 +268,9 @@ def test_the_layers_of_a_model_get_the_models_own_gradient() -> None:
     model.backward(tape, dy)
     for number, run in enumerate((lower, upper)):
         da = np.concatenate([run.trace.gates[gate][:, 0] for gate in run.cell.gates], axis=-1)
-        np.testing.assert_allclose(da.T @ run.tape.h[:-1, 0], model.grads[f"1.weight_hh_l{number}"], rtol=1e-9)
+        name = f"1.weight_hh_l{number}" if stacked else f"{1 + 2 * number}.weight_hh_l0"
+        np.testing.assert_allclose(da.T @ run.tape.h[:-1, 0], model.grads[name], rtol=1e-9)
+        assert run.title == f"LSTM: layer {number + 1} of 2"
         assert len(run.units) == 8
         pool = Pool()
         data, numbers = cell_data(run, pool), numbers_of(pool)

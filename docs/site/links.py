@@ -62,6 +62,7 @@ class Links:
         source = original_of(there)
         if ROOT / "docs" / "images" in there.parents:
             new = there.relative_to(ROOT / "docs").as_posix()
+            words = " ".join(words.split())  # MyST drops a line break inside the words of a picture
         elif source not in self.pages:
             self.shown.add(there)
             new = shown_at(there)

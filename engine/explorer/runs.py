@@ -123,7 +123,7 @@ def run_of(
     state : tuple of ndarray or ndarray or None
         The initial state, as `Recurrent.forward` takes it.
     dlast : ndarray
-        (1, P) gradient of the last output; the other outputs get none.
+        (1, P) gradient of the last output, where the other outputs get none; or (T, 1, P) of every output.
     which : int
         The layer of the stack that is shown.
     units : ndarray or None
@@ -148,7 +148,7 @@ def run_of(
     copy = layer if ready else layer.to(backend=PLAIN, dtype="float64")
     plain = copy._quiet
     dy = np.zeros((x.shape[0], 1, dlast.shape[-1]))
-    dy[-1] = dlast
+    dy[-1 if dlast.ndim == 2 else slice(None)] = dlast
     x, dy = (_laid_out(copy, values) for values in (x, dy))
     _, _, tape = copy.forward(x, state, training=False)
     trace = copy.backward_trace(tape, dy)

@@ -127,13 +127,11 @@ def runs_of_model(model: Sequential, probe: Probe) -> list[StepRun]:
     for k in range(len(wide.layers) - 1, -1, -1):
         layer = wide.layers[k]
         if isinstance(layer, Recurrent):
-            found = _stack(layer, entered[k], dy[-1], probe) + found
-            if any(isinstance(lower, Recurrent) for lower in wide.layers[:k]):
-                hint = "its lower layers get a gradient at every step"
-                raise bad_input("RUN", "a model with one recurrent layer or stack", "one with several", hint)
+            found = _stack(layer, entered[k], dy, probe) + found
+        if not any(isinstance(lower, Recurrent) for lower in wide.layers[:k]):
             break
         dy, _ = layer.backward(tapes[k], dy)
-    return found
+    return [run._replace(title=_title(run, number, len(found))) for number, run in enumerate(found)]
 
 
 def _gradient(y: np.ndarray, target: int | None) -> np.ndarray:
@@ -146,11 +144,12 @@ def _gradient(y: np.ndarray, target: int | None) -> np.ndarray:
     return dy
 
 
-def _stack(layer: Recurrent, x: np.ndarray, dlast: np.ndarray, probe: Probe) -> list[StepRun]:
+def _stack(layer: Recurrent, x: np.ndarray, dy: np.ndarray, probe: Probe) -> list[StepRun]:
     """The layers of one stack."""
-    found = []
-    for number in range(layer.num_layers):
-        which = f"layer {number + 1} of {layer.num_layers}" if layer.num_layers > 1 else "the trained layer"
-        run = run_of(layer, x, None, dlast, number, None, probe.about)
-        found.append(run._replace(labels=probe.labels, title=f"{run.cell.title}: {which}"))
-    return found
+    found = [run_of(layer, x, None, dy, number, None, probe.about) for number in range(layer.num_layers)]
+    return [run._replace(labels=probe.labels) for run in found]
+
+
+def _title(run: StepRun, number: int, count: int) -> str:
+    """What the page calls one of all recurrent layers of a model."""
+    return f"{run.cell.title}: {f'layer {number + 1} of {count}' if count > 1 else 'the trained layer'}"
