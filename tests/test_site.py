@@ -171,6 +171,8 @@ def test_an_old_translation_is_found(modules: Any, tmp_path: Path) -> None:
         (r"h_t = \tanh(W h_{t-1})", True),
         ("The weights `weight_ih_l0` hold all gates.", False),
         ("Forward fills the T+1 slots from the left.", False),
+        ("bias b_hn", False),
+        ("b_{hn} + c_t", True),
     ],
 )
 def test_formulas_are_told_from_sentences(modules: Any, text: str, formula: bool) -> None:

@@ -24,6 +24,7 @@ PAGES = (
     "reference/engine.LSTM.html",
     "source/kernels/gates/lstm.py.html",
     "zh_CN/notation.html",
+    "zh_CN/gru.html",
 )
 
 

@@ -116,7 +116,9 @@ def entry_faults(catalogue: Catalog) -> Iterator[str]:
 
 
 def is_formula(text: str) -> bool:
-    """Whether an entry is a formula: TeX, without two plain words in a row."""
+    """Whether an entry is a formula: TeX, without two plain words in a row; without a command, without one word."""
+    if "\\" not in text and re.search(r"(?<!\w)[A-Za-z]{3,}(?!\w)", text):
+        return False
     words = re.sub(r"\\[A-Za-z]+(\{[A-Za-z]*\})?", "", text)
     return bool(re.search(r"\\[A-Za-z]{2,}|[_^]\{?\w", text)) and not re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}|`", words)
 
