@@ -5,7 +5,7 @@
 #   make test-proof   the tests that take longer: every mutant, every planted bug by every method, twenty kills
 #   make test-device  the GPU path without a GPU: kernels on a simulator, the engine on a CuPy look-alike (needs g++)
 #   make test-docs    the Python of every page, and every notebook
-#   make test-oracle  the live comparison with PyTorch (a large download)
+#   make test-oracle  the live comparison with PyTorch and Keras (a large download)
 #   make test-browser the explorer's page: built anew to the same bytes, opened in a headless Chromium, keys and accessibility
 #   make lint         ruff, mypy, and the form of public docstrings
 #   make explorer     build the program of the explorer's page from its source (node comes from PyPI)

@@ -114,6 +114,13 @@ def test_a_model_of_many_layers(batch_first: bool, lengths: bool, tmp_path: Path
     assert back.config() == model.config()
 
 
+def test_several_ids_of_a_step(tmp_path: Path) -> None:
+    table = engine.Embedding(11, D, features=2, **REFERENCE)
+    model = randomised(engine.Sequential(table, engine.GRU(2 * D, H, batch_first=True, **REFERENCE)))
+    ids = np.random.default_rng(1).integers(0, 11, (B, T, 2))
+    assert both_ways(model, tmp_path / "model.onnx", ids).config() == model.config()
+
+
 @pytest.mark.parametrize("kind", ["last", "mean", "max"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
 def test_pooling(batch_first: bool, kind: str, tmp_path: Path) -> None:
@@ -279,6 +286,31 @@ def test_the_last_state_of_a_converter(through: str, tmp_path: Path) -> None:
     x = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
     theirs = in_onnx_runtime(path, x)
     assert abs(model.predict(x)[0] - theirs).max() <= 1e-5 * abs(theirs).max()
+
+
+@pytest.mark.parametrize("through", ["Split", "Slice", "Gather"])
+def test_directions_that_a_converter_takes_apart(through: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    shapes = {"W": (2, H, D), "R": (2, H, H), "B": (2, 2 * H)}
+    constants: dict[str, Any] = {name: rng.normal(scale=0.5, size=s).astype(np.float32) for name, s in shapes.items()}
+    constants |= {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+    constants |= {"first": np.array(0), "last": np.array(-1)}
+    nodes = [node("RNN", "x W R B", "Y", hidden_size=H, direction="bidirectional")]
+    if through == "Split":
+        nodes += [node("Split", "Y", "a b", axis=1), node("Squeeze", "a one", "f"), node("Squeeze", "b one", "r")]
+    elif through == "Slice":
+        nodes += [node("Slice", "Y zero one one", "a"), node("Squeeze", "a one", "f")]
+        nodes += [node("Slice", "Y one two one", "b"), node("Squeeze", "b one", "r")]
+    else:
+        nodes += [node("Gather", "Y first", "f", axis=1), node("Gather", "Y last", "r", axis=1)]
+    path = tmp_path / "model.onnx"
+    onnx.save(as_graph([*nodes, node("Concat", "f r", "y", axis=2)], constants, ["time", "batch", D]), path)
+    x = np.random.default_rng(2).normal(size=(T, B, D)).astype(np.float32)
+    theirs = in_onnx_runtime(path, x)
+    assert abs(engine.import_onnx(path).predict(x)[0] - theirs).max() <= 1e-5 * abs(theirs).max()
+    onnx.save(as_graph([*nodes, node("Concat", "r f", "y", axis=2)], constants, ["time", "batch", D]), path)
+    with pytest.raises(engine.InputError, match="outputs joined that are not both directions"):
+        engine.import_onnx(path)
 
 
 def test_batch_leads_with_layout_1(tmp_path: Path) -> None:

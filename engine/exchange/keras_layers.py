@@ -232,7 +232,7 @@ def _check_alike(kind: str, inner: Settings, backward: dict[str, Any]) -> None:
 
 def _parts(kind: str, settings: Settings, arrays: list[list[Host]]) -> list[Part]:
     """The parts of a layer; `arrays` are those of each direction."""
-    cell = _cell(kind, settings)
+    cell = _cell(kind, settings, arrays[0])
     units, bias = whole(settings, "units"), bool(settings.get("use_bias", True))
     features = arrays[0][0].shape[0] if arrays[0] and arrays[0][0].ndim == 2 else 0
     named: dict[str, Host] = {}
@@ -251,15 +251,16 @@ def _parts(kind: str, settings: Settings, arrays: list[list[Host]]) -> list[Part
     return [*before, own, *last]
 
 
-def _cell(kind: str, settings: Settings) -> str:
-    """The name of our cell with the functions that a description names."""
+def _cell(kind: str, settings: Settings, arrays: list[Host]) -> str:
+    """The name of our cell with the functions that a description names; the bias tells what an old one leaves out."""
     if kind == "SimpleRNN":
         return f"rnn_{_function(settings, 'activation', 'tanh', 'relu')}"
     _function(settings, "activation", "tanh")
     _function(settings, "recurrent_activation", "sigmoid")
     if kind == "LSTM":
         return "lstm"
-    return "gru" if settings.get("reset_after", False) else "gru_before"
+    two_biases = len(arrays) < 3 or arrays[2].ndim == 2
+    return "gru" if settings.get("reset_after", two_biases) else "gru_before"
 
 
 def _function(settings: Settings, name: str, *allowed: str) -> str:

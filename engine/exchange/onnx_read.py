@@ -161,12 +161,13 @@ class _Reading:
             rank = len(kind.shape.dim)
             if place == 0:
                 ids = kind.elem_type in (5, 6, 7, 12)  # int16, int32, int64, uint32
-                axes = ("0", "1") if ids else ("0", "1", "F")
+                several = ids and rank == 3 and kind.shape.dim[2].dim_value > 0
+                axes = ("0", "1", "N") if several else ("0", "1") if ids else ("0", "1", "F")
                 if rank != len(axes):
                     wanted = "ids (batch, time)" if ids else "numbers (batch, time, features)"
                     raise bad_input(str(self.path), f"{wanted} as the first input, {one.name!r}", f"{rank} axes")
-                size = 0 if ids else kind.shape.dim[2].dim_value
-                self.values[one.name] = Signal((), axes, size or None)
+                size = kind.shape.dim[2].dim_value if rank == 3 else 0
+                self.values[one.name] = Signal((), axes, None if ids else size or None, size if several else 1)
             else:
                 whole = rank == 1 or one.name in lengths
                 self.values[one.name] = Tag("lengths" if whole else "given")

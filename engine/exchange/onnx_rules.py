@@ -161,8 +161,10 @@ def gather(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Val
     if isinstance(x, np.ndarray) and isinstance(index, Signal):
         if index.features is not None or index.parts or axis != 0 or x.ndim != 2:
             raise Unreadable("a table that is not of one vector for each id of x")
-        part = Part("Embedding", {"num_embeddings": len(x), "embedding_dim": x.shape[1]}, {"weight": x})
-        return Signal((part,), (*index.axes, "F"), x.shape[1])
+        sizes = {"num_embeddings": len(x), "embedding_dim": x.shape[1]}
+        sizes |= {"features": index.directions} if "N" in index.axes else {}
+        part = Part("Embedding", sizes, {"weight": x})
+        return Signal((part,), (*index.axes, "F"), x.shape[1], index.directions)
     if isinstance(x, Tag):
         return x
     place = constant(index, "an index")
@@ -194,6 +196,8 @@ def _picked(context: Any, x: Any, letter: str, place: int, keep: bool) -> Value:
         pool = Part("Pool", {"kind": "last", "directions": 1})
         left = tuple("B" if axis in ("0", "1") else axis for axis in left)
         return replace(x, parts=(*x.parts, pool), axes=left)
+    if isinstance(x, Signal) and letter == "N" and x.directions == 2 and x.parts and -2 <= place < 2:
+        return replace(x, axes=left, directions=1, half=place % 2)
     if x.size(letter) == 1 and place in (0, -1):
         return replace(x, axes=left)
     raise Unreadable("a part of the features, of the directions or of the batch")
@@ -225,6 +229,8 @@ def cut(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
             x = replace(x, items=x.items[start:end])
             if not x.items:
                 raise Unreadable("no state at all")
+        elif letter == "N" and (start, min(end, 2)) in ((0, 1), (1, 2)):
+            x = _picked(context, x, letter, start, keep=True)
         elif start == -1 and end >= 2**31 - 1:
             x = _picked(context, x, letter, -1, keep=True)
         else:
@@ -257,11 +263,30 @@ def concat(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Val
             return replace(first, items=items)
         if letter == "F" and "S" not in first.axes and all(one.axes == first.axes for one in inputs):
             return replace(first, items=items).joined()
+    if all(isinstance(one, Signal) for one in inputs) and axis_of(inputs[0], axis) == "F":
+        return _both_directions(inputs)
     if all(isinstance(one, Shape | np.ndarray) for one in inputs):
         return Shape(tuple(entry for one in inputs for entry in shape(one).entries))
     if all(isinstance(one, Tag) and one.meaning in ("zeros", "given") for one in inputs):
         return inputs[0]
     raise Unreadable("several tensors joined")
+
+
+def _both_directions(inputs: list[Signal]) -> Signal:
+    """The output of a layer from its two directions, which were taken apart before."""
+    first = inputs[0]
+    if inputs != [replace(first, half=0), replace(first, half=1)] or first.features is None:
+        raise Unreadable("outputs joined that are not both directions of one layer")
+    return replace(first, half=None, features=2 * first.features)
+
+
+@rule("Split")
+def split(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
+    """Two directions taken apart."""
+    x = inputs[0]
+    if not isinstance(x, Signal) or axis_of(x, attributes.get("axis", 0)) != "N" or x.directions != 2:
+        raise Unreadable("a tensor cut into parts that are not the two directions")
+    return tuple(_picked(context, x, "N", place, keep=True) for place in (0, 1))
 
 
 @rule("ConstantOfShape")

@@ -1,8 +1,9 @@
 """What stands for a tensor of an ONNX graph while it is read: no numbers but those of constants, the meaning instead.
 
 The graph is walked once, node by node.  Axes have letters: ``"0"`` and ``"1"`` are the first two axes of the file's x,
-whose order in time and batch the first recurrent node tells; N is directions, F features, P both leading axes as one,
-B the batch where time is gone, S the states of several layers and directions, ``"-"`` an axis of length one.
+whose order in time and batch the first recurrent node tells; N is directions, or several ids of a step; F features, P
+both leading axes as one, B the batch where time is gone, S the states of several layers and directions, ``"-"`` an axis
+of length one.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class Signal:
     axes : the letters of its axes.
     features : the size of F; None of ids.
     directions : the size of N.
+    half : which of two directions is left; None for all.
     """
 
     parts: tuple[Part, ...]
     axes: tuple[str, ...]
     features: int | None
     directions: int = 1
+    half: int | None = None
 
     def size(self, axis: str) -> int | str:
         """The size of an axis, or its letter where that is not known."""
@@ -138,6 +141,8 @@ def signal(value: Value) -> Signal:
         value = value.joined() if "S" not in value.axes else value
     if not isinstance(value, Signal):
         raise Unreadable("something else than the output of the layer before")
+    if value.half is not None:
+        raise Unreadable("the output of one direction alone")
     return value
 
 

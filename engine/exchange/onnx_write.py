@@ -72,7 +72,7 @@ def _unknown(layers: list[tuple[str, Any]]) -> list[str]:
         kind, place = type(layer).__name__, f" (layer {path})" if path else ""
         if kind in RECURRENT:
             names += without_a_place(path, layer, tuple(OPERATORS))
-        elif kind not in _WRITERS or getattr(layer, "features", 1) > 1:
+        elif kind not in _WRITERS:
             names.append(f"{kind}{place}")
         elif kind == "Pool" and (layer.kind == "attention" or layer.directions not in (1, directions)):
             names.append(f"Pool({layer.kind!r}, directions={layer.directions}){place}")
@@ -114,7 +114,9 @@ def _written(onnx: Any, model: Layer, layers: list[tuple[str, Any]], lengths: bo
     graph.keep_needed("y")
     ids = type(layers[0][1]).__name__ == "Embedding"
     width = None if ids else _width(layers)
-    x = helper.make_tensor_value_info("x", types.INT64 if ids else number, names if ids else [*names, width])
+    single = ids and layers[0][1].features == 1
+    last = [layers[0][1].features] if ids else [width]
+    x = helper.make_tensor_value_info("x", types.INT64 if ids else number, names if single else [*names, *last])
     inputs = [x, helper.make_tensor_value_info("lengths", types.INT32, ["batch"])] if lengths else [x]
     y_axes = names if len(flow.axes) == 2 else ["batch"]
     y = helper.make_tensor_value_info("y", number, [*y_axes, model.width_after(width)])
@@ -185,7 +187,10 @@ def _linear(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
 
 def _embedding(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
     table = graph.constant(f"{scope}weight", layer.backend.to_host(layer.params["weight"]))
-    return Flow(graph.add("Gather", [table, flow.name], f"{scope}Gather", axis=0), flow.axes)
+    name = graph.add("Gather", [table, flow.name], f"{scope}Gather", axis=0)
+    if layer.features > 1:  # the vectors of a step side by side
+        name = graph.add("Reshape", [name, graph.numbers(0, 0, -1)], f"{scope}side_by_side")
+    return Flow(name, flow.axes)
 
 
 def _layer_norm(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:

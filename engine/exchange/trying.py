@@ -38,8 +38,10 @@ def random_x(model: Any) -> Host:
     """An input of T steps and B rows in the model's layout: ids, or numbers of its dtype."""
     layers, rng = layers_of(model), np.random.default_rng(0)
     lead = (B, T) if any(layer.batch_first for _, layer in layers) else (T, B)
-    if type(layers[0][1]).__name__ == "Embedding":
-        return rng.integers(0, layers[0][1].num_embeddings, lead)
+    first = layers[0][1]
+    if type(first).__name__ == "Embedding":
+        several = (first.features,) if first.features > 1 else ()
+        return rng.integers(0, first.num_embeddings, (*lead, *several))
     names = ("input_size", "in_features", "num_features")
     width = next((getattr(layer, name) for _, layer in layers for name in names if getattr(layer, name, None)), 1)
     return rng.normal(size=(*lead, width)).astype(model.dtype)
