@@ -39,7 +39,9 @@ def train_apart(case: Case, side: str, seed: int, threads: int) -> dict[str, Any
     CaseError
         The process failed.
     """
-    allowed = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    first = os.getpid() % max(1, len(allowed))  # two commands at a time need not share a core
+    allowed = (allowed[first:] + allowed[:first])[:threads]
     pin = f"import os; os.sched_setaffinity(0, {allowed!r}); " if allowed else ""
     code = f"{pin}import sys; from benchmarks.tasks.job import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
