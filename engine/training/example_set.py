@@ -112,10 +112,20 @@ class Examples:
 
     def _input(self, index: np.ndarray | slice) -> tuple[Any, np.ndarray | None]:
         """The model's input for some rows, and their lengths if they differ."""
-        lengths = self.rows.lengths[index]
-        steps = int(lengths.max())
-        x = self.rows.gather(index, steps, self.model.dtype, self.model.batch_first)
-        return (x if self.rows.ids else self.model.backend.asarray(x)), None if (lengths == steps).all() else lengths
+        rows, model = self.rows, self.model
+        lengths, steps = None, rows.width
+        if rows.ragged:
+            lengths = rows.lengths[index]
+            steps = int(lengths.max())
+        x = rows.gather(index, steps, model.dtype, model.batch_first)
+        if lengths is not None and (lengths == steps).all():
+            lengths = None
+        return (x if rows.ids else self._on_device(x)), lengths
+
+    def _on_device(self, host: np.ndarray) -> Any:
+        """The array on the model's backend: on the host as it is, for nobody else has it."""
+        backend = self.model.backend
+        return host if backend.is_array(host) else backend.asarray(host)
 
     def batch(self, index: np.ndarray | slice) -> Batch:
         """The batch of the rows with these numbers."""
@@ -130,7 +140,7 @@ class Examples:
             return Batch(x, (*targets, valid), lengths)
         mask = self._mask(index, steps, lengths, targets)
         on_device = targets.dtype.kind == "f"  # classes are checked on the host
-        return Batch(x, model.backend.asarray(targets) if on_device else targets, lengths, mask)
+        return Batch(x, self._on_device(targets) if on_device else targets, lengths, mask)
 
     def _mask(self, index: Any, steps: int, lengths: np.ndarray | None, targets: np.ndarray) -> np.ndarray | None:
         """Which targets of a batch count, or how much, (B,) or in the layout of the steps; None: all alike."""

@@ -54,18 +54,18 @@ class Rows:
         ----------
         steps : at least the length of the longest of these rows.
         """
-        lengths = self.lengths[index]
-        shape = (len(lengths), steps) if batch_first else (steps, len(lengths))
         wanted = self._dtype() if self.ids else dtype
-        if isinstance(self.data, np.ndarray) and self.data.shape[1] >= steps:
+        if isinstance(self.data, np.ndarray):
             block = self.data[index, :steps]
-            values = np.empty((*shape, *self.shape), wanted)
+            shape = block.shape if batch_first else (steps, len(block), *self.shape)
+            values = np.empty(shape, wanted)
             np.copyto(values if batch_first else values.swapaxes(0, 1), block, casting="unsafe")
             if self.ragged:
-                pads = np.arange(steps) >= lengths[:, None]
+                pads = np.arange(steps) >= self.lengths[index][:, None]
                 values[pads if batch_first else pads.T] = 0
             return values
-        values = np.zeros((*shape, *self.shape), wanted)
+        count = len(self.lengths[index])
+        values = np.zeros(((count, steps) if batch_first else (steps, count)) + self.shape, wanted)
         by_row = values if batch_first else values.swapaxes(0, 1)
         for place, row in zip(by_row, self._chosen(index), strict=True):
             place[: len(row)] = row[:steps]
