@@ -193,7 +193,8 @@ def _column(rows: CellRows, names: list[str] | None, asked: str | None, argument
             return int(asked) - 1
     if asked is not None and strict:
         wanted = f"one of the columns {listed(names)}" if names else f"a number in 1..{width}, as no line names columns"
-        raise bad_input(argument, f"{wanted} of {rows.source}", repr(asked), "name another column")
+        option = argument.replace("_", "-")
+        raise bad_input(argument, f"{wanted} of {rows.source}", repr(asked), f"name another one with --{option}")
     if names is None:
         return None
     lower = [name.lower() for name in names]

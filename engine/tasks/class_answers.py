@@ -82,8 +82,8 @@ def beats(scores: Mapping[str, Mapping[str, float]], figure: str = "accuracy") -
     (model, own), (baseline, its) = list(scores.items())[:2]
     words = f"{100 * own[figure]:.1f} % {figure}, {baseline} {100 * its[figure]:.1f} %"
     if own[figure] > its[figure]:
-        return f"{model} is better than the {baseline} baseline: {words}."
-    return f"{model} is no better than the {baseline} baseline: {words}; train longer, or give more data."
+        return f"{model} is better than the baseline: {words}."
+    return f"{model} is no better than the baseline: {words}; train longer, or give more data."
 
 
 def draw_answers(
