@@ -23,6 +23,7 @@ from matplotlib.mathtext import MathTextParser
 from shown_text import agree
 
 from bptt_engine.pytest_plugin import GradientChecks
+from engine.cli.train import TrainCommand
 from kernels.gates import lstm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -208,6 +209,8 @@ def test_commands_exist(path: Path) -> None:
                 command = bptt.commands[name]
                 if isinstance(command, click.Group):  # such as bptt exercise new
                     command = command.commands[words[words.index(name) + 1]]
+                if isinstance(command, TrainCommand):  # with the options of the task that the line names
+                    command = command.for_args(words)
                 known |= {option for parameter in command.params for option in parameter.opts}
             assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, words
 

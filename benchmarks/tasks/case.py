@@ -35,12 +35,13 @@ class Case:
     task : the name of the task.
     options : of the run, as `engine.training.config.make` takes them; the seed comes on top.
     data : from the folder of real data and an empty one for files that are made: the options that name the data.
-    figure : the name of the figure among those of the validation, that of `Task.figure` included.
+    figure : the name of the figure among those of the measurement, that of `Task.figure` included.
     baseline : from the task, made with the options: the name of a trivial baseline and its figure.
     torch : the module of the PyTorch side; "" if PyTorch cannot do it.
     scale : what the figure is multiplied with where it is shown: 100 for a share in percent.
     unit : of the figure that is shown.
     higher : whether a higher figure is better.
+    measure : the method of the task that measures: on the validation part, or on a part that is scored at last.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Case:
     scale: float = 100.0
     unit: str = "%"
     higher: bool = True
+    measure: str = "validate"
 
 
 def all_cases() -> dict[str, Case]:

@@ -141,7 +141,7 @@ def run(case: Case, side: str, seed: int) -> dict[str, Any]:
         else:
             predict = importlib.import_module(case.torch).train(job)
             job.task.model = Foreign(job.task.model, predict)
-        loss, figures = job.task.validate()
+        loss, figures = getattr(job.task, case.measure)()
         figure = dict([job.task.figure(loss)], **figures)[case.figure]
         name, baseline = case.baseline(job.task)
     return {

@@ -23,7 +23,9 @@ TAKEN = 0.5
 _NATS = math.log(10) / 10  # of a decibel of power
 
 
-def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> NDArray[np.float32]:
+def speech_frames(
+    samples: NDArray[np.floating], rate: int, mels: int = 20, trim_db: float = TRIM_DB
+) -> NDArray[np.float32]:
     """Return the frames of a recording, with the mean 0 over all of them.
 
     Parameters
@@ -34,6 +36,8 @@ def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> N
         Samples a second.
     mels : int
         Features of a frame, M.
+    trim_db : float
+        Frames at both ends that are so much quieter than the loudest one are cut off.
 
     Returns
     -------
@@ -49,17 +53,17 @@ def speech_frames(samples: NDArray[np.floating], rate: int, mels: int = 20) -> N
     (52, 20)
     """
     frames = log_mel(samples, rate, mels)
-    start, stop = sounding(frames)
+    start, stop = sounding(frames, trim_db)
     frames = frames[start:stop]
     frames = np.maximum(frames, frames.max() - RANGE_DB * _NATS)
     level = frames.mean()
     return frames - level - TAKEN * (frames.mean(axis=0) - level)
 
 
-def sounding(frames: NDArray[np.floating]) -> tuple[int, int]:
+def sounding(frames: NDArray[np.floating], trim_db: float = TRIM_DB) -> tuple[int, int]:
     """Return the first frame that is not silent, and the one after the last."""
     loudness = frames.max(axis=1)
-    places = np.flatnonzero(loudness >= loudness.max() - TRIM_DB * _NATS)
+    places = np.flatnonzero(loudness >= loudness.max() - trim_db * _NATS)
     return int(places[0]), int(places[-1]) + 1
 
 

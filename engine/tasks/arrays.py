@@ -21,7 +21,7 @@ from engine.data.parting import RowParts
 from engine.data.scaling import Scaler, ZScoreScaler, scaler_from_json
 from engine.errors import bad_input
 from engine.tasks.answers import Answers, Classes
-from engine.tasks.class_answers import CONFUSION_PICTURE, class_scores, softmax
+from engine.tasks.class_answers import CONFUSION_PICTURE, class_scores, one_source, softmax
 from engine.tasks.galleries import MOST, draw_gallery
 from engine.tasks.pictures import confusion, draw_confusion, worst_places
 from engine.training.architecture import build_described
@@ -318,10 +318,3 @@ def beam_of(config: TrainConfig, asked: Mapping[str, Any]) -> int:
     if beam < 1:
         raise bad_input("--beam", "an integer >= 1", str(beam))
     return beam
-
-
-def one_source(sources: Sequence[str]) -> str:
-    """The one file or folder that is named."""
-    if len(sources) != 1:
-        raise bad_input("FILE", "one file or folder", f"{len(sources)}", "name one")
-    return sources[0]

@@ -17,7 +17,7 @@ from engine.data.labelled import LabelledTexts
 from engine.data.log_mel import HOP_S
 from engine.data.parting import RowParts, three_parts
 from engine.data.recordings import read_recordings
-from engine.data.speech import speech_frames, stacked
+from engine.data.speech import RANGE_DB, TRIM_DB, speech_frames, stacked
 from engine.errors import bad_input
 from engine.layers.pooling import KINDS
 from engine.tasks.answers import Answers, Letters
@@ -69,7 +69,8 @@ class SpeechRecogniser(ArrayTask):
         own = config.own
         rate = said["rate"] if said is not None else own["sample_rate"]
         found = read_recordings(source, rate, convert=own["convert"], labelled=labelled)
-        frames = (speech_frames(sound, found.rate, own["mels"]) for sound in found.sounds)
+        trim = TRIM_DB if own["by"] == CLASS else RANGE_DB  # a text may begin or end with a quiet word
+        frames = (speech_frames(sound, found.rate, own["mels"], trim) for sound in found.sounds)
         arrays = [stacked(frame, own["stack"]) for frame in frames]
         return ArrayData(found.rows(), arrays, found.speakers, {"rate": found.rate}, found.notes)
 
