@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -421,6 +422,21 @@ def test_progress_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rows/s" in err
     fit(network(), *data(), epochs=1, **FIT)
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One output, redrawn in place; its last state shows the last epoch."""
+    pages: list[str] = []
+    handle = SimpleNamespace(update=pages.append)
+    shell = SimpleNamespace(kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    display = SimpleNamespace(HTML=str, display=lambda page, display_id: handle)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    history = fit(network(), *data(), epochs=3, **{**FIT, "quiet": False})
+    assert capsys.readouterr() == ("", "")
+    assert 'value="1.0000"' in pages[-1]
+    assert f"epoch 3/3  loss {history.loss[-1]:.4f}" in pages[-1]
+    assert f"epoch 2/3  validation loss {history.validation_loss[1]:.4f}" in pages[-1]
 
 
 def test_history_as_table_picture_and_frame(tmp_path: Path) -> None:

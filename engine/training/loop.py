@@ -100,6 +100,7 @@ class Loop:
     ) -> None:
         self.task, self.optimizer, self.plan, self.schedule = task, optimizer, plan, schedule
         self.keeper, self.reporter, self.stop, self.logs = keeper, reporter, stop, logs
+        reporter.figure = task.figure(1.0)[0]
         self.live = Live(task.model, optimizer)
         self._recorded: list[Recorded] = []
         self._before = 0.0

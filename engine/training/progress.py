@@ -6,16 +6,20 @@ closed, its disk is full, its terminal has gone) is dropped, and training contin
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO, cast
 
+from engine.html_tables import FRAME, escaped
 from engine.streams import Forgiving
 
 #: Seconds between two plain lines, and between two movements of the live bar.
 PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
+#: Lines under the bar of a notebook.
+_MOST_LINES = 12
 
 #: What follows the value of a figure in a line; of any other, its name stands before the value.
 _UNITS = {"bpc": "bits per character", "rmse": "RMSE"}
@@ -57,10 +61,15 @@ class Reporter:
     Parameters
     ----------
     position : what the speed counts, such as ``"characters"``.
+
+    Attributes
+    ----------
+    figure : the name of the task's figure, such as ``"bpc"``; the loop sets it.
     """
 
     def __init__(self, position: str = "positions") -> None:
         self.position = position
+        self.figure: str | None = None
 
     def tick(self, moment: Moment) -> None:
         """A step was made; the loss has not been read."""
@@ -93,7 +102,7 @@ class PlainReporter(Reporter):
         if now - self._last < (PLAIN_PAUSE if record["kind"] == "train" else PLAIN_PAUSE / 5):
             return
         self._last = now
-        self.note(f"{_place(moment)}  {describe(record, self.position)}  {clock(moment.left)} left")
+        self.note(f"{_place(moment)}  {describe(record, self.position, self.figure)}  {clock(moment.left)} left")
 
     def note(self, text: str) -> None:
         """Print the text."""
@@ -139,7 +148,7 @@ class LiveReporter(Reporter):
 
     def report(self, record: Mapping[str, Any], moment: Moment) -> None:
         """Show the figures."""
-        words = describe(record, self.position)
+        words = describe(record, self.position, self.figure)
         if record["kind"] == "train":
             self._shown.train = words
         else:
@@ -164,18 +173,78 @@ class LiveReporter(Reporter):
         self._bar.update(self._task, completed=min(1.0, moment.share), **fields)  # type: ignore[arg-type]
 
 
+class NotebookReporter(Reporter):
+    """One output of a cell, redrawn in place: a bar with the latest figures, and the last validations under it."""
+
+    def __init__(self, position: str = "positions") -> None:
+        super().__init__(position)
+        display = importlib.import_module("IPython.display")
+        self._html = display.HTML
+        self._shown, self._lines = _Shown(), list[str]()
+        self._handle = display.display(self._html(_page("", 0.0, self._shown.train, [])), display_id=True)
+
+    def tick(self, moment: Moment) -> None:
+        """Move the bar, a few times a second."""
+        now = time.monotonic()
+        if now - self._shown.moved >= 5 * LIVE_PAUSE:
+            self._shown.moved = now
+            self._draw(moment)
+
+    def report(self, record: Mapping[str, Any], moment: Moment) -> None:
+        """Show the figures."""
+        words = describe(record, self.position, self.figure)
+        if record["kind"] == "train":
+            self._shown.train = words
+        else:
+            self._lines.append(f"{_place(moment)}  {words}")
+        if moment.share >= 1.0:
+            self._draw(moment)
+
+    def note(self, text: str) -> None:
+        """Put the text among the lines."""
+        self._lines.append(text)
+
+    def warn(self, text: str) -> None:
+        """Put the text among the lines."""
+        self.note(f"bptt: {text}")
+
+    def _draw(self, moment: Moment) -> None:
+        words = f"{_place(moment)}  {self._shown.train}  {clock(moment.left)} left"
+        self._handle.update(self._html(_page(words, moment.share, "", self._lines[-_MOST_LINES:])))
+
+
+def _page(words: str, share: float, more: str, lines: list[str]) -> str:
+    bar = f'<progress value="{min(1.0, share):.4f}" max="1" style="width:30%;vertical-align:middle"></progress>'
+    below = "".join(f"<div>{escaped(line)}</div>" for line in lines)
+    return f'<div style="{FRAME};font-family:monospace;white-space:pre">{bar} {escaped(words or more)}{below}</div>'
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook; IPython is not imported to find out."""
+    ask = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return ask is not None and hasattr(ask(), "kernel")
+
+
 def make_reporter(position: str, quiet: bool) -> Reporter:
-    """The reporter that fits where standard error goes."""
+    """The reporter that fits where it runs and where standard error goes."""
     if quiet:
         return Reporter(position)
+    if in_notebook():
+        return NotebookReporter(position)
     return LiveReporter(position) if Forgiving(sys.stderr).isatty() else PlainReporter(position)
 
 
-def describe(record: Mapping[str, Any], position: str) -> str:
-    """One line of the metrics in words."""
+def describe(record: Mapping[str, Any], position: str, figure: str | None = None) -> str:
+    """One line of the metrics in words.
+
+    Parameters
+    ----------
+    position : what the speed counts.
+    figure : the name of the task's figure; one that has a unit is told in place of the loss of a validation.
+    """
     figures = [_in_words(name, value) for name, value in record.items() if name not in _NO_FIGURES]
     if record["kind"] == "validation":
-        named = any(name in _UNITS for name in record)
+        named = any(name in _UNITS for name in (record if figure is None else [figure]))
         words = "  ".join(figures if named else [f"loss {record['loss']:.4f}", *figures])
         return f"validation {words}" + ("  (best so far)" if record["best"] else "")
     speed = record["timing"]["positions_per_s"]
