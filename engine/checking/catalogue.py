@@ -13,7 +13,20 @@ from engine.cell import cells
 from engine.checking.check import gradcheck
 from engine.checking.report.report import Report
 from engine.checks import integer
-from engine.layers import CRF, GRU, LSTM, Attention, BatchNorm, Dropout, Embedding, LayerNorm, Linear, Pool, Sequential
+from engine.layers import (
+    CRF,
+    GRU,
+    LSTM,
+    Attention,
+    BatchNorm,
+    Dropout,
+    Embedding,
+    Heads,
+    LayerNorm,
+    Linear,
+    Pool,
+    Sequential,
+)  # fmt: skip
 from engine.layers.rnn import layer_of
 
 #: Small enough to be quick, and no two sizes equal, so that swapped axes cannot pass.
@@ -144,6 +157,11 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
         attention = Attention(kind, INPUTS, **common)
         yield CheckedLayer("others", "Attention", f"{kind}, lengths", attention, x, memory, [STEPS - 1, 0, 2])
     yield CheckedLayer("others", "CRF", "lengths", CRF(INPUTS, **common), x, lengths=lengths)
+    parts = {
+        "topic": Sequential(Pool("mean", **common), Linear(INPUTS, 2, **common)),
+        "tag": Linear(INPUTS, 3, **common),
+    }
+    yield CheckedLayer("others", "Heads", "a pool and a linear, lengths", Heads(parts), x, lengths=lengths)
     model = Sequential(
         Embedding(TOKENS, INPUTS, **common),
         Dropout(0.3, **common),

@@ -15,6 +15,8 @@ from engine.layers.building import without_arrays
 from engine.layers.crf import CRF as CRF
 from engine.layers.dropout import Dropout as Dropout
 from engine.layers.embedding import Embedding as Embedding
+from engine.layers.heads import Heads as Heads
+from engine.layers.heads import heads_named
 from engine.layers.linear import Linear as Linear
 from engine.layers.normalisation import BatchNorm as BatchNorm
 from engine.layers.normalisation import LayerNorm as LayerNorm
@@ -51,14 +53,19 @@ def from_config(
     if strange:
         raise bad_input("config", "a dict with 'type' and 'args' alone", f"{', '.join(map(repr, strange))} too")
     kind, args = config.get("type"), config.get("args")
-    if not isinstance(args, dict) or not isinstance(kind, str) or kind not in (*_TYPES, "Sequential"):
-        raise bad_input("config", f"a layer of type {', '.join([*_TYPES, 'Sequential'])} with its args", describe(kind))
-    if kind == "Sequential":
-        parts = args.get("layers")
-        if not isinstance(parts, list | tuple) or len(args) != 1:
-            got = describe(parts) if len(args) == 1 else f"the arguments {', '.join(map(repr, args))}"
-            raise bad_input("config", "a list of layers in a Sequential", got)
-        return Sequential(*(from_config(part, backend, dtype, seed) for part in parts), seed=seed)
+    kinds = [*_TYPES, "Sequential", "Heads"]
+    if not isinstance(args, dict) or not isinstance(kind, str) or kind not in kinds:
+        raise bad_input("config", f"a layer of type {', '.join(kinds)} with its args", describe(kind))
+    if kind in ("Sequential", "Heads"):
+        parts, names = args.get("layers"), args.get("names")
+        wanted = {"layers"} if kind == "Sequential" else {"layers", "names"}
+        if not isinstance(parts, list | tuple) or set(args) != wanted:
+            got = describe(parts) if set(args) == wanted else f"the arguments {', '.join(map(repr, args))}"
+            raise bad_input("config", f"a list of layers in a {kind}", got)
+        layers = [from_config(part, backend, dtype, seed) for part in parts]
+        if kind == "Sequential":
+            return Sequential(*layers, seed=seed)
+        return Heads(dict(zip(heads_named(names, len(layers)), layers, strict=True)), seed=seed)
     return _made(_TYPES[kind], args, backend=backend, dtype=dtype, seed=seed)
 
 

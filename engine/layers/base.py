@@ -234,7 +234,7 @@ class Layer(ParameterHolder):
         return {"type": type(self).__name__, "args": self._arguments()}
 
     def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Any:
-        """Copy the layer to another backend or dtype, with the same weights and counters and zero gradients.
+        """Copy the layer to another backend or dtype, with the same weights, buffers and counters and zero gradients.
 
         Parameters
         ----------

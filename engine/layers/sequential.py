@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from engine.backend import Backend
-from engine.checks import describe
-from engine.errors import bad_input, bad_type
-from engine.layers import loading
+from engine.errors import bad_input
 from engine.layers.base import Layer
-from engine.layers.building import check_seed
-from engine.layers.composite import Composite
-from engine.layers.showing import Tape
+from engine.layers.container import Container, ContainerTape
 
 
 @dataclass(frozen=True, repr=False)
-class SequentialTape(Tape):
+class SequentialTape(ContainerTape):
     """What a `Sequential` keeps for its backward pass.
 
     Attributes
@@ -28,16 +23,8 @@ class SequentialTape(Tape):
         Whose tape it is.
     """
 
-    tapes: tuple[Any, ...]
-    stamp: tuple[int, int]
 
-    def entries(self) -> Iterator[tuple[str, Any]]:
-        """See `Tape.entries`."""
-        for index, tape in enumerate(self.tapes):
-            yield from ((f".tapes[{index}]{name}", array) for name, array in tape.entries())
-
-
-class Sequential(Composite):
+class Sequential(Container):
     """Layers applied in order.
 
     Each layer's place becomes its ``path`` and part of the key of its random numbers, so that two equal layers start
@@ -75,67 +62,13 @@ class Sequential(Composite):
     """
 
     tape_type = SequentialTape
-    fixed = Layer.fixed | {"layers"}
 
     def __init__(
         self, *layers: Layer, backend: str | Backend | None = None, dtype: Any = None, seed: int | None = None
     ) -> None:
         if not layers:
             raise bad_input("layers", "at least one layer", "none")
-        for index, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise bad_type(f"layer {index}", "a layer of engine", describe(layer))
-            if any(layer is other for other in layers[:index]):
-                raise bad_input(f"layer {index}", "each layer once", "the same object again", "build a second layer")
-        first = layers[0]
-        super().__init__(first.backend if backend is None else backend, first.dtype if dtype is None else dtype, seed)
-        for index, layer in enumerate(layers):
-            owner = layer._owner() if layer._owner is not None else None
-            if owner is not None:
-                raise bad_input(
-                    f"layer {index}", "a layer of no other Sequential", "one that has a place already", "use layer.to()"
-                )
-            if layer.backend.spec != self.backend.spec or layer.dtype != self.dtype:
-                raise bad_input(
-                    f"layer {index}",
-                    f"backend {self.backend.spec} and dtype {self.dtype}",
-                    f"{layer.backend.spec} and {layer.dtype}",
-                    "move it with layer.to(backend=..., dtype=...)",
-                )
-        self.layers = tuple(layers)
-        self._settle_layout()
-        self._seed_argument = None if seed is None else check_seed(seed)
-        self._join(self._seed_argument)
-
-    def _settle_layout(self) -> None:
-        """Layers that were built without a layout get the layout of the others."""
-        explicit = {index: layer.batch_first for index, layer in enumerate(self.layers) if not layer._follows_layout}
-        if len(set(explicit.values())) > 1:
-            raise bad_input(
-                "batch_first", "one layout for all layers", f"by layer {explicit}", "give it to all or to none"
-            )
-        self._follows_layout = not explicit
-        if explicit:
-            self._set_layout(next(iter(explicit.values())))
-
-    def _set_layout(self, batch_first: bool) -> None:
-        for layer in self.layers:
-            if isinstance(layer, Sequential):
-                layer._set_layout(batch_first)
-            elif layer._follows_layout:
-                vars(layer)["batch_first"] = batch_first
-
-    def named_parts(self) -> list[tuple[str, Layer]]:
-        """The layers with the numbers of their places."""
-        return [(str(index), layer) for index, layer in enumerate(self.layers)]
-
-    def check_tape(self, tape: Any) -> None:
-        """Raise unless every layer's tape is good, before any of them is walked."""
-        if id(tape) in self._checked:
-            return
-        super().check_tape(tape)
-        for layer, part in zip(self.layers, tape.tapes, strict=True):
-            layer.check_tape(part)
+        self._hold({str(index): layer for index, layer in enumerate(layers)}, backend, dtype, seed)
 
     def input_shape(self, width: int | None) -> str:
         """See `Layer.input_shape`."""
@@ -208,34 +141,9 @@ class Sequential(Composite):
         pairs = zip(self.layers, tape.tapes, strict=True)
         return SequentialTape(tuple(layer.window(part, start, stop) for layer, part in pairs), tape.stamp)
 
-    def _split(self, name: str, state: Any) -> tuple[Any, ...]:
-        if state is None:
-            return (None,) * len(self.layers)
-        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
-            got = describe(state) + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
-            raise bad_type(name, f"a tuple with one entry for each of the {len(self.layers)} layers", got)
-        return tuple(state)
-
-    # -- what concerns all layers together -----------------------------------------------------------------------------
-
-    @property
-    def batch_first(self) -> bool:  # type: ignore[override]
-        """Whether the layers take (B, T, ...)."""
-        return any(layer.batch_first for layer in self.layers)
-
-    @property
-    def keeps_time(self) -> bool:  # type: ignore[override]
-        """Whether y has a time axis."""
-        return all(layer.keeps_time for layer in self.layers)
-
     def config(self) -> dict[str, Any]:
         """A JSON-able description, nested."""
         return {"type": "Sequential", "args": {"layers": [layer.config() for layer in self.layers]}}
 
-    def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Sequential:
-        """A copy on another backend or in another dtype."""
-        moved = (layer.to(backend=backend, dtype=dtype) for layer in self.layers)
-        copy = type(self)(*moved, seed=self._seed_argument)
-        copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
-        copy.row_offset = self.row_offset
-        return copy
+    def _with(self, layers: list[Any]) -> Sequential:
+        return type(self)(*layers, seed=self._seed_argument)

@@ -140,6 +140,8 @@ def text_of(layer: Layer) -> str:
 
 def _texts(layer: Layer, width: int | None, end: str, timed: bool) -> list[str]:
     inner = getattr(layer, "layers", None)
+    if inner is not None and layer.side_by_side:  # type: ignore[attr-defined]
+        return _texts_of_heads(layer, width, end, timed)
     if inner is None:
         entering = layer.input_shape(width) if timed else shape_of(layer, width, False)
         shapes = f"{entering} -> {layer.output_shape(width, timed)}"
@@ -149,6 +151,14 @@ def _texts(layer: Layer, width: int | None, end: str, timed: bool) -> list[str]:
         texts += [f"    {text}" for text in _texts(part, width, ",", timed)]
         width, timed = part.width_after(width), timed and part.keeps_time
     return ["Sequential(", *texts, f"){end}  # {parameters_of(layer):,} parameters"]
+
+
+def _texts_of_heads(layer: Any, width: int | None, end: str, timed: bool) -> list[str]:
+    texts = []
+    for name, part in zip(layer.names, layer.layers, strict=True):
+        first, *others = _texts(part, width, ",", timed)
+        texts += [f"    {name!r}: {first}", *(f"    {text}" for text in others)]
+    return ["Heads({", *texts, "}" + f"){end}  # {parameters_of(layer):,} parameters"]
 
 
 def summary(layer: Layer) -> Summary:
@@ -165,9 +175,10 @@ def _rows(layer: Layer, path: str, width: int | None, timed: bool) -> Iterator[S
         output = layer.output_shape(width, timed)
         yield SummaryRow(path, call_of(layer), output, parameters_of(layer))
         return
-    for index, part in enumerate(inner):
-        yield from _rows(part, f"{path}.{index}" if path else str(index), width, timed)
-        width, timed = part.width_after(width), timed and part.keeps_time
+    for name, part in zip(layer.names, inner, strict=True):  # type: ignore[attr-defined]
+        yield from _rows(part, f"{path}.{name}" if path else name, width, timed)
+        if not layer.side_by_side:  # type: ignore[attr-defined]
+            width, timed = part.width_after(width), timed and part.keeps_time
 
 
 def in_bytes(count: int) -> str:

@@ -7,6 +7,7 @@ from engine.losses.pinball import quantile
 from engine.losses.sampled import SampledGradients, sampled_softmax
 from engine.losses.softmax import cross_entropy
 from engine.losses.squared_error import mse
+from engine.losses.weighted import weighted_sum
 
 __all__ = [
     "SampledGradients",
@@ -18,4 +19,5 @@ __all__ = [
     "quantile",
     "sampled_softmax",
     "viterbi",
+    "weighted_sum",
 ]

@@ -95,9 +95,11 @@ def buffers(description: Mapping[str, Any], dtype: np.dtype) -> dict[str, tuple[
 
 def _sketched(description: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Layer]]:
     """Every layer without its arrays, with what stands in front of the names of its parameters."""
-    if description["type"] == "Sequential":
-        for index, part in enumerate(description["args"]["layers"]):
-            yield from _sketched(part, f"{prefix}{index}.")
+    if description["type"] in ("Sequential", "Heads"):
+        layers = description["args"]["layers"]
+        names = range(len(layers)) if description["type"] == "Sequential" else description["args"]["names"]
+        for name, part in zip(names, layers, strict=True):
+            yield from _sketched(part, f"{prefix}{name}.")
         return
     (layer,) = sketch({"type": "Sequential", "args": {"layers": [dict(description)]}})
     yield prefix, layer

@@ -118,8 +118,10 @@ def check_description(path: Path, meta: Mapping[str, Any], entries: Mapping[str,
 def _parts(description: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The descriptions of the layers of a model, each with what its parameters' names begin with."""
     layers = description.get("args", {}).get("layers") if isinstance(description, dict) else None
-    if not isinstance(description, dict) or description.get("type") != "Sequential" or not isinstance(layers, list):
+    holds = isinstance(description, dict) and description.get("type") in ("Sequential", "Heads")
+    if not holds or not isinstance(layers, list):
         yield prefix, description if isinstance(description, dict) else {}
         return
-    for index, part in enumerate(layers):
-        yield from _parts(part, f"{prefix}{index}.")
+    names = description["args"].get("names", range(len(layers)))
+    for name, part in zip(names, layers, strict=False):
+        yield from _parts(part, f"{prefix}{name}.")

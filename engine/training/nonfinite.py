@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.errors import NonFiniteError
-from engine.layers import Sequential
 from engine.layers.base import Layer
+from engine.layers.container import Container
 from engine.layers.recurrent import Recurrent
 from engine.training.task import Task
 
@@ -117,13 +117,14 @@ class _Place(NamedTuple):
 
 
 def _layers(model: Layer, states: Any, prefix: str = "") -> Iterator[tuple[_Place, Layer, Any]]:
-    """The layers of a model in order, those of a `Sequential` within another too, each with its first state."""
-    if not isinstance(model, Sequential):
+    """The layers of a model in order, those within another too, each with its first state."""
+    if not isinstance(model, Container):
         words = f"layer {prefix[:-1]} of the model" if prefix else "the model"
         yield _Place(f"{type(model).__name__} ({words})", prefix), model, states
         return
-    for index, (layer, state) in enumerate(zip(model.layers, states or (None,) * len(model.layers), strict=True)):
-        yield from _layers(layer, state, f"{prefix}{index}.")
+    parts = zip(model.names, model.layers, states or (None,) * len(model.layers), strict=True)
+    for name, layer, state in parts:
+        yield from _layers(layer, state, f"{prefix}{name}.")
 
 
 def _time_axis(model: Layer, array: Any) -> int | None:

@@ -16,6 +16,7 @@ from engine.array_file import DTYPES
 from engine.cell import cells
 from engine.errors import EngineError, bad_input
 from engine.layers import sketch
+from engine.layers.heads import fault_of_names
 from engine.training.architecture import buffers, describe_model, parameter_shapes
 from engine.training.config import TrainConfig
 from engine.training.container import RESTORE, Entry
@@ -149,19 +150,21 @@ def _check_model(path: Path, description: Any, entries: Mapping[str, Entry]) -> 
 
 def _check_parts(path: Path, place: str, description: Mapping[str, Any]) -> None:
     """Raise unless the layers of a Sequential, and those of one inside it, can be looked at without harm."""
-    if description["type"] != "Sequential":
+    if description["type"] not in ("Sequential", "Heads"):
         count = description["args"].get("num_layers", 1)
         if not isinstance(count, int) or count > _MOST_LAYERS:
             raise problem(path, f"at most {_MOST_LAYERS} as 'num_layers' in '{place}'", shown(count), RESTORE)
         return
     _keep_to(path, f"{place}.args", _LAYERS, description["args"])
     layers = description["args"]["layers"]
+    if description["type"] == "Heads" and fault_of_names(description["args"].get("names"), len(layers)):
+        raise problem(path, f"a name for each head as metadata '{place}.args.names'", "others", RESTORE)
     if not 1 <= len(layers) <= _MOST_PARTS:
         raise problem(path, f"1 to {_MOST_PARTS} layers as metadata '{place}.args.layers'", str(len(layers)), RESTORE)
     for index, layer in enumerate(layers):
         inside = f"{place}.args.layers.{index}"
         _keep_to(path, inside, _MODEL, layer, closed=True)
-        if layer["type"] != "Sequential":
+        if layer["type"] not in ("Sequential", "Heads"):
             _keep_to(path, inside, _LAYER, layer, closed=True)
         _check_parts(path, inside, layer)
 

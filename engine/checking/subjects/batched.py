@@ -20,6 +20,7 @@ from engine.layers.cell_parameters import of_direction
 from engine.layers.crf import CRF
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
+from engine.layers.heads import Heads
 from engine.layers.linear import Linear
 from engine.layers.masks import apply_mask
 from engine.layers.normalisation import BatchNorm, LayerNorm
@@ -36,7 +37,7 @@ from kernels.reference import ReferenceKernels
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
 KNOWN = (
     *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool),
-    *(Attention, CRF, Translator),
+    *(Attention, CRF, Heads, Translator),
 )
 ALL_STEPS = slice(None)
 

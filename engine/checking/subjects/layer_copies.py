@@ -16,7 +16,7 @@ from engine.checks import describe
 from engine.errors import EngineError, bad_input, bad_type
 from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
-from engine.layers.sequential import Sequential, SequentialTape
+from engine.layers.container import Container, ContainerTape
 from engine.layers.translator_parts import TranslatorTape
 
 #: Methods that only backward uses.
@@ -49,7 +49,7 @@ def replaced_methods(layer: Any) -> set[str]:
     own = {
         name for name, value in vars(layer).items() if callable(value) and callable(getattr(type(layer), name, None))
     }
-    for part in getattr(layer, "layers", ()) if isinstance(layer, Sequential) else ():
+    for part in getattr(layer, "layers", ()) if isinstance(layer, Container) else ():
         own |= replaced_methods(part)
     return own
 
@@ -75,7 +75,7 @@ def _take_along(layer: Layer, moved: Layer) -> None:
             continue
         elif isinstance(value, (bool, int, float, str)):
             setattr(moved, name, value)
-    if isinstance(layer, Sequential) and isinstance(moved, Sequential):
+    if isinstance(layer, Container) and isinstance(moved, Container):
         for part, other in zip(layer.layers, moved.layers, strict=True):
             _take_along(part, other)
 
@@ -83,7 +83,7 @@ def _take_along(layer: Layer, moved: Layer) -> None:
 def adopt(tape: Any, layer: Any) -> Any:
     """The tape as if this layer had made it."""
     stamp = layer._stamp()
-    if isinstance(tape, SequentialTape):
+    if isinstance(tape, ContainerTape):
         pairs = zip(tape.tapes, layer.layers, strict=True)
         return dataclasses.replace(tape, tapes=tuple(adopt(part, own) for part, own in pairs), stamp=stamp)
     if isinstance(tape, TranslatorTape):

@@ -22,7 +22,7 @@ from engine.checking.subjects.layer_copies import adopt, check_protocol, lent, r
 from engine.checking.subjects.naming import gates_of, spread, state_names
 from engine.checking.subjects.shapes.insides import float_arrays
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
-from engine.checking.subjects.trees import copied, kind, leaves, refill, transform
+from engine.checking.subjects.trees import copied, kind, leaves, named_leaves, refill, transform
 from engine.checking.verdicts import blind_spots
 from engine.checking.verdicts.closeness import near, same
 from engine.checks import describe
@@ -80,10 +80,11 @@ class LayerSubject(Subject):
             self.parts.append(Part(name, array))
 
     def _weigh(self, seed: int) -> None:
-        names = ["y", *(f"final {name.rstrip('0123456789')}" for name in self.state_names)]
-        timed = self.outputs[0].ndim > 2 or (kind(self.x) in "iu" and self.x.ndim == 2)
-        timed = timed and getattr(self.exact, "keeps_time", True)
-        axes = [self.time_axis if timed else None, *(None for _ in self.state_names)]
+        outputs = dict(named_leaves(self.y, "y"))
+        names = [*outputs, *(f"final {name.rstrip('0123456789')}" for name in self.state_names)]
+        tokens = kind(self.x) in "iu" and self.x.ndim == 2 and getattr(self.exact, "keeps_time", True)
+        axes = [self.time_axis if y.ndim > 2 or tokens else None for y in outputs.values()]
+        axes += [None for _ in self.state_names]
         everything = draw_weights(seed, self.outputs)
         if self.narrow:  # rounding is measured for all outputs together, and in float32 that is no small matter
             self.weights = everything[:1]
@@ -120,7 +121,7 @@ class LayerSubject(Subject):
 
     def _outputs(self, x: Any, state: Any) -> list[Any]:
         y, last, _ = self.forward(self.exact, x, state)
-        return [y, *leaves(last)]
+        return [*leaves(y), *leaves(last)]
 
     def _with_state(self, replaced: dict[str, Any]) -> Any:
         parts = zip(self.state_names, leaves(self.state), strict=True)
@@ -139,7 +140,7 @@ class LayerSubject(Subject):
 
     def _run_copies(self, params: dict[str, Any], x: Any, state: Any) -> list[Any]:
         y, last = batched.run(self.exact, self.exact_tape, params, x, state)
-        return [y, *leaves(last)]
+        return [*leaves(y), *leaves(last)]
 
     def _copies_agree(self) -> bool:
         """Whether copies give what the layer's own forward gives: else that is run, one copy at a time."""
@@ -165,7 +166,7 @@ class LayerSubject(Subject):
         state_dot = refill(self.state, iter([directions.get(name, zeros(part)) for name, part in parts]))
         x_dot = directions.get("x", None if kind(self.x) in "iu" else zeros(self.x))
         y_dot, last_dot = jvp(self.exact, self.exact_tape, params_dot, x_dot, state_dot)
-        return [y_dot, *leaves(last_dot)]
+        return [*leaves(y_dot), *leaves(last_dot)]
 
     # -- backward ----------------------------------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ class LayerSubject(Subject):
 
     def backward(self, model: Any, tape: Any, cotangents: list[Any]) -> dict[str, Any]:
         """Backward on top of the gradients that are there."""
-        found = model.backward(tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
+        found = model.backward(tape, *self._nests(cotangents))
         if not isinstance(found, tuple) or len(found) != 2:
             raise bad_type("layer.backward", "two things, (dx, dstate)", describe(found))
         return self.named(model, *found)
@@ -258,7 +259,12 @@ class LayerSubject(Subject):
     def trace(self, cotangents: list[Any]) -> Any:
         """What backward has inside, step by step."""
         cotangents = self.cast(cotangents, self.dtype)
-        return self.checked.backward_trace(self.tape, cotangents[0], refill(self.last, iter(cotangents[1:])))
+        return self.checked.backward_trace(self.tape, *self._nests(cotangents))
+
+    def _nests(self, cotangents: list[Any]) -> tuple[Any, Any]:
+        """The cotangents as forward gives y and the final state: several heads have a dict of outputs."""
+        waiting = iter(cotangents)
+        return refill(self.y, waiting), refill(self.last, waiting)
 
     def explain(self, block: Any) -> Iterable[str]:
         """Causes that the layer's inside gives away."""

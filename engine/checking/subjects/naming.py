@@ -7,8 +7,8 @@ from typing import Any
 from engine.checking.subjects.trees import leaves
 from engine.layers.attention import Attention
 from engine.layers.base import Layer
+from engine.layers.container import Container
 from engine.layers.recurrent import Recurrent
-from engine.layers.sequential import Sequential
 from kernels.cells import Cell
 
 #: Gate blocks of a user's layer, by the number of rows of its recurrent weight for each of its columns.
@@ -17,9 +17,9 @@ GUESSED_GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
 
 def gates_of(layer: Any, name: str) -> tuple[str, ...]:
     """The gate blocks along the first axis of a parameter."""
-    while isinstance(layer, Sequential):
-        position, _, name = name.partition(".")
-        layer = layer.layers[int(position)]
+    while isinstance(layer, Container):
+        part, _, name = name.partition(".")
+        layer = layer.layers[layer.names.index(part)]
     if isinstance(layer, Layer):
         return _gates_of_cell(layer.cell, name) if isinstance(layer, Recurrent) else ()
     shape = layer.params[name].shape
@@ -47,9 +47,9 @@ def state_names(layer: Any, state: Any, prefix: str = "") -> list[str]:
     """``h0``, ``c0`` for a recurrent layer's state; with the layer's place in front inside a Sequential."""
     if state is None:
         return []
-    if isinstance(layer, Sequential):
-        pairs = enumerate(zip(layer.layers, state, strict=True))
-        return [name for k, (part, own) in pairs for name in state_names(part, own, f"{prefix}{k}.")]
+    if isinstance(layer, Container):
+        parts = zip(layer.names, layer.layers, state, strict=True)
+        return [name for place, part, own in parts for name in state_names(part, own, f"{prefix}{place}.")]
     found = leaves(state)
     if isinstance(layer, Recurrent):
         return [f"{prefix}{name}0" for name in layer.cell.states]

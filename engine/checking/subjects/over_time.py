@@ -1,4 +1,4 @@
-"""Normalisation, pooling and the CRF in a gradient check: copies (`batched`) and forward mode (`forward_mode`)."""
+"""Normalisation, pooling, heads, the CRF in a gradient check: copies (`batched`), forward mode (`forward_mode`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.checking.subjects import batched, forward_mode
 from engine.layers.crf import CRF, pair_scores
+from engine.layers.heads import Heads
 from engine.layers.normalisation import BatchNorm, LayerNorm
 from engine.layers.pooling import Pool, at_steps, counts, last_steps, pooled
 from engine.layers.timeline import clean
@@ -52,6 +53,22 @@ def _crf(
     x = batched.clean_layout(layer, tape, x)
     y = pair_scores(layer.backend.xp, x.swapaxes(1, 2) if layer.batch_first else x, tape.timeline, params)
     return (y.swapaxes(1, 2) if layer.batch_first else y), None
+
+
+@batched.run.register
+def _heads(
+    layer: Heads, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = batched.ALL_STEPS
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    outputs, states = {}, []
+    for name, part, part_tape, part_state in zip(layer.names, layer.layers, tape.tapes, state, strict=True):
+        outputs[name], last = batched.run(part, part_tape, _own(params, name), x, part_state, span)
+        states.append(last)
+    return outputs, tuple(states)
+
+
+def _own(values: Mapping[str, Array], name: str) -> dict[str, Array]:
+    """The entries of one of several layers, by their own names."""
+    return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
 
 
 def _scaled(params: Mapping[str, Array], n: Array) -> Array:
@@ -145,3 +162,15 @@ def _crf_jvp(layer: CRF, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, s
     x_dot = timeline.clean(x_dot.swapaxes(0, 1) if layer.batch_first else x_dot)
     y_dot = pair_scores(xp, x_dot, timeline, params_dot)  # y is linear in x and in the parameters together
     return (y_dot.swapaxes(0, 1) if layer.batch_first else y_dot), None
+
+
+@forward_mode.jvp.register
+def _heads_jvp(
+    layer: Heads, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    outputs, states = {}, []
+    given = (None,) * len(layer.layers) if state_dot is None else state_dot
+    for name, part, part_tape, part_dot in zip(layer.names, layer.layers, tape.tapes, given, strict=True):
+        outputs[name], last = forward_mode.jvp(part, part_tape, _own(params_dot, name), x_dot, part_dot)
+        states.append(last)
+    return outputs, tuple(states)

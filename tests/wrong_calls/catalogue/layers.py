@@ -191,6 +191,26 @@ def _sequential(place: Place) -> Call:
     )
 
 
+@entry("Heads")
+def _heads(place: Place) -> Call:
+    heads = {"label": engine.LSTM(D, H, backend=place.spec), "tag": engine.Linear(D, V, backend=place.spec)}
+    extras = {
+        "another dtype": lambda: {**heads, "tag": engine.Linear(D, V, backend=place.spec, dtype="float64")},
+        "one twice": lambda: {**heads, "other": heads["tag"]},
+        "a name with a dot": lambda: {"label.1": heads["label"]},
+        "a number as name": lambda: {1: heads["label"]},
+        "none": dict,
+        "no layer": lambda: {"label": "LSTM"},
+    }
+    return call(
+        engine.Heads,
+        heads=(heads, mapping({name: exactly(head) for name, head in heads.items()}), extras),
+        backend=(None, either(absent, choice(place.spec), instance(Backend))),
+        dtype=(None, optional(dtype)),
+        seed=(None, seed),
+    )
+
+
 @entry("from_config")
 def _from_config(place: Place) -> Call:
     config = engine.LSTM(D, H, backend=place.spec).config()
