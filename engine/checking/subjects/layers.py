@@ -82,7 +82,7 @@ class LayerSubject(Subject):
     def _weigh(self, seed: int) -> None:
         outputs = dict(named_leaves(self.y, "y"))
         names = [*outputs, *(f"final {name.rstrip('0123456789')}" for name in self.state_names)]
-        tokens = kind(self.x) in "iu" and self.x.ndim == 2 and getattr(self.exact, "keeps_time", True)
+        tokens = kind(self.x) in ("i", "u") and self.x.ndim == 2 and getattr(self.exact, "keeps_time", True)
         axes = [self.time_axis if y.ndim > 2 or tokens else None for y in outputs.values()]
         axes += [None for _ in self.state_names]
         everything = draw_weights(seed, self.outputs)
