@@ -65,18 +65,18 @@ def build_model(config: TrainConfig, backend: Backend, inputs: int, outputs: int
     InputError
         if training it would need more memory than this machine has; nothing has been built then.
     """
-    return build_described(config, backend, describe_model(config, inputs, outputs), outputs, positions)
+    model = build_described(config, backend, describe_model(config, inputs, outputs), outputs, positions)
+    assert isinstance(model, Sequential)
+    return model
 
 
 def build_described(
     config: TrainConfig, backend: Backend, description: Mapping[str, Any], outputs: int, positions: int = 1
-) -> Sequential:
+) -> Layer:
     """The model of a `description` in the form of `Layer.config`, with its first weights; see `build_model`."""
     shapes = parameter_shapes(description)
     _require_memory(config, shapes, outputs, positions)
-    model = from_config(description, backend=backend, dtype=config.dtype, seed=config.seed)
-    assert isinstance(model, Sequential)
-    return model
+    return from_config(description, backend=backend, dtype=config.dtype, seed=config.seed)
 
 
 def parameter_shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -35,6 +35,7 @@ _HOMES: dict[str, str] = {
     "speech": "engine.tasks.speech:SpeechRecogniser",
     "rows": "engine.tasks.image_rows:RowReader",
     "tag": "engine.tasks.tag:Tagger",
+    "translate": "engine.tasks.translate:TranslationTask",
 }
 _OWN: dict[str, type[TaskKind]] = {}
 
