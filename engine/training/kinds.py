@@ -32,6 +32,7 @@ _HOMES: dict[str, str] = {
     FORECAST: "engine.tasks.forecast:Forecaster",
     "classify": "engine.tasks.classify:SentenceClassifier",
     ECHO: "engine.tasks.echo:EchoState",
+    "series": "engine.tasks.series:ManySeries",
     "speech": "engine.tasks.speech:SpeechRecogniser",
     "rows": "engine.tasks.image_rows:RowReader",
     "tag": "engine.tasks.tag:Tagger",
