@@ -11,9 +11,11 @@ import pytest
 from classify_data import write_names, write_reviews
 from commands import bptt, refused
 
+from engine.data.tokens import TextEncoder
 from engine.tasks.class_answers import class_scores, draw_answers, log_loss, majority, softmax, temperature
 from engine.tasks.classify import SentenceClassifier, balanced
 from engine.tasks.pictures import confusion, worst_places
+from engine.training.checkpoint import checkpoint_in, read_checkpoint
 from engine.training.config import make
 from engine.training.session import make_task
 
@@ -133,6 +135,27 @@ def test_validation_data_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "got 'odd' in line 3" in refused(capsys, *options)
     other.write_text("text,label\nlovely film,good\nslow film,bad\n")
     assert printed(capsys, *options)["held_out"] == "2 texts that were held out"
+
+
+def test_a_vocabulary_that_grows_keeps_what_it_knew(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.csv"
+    lines = [
+        f"a {word} zebra number {k},{label}" for k in range(8) for word, label in (("lovely", "good"), ("dull", "odd"))
+    ]
+    other.write_text("text,label\n" + "\n".join(lines) + "\n")
+    options = ("--from", run, "--data", other, "--steps", 1, "--lr", "1e-30", "--quiet", "--out", tmp_path / "run")
+    printed(capsys, "train", *options)
+    before, after = (read_checkpoint(checkpoint_in(path)) for path in (run, tmp_path / "run"))
+    old, new = (TextEncoder.from_json(c.meta["task"]["encoder"]).vocabulary for c in (before, after))
+    assert new.tokens[: len(old) - 1] == old.tokens
+    assert "zebra" in new
+    assert "zebra" not in old
+    weights = [checkpoint.group("model") for checkpoint in (before, after)]
+    np.testing.assert_array_equal(weights[1]["0.weight"][: len(old)], weights[0]["0.weight"])
+    np.testing.assert_array_equal(weights[1]["5.weight"][0], weights[0]["5.weight"][1])  # good is the first class now
+    np.testing.assert_array_equal(weights[1]["2.weight_hh_l0"], weights[0]["2.weight_hh_l0"])
 
 
 def test_what_predict_needs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from engine.data.word_features import FEATURES, WordEncoder, shape_of
 from engine.tasks.spans import are_bio, span_f1, spans
 from engine.tasks.tag import Tagger
 from engine.tasks.tag_scores import score_tags, wrong_words
+from engine.training.checkpoint import checkpoint_in, read_checkpoint
 from engine.training.config import make
 from engine.training.session import make_task
 
@@ -91,6 +92,19 @@ def test_a_crf_knows_which_tags_follow_each_other(tmp_path: Path, capsys: pytest
     assert scores["accuracy"] > 0.95
     rows = printed(capsys, "predict", tmp_path / "run", "--text", "the bgd can kks .")["rows"]
     assert [row["tag"] for row in rows] == ["DET", "NOUN", "AUX", "VERB", "PUNCT"]
+
+
+def test_a_tagger_goes_on_from_another(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.tsv"
+    other.write_text("the\tDET\nzebra\tNOUN\n\n" * 6)
+    options = ("--from", run, "--data", other, "--steps", 1, "--lr", "1e-30", "--quiet", "--out", tmp_path / "run")
+    printed(capsys, "train", *options)
+    before, after = (read_checkpoint(checkpoint_in(path)) for path in (run, tmp_path / "run"))
+    old, new = (WordEncoder.from_json(checkpoint.meta["task"]["words"]) for checkpoint in (before, after))
+    assert new.known("zebra")
+    assert not old.known("zebra")
+    tables = [checkpoint.group("model")["0.weight"] for checkpoint in (before, after)]
+    np.testing.assert_array_equal(tables[1][new.encode(["the"])], tables[0][old.encode(["the"])])
 
 
 def test_the_loss_and_the_figures_do_not_see_pads(tmp_path: Path) -> None:

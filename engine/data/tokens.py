@@ -109,6 +109,14 @@ class TokenVocabulary:
         """Return the ids (n,) of n tokens."""
         return np.array([self._ids.get(token, UNKNOWN) for token in row], dtype=np.int32)
 
+    def grown(self, more: TokenVocabulary) -> TokenVocabulary:
+        """Return a vocabulary that knows the tokens of `more` as well; the ids of those known before stay."""
+        return TokenVocabulary([*self.tokens, *(token for token in more.tokens if token not in self)])
+
+    def entries(self) -> list[str]:
+        """Return the token of each id; that of unknown tokens is empty."""
+        return ["", *self.tokens]
+
     def to_json(self) -> list[str]:
         """Return a list that `json.dumps` takes and `from_json` gives back as an equal vocabulary."""
         return list(self.tokens)

@@ -84,6 +84,14 @@ class WordEncoder:
         ]
         return np.stack(columns, axis=1).astype(np.int64) + self._offsets
 
+    def grown(self, more: WordEncoder) -> WordEncoder:
+        """Return an encoder that knows the words of `more` as well."""
+        return WordEncoder({name: own.grown(more.vocabularies[name]) for name, own in self.vocabularies.items()})
+
+    def entries(self) -> list[str]:
+        """Return what each id stands for: the feature and its value, which is empty for unknown ones."""
+        return [f"{name}: {value}" for name, own in self.vocabularies.items() for value in own.entries()]
+
     def known(self, word: str) -> bool:
         """Whether the word itself is known."""
         return bool(self.vocabularies["word"].encode([FEATURES["word"](word)])[0] != UNKNOWN)

@@ -44,6 +44,7 @@ from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
 from engine.training.evaluation import predict_rows
 from engine.training.examples import Examples, ExamplesTask
+from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, TaskKind
 from engine.training.objectives import make_objective
 from engine.training.rows import read_rows
@@ -141,6 +142,13 @@ class SentenceClassifier(ExamplesTask, TaskKind):
             raise bad_input("usual", "the number of a class", describe(usual))
         if not isinstance(columns, list) or [type(name) for name in columns] != [str, str]:
             raise bad_input("columns", "two names", describe(columns))
+
+    @classmethod
+    def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+        """The table has a row for each word or character, the output layer one for each class."""
+        last = len(model["args"]["layers"]) - 1
+        entries = TextEncoder.from_json(described["encoder"]).vocabulary.entries()
+        return {"0.weight": entries, **dict.fromkeys((f"{last}.weight", f"{last}.bias"), described["labels"])}
 
     def describe(self) -> dict[str, Any]:
         """Vocabulary, classes and the most frequent one, columns of the file, and how much answers are softened."""
@@ -263,9 +271,13 @@ def parts_of(config: TrainConfig, rows: LabelledTexts) -> tuple[LabelledTexts, L
 
 def encoder_of(config: TrainConfig, texts: Sequence[str]) -> TextEncoder:
     """The encoder that knows the words or characters of the texts to train on."""
-    own = config.own
+    own, before = config.own, described_before(config)
     rare = own["minimum_count"] if own["by"] == "words" else 1
-    return TextEncoder.fit(texts, own["by"], own["longest"], minimum=rare, size=own["vocabulary"])
+    found = TextEncoder.fit(texts, own["by"], own["longest"], minimum=rare, size=own["vocabulary"])
+    if before is None:
+        return found
+    known = TextEncoder.from_json(before["encoder"])  # a vocabulary that grows keeps what it knew
+    return TextEncoder(own["by"], known.vocabulary.grown(found.vocabulary), own["longest"])
 
 
 def describe_classifier(config: TrainConfig, tokens: int, classes: int) -> dict[str, Any]:

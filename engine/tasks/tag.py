@@ -29,6 +29,7 @@ from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
 from engine.training.evaluation import in_order, loss_of, outputs
 from engine.training.examples import Examples, ExamplesTask
+from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, TaskKind
 from engine.training.objectives import CLASSES, Objective, make_objective
 from engine.training.plots import drawn
@@ -81,10 +82,7 @@ class Tagger(ExamplesTask, TaskKind):
         sentences = read(str(config.data), config)
         self.labels = list(described["labels"]) if described else tag_names(sentences)
         train, self.held_out = parts_of(config, sentences)
-        limits = {"minimum": config.own["minimum_count"], "size": config.own["vocabulary"]}
-        self.encoder = (
-            WordEncoder.from_json(described["words"]) if described else WordEncoder.fit(train.words, **limits)
-        )
+        self.encoder = WordEncoder.from_json(described["words"]) if described else encoder_of(config, train)
         self.baseline = FrequentTags(train)
         x, x_held = (rows_of(self.encoder, part) for part in (train, self.held_out))
         targets, self.targets = (encode_tags(part, self.labels) for part in (train, self.held_out))
@@ -118,6 +116,14 @@ class Tagger(ExamplesTask, TaskKind):
         usual = described.get("usual")
         if not isinstance(usual, dict) or not set(usual.values()) <= set(labels) or "" not in usual:
             raise bad_input("usual", "a tag for each word", describe(usual))
+
+    @classmethod
+    def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+        """The table has a row for each word and feature, the output layer one for each tag."""
+        kinds = [layer["type"] for layer in model["args"]["layers"]]
+        last = len(kinds) - 1 - kinds[::-1].index("Linear")
+        own = {"0.weight": WordEncoder.from_json(described["words"]).entries()}
+        return {**own, **dict.fromkeys((f"{last}.weight", f"{last}.bias"), described["labels"])}
 
     def describe(self) -> dict[str, Any]:
         """The words, the tags, and the most frequent tag of each word; that of unknown words stands at ``""``."""
@@ -230,6 +236,13 @@ def parts_of(config: TrainConfig, sentences: TaggedSentences) -> tuple[TaggedSen
         raise bad_data(sentences.source, expected, len(sentences), hint)
     order = shuffled_order(len(sentences), config.seed, 0, purpose=7)
     return sentences.take(np.sort(order[held_out:])), sentences.take(np.sort(order[:held_out]))
+
+
+def encoder_of(config: TrainConfig, train: TaggedSentences) -> WordEncoder:
+    """The encoder that knows the words to train on, and those that the model of ``--from`` knew."""
+    minimum, size, before = config.own["minimum_count"], config.own["vocabulary"], described_before(config)
+    found = WordEncoder.fit(train.words, minimum=minimum, size=size)
+    return found if before is None else WordEncoder.from_json(before["words"]).grown(found)
 
 
 def rows_of(encoder: WordEncoder, sentences: TaggedSentences) -> Rows:
