@@ -38,7 +38,11 @@ def members(name: str) -> Iterator[str]:
     for member in dir(cls):
         owner = next((base for base in cls.__mro__ if member in vars(base)), object)
         value = vars(owner).get(member)
-        ours = owner.__module__.partition(".")[0] in ("engine", "kernels")
+        # Some methods of an estimator are put into its class by scikit-learn.
+        homes = {
+            module.partition(".")[0] for module in (owner.__module__, getattr(value, "__module__", "") or "engine")
+        }
+        ours = homes <= {"engine", "kernels"}
         if not member.startswith("_") and ours and (inspect.isroutine(value) or isinstance(value, property)):
             yield f"{name}.{member}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import refused, tiny, write_text
+from commands import bptt, refused, tiny, write_text
 
 import engine
 from engine.data import Vocabulary
@@ -157,3 +157,15 @@ def test_clipping_does_not_count_what_is_frozen() -> None:
         grad[...] = 1e6 if name.startswith("0.") else 1.0
     assert float(engine.clip_grad_norm(optimizer, 100.0)) == pytest.approx(np.sqrt(4 * 3 + 4))
     assert float(model.grads["0.weight"][0, 0]) == 1e6
+
+
+def test_the_model_of_the_package_writes_and_can_be_started_from(
+    other: Path, tmp_path: Path, blank_pictures: None
+) -> None:
+    options = {**START, "files": (str(other),), "from_run": "characters", "steps": 2, "batch": 2}
+    result = run_training(tmp_path / "second", logs=("csv",), **options)
+    assert result["step"] == 2
+    stored = json.loads((tmp_path / "second" / "run.json").read_text())["config"]
+    assert (stored["cell"], stored["hidden"], stored["from_run"]) == ("gru", 224, "characters")
+    assert (tmp_path / "second" / "metrics.csv").read_text().startswith("kind,step,epoch,loss,bpc")
+    assert bptt("sample", "characters", "--length", 5, "--backend", "numpy:reference") == 0

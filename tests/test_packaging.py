@@ -60,6 +60,8 @@ FLOORS = {
     "engine.training": 4,
     "engine.exchange": 4,
     "engine.tasks": 4,
+    "engine.pretrained": 1,
+    "engine.estimators": 5,
     "engine.cli": 5,
     "engine.__main__": 6,
     "bptt_engine": 6,  # the ways in from outside

@@ -92,7 +92,7 @@ def plain_numbers(command: click.Command) -> click.Command:
 
 
 #: Fields whose option has another name: `from` is a word of Python, and an option that is repeated is in the singular.
-_FLAGS = {"files": "FILE", "from_run": "--from", "rates": "--rate"}
+_FLAGS = {"files": "FILE", "from_run": "--from", "rates": "--rate", "logs": "--log"}
 
 
 def flag(name: str) -> str:

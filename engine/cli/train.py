@@ -132,6 +132,13 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @run_("--task", metavar="NAME", help=f"{', '.join(kind_names())}, or an own one as module:Class. [{LANGUAGE}]")
 @run_("--out", metavar="DIR", help="Directory of the run. [runs/text; runs/NAME of another task]")
 @run_("--resume", is_flag=True, help="Continue the run in --out, bit for bit as if it had never stopped.")
+@run_(
+    "--log",
+    "logs",
+    type=click.Choice(["csv", "tensorboard"]),
+    multiple=True,
+    help="The figures for other programs too.",
+)
 @run_("--quiet", is_flag=True, help="No progress.")
 @budget("--steps", type=int, help="Updates to make. [2000; forecast: by epochs]")
 @budget("--epochs", type=float, help="Passes over the training part. [forecast: 40]")
@@ -176,7 +183,14 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @technical("--dtype", type=click.Choice(["float32", "float64"]), help="[float32]")
 @json_option
 def train(
-    files: tuple[str, ...], task: str | None, out: str | None, resume: bool, quiet: bool, as_json: bool, **given: Any
+    files: tuple[str, ...],
+    task: str | None,
+    out: str | None,
+    resume: bool,
+    quiet: bool,
+    logs: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Train a character model on FILEs, or on the manual that every Python carries if none are given.
 
@@ -192,7 +206,7 @@ def train(
     elif files:
         options["files"] = tuple(files)
     directory = out or kind.out or f"runs/{kind.name}"
-    result = run_training(directory, task=task, resume=resume, quiet=quiet, label=flag, **options)
+    result = run_training(directory, task=task, resume=resume, quiet=quiet, logs=logs, label=flag, **options)
     if as_json:
         print_json(result)
     else:

@@ -43,8 +43,13 @@ def recurrent_part(config: TrainConfig, inputs: int, **more: Any) -> tuple[str, 
     # With one layer there is no "between layers"; the dropout before the output layer is what is left.
     between = config.dropout if config.layers > 1 else 0.0
     sizes = {"input_size": inputs, "hidden_size": config.hidden, "num_layers": config.layers}
-    kind: dict[str, Any] = {} if config.cell in _CLASSES else {"cell": config.cell}
-    return _CLASSES.get(config.cell, "Recurrent"), {**kind, **sizes, "dropout": between, **more}
+    return recurrent_of(config.cell, **sizes, dropout=between, **more)
+
+
+def recurrent_of(cell: str, **args: Any) -> tuple[str, dict[str, Any]]:
+    """Type and arguments of recurrent layers with a cell of that name."""
+    kind: dict[str, Any] = {} if cell in _CLASSES else {"cell": cell}
+    return _CLASSES.get(cell, "Recurrent"), {**kind, **args}
 
 
 def sequential(parts: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

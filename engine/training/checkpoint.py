@@ -20,6 +20,7 @@ import numpy as np
 from engine.array_file import FORMAT_VERSION, KEY, as_text, checksum, write_arrays
 from engine.checks import file_name, one_of
 from engine.errors import bad_input
+from engine.pretrained import pretrained_file
 from engine.training.container import RESTORE, Entry, read_arrays, read_header
 from engine.training.run_files import opened, parse_json, problem
 from engine.training.schema import check_metadata, field, match_shapes
@@ -69,12 +70,16 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping
 def checkpoint_in(path: str | Path, which: str | None = None) -> Path:
     """The checkpoint file that `path` means: the file itself, or the best one of a run directory, else the last.
 
+    Where there is no such file, a name in `engine.pretrained` means the model that comes with the package.
+
     Parameters
     ----------
     which : ``"best"`` or ``"last"``, for a directory.
     """
     path = file_name("path", path)
     names = [BEST, LAST] if which is None else [f"{one_of('which', which, ('best', 'last'))}.safetensors"]
+    if not os.path.exists(path):
+        return pretrained_file(str(path)) or path
     if not os.path.isdir(path):
         return path
     for name in names:

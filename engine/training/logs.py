@@ -10,11 +10,13 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.atomic import storage_error, write_atomic
-from engine.checks import file_name
+from engine.checks import file_name, one_of
+from engine.errors import bad_input
 
 #: Columns that come first, and last, where a line has them.
 _FIRST, _LAST = ("kind", "step", "epoch", "loss"), ("lr", "grad_norm", "best", "elapsed_s", "positions_per_s")
@@ -132,6 +134,24 @@ class TensorBoardLog:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()
+
+
+def make_log(name: str, folder: Path, label: Callable[[str], str] = str) -> CSVLog | TensorBoardLog:
+    """The log of a run in its folder: ``"csv"`` or ``"tensorboard"``.
+
+    Raises
+    ------
+    InputError
+        for another name, or if tensorboardX is not there.
+    """
+    one_of(label("logs"), name, ("csv", "tensorboard"))
+    if name == "csv":
+        return CSVLog(folder / "metrics.csv")
+    try:
+        return TensorBoardLog(folder / "tensorboard")
+    except ImportError as error:
+        hint = "pip install 'bptt-engine[tensorboard]'"
+        raise bad_input(label("logs"), "tensorboardX for a log of that kind", "no such package", hint) from error
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

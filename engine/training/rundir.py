@@ -19,6 +19,7 @@ from engine.atomic import locked, remove_temporaries, write_atomic
 from engine.backend import get_backend
 from engine.checks import describe, file_name, instance, switch
 from engine.errors import bad_input, bad_type
+from engine.pretrained import pretrained_file
 from engine.training.checkpoint import BEST, LAST, Checkpoint, field, problem, read_checkpoint
 from engine.training.config import LANGUAGE, SOURCES, TrainConfig, changed, make, sources_of, with_budget
 from engine.training.fine_tuning import options_before
@@ -133,6 +134,8 @@ def _with_absolute(kind: type[TaskKind], given: Mapping[str, Any], label: Callab
     named = [name for name in (*SOURCES, "from_run", *sources_of(kind)) if given.get(name)]
     if given.get("data") in kind.bundled and not os.path.exists(given["data"]):
         named.remove("data")
+    if pretrained_file(str(given.get("from_run"))) and not os.path.exists(given["from_run"]):
+        named.remove("from_run")  # no file, but the name of a model that comes with the package
     return {**given, **{name: _absolute(label(name), given[name], several=name == "files") for name in named}}
 
 

@@ -16,6 +16,7 @@ from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
 from engine.training.fine_tuning import take_over, trained
 from engine.training.interrupt import StopRequest
 from engine.training.kinds import as_task
+from engine.training.logs import make_log
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
@@ -30,6 +31,7 @@ def run_training(
     task: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    logs: Sequence[str] = (),
     label: Callable[[str], str] = str,
     **options: Any,
 ) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def run_training(
     task : the name of a task; None is ``"language"``, or that of the run that is resumed.
     resume : continue the run in `out`.
     quiet : no progress.
+    logs : further logs of the figures in the run's folder: ``"csv"``, ``"tensorboard"``.
     label : gives the name of an option in messages.
     options : fields of `TrainConfig` and options of the task that differ from its defaults.
 
@@ -61,7 +64,8 @@ def run_training(
         started = "" if run.checkpoint else start(job, run.config)
         reporter = make_reporter(job.position, quiet)
         try:
-            trainer = Trainer(run, job, reporter, lambda: stop.requested)
+            writers = [make_log(name, run.directory, label) for name in dict.fromkeys(logs)]
+            trainer = Trainer(run, job, reporter, lambda: stop.requested, writers)
             for note in (run.note, started, *job.notes()):
                 if note:
                     reporter.note(note)
