@@ -23,7 +23,8 @@ ORDER = {
     "Look": ["vanishing_gradients", "truncated_bptt", "batch_size_and_time_steps", "explorer", "articles_measured"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "text_classification", "speech",
-              "translation", "fit", "weights_in_and_out", "your_own_task", "estimators", "fine_tuning", "forecasting", "many_series"],
+              "translation", "fit", "weights_in_and_out", "your_own_task", "estimators", "fine_tuning",
+              "forecasting", "many_series"],
     "Speed": ["performance", "fast_kernels", "threads"],
 }  # fmt: skip
 LAST, REFERENCE = "More", "reference"
