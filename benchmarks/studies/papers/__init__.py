@@ -1,0 +1,1 @@
+"""Tasks on which papers compare recurrent networks, with the paper's figure beside ours."""
