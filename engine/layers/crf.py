@@ -121,10 +121,9 @@ class CRF(Pointwise):
         if dy is None or timeline is None or timeline.empty:
             return xp.zeros(tape.shape, dtype=self.dtype), None
         dy = dy.swapaxes(0, 1) if self.batch_first else dy
-        first, last, valid = places(xp, timeline)
-        dy = xp.where(valid[..., None], dy, xp.zeros_like(dy))
-        row = xp.arange(self.num_tags)[:, None] == 0
-        dy = xp.where(first[..., None] & ~row, xp.zeros_like(dy), dy)  # y_0(i, j) = 0 for i >= 1
+        _, last, valid = places(xp, timeline)
+        dy = xp.copy(dy) if timeline.lengths is None else xp.where(valid[..., None], dy, xp.zeros_like(dy))
+        dy[0, :, 1:] = 0  # y_0(i, j) = 0 for i >= 1
         dz = dy.sum(axis=2)  # y_t(i, j) = transitions(i, j) + z_t(j);  y_0(0, j) = z_0(j)
         with self._lock:
             grads["transitions"] += dy[1:].sum(axis=0).sum(axis=0)  # y_t(i, j) = transitions(i, j) + z_t(j)
@@ -213,6 +212,8 @@ def pair_scores(xp: Any, x: Array, timeline: Timeline, params: Any) -> Array:
     z = z[..., None, :]
     K = transitions.shape[-1]
     y = z + transitions.reshape(*transitions.shape[:-2], 1, 1, K, K)
-    alone = xp.where(xp.arange(K)[:, None] == 0, z, xp.zeros_like(z))
-    y = xp.where(first[..., None], alone, y)
-    return xp.where(valid[..., None], y, xp.zeros_like(y))
+    if timeline.empty:
+        return y
+    y[..., 0, :, 1:, :] = 0
+    y[..., 0, :, 0, :] = z[..., 0, :, 0, :]
+    return y if timeline.lengths is None else xp.where(valid[..., None], y, xp.zeros_like(y))

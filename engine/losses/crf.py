@@ -98,7 +98,7 @@ def crf_loss(
             scale = xp.where(stray.any(axis=0), math.nan, scale)
         if T == 0 or B == 0:
             return xp.zeros((), dtype=dtype), xp.zeros((*given, K, K), dtype=dtype)
-        s = xp.where(valid[:, :, None, None], scores, xp.zeros_like(scores))
+        s = scores if mask is None else xp.where(valid[:, :, None, None], scores, xp.zeros_like(scores))
         alpha, weights = _forward(xp, s, valid)
         share, top = scale[0], xp.max(alpha, axis=1)
         log_z = top + xp.log(xp.exp(alpha - top[:, None]).sum(axis=1))
@@ -115,32 +115,38 @@ def crf_loss(
 def _forward(xp: Any, s: Array, valid: Array) -> tuple[Array, Array]:
     """alpha (B, K) float64 at each row's last step, and all w_t(i, j) (T, B, K, K), 0 at t = 0."""
     alpha = xp.asarray(s[0, :, 0], dtype=np.float64)
-    weights = [xp.zeros_like(s[0])]
+    weights = xp.zeros_like(s)
     for t in range(1, len(s)):
-        pairs = alpha[:, :, None] + s[t]  # (B, K, K)
-        top = xp.max(pairs, axis=1)
-        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        base = _finite(xp, xp.max(alpha, axis=1))[:, None]  # it alone grows with t, and needs float64
+        pairs = xp.asarray(alpha - base, dtype=s.dtype)[:, :, None] + s[t]  # (B, K, K)
+        top = _finite(xp, xp.max(pairs, axis=1))
         e = xp.exp(pairs - top[:, None])
         total = e.sum(axis=1)
-        new = top + xp.log(total)  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + s_t(i, j))
-        weights.append(xp.asarray(e / (total + (total == 0))[:, None], dtype=s.dtype))
+        new = base + (top + xp.log(total))  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + s_t(i, j))
+        weights[t] = e / (total + (total == 0))[:, None]
         alpha = xp.where(valid[t][:, None], new, alpha)
-    return alpha, xp.stack(weights)
+    return alpha, weights
+
+
+def _finite(xp: Any, top: Array) -> Array:
+    """The largest numbers that are subtracted in an exponent, 0 in place of an infinity."""
+    return xp.where(xp.isfinite(top), top, xp.zeros_like(top))
 
 
 def _backward(xp: Any, last: Array, weights: Array, valid: Array, share: Array) -> Array:
-    """Gradient of sum over rows of share * log Z by the scores; `last` is alpha - log Z (B, K)."""
-    dalpha = share[:, None] * xp.exp(last)  # log Z = log sum_j exp(alpha(j))
-    dscores = xp.zeros_like(weights)
+    """Gradient of sum over rows of share * log Z by the scores, in the place of w; `last` is alpha - log Z (B, K)."""
+    dalpha = xp.asarray(share[:, None] * xp.exp(last), dtype=weights.dtype)  # log Z = log sum_j exp(alpha(j))
+    arriving = []
     for t in range(len(weights) - 1, 0, -1):
         here = valid[t][:, None]
-        pairs = xp.where(
-            here[:, :, None], dalpha[:, None] * weights[t], 0
-        )  # alpha_t(j) = log sum_i exp(... + s_t(i, j))
-        dscores[t] = pairs
-        dalpha = xp.where(here, pairs.sum(axis=2), dalpha)  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + ...)
-    dscores[0, :, 0] = xp.where(valid[0][:, None], dalpha, 0)  # alpha_0(j) = s_0(0, j)
-    return dscores
+        d = xp.where(here, dalpha, xp.zeros_like(dalpha))
+        arriving.append(d)
+        before = xp.matmul(weights[t], d[:, :, None])[:, :, 0]  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + ...)
+        dalpha = xp.where(here, before, dalpha)
+    arriving.append(xp.zeros_like(dalpha))
+    weights *= xp.stack(arriving[::-1])[:, :, None]  # alpha_t(j) = log sum_i exp(... + s_t(i, j))
+    weights[0, :, 0] = xp.where(valid[0][:, None], dalpha, xp.zeros_like(dalpha))  # alpha_0(j) = s_0(0, j)
+    return weights
 
 
 @explained()
