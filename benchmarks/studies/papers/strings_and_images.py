@@ -60,7 +60,7 @@ def count_wrong(model: Any, rows: ReberRows) -> int:
 def digits(
     cells: tuple[str, ...] = ("LSTM", "GRU", "RNN", "IRNN"),
     hidden: int = 64,
-    epochs: int = 30,
+    epochs: int = 80,
     lr: float = 0.005,
     seeds: int = 1,
     images: int = 1797,
