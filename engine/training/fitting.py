@@ -128,8 +128,8 @@ def fit(
     callbacks : sequence of Callback, logs or functions
         `engine.Callback` objects, logs of `engine.training.logs`, or functions that get the progress after each epoch.
     weights : array, dict or None
-        (N,) a weight for each row in the loss, or a dict from classes to weights; others have 1.  The loss is the
-        weighted mean, as with a mask of numbers.
+        (N,) a weight for each training row in the loss, or a dict from classes to weights; others have 1.  The loss is
+        the weighted mean, as with a mask of numbers; of a held-out fraction too.
     buckets : int
         With a width > 0, batches hold rows of similar length: lengths that need equally many blocks of so many steps
         count as equal.

@@ -39,15 +39,22 @@ def _model(place: Place) -> Any:
 
 
 def _numbers(domain: Any) -> Any:
-    """The domain, for numbers that float32 holds."""
+    """The domain, for numbers that float32 holds; lists of plain numbers are an array too."""
 
     def plain(value: Any) -> Any:
-        found = domain(value)
+        found = domain(np.array(value) if type(value) in (list, tuple) and _is_of_numbers(value) else value)
         if found.dtype.kind == "f" and (np.abs(found) > np.finfo(np.float32).max).any():
             raise Illegal
         return found
 
     return plain
+
+
+def _is_of_numbers(value: Any) -> bool:
+    """Whether a nest of lists has one shape, and plain numbers alone."""
+    if isinstance(value, list | tuple):
+        return len({np.shape(part) for part in value}) == 1 and all(map(_is_of_numbers, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _mask(value: Any) -> np.ndarray:
