@@ -76,6 +76,7 @@ def test_other_pairs_are_measured(run: Path, tmp_path: Path, capsys: pytest.Capt
     result = answer(capsys, "evaluate", str(run), str(tmp_path / "other.tsv"), "--backend", "numpy:reference")
     assert result["held_out"].startswith("2 sentences of ")
     assert result["examples"][0]["right"] == "一六。 | 六一。"
+    assert len(result["scores"]) == 2  # the training's own sentences are not needed
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:

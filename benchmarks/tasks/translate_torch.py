@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.tasks.job import Job, Predict
+from engine.tasks.translate import SMALL
 
 #: The target of a pad.
 IGNORED = -100
@@ -26,6 +27,8 @@ class Translator(nn.Module):
     def __init__(self, source: int, target: int, embed: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.source_embedding, self.target_embedding = nn.Embedding(source, embed), nn.Embedding(target, embed)
+        for table in (self.source_embedding, self.target_embedding):
+            nn.init.normal_(table.weight, std=SMALL)
         self.encoder = nn.GRU(embed, hidden // 2, bidirectional=True)
         self.decoder = nn.GRU(embed, hidden)
         self.attention = nn.Linear(hidden, hidden, bias=False)

@@ -7,7 +7,7 @@ and Japanese are words of their own (`engine.data.tokens.cut_words`).  The model
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +44,8 @@ from engine.training.plots import drawn
 from engine.training.rules import choice, real, switch, text, whole
 from engine.training.task import Batch, Validation, fingerprint, load_model, load_weights
 
+#: First vectors of words are normal numbers of this size.
+SMALL = 0.1
 #: Batches hold translations of similar length: those that need equally many blocks of so many words count as equal.
 BUCKET = 2
 ATTENTION_PICTURE = "attention.png"
@@ -67,12 +69,12 @@ class TranslationTask(TaskKind):
         "hidden": 192,
         "embed": 96,
         "dropout": 0.2,
-        "batch": 64,
-        "lr": 4e-3,
+        "batch": 32,
+        "lr": 3e-3,
         "warmup": 100,
-        "report_every": 50,
-        "validate_every": 250,
-        "checkpoint_every": 500,
+        "report_every": 100,
+        "validate_every": 500,
+        "checkpoint_every": 1000,
     }
     own = (
         Option("validation_data", text(), None, "Pairs to validate on. [a part of the data]", source=True),
@@ -115,6 +117,8 @@ class TranslationTask(TaskKind):
         description = describe_translator(config, len(self.source), len(self.target))
         made = build_described(config, backend, description, len(self.target), config.batch * longest)
         assert isinstance(made, Translator)
+        for name in ("source_embedding.weight", "target_embedding.weight"):
+            made.params[name] = made.params[name] * SMALL
         self.model = self.translator = made
         self.title = f"{config.cell.upper()} {config.hidden} with attention on {len(self.train):,} pairs"
         self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
@@ -191,33 +195,19 @@ class TranslationTask(TaskKind):
         """Scores beside those of a translation memory, examples, and a picture of the attention."""
         if not finished:
             return {}
-        found = self.scored(self.held_out, "that were held out")
+        found = self.scored_held_out()
         made = drawn("attention", draw_attention, directory / ATTENTION_PICTURE, self.attention_maps(), self.title)
         files = {name: path for name, path in made.items() if name != "not_drawn" and path}
         return found | {"pictures": files} | ({"not_drawn": made["not_drawn"]} if "not_drawn" in made else {})
 
-    def scored(self, pairs: SentencePairs, which: str) -> dict[str, Any]:
-        """BLEU and chrF of beam search, greedy search and the translation memory; some translations."""
-        references = pairs.references()
-        sources, right = list(references), list(references.values())
-        beam = self.config.own["beam"]
-        found = [answer for answer, _ in self.translations(sources)]
-        rows = zip(sources, found, right, strict=True)
-        result: dict[str, Any] = {
-            "held_out": f"{len(sources):,} sentences {which}",
-            "examples": [{"source": s, "translation": t, "right": " | ".join(r)} for s, t, r in rows][:20],
-        }
-        if not can_score():
-            return result | {"scores": {}, "notes": [MISSING]}
+    def scored_held_out(self) -> dict[str, Any]:
+        """BLEU and chrF on the held-out sentences, beside those of the translation memory."""
         memory = TranslationMemory([self.cut(source) for source in self.train.sources], self.train.targets)
-        copied = [memory.translate(self.cut(source)) for source in sources]
-        greedy = [answer for answer, _ in self.translations(sources, 1)]
-        scores = {
-            f"{self.config.cell.upper()} with attention, beam {beam}": text_scores(found, right),
-            "the same, greedy": text_scores(greedy, right),
-            "most similar sentence of training": text_scores(copied, right),
-        }
-        return result | {"scores": scores, "verdict": _verdict(*(s["BLEU"] for s in scores.values()))}
+
+        def copied(sources: Sequence[str]) -> list[str]:
+            return [memory.translate(self.cut(source)) for source in sources]
+
+        return scored(self.config, self.translations, self.held_out, "that were held out", copied)
 
     def attention_maps(self, count: int = 4) -> list[tuple[list[str], list[str], np.ndarray]]:
         """The words of some held-out sentences of middle length, of their translations, and the weights (T, S)."""
@@ -243,15 +233,21 @@ class TranslationTask(TaskKind):
         cls, checkpoint: Checkpoint, config: TrainConfig, sources: Sequence[str], backend: Backend
     ) -> dict[str, Any]:
         """The scores on the held-out sentences, or on other pairs."""
-        job = cls(config, backend, checkpoint.meta["task"])
-        if job.fingerprint != checkpoint.meta["data"]:
-            expected = f"the pairs that {checkpoint.path} was trained on, for the translation memory"
-            raise bad_data(str(config.data), expected, "others", "give it with --data")
-        load_weights(job.model, checkpoint)
+        said = checkpoint.meta["task"]
         if not sources:
-            return job.scored(job.held_out, "that were held out")
+            job = cls(config, backend, said)
+            if job.fingerprint != checkpoint.meta["data"]:
+                expected = f"the pairs that {checkpoint.path} was trained on"
+                raise bad_data(str(config.data), expected, "others", "name the file to measure on")
+            load_weights(job.model, checkpoint)
+            return job.scored_held_out()
         pairs = read_pairs(one_source(sources), encoding=config.encoding)
-        return job.scored(pairs, f"of {pairs.source}")
+        vocabularies, model, own = vocabularies_of(said), load_model(checkpoint, backend), config.own
+
+        def translations(texts: Sequence[str], beam: int) -> list[tuple[str, Translation]]:
+            return translate_texts(model, *vocabularies, texts, own["by"], beam, own["penalty"])
+
+        return scored(config, translations, pairs, f"of {pairs.source}")
 
     @classmethod
     def predict(
@@ -282,6 +278,42 @@ class TranslationTask(TaskKind):
         strange = sorted({word for sentence in sentences for word in cut(sentence) if word not in known})
         listed = ", ".join(strange[:10]) + (" ..." if len(strange) > 10 else "")
         return {"rows": rows, "notes": [f"training did not show, or too rarely: {listed}"] if strange else []}
+
+
+def scored(
+    config: TrainConfig,
+    translations: Callable[[Sequence[str], int], list[tuple[str, Translation]]],
+    pairs: SentencePairs,
+    which: str,
+    memory: Callable[[Sequence[str]], list[str]] | None = None,
+) -> dict[str, Any]:
+    """BLEU and chrF of beam search, of greedy search, and of the translation memory if there is one; some translations.
+
+    Parameters
+    ----------
+    translations : from sentences and the number of beams, as `translate_texts` has them.
+    which : sentences, in words.
+    memory : from sentences to translations.
+    """
+    references, beam = pairs.references(), config.own["beam"]
+    sources, right = list(references), list(references.values())
+    found = [answer for answer, _ in translations(sources, beam)]
+    rows = zip(sources, found, right, strict=True)
+    result: dict[str, Any] = {
+        "held_out": f"{len(sources):,} sentences {which}",
+        "examples": [{"source": s, "translation": t, "right": " | ".join(r)} for s, t, r in rows][:20],
+    }
+    if not can_score():
+        return result | {"scores": {}, "notes": [MISSING]}
+    greedy = [answer for answer, _ in translations(sources, 1)]
+    scores = {
+        f"{config.cell.upper()} with attention, beam {beam}": text_scores(found, right),
+        "the same, greedy": text_scores(greedy, right),
+    }
+    if memory is None:
+        return result | {"scores": scores}
+    scores["most similar sentence of training"] = text_scores(memory(sources), right)
+    return result | {"scores": scores, "verdict": _verdict(*(s["BLEU"] for s in scores.values()))}
 
 
 def _verdict(beam: float, greedy: float, memory: float) -> str:
