@@ -169,3 +169,38 @@ def test_the_model_of_the_package_writes_and_can_be_started_from(
     assert (stored["cell"], stored["hidden"], stored["from_run"]) == ("gru", 224, "characters")
     assert (tmp_path / "second" / "metrics.csv").read_text().startswith("kind,step,epoch,loss,bpc")
     assert bptt("sample", "characters", "--length", 5, "--backend", "numpy:reference") == 0
+
+
+def test_transitions_between_tags_are_taken_over_by_tag(tmp_path: Path, blank_pictures: None) -> None:
+    words = {
+        "N": ("boat", "tide", "sand"),
+        "V": ("lies", "goes", "comes"),
+        "D": ("the", "a", "its"),
+        "R": ("out", "in"),
+    }
+
+    def write(name: str, tags: str) -> str:
+        draw = np.random.default_rng(len(tags))
+        lines = []
+        for _ in range(24):
+            lines += [f"{draw.choice(words[tag])}\t{tag}" for tag in draw.choice(list(tags), 5)]
+            lines.append("")
+        (tmp_path / name).write_text("\n".join(lines))
+        return str(tmp_path / name)
+
+    options: dict[str, Any] = {"task": "tag", "backend": "numpy:reference", "quiet": True, "epochs": 1, "batch": 6}
+    run_training(tmp_path / "first", data=write("a.tsv", "NVD"), hidden=5, embed=4, crf=True, **options)
+    run_training(
+        tmp_path / "second", data=write("b.tsv", "DNRV"), from_run=str(tmp_path / "first"), lr=1e-30, **options
+    )
+    (old, before), (new, after) = (
+        (dict(checkpoint.group("model")), checkpoint.meta["task"]["labels"])
+        for checkpoint in (
+            read_checkpoint(tmp_path / run) for run in ("first/best.safetensors", "second/last.safetensors")
+        )
+    )
+    (name,) = (name for name in old if name.endswith("transitions"))
+    assert new[name].shape == (4, 4)
+    for one in before:
+        for two in before:
+            assert new[name][after.index(one), after.index(two)] == old[name][before.index(one), before.index(two)]

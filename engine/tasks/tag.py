@@ -30,7 +30,7 @@ from engine.training.config import LAYERS, TrainConfig
 from engine.training.evaluation import in_order, loss_of, outputs
 from engine.training.examples import Examples, ExamplesTask
 from engine.training.fine_tuning import described_before
-from engine.training.kinds import Option, TaskKind
+from engine.training.kinds import Option, Square, TaskKind
 from engine.training.objectives import CLASSES, Objective, make_objective
 from engine.training.plots import drawn
 from engine.training.rows import Rows
@@ -119,11 +119,16 @@ class Tagger(ExamplesTask, TaskKind):
 
     @classmethod
     def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
-        """The table has a row for each word and feature, the output layer one for each tag."""
+        """The table has a row for each word and feature, the output layer and the field one for each tag."""
         kinds = [layer["type"] for layer in model["args"]["layers"]]
         last = len(kinds) - 1 - kinds[::-1].index("Linear")
-        own = {"0.weight": WordEncoder.from_json(described["words"]).entries()}
-        return {**own, **dict.fromkeys((f"{last}.weight", f"{last}.bias"), described["labels"])}
+        labels = described["labels"]
+        found: dict[str, Sequence[str]] = {"0.weight": WordEncoder.from_json(described["words"]).entries()}
+        found |= dict.fromkeys((f"{last}.weight", f"{last}.bias"), labels)
+        if "CRF" in kinds:
+            field = kinds.index("CRF")
+            found |= {f"{field}.transitions": Square(labels), f"{field}.start": labels, f"{field}.end": labels}
+        return found
 
     def describe(self) -> dict[str, Any]:
         """The words, the tags, and the most frequent tag of each word; that of unknown words stands at ``""``."""

@@ -16,7 +16,7 @@ from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.training.checkpoint import Checkpoint, checkpoint_in, read_checkpoint
 from engine.training.config import LAYERS, TABLE, TrainConfig
-from engine.training.kinds import TaskKind, kind_of
+from engine.training.kinds import Square, TaskKind, kind_of
 from engine.training.rules import read_rate
 
 #: Options of the earlier run that say where its data was and how it was written.
@@ -91,7 +91,8 @@ def take_over(
         if known is None or tables == 1:
             left.append(name)
             continue
-        if known.shape[1:] != array.shape[1:] or (not tables and known.shape != array.shape):
+        square = isinstance(new_tables.get(name), Square)
+        if (known.shape[1:] != array.shape[1:] and not square) or (not tables and known.shape != array.shape):
             expected = f"a model with {name!r} of shape {array.shape}"
             got = f"shape {known.shape} in {checkpoint.path}"
             raise bad_input("from_run", expected, got, "leave the options of the model out: they are those of that run")
@@ -114,7 +115,10 @@ def _copy_rows(array: np.ndarray, known: np.ndarray, entries: Sequence[str], bef
     pairs = [(new, places[entry]) for new, entry in enumerate(entries) if entry in places]
     if pairs:
         to, at = (list(side) for side in zip(*pairs, strict=True))
-        array[to] = known[at]
+        if isinstance(entries, Square):
+            array[np.ix_(to, to)] = known[np.ix_(at, at)]
+        else:
+            array[to] = known[at]
     return bool(pairs)
 
 

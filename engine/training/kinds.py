@@ -66,6 +66,10 @@ class Option(NamedTuple):
         return self.kind or (str if self.default is None else type(self.default))
 
 
+class Square(tuple[str, ...]):
+    """The entries of a table that has a row and a column for each (`TaskKind.tables`)."""
+
+
 class TaskKind:
     """Base of the tasks that ``bptt train --task NAME`` knows.
 
@@ -123,6 +127,8 @@ class TaskKind:
     @classmethod
     def tables(cls, described: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Sequence[str]]:
         """The parameters that have a row for each entry of a vocabulary, each with the entries in the order of rows.
+
+        Entries as `Square` stand along both axes, such as those of transitions from tag to tag.
 
         Parameters
         ----------
