@@ -138,6 +138,13 @@ def test_the_last_valid_step(directions: int, tmp_path: Path) -> None:
     both_ways(model, tmp_path / "model.onnx", inputs(model), LENGTHS)
 
 
+def test_a_largest_value_needs_no_directions(tmp_path: Path) -> None:
+    """Only the last step asks how many directions there are, and so only there may a Linear not stand between."""
+    trunk, pool = engine.GRU(D, H, **REFERENCE), engine.Pool("max", directions=2, **REFERENCE)
+    model = randomised(engine.Sequential(trunk, engine.Linear(H, V, **REFERENCE), pool))
+    both_ways(model, tmp_path / "model.onnx", inputs(model))
+
+
 def test_two_layers_in_a_row_stay_two(tmp_path: Path) -> None:
     """The layers of one stack come back as one, those of a Sequential as they were."""
     model = randomised(engine.Sequential(engine.GRU(D, D, **REFERENCE), engine.GRU(D, D, **REFERENCE)))

@@ -74,7 +74,9 @@ def _unknown(layers: list[tuple[str, Any]]) -> list[str]:
             names += without_a_place(path, layer, tuple(OPERATORS))
         elif kind not in _WRITERS:
             names.append(f"{kind}{place}")
-        elif kind == "Pool" and (layer.kind == "attention" or layer.directions not in (1, directions)):
+        elif kind == "Pool" and (
+            layer.kind == "attention" or (layer.kind == "last" and layer.directions not in (1, directions))
+        ):
             names.append(f"Pool({layer.kind!r}, directions={layer.directions}){place}")
         directions = _directions(layer, directions)
     return names
