@@ -22,7 +22,7 @@ def chaos(
     cells: tuple[str, ...] = ("LSTM", "GRU"),
     hidden: int = 32,
     window: int = 100,
-    epochs: int = 60,
+    epochs: int = 400,
     lr: float = 0.01,
     seeds: int = 5,
     trainings: int = 1,

@@ -78,7 +78,7 @@ def copy(
     delays: tuple[int, ...] = (30,),
     hidden: int = 64,
     sequences: int = 16_000,
-    epochs: int = 4,
+    epochs: int = 12,
     batch: int = 32,
     lr: float = 0.005,
     seeds: int = 1,
