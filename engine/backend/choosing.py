@@ -56,11 +56,11 @@ def get_backend(name: str | Backend = "numpy", kernels: str | None = None) -> Ba
         return name if kernels is None else get_backend(name.name, kernels)
     if not isinstance(name, str):
         raise bad_type("backend", "a name or a Backend", describe(name))
-    library, _, inline = name.partition(":")
+    library, colon, inline = name.partition(":")
     if inline and kernels is not None and inline != kernels:
         raise bad_input("kernels", f"one kernel set, {inline!r} is in the name already", repr(kernels), "give it once")
     one_of("backend", library, KERNELS)
-    chosen = inline or None if kernels is None else kernels
+    chosen = (inline if colon else None) if kernels is None else kernels
     if chosen is not None and (not isinstance(chosen, str) or chosen not in KERNELS[library]):
         expected = f"one of {', '.join(map(repr, KERNELS[library]))} for {library}"
         raise bad_input("kernels", expected, describe(chosen))

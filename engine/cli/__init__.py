@@ -7,6 +7,7 @@ a disk that fills up, or results that cannot be written; 130 for any other comma
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -34,7 +35,7 @@ from engine.cli.predict import predict
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
 from engine.cli.trace import trace
-from engine.cli.train import train
+from engine.cli.train import TrainCommand, train
 from engine.cli.warmup import warmup
 from engine.errors import BackendUnavailableError, EngineError, InputError, one_line
 from engine.streams import Forgiving, Watched, open_closed, silence_stdout
@@ -96,7 +97,7 @@ def run(args: list[str]) -> int:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "bptt"
         return _complain(f"{path}: {error.format_message()} (see '{path} --help')", BAD_INPUT)
     except (InputError, BackendUnavailableError) as error:
-        return _complain(f"bptt: {in_options(error, bptt.commands.get(next(iter(args), '')))}", BAD_INPUT)
+        return _complain(f"bptt: {in_options(error, _command_of(args))}", BAD_INPUT)
     except EngineError as error:
         return _complain(f"bptt: {error}", FAILURE)
     except MemoryError as error:
@@ -105,6 +106,15 @@ def run(args: list[str]) -> int:
         return _failed_stream() or _complain(f"bptt: {_failed_file(error)}", FAILURE)
     except (KeyboardInterrupt, click.Abort):
         return _complain("bptt: interrupted", INTERRUPTED)
+
+
+def _command_of(args: list[str]) -> click.Command | None:
+    """The command that was run, with the options that its arguments give it."""
+    command = bptt.commands.get(next(iter(args), ""))
+    if isinstance(command, TrainCommand):
+        with contextlib.suppress(EngineError):
+            return command.for_args(args[1:])
+    return command
 
 
 def _failed_stream() -> int | None:
