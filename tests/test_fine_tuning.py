@@ -12,6 +12,7 @@ from commands import bptt, refused, tiny, write_text
 
 import engine
 from engine.data import Vocabulary
+from engine.pretrained import pretrained_file, pretrained_names
 from engine.training import read_checkpoint, run_training
 from engine.training.config import make
 from engine.training.fine_tuning import rates_at
@@ -204,3 +205,13 @@ def test_transitions_between_tags_are_taken_over_by_tag(tmp_path: Path, blank_pi
     for one in before:
         for two in before:
             assert new[name][after.index(one), after.index(two)] == old[name][before.index(one), before.index(two)]
+
+
+def test_the_classifier_of_the_package_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = {"a warm and funny film": "1", "a dull , endless mess": "0"}
+    asked = [word for text in texts for word in ("--text", text)]
+    assert bptt("predict", "reviews", *asked, "--backend", "numpy:reference", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["text"]: row["label"] for row in rows} == texts
+    assert pretrained_names() == ["characters", "reviews"]
+    assert sum(path.stat().st_size for name in pretrained_names() if (path := pretrained_file(name))) < 2_000_000

@@ -1,11 +1,14 @@
-r"""Small trained models that come with the package; their names stand where the name of a run can.
+"""Small trained models that come with the package; their names stand where the name of a run can.
 
-``characters`` is a character model of Python's own manual::
+``characters``
+    A character model of Python's own manual, a GRU of 224 units: 1.86 bits per character on the last tenth of it.
+    ``bptt sample characters``, ``bptt train novel.txt --from characters``.
+``reviews``
+    Whether a sentence about a film is for it (1) or against it (0), an LSTM of 32 units that reads both ways, trained on
+    the Stanford Sentiment Treebank (Socher et al. 2013): 76.9 % of the 872 sentences of its development part, where the
+    more frequent class has 50.9 %.  ``bptt predict reviews --text "a warm and funny film"``.
 
-    bptt train --cell gru --hidden 224 --embed 48 --dropout 0.3 --sequence 96 \
-        --steps 1500 --lr 0.004 --validate-every 250
-
-Its file is the run's ``best.safetensors``.  ``bptt train novel.txt --from characters`` goes on from it.
+`benchmarks/pretrain.py` trains them.
 """
 
 from __future__ import annotations
