@@ -446,7 +446,8 @@ def test_gradcheck_fails_on_a_wrong_gradient(
     monkeypatch.setattr(engine.Linear, "backward", wrong)
     assert bptt("gradcheck", "--backend", "numpy:reference", "--cell", "others") == 1
     out = capsys.readouterr().out
-    assert "of 7 gradient checks FAILED" in out
+    count = len(list(catalogue(engine.get_backend("numpy:reference"), chosen=["others"])))
+    assert re.search(rf"^[1-9]\d* of {count} gradient checks FAILED", out, re.MULTILINE)
 
 
 def test_gradcheck_in_words(capsys: pytest.CaptureFixture[str]) -> None:

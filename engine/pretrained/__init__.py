@@ -5,8 +5,8 @@
     ``bptt sample characters``, ``bptt train novel.txt --from characters``.
 ``reviews``
     Whether a sentence about a film is for it (1) or against it (0), an LSTM of 32 units that reads both ways, trained
-    on the Stanford Sentiment Treebank (Socher et al. 2013): 76.9 % of the 872 sentences of its development part, where the
-    more frequent class has 50.9 %.  ``bptt predict reviews --text "a warm and funny film"``.
+    on the Stanford Sentiment Treebank (Socher et al. 2013): 76.9 % of the 872 sentences of its development part, where
+    the more frequent class has 50.9 %.  ``bptt predict reviews --text "a warm and funny film"``.
 
 `benchmarks/pretrain.py` trains them.
 """
