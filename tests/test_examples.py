@@ -12,11 +12,11 @@ import pytest
 from fake_cupy import use_backend
 
 import engine
-from engine.training.evaluation import predict_rows
+from engine.training.examples.evaluation import predict_rows
 from engine.training.examples import Examples, ExamplesTask
-from engine.training.figures import best_path, edit_distance, make_figures
-from engine.training.objectives import make_objective
-from engine.training.rows import read_rows
+from engine.training.examples.figures import best_path, edit_distance, make_figures
+from engine.training.examples.objectives import make_objective
+from engine.training.examples.rows import read_rows
 from engine.training.task import forward
 
 N, T, D, H, K = 23, 6, 3, 5, 4

@@ -64,7 +64,7 @@ def nearest(task: Any) -> tuple[str, float]:
 
 def usual(task: Any) -> tuple[str, float]:
     """The most frequent text, whatever was said."""
-    from engine.training.figures import edit_distance
+    from engine.training.examples.figures import edit_distance
 
     wanted = [task.answers.text(row.tolist()) for row in task.test.targets.labels]
     edits = sum(edit_distance(task.answers.usual, text) for text in wanted)

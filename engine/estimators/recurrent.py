@@ -14,8 +14,8 @@ from engine.optimizers import Adam
 from engine.training import fit
 from engine.training.architecture import recurrent_of, sequential
 from engine.training.config import TRAINABLE_CELLS
-from engine.training.evaluation import predict_rows
-from engine.training.rows import Rows, read_rows, require_finite
+from engine.training.examples.evaluation import predict_rows
+from engine.training.examples.rows import Rows, read_rows, require_finite
 
 try:
     from sklearn.base import BaseEstimator

@@ -22,7 +22,7 @@ from engine.losses.ctc_decoding import best_path_steps, prefix_beam
 from engine.tasks.class_answers import class_scores, majority, softmax
 from engine.training.architecture import recurrent_part, sequential
 from engine.training.config import TrainConfig
-from engine.training.figures import edit_distance
+from engine.training.examples.figures import edit_distance
 
 Described = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import bad_input
 from engine.tasks.pictures import confusion, draw_confusion, worst_places, write_worst
-from engine.training.figures import F1, Accuracy
+from engine.training.examples.figures import F1, Accuracy
 from engine.training.plots import drawn
 
 CONFUSION_PICTURE, WORST_PAGE = "confusion.png", "worst.html"

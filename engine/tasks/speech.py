@@ -25,7 +25,7 @@ from engine.tasks.arrays import WORST_PICTURE, ArrayData, ArrayTask, pictures_of
 from engine.tasks.class_answers import CONFUSION_PICTURE
 from engine.tasks.galleries import MOST, draw_spectrogram
 from engine.training.config import LAYERS, TrainConfig
-from engine.training.figures import edit_distance
+from engine.training.examples.figures import edit_distance
 from engine.training.kinds import Option
 from engine.training.plots import drawn
 from engine.training.rules import choice, switch, text, whole

@@ -12,7 +12,7 @@ import numpy as np
 import engine
 from engine.data.synthetic import Sequences
 from engine.training.examples import Examples, ExamplesTask
-from engine.training.objectives import make_objective
+from engine.training.examples.objectives import make_objective
 
 #: A run: figures by name, among them "seconds" of training and "sequences" trained on.
 Run = dict[str, float]

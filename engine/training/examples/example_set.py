@@ -12,9 +12,9 @@ from engine.checks import integer, number
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.plain_arrays import dtype_in_words, first_place, numbers
-from engine.training.objectives import LABELS, Objective
-from engine.training.rows import Rows, read_rows, require_finite
-from engine.training.targets import Targets, read_targets
+from engine.training.examples.objectives import LABELS, Objective
+from engine.training.examples.rows import Rows, read_rows, require_finite
+from engine.training.examples.targets import Targets, read_targets
 from engine.training.task import Batch
 
 #: At least so many rows are measured at a time: small batches are slow, and no figure depends on their size.

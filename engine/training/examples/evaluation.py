@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.training.example_set import MEASURED, in_order
-from engine.training.figures import Figure, best_path, make_figures
-from engine.training.objectives import LABELS, Last, Objective
-from engine.training.rows import Rows
+from engine.training.examples.example_set import MEASURED, in_order
+from engine.training.examples.figures import Figure, best_path, make_figures
+from engine.training.examples.objectives import LABELS, Last, Objective
+from engine.training.examples.rows import Rows
 from engine.training.task import Batch, Validation
 
 

@@ -99,7 +99,7 @@ class History:
         matplotlib.figure.Figure
             A notebook shows it.
         """
-        from engine.training.history_picture import draw_history
+        from engine.training.fitting.history_picture import draw_history
 
         return draw_history(self, path)
 

@@ -11,8 +11,8 @@ from engine.checks import describe
 from engine.data import pad_sequences
 from engine.errors import InputError, bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, numbers
-from engine.training.objectives import CLASSES, FREE, LABELS, NUMBERS
-from engine.training.rows import Rows, read_rows, require_finite
+from engine.training.examples.objectives import CLASSES, FREE, LABELS, NUMBERS
+from engine.training.examples.rows import Rows, read_rows, require_finite
 
 _ENCODE = "number the classes 0, 1, 2, ..., as np.unique(y, return_inverse=True)[1] does"
 
@@ -67,7 +67,7 @@ def read_targets(name: str, given: Any, rows: Rows, kind: str, output: tuple[int
     Parameters
     ----------
     name : of the argument, for messages.
-    kind : of the loss, see `engine.training.objectives`.
+    kind : of the loss, see `engine.training.examples.objectives`.
     output : shape of the model's output for one row, (T, 1, K) or (1, K); None if it is no array.
     dtype : of the model.
 

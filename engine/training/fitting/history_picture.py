@@ -16,7 +16,7 @@ from engine.errors import bad_input
 from engine.training.plots import STYLE, TRAIN, VALIDATION
 
 if TYPE_CHECKING:
-    from engine.training.history import History
+    from engine.training.fitting.history import History
 
 #: Beside the two colours of losses.
 _COLOURS = ("#4f7cac", "#e0a458", "#5b8c5a", "#7d5ba6", "#9a9a9a")

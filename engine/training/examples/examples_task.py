@@ -11,10 +11,10 @@ from engine.checks import describe, instance, integer, switch
 from engine.data import bucket_by_length, shuffled_order
 from engine.errors import bad_input
 from engine.layers.base import Layer
-from engine.training.evaluation import Measured, loss_of, measure
-from engine.training.example_set import Examples
-from engine.training.figures import check_metrics
-from engine.training.objectives import make_objective
+from engine.training.examples.evaluation import Measured, loss_of, measure
+from engine.training.examples.example_set import Examples
+from engine.training.examples.figures import check_metrics
+from engine.training.examples.objectives import make_objective
 from engine.training.task import Batch, Validation, fingerprint
 
 

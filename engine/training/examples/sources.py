@@ -11,10 +11,10 @@ from engine.checks import describe
 from engine.data import ContiguousBatches, shuffled_order
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
-from engine.training.evaluation import Measured
-from engine.training.example_set import Examples
-from engine.training.examples import ExamplesTask
-from engine.training.objectives import Objective
+from engine.training.examples.evaluation import Measured
+from engine.training.examples.example_set import Examples
+from engine.training.examples.examples_task import ExamplesTask
+from engine.training.examples.objectives import Objective
 from engine.training.task import Batch, fingerprint
 
 _EXPECTED = "batches (x, y), (x, y, lengths) or (x, y, lengths, mask), the rows first"

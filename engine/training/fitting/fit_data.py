@@ -11,11 +11,11 @@ from engine.checks import describe, fraction
 from engine.data import shuffled_order
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
-from engine.training.evaluation import Measured
-from engine.training.example_set import Examples
-from engine.training.examples import ExamplesTask, require_whole_batches
-from engine.training.objectives import Objective
-from engine.training.sources import Source, SourceTask, is_source
+from engine.training.examples.evaluation import Measured
+from engine.training.examples.example_set import Examples
+from engine.training.examples.examples_task import ExamplesTask, require_whole_batches
+from engine.training.examples.objectives import Objective
+from engine.training.examples.sources import Source, SourceTask, is_source
 from engine.training.task import fingerprint
 
 #: The purpose of the order that picks validation rows, apart from the orders of the epochs.
