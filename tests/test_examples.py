@@ -12,8 +12,8 @@ import pytest
 from fake_cupy import use_backend
 
 import engine
-from engine.training.examples.evaluation import predict_rows
 from engine.training.examples import Examples, ExamplesTask
+from engine.training.examples.evaluation import predict_rows
 from engine.training.examples.figures import best_path, edit_distance, make_figures
 from engine.training.examples.objectives import make_objective
 from engine.training.examples.rows import read_rows

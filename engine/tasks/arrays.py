@@ -27,12 +27,12 @@ from engine.tasks.pictures import confusion, draw_confusion, worst_places
 from engine.training.architecture import build_described
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import TrainConfig
-from engine.training.examples.evaluation import predict_rows
 from engine.training.examples import Examples, ExamplesTask
-from engine.training.kinds import TaskKind
+from engine.training.examples.evaluation import predict_rows
 from engine.training.examples.objectives import make_objective
-from engine.training.plots import drawn
 from engine.training.examples.rows import read_rows
+from engine.training.kinds import TaskKind
+from engine.training.plots import drawn
 from engine.training.task import Validation, load_model, load_weights
 
 WORST_PICTURE = "worst.png"

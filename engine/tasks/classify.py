@@ -42,12 +42,12 @@ from engine.tasks.class_answers import (
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
-from engine.training.examples.evaluation import predict_rows
 from engine.training.examples import Examples, ExamplesTask
-from engine.training.fine_tuning import described_before
-from engine.training.kinds import Option, TaskKind
+from engine.training.examples.evaluation import predict_rows
 from engine.training.examples.objectives import make_objective
 from engine.training.examples.rows import read_rows
+from engine.training.fine_tuning import described_before
+from engine.training.kinds import Option, TaskKind
 from engine.training.rules import choice, switch, text, whole
 from engine.training.task import Validation, load_model, load_weights
 

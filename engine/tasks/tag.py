@@ -27,13 +27,13 @@ from engine.tasks.tag_scores import scores_of, title_of, wrong_words
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
-from engine.training.examples.evaluation import in_order, loss_of, outputs
 from engine.training.examples import Examples, ExamplesTask
+from engine.training.examples.evaluation import in_order, loss_of, outputs
+from engine.training.examples.objectives import CLASSES, Objective, make_objective
+from engine.training.examples.rows import Rows
 from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, Square, TaskKind
-from engine.training.examples.objectives import CLASSES, Objective, make_objective
 from engine.training.plots import drawn
-from engine.training.examples.rows import Rows
 from engine.training.rules import switch, text, whole
 from engine.training.task import Validation, load_model, load_weights
 

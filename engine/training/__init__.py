@@ -1,8 +1,8 @@
 """Fourth floor: the trainer, its tasks, checkpoints, metrics, progress and pictures."""
 
-from engine.training.fitting.callbacks import Callback
 from engine.training.checkpoint import Checkpoint, checkpoint_in, read_checkpoint, write_checkpoint
 from engine.training.config import TrainConfig
+from engine.training.fitting.callbacks import Callback
 from engine.training.fitting.fit_and_evaluate import evaluate, fit
 from engine.training.fitting.history import History
 from engine.training.loading import load

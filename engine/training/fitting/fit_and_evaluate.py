@@ -11,11 +11,13 @@ from engine.checks import describe, instance, integer, number, switch
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.optimizers.base import Optimizer
-from engine.training.fitting.callbacks import check_callbacks
 from engine.training.examples.evaluation import measure
 from engine.training.examples.example_set import Examples
 from engine.training.examples.examples_task import ExamplesTask, require_whole_batches
 from engine.training.examples.figures import check_metrics, name_of
+from engine.training.examples.objectives import make_objective
+from engine.training.examples.sources import SourceTask
+from engine.training.fitting.callbacks import check_callbacks
 from engine.training.fitting.fit_data import data_of, make_fit_task, rows_or_source
 from engine.training.fitting.fit_folder import open_fit
 from engine.training.fitting.fit_loop import (
@@ -32,9 +34,7 @@ from engine.training.fitting.history import History, history_of
 from engine.training.interrupt import StopRequest
 from engine.training.keeping import Memory
 from engine.training.loop import INTERRUPTED, Plan
-from engine.training.examples.objectives import make_objective
 from engine.training.progress import make_reporter
-from engine.training.examples.sources import SourceTask
 
 _HINT = "lower the optimiser's lr, or give a smaller clip; the weights are those from before it"
 

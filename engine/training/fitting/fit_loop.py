@@ -13,9 +13,9 @@ from engine.layers.base import Layer
 from engine.optimizers import Adam
 from engine.optimizers.base import Optimizer
 from engine.optimizers.schedules import make_schedule
-from engine.training.fitting.callbacks import Callback, Progress
 from engine.training.checkpoint import BEST, read_file
 from engine.training.examples.examples_task import ExamplesTask
+from engine.training.fitting.callbacks import Callback, Progress
 from engine.training.fitting.fit_folder import FitFolder, check_fit
 from engine.training.keeping import Keeper, Memory, RunFiles
 from engine.training.loop import Loop
