@@ -117,3 +117,10 @@ def test_bad_rows_are_told(x: Any, y: Any, expected: str) -> None:
 def test_a_short_series_is_told() -> None:
     with pytest.raises(engine.InputError, match="at least 33 values, for the window and the horizon, got 5"):
         Forecaster().fit(np.arange(5.0))
+
+
+def test_text_is_no_number() -> None:
+    with pytest.raises(engine.InputTypeError, match="y: expected an array of numbers"):
+        SequenceRegressor(**QUICK).fit(np.ones((2, 3, 2)), ["a", "b"])
+    with pytest.raises(engine.InputTypeError, match="X: expected an array of numbers"):
+        Forecaster().fit(["a", "b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -420,6 +421,8 @@ def test_progress_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     assert err.startswith("epoch 1/1  loss ")
     assert "rows/s" in err
+    fit(network(), *data(), epochs=40, **{**FIT, "quiet": False})
+    assert "\nepoch 40/40  loss " in capsys.readouterr().err  # however quick it was
     fit(network(), *data(), epochs=1, **FIT)
     assert capsys.readouterr() == ("", "")
 
@@ -511,6 +514,23 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(network(), [(X, Y)], weights=[1.0]), "weights: expected None with a source of batches"),
     (lambda: fit(network(), [(X, Y), (X, Y[:3])]), "y of batch 1: expected as many targets as the 20 rows of x"),
     (lambda: fit(network(), [(X, Y)], validation=0.1), "validation: expected data or a source beside a source"),
+    (
+        lambda: fit(network(), X, Y, loss=lambda y, t: ("low", y)),
+        "loss: expected a function whose first result is a num",
+    ),
+    (
+        lambda: fit(network(), X, Y, loss=lambda y, t: (1.0, y[:1])),
+        "loss: expected a function whose second result has the outputs' shape (20, 1), got shape (1, 1)",
+    ),
+    (lambda: fit(network(), X, Y, metrics=[lambda y, t: y]), "metrics: expected a number from the function '<lambda>'"),
+    (
+        lambda: fit(network(), X, Y, metrics=["edit_distance"], epochs=10**12),  # told before training
+        "metrics: expected classes as targets for 'edit_distance'",
+    ),
+    (
+        lambda: fit(network(K), X, np.zeros(N, int), loss="cross_entropy", weights={K: 2.0}),
+        "weights: expected classes in 0..2, the outputs of the model, got 3",
+    ),
     (lambda: fit(network(), X), "y: expected targets, one a row or one a step, got None"),
     (lambda: engine.evaluate(network(), X, Y, metrics=["auc"]), "metrics: expected some of 'loss', 'accuracy'"),
     (lambda: engine.evaluate(network(), X[:7], Y[:7], stateful=True, batch_size=4), "x: expected a multiple"),
@@ -531,6 +551,9 @@ def test_numbers_that_are_not_finite() -> None:
         NonFiniteError, "expected finite numbers, got ", "; the update was not made: lower the optimiser's lr"
     ):
         fit(model, x, y, optimizer=engine.SGD(model, lr=3e38, momentum=0.9), clip=None, epochs=20, quiet=True)
+    for nothing in (math.nan, np.float32("inf")):  # a loss of the user's, as Python or NumPy gives it
+        with refused(NonFiniteError, "step 1 (epoch 1, batch 1 of 1): expected finite numbers", "in the loss"):
+            fit(model, x, y, loss=lambda outputs, targets, loss=nothing: (loss, outputs), quiet=True)
     lone = engine.RNN(D, 1, nonlinearity="relu", **PLAIN)
     lone.params["weight_ih_l0"][...] = 10.0
     lone.touch()

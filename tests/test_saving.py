@@ -120,6 +120,14 @@ def test_a_layer_of_ones_own_is_refused_when_it_is_saved(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_a_wrong_argument_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
+    MODELS["nested"]().save(tmp_path / "m")
+    with refused(InputTypeError, "dtype: expected 'float32' or 'float64', got 'int8'"):
+        engine.load(tmp_path / "m", **PLAIN, dtype="int8")
+    with refused(engine.InputError, "backend: expected one of 'numpy'", "got 'jax'"):
+        engine.load(tmp_path / "m", backend="jax")
+
+
 def test_other_files(tmp_path: Path) -> None:
     model = MODELS["before the reset"]()
     path = tmp_path / "m"

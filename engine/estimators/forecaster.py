@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from engine.checks import integer
 from engine.errors import bad_input
+from engine.estimators.recurrent import as_numbers
 from engine.estimators.sequences import SequenceRegressor
 
 
@@ -121,7 +122,7 @@ class Forecaster(BaseEstimator):
         return float(r2_score(ahead + anchors, self.regressor_.predict(windows) + anchors))
 
     def _series(self, given: Any, need: int) -> np.ndarray:
-        series = np.asarray(given, dtype=np.float64)
+        series = as_numbers("X", given)
         if series.ndim not in (1, 2) or not np.isfinite(series).all():
             got = f"shape {series.shape}" if series.ndim not in (1, 2) else "NaN or infinity"
             raise bad_input("X", "a series (T,) or (T, D) of finite numbers", got)

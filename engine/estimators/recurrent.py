@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.checks import one_of
-from engine.errors import BackendUnavailableError, bad_input
+from engine.errors import BackendUnavailableError, bad_input, bad_type
 from engine.layers import Layer, from_config
 from engine.optimizers import Adam
 from engine.training import fit
@@ -141,6 +141,14 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, numbers.Integral):
         return int(random_state)
     return int(random_state.randint(2**31 - 1))
+
+
+def as_numbers(name: str, given: Any) -> np.ndarray:
+    """What was given, as an array of float64."""
+    try:
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise bad_type(name, "an array of numbers", "something else", "text and ragged lists are none") from error
 
 
 def _ragged(x: Any) -> bool:

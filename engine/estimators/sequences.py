@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 
 from engine.errors import bad_input
-from engine.estimators.recurrent import RecurrentEstimator
+from engine.estimators.recurrent import RecurrentEstimator, as_numbers
 
 
 class SequenceClassifier(ClassifierMixin, RecurrentEstimator):
@@ -96,7 +96,7 @@ class SequenceClassifier(ClassifierMixin, RecurrentEstimator):
         self.classes_, targets = np.unique(labels, return_inverse=True)
         _require_rows(len(rows), len(targets))
         if len(self.classes_) < 2:
-            raise bad_input("y", "at least two classes", f"one class: {self.classes_[0]!r}")
+            raise bad_input("y", "at least two classes", f"one class: {self.classes_[0]}")
         self._train(rows, targets, len(self.classes_), "cross_entropy")
         return self
 
@@ -195,7 +195,7 @@ class SequenceRegressor(RegressorMixin, RecurrentEstimator):
             Itself.
         """
         rows = self._scaled(self._read(X, fitted=False), fitted=False)
-        targets = np.asarray(_given(y), dtype=np.float64)
+        targets = as_numbers("y", _given(y))
         if targets.ndim not in (1, 2) or not np.isfinite(targets).all():
             got = f"shape {targets.shape}" if targets.ndim not in (1, 2) else "NaN or infinity"
             raise bad_input("y", "finite numbers (N,) or (N, K)", got)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.backend import Backend
+from engine.backend import Backend, check_dtype, get_backend
 from engine.cell import cells
 from engine.checks import file_name
 from engine.errors import EngineError
@@ -66,6 +66,8 @@ def load(path: str | os.PathLike[str], backend: str | Backend = "numpy", dtype: 
     >>> bool((again.predict(x)[0] == model.predict(x)[0]).all())
     True
     """
+    backend = get_backend(backend)
+    dtype = None if dtype is None else check_dtype(dtype)
     place = checkpoint_in(file_name("path", path))
     saved = read_file(place, check_description, hint="save one with model.save(path)")
     meta = _described(place, saved.meta)

@@ -97,9 +97,9 @@ class PlainReporter(Reporter):
         self._last = -PLAIN_PAUSE
 
     def report(self, record: Mapping[str, Any], moment: Moment) -> None:
-        """Print the line, unless another was printed a moment ago."""
+        """Print the line, unless another was printed a moment ago; the last one always."""
         now = time.monotonic()
-        if now - self._last < (PLAIN_PAUSE if record["kind"] == "train" else PLAIN_PAUSE / 5):
+        if moment.share < 1.0 and now - self._last < (PLAIN_PAUSE if record["kind"] == "train" else PLAIN_PAUSE / 5):
             return
         self._last = now
         self.note(f"{_place(moment)}  {describe(record, self.position, self.figure)}  {clock(moment.left)} left")

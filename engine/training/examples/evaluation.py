@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.training.examples.example_set import MEASURED, in_order
-from engine.training.examples.figures import Figure, best_path, make_figures
+from engine.training.examples.figures import Figure, best_path, make_figures, require_class_targets
 from engine.training.examples.objectives import LABELS, Last, Objective
 from engine.training.examples.rows import Rows
 from engine.training.task import Batch, Validation
@@ -69,6 +69,15 @@ def measure(
     return Validation(loss, {"loss": loss, **found} if "loss" in metrics else found)
 
 
+def check_figures(model: Any, examples: Any, metrics: Sequence[Any]) -> None:
+    """Raise if a metric with a name does not fit the targets, as the first row tells."""
+    figures = make_figures([metric for metric in metrics if isinstance(metric, str)])
+    if figures:
+        batch = examples.batch(slice(0, 1))
+        y, _ = model.predict(batch.x, None, batch.lengths)
+        _add(figures, model, y, batch, examples.by_row, examples.targets.labels is not None)
+
+
 def outputs(model: Any, examples: Measured, batch_size: int, stateful: bool) -> Iterator[tuple[Batch, Any]]:
     """The batches of `examples` with the model's outputs, on the device: in order of the rows if they are stateful."""
     state = None
@@ -97,6 +106,9 @@ def _add(figures: list[Figure], model: Any, y: Any, batch: Batch, by_row: bool, 
             host = host[steps - 1, np.arange(host.shape[1])]
     elif model.batch_first:
         targets, mask = targets.swapaxes(0, 1), None if mask is None else mask.swapaxes(0, 1)
+    for figure in figures:
+        if figure.sequences:
+            require_class_targets(figure.name, targets)
     whole = host, targets, mask
     places = host.shape[: 1 if by_row else 2]
     host = host.reshape(-1, *host.shape[len(places) :])

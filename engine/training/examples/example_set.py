@@ -70,7 +70,7 @@ class Examples:
             expected = "(N, T) for targets of steps" if self.targets.by_step is not None else "(N,) for targets of rows"
             raise bad_input("mask", f"shape {expected}", f"shape {mask.shape}")
         by_class = isinstance(weights, Mapping)
-        self.class_weights = _read_class_weights(weights, self.targets) if by_class else None
+        self.class_weights = _read_class_weights(weights, self.targets, self.output) if by_class else None
         row_weights = None if weights is None or by_class else _read_weights(weights, len(self.rows))
         if loss.kind == LABELS and not (mask is None and weights is None):
             raise bad_input("mask" if weights is None else "weights", "None with the loss 'ctc'", "some")
@@ -203,7 +203,7 @@ def _read_weights(given: Any, rows: int) -> np.ndarray:
     return weights.astype(np.float64)
 
 
-def _read_class_weights(given: Mapping[Any, Any], targets: Targets) -> np.ndarray:
+def _read_class_weights(given: Mapping[Any, Any], targets: Targets, output: tuple[int, ...] | None) -> np.ndarray:
     """The weight of each class; 1 of a class that is not named."""
     labels = targets.classes()
     if not labels.size:
@@ -212,6 +212,8 @@ def _read_class_weights(given: Mapping[Any, Any], targets: Targets) -> np.ndarra
     for label, weight in given.items():
         place = integer("weights", label, 0, "its names are classes, its values their weights")
         value = number(f"weights[{place}]", weight)
+        if output is not None and place >= output[-1]:
+            raise bad_input("weights", f"classes in 0..{output[-1] - 1}, the outputs of the model", str(place))
         if place < len(found):
             found[place] = value
     if not found[labels].any():

@@ -189,7 +189,12 @@ class Own:
     def value(self) -> float:
         """See `Figure.value`."""
         outputs, targets = (np.concatenate(side) for side in zip(*self.parts, strict=True))
-        return float(self.function(outputs, targets))
+        found = self.function(outputs, targets)
+        try:
+            return float(found)
+        except (TypeError, ValueError) as error:
+            got = describe(found)
+            raise bad_type("metrics", f"a number from the function {self.name!r}", got, "return one float") from error
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -259,7 +264,12 @@ def make_figures(metrics: Sequence[Any]) -> list[Figure]:
     return [FIGURES[metric]() if isinstance(metric, str) else Own(metric) for metric in metrics if metric != "loss"]
 
 
-def _require_classes(name: str, target: Any) -> None:
-    if not isinstance(target, np.ndarray) or target.dtype.kind not in "iu" or target.ndim != 1:
+def require_class_targets(name: str, target: Any) -> None:
+    """Raise unless the targets are class numbers, which the figure of that name needs."""
+    if not isinstance(target, np.ndarray) or target.dtype.kind not in "iu":
         hint = "of numbers take 'mae' or 'rmse'"
         raise bad_input("metrics", f"classes as targets for {name!r}", "targets of another kind", hint)
+
+
+def _require_classes(name: str, target: Any) -> None:
+    require_class_targets(name, target if getattr(target, "ndim", 0) == 1 else None)

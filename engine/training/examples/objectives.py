@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from engine.backend import Backend, backend_of
 from engine.checks import describe
-from engine.errors import bad_type
+from engine.errors import bad_input, bad_type
 from engine.losses import binary_cross_entropy, cross_entropy, ctc_loss, mse
 
 #: What targets are: class numbers, numbers, a sequence of labels for each row, or what a function of the user's takes.
@@ -42,7 +43,24 @@ class Objective:
         if not isinstance(pair, tuple) or len(pair) != 2:
             hint = "return the value and the gradient by the model's output, as engine.mse does"
             raise bad_type("loss", "a function that returns the pair (loss, gradient)", describe(pair), hint)
+        if self.kind == FREE and hasattr(prediction, "shape"):
+            return _checked(prediction, *pair)
         return pair
+
+
+def _checked(prediction: Any, loss: Any, gradient: Any) -> tuple[Any, Any]:
+    """What a function of the user's returned: the loss as a 0-d array, and a gradient in the prediction's shape."""
+    if isinstance(loss, Real) and not isinstance(loss, bool):
+        host = np.asarray(loss, dtype=loss.dtype if isinstance(loss, np.floating) else np.float64)
+        loss = backend_of(prediction, "output").asarray(host)
+    elif getattr(loss, "shape", None) != () or isinstance(loss, np.generic):
+        raise bad_type("loss", "a function whose first result is a number", describe(loss), "return the mean")
+    shape = tuple(prediction.shape)
+    if getattr(gradient, "shape", None) != shape:
+        got = f"shape {gradient.shape}" if hasattr(gradient, "shape") else describe(gradient)
+        hint = "return the derivative of the loss by each number of its first argument"
+        raise bad_input("loss", f"a function whose second result has the outputs' shape {shape}", got, hint)
+    return loss, gradient
 
 
 def ctc(logits: Any, targets: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Any, Any]:

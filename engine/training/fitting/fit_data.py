@@ -11,7 +11,7 @@ from engine.checks import describe, fraction
 from engine.data import shuffled_order
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
-from engine.training.examples.evaluation import Measured
+from engine.training.examples.evaluation import Measured, check_figures
 from engine.training.examples.example_set import Examples
 from engine.training.examples.examples_task import ExamplesTask, require_whole_batches
 from engine.training.examples.objectives import Objective
@@ -37,6 +37,8 @@ def make_fit_task(
 ) -> Any:
     """Training and validation data as a task."""
     data = rows_or_source(model, objective, x, y, rows)
+    if isinstance(data, Examples):
+        check_figures(model, data, options["metrics"])
     if isinstance(validation, int | float | np.floating) and not isinstance(validation, bool):
         share = fraction("validation", validation, zero_allowed=True)
         if isinstance(data, Source):
