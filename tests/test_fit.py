@@ -20,6 +20,7 @@ from refusals import refused
 
 import engine
 from engine.errors import CheckpointError, NonFiniteError, StorageError
+from engine.losses import weighted_sum
 from engine.optimizers.schedules import StepDecay
 
 fit: Any = engine.fit
@@ -541,6 +542,29 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
 def test_refused(call: Callable[[], Any], words: str) -> None:
     with refused(engine.InputError, words):
         call()
+
+
+def test_several_heads() -> None:
+    """A loss of the user's own takes their targets out of the columns of one array."""
+    x, _ = data()
+    draw = np.random.default_rng(4)
+    y = np.c_[draw.integers(0, K, N), draw.normal(size=N)]
+    heads = {"kind": engine.Linear(H, K, **PLAIN), "size": engine.Linear(H, 1, **PLAIN)}
+    trunk = engine.GRU(D, H, **PLAIN), engine.Pool("mean", **PLAIN)
+    model = engine.Sequential(*trunk, engine.Heads(heads), seed=3)
+    both = weighted_sum({"kind": (engine.cross_entropy, 1.0), "size": (engine.mse, 0.5)})
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        return both(outputs, {"kind": targets[:, 0].astype(int), "size": targets[:, 1:]})
+
+    history = fit(model, x, y, loss=loss, epochs=4, quiet=True)
+    assert history.loss[-1] < history.loss[0]
+    with refused(engine.InputTypeError, "y: expected an array or a list of targets, got a dict"):
+        fit(model, x, {"kind": y[:, 0], "size": y[:, 1]}, loss=both)
+    with refused(
+        engine.InputError, "loss: expected a function of your own for a model with several outputs, got 'mse'"
+    ):
+        fit(model, x, y)
 
 
 def test_numbers_that_are_not_finite() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.checks import integer, number
+from engine.checks import describe, integer, number
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.plain_arrays import dtype_in_words, first_place, numbers
-from engine.training.examples.objectives import LABELS, Objective
+from engine.training.examples.objectives import FREE, LABELS, Objective
 from engine.training.examples.rows import Rows, read_rows, require_finite
 from engine.training.examples.targets import Targets, read_targets
 from engine.training.task import Batch
@@ -64,6 +64,7 @@ class Examples:
         if mask is not None and loss.kind != LABELS:
             y = _without_masked(y, mask)
         self.output = output or self._probe(names[0])
+        _require_one_array(names[1], y, self.output, loss)
         self.targets: Targets = read_targets(names[1], y, self.rows, loss.kind, self.output, model.dtype)
         self.by_row = self.targets.by_row is not None
         if mask is not None and (mask.ndim == 2) != (self.targets.by_step is not None):
@@ -169,6 +170,18 @@ class Examples:
         """All arrays of the data, for a fingerprint."""
         extra = (self.rows.lengths, self.index, self.mask, self.row_weights, self.class_weights)
         return [*self.rows.parts(), *self.targets.parts(), *(a for a in extra if a is not None)]
+
+
+def _require_one_array(name: str, y: Any, output: tuple[int, ...] | None, loss: Objective) -> None:
+    """Targets by name, and losses of one array for a model with several outputs, are told before shapes are read."""
+    if isinstance(y, Mapping):
+        hint = (
+            "of several heads, put the targets side by side into one array, and take them apart in a loss of your own"
+        )
+        raise bad_type(name, "an array or a list of targets", describe(y), hint)
+    if output is None and loss.kind != FREE:
+        hint = "write loss(outputs, targets) -> (value, gradients by name), as engine.losses.weighted_sum makes one"
+        raise bad_input("loss", "a function of your own for a model with several outputs", repr(loss.name), hint)
 
 
 def in_order(lengths: np.ndarray, size: int, stateful: bool = False) -> Iterator[np.ndarray | slice]:
