@@ -48,6 +48,16 @@ def test_tables_with_and_without_a_header_line(tmp_path: Path, name: str, text: 
     assert found.labels == ["0", "1", "1"]
 
 
+def test_a_header_line_of_unusual_names(tmp_path: Path) -> None:
+    rows = "good;so good\nbad;so so\nbad;very bad\ngood;quite fine, so to say\n"
+    found = read_labelled(written(tmp_path / "a.csv", "mood;note\n" + rows))
+    assert (found.labels, found.columns) == (["good", "bad", "bad", "good"], ("note", "mood"))
+    for first in ("good;fine\n", "bad;not good\n", "rare;neither nor\n"):  # texts with a label
+        assert len(read_labelled(written(tmp_path / "b.csv", first + rows))) == 5
+    names = "Abe;Japanese\nRoy;Irish\nOh;Korean\nIm;Korean\nGill;Irish\n"  # a class of one example, not a header line
+    assert len(read_labelled(written(tmp_path / "c.csv", names))) == 5
+
+
 def test_columns_by_name_and_by_number(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "id,headline,kind,body\n1,A,x,one\n2,B,y,two\n3,C,x,three\n")
     by_name = read_labelled(path, TableForm("body", "kind"))
@@ -242,6 +252,20 @@ def test_tagged_files_that_are_refused(tmp_path: Path, text: str, expected: str,
     path = written(tmp_path / "a.tsv", text)
     with refused(DataError, str(path), expected, got):
         read_tagged(path)
+
+
+def test_untagged_sentences_a_word_a_line_or_a_sentence_a_line(tmp_path: Path) -> None:
+    lines = written(tmp_path / "a.txt", "the cat runs\n\nStop\na dog sees N\nhe runs\n")
+    found = read_tagged(lines, tagged=False, names=["D", "N"])
+    assert (found.words, found.tags, found.lines) == (
+        [["the", "cat", "runs"], ["Stop"], ["a", "dog", "sees", "N"], ["he", "runs"]],
+        [[], [], [], []],
+        [1, 3, 4, 5],
+    )
+    columns = written(tmp_path / "b.txt", "the x D\ncat y N\n\nStop z N\n")
+    assert read_tagged(columns, tagged=False, names=["D", "N"]).words == [["the", "cat"], ["Stop"]]
+    single = written(tmp_path / "c.txt", "the\ncat\n\nStop\n")
+    assert read_tagged(single, tagged=False, names=["D", "N"]).words == [["the", "cat"], ["Stop"]]
 
 
 def test_the_baseline_knows_words_by_their_most_frequent_tag(tmp_path: Path) -> None:

@@ -116,8 +116,10 @@ def test_layers_are_unfrozen_from_the_last_to_the_first() -> None:
     [
         ("--rate", "0.*", "--rate: expected PATTERN=FACTOR with a factor >= 0, such as '0.*=0.1', got '0.*'"),
         ("--rate", "0.*=-1", "--rate: expected PATTERN=FACTOR"),
-        ("--freeze", "7.*", "a pattern that fits one of 0.weight, 1.weight_ih_l0"),
-        ("--freeze", "*", "a factor above 0 for some parameter, got 0 for all"),
+        ("--rate", "7.*=1", "--rate: expected a pattern that fits one of 0.weight, 1.weight_ih_l0"),
+        ("--rate", "*=0", "--rate: expected a factor above 0 for some parameter, got 0 for all"),
+        ("--freeze", "7.*", "--freeze: expected a pattern that fits one of 0.weight, 1.weight_ih_l0"),
+        ("--freeze", "*", "--freeze: expected patterns that leave some parameter to train, got '*', which fits all"),
     ],
 )
 def test_patterns_are_checked(tmp_path: Path, capsys: Any, option: str, value: str, expected: str) -> None:

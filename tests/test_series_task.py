@@ -162,8 +162,9 @@ def test_errors_and_coverage_are_counted_by_hand(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "told"),
     [
-        ({"holiday": ""}, "--known holiday", "'holiday'"),
-        ({"holiday": "nan"}, "--known holiday", "'holiday'"),
+        ({"holiday": ""}, "--known holiday", "'holiday'; a known column is not filled: write its values"),
+        ({"holiday": "nan"}, "--known holiday --missing interpolate", "'holiday'; a known column is not filled"),
+        ({}, "--known holiday --window 5000", "expected at least --window + --horizon = 500"),
         ({"empty": "sales"}, "--known holiday", "'sales'"),
         ({}, "--known level", "--known: expected columns that are not forecast, got 'level'"),
         ({}, "--known holiday --quantiles 0.9,0.5", "--quantiles: expected rising numbers between 0 and 1 with 0.5"),

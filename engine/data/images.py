@@ -122,7 +122,7 @@ def _stacked(names: list[str], pictures: list[NDArray[np.float32]], labels: list
 def _picture(raw: bytes, name: str) -> NDArray[np.float32]:
     """An image file as grey values 0..255, (H, W)."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise BackendUnavailableError(
             "pillow: expected Pillow, which reads images, got none; install bptt-engine[images]"
@@ -131,7 +131,8 @@ def _picture(raw: bytes, name: str) -> NDArray[np.float32]:
         with Image.open(io.BytesIO(raw)) as image:
             return np.asarray(image.convert("L"), dtype=np.float32)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise bad_data(name, "an image", f"a file that is none, or is damaged ({error})", "leave it out") from None
+        why = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # which names an address in memory
+        raise bad_data(name, "an image", f"a file that is none, or is damaged{why}", "leave it out") from None
 
 
 def _digits() -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from engine.data.batching import shuffled_order
 from engine.data.data_checks import bad_data
 from engine.data.encodings import decode_text
 from engine.data.files import read_bytes
-from engine.data.text_rows import CellRows, distinct, listed, mean_length, read_cells, require_even
+from engine.data.text_rows import CellRows, fewest_values, listed, read_cells, require_even
 from engine.errors import DataError, bad_input
 
 #: Names that a header line gives to the columns of texts and of labels.
@@ -145,7 +146,7 @@ def _read_table(path: str | os.PathLike[str], form: TableForm, labelled: bool) -
     if labelled and width < 2:
         hint = "put a tab or a comma between text and label, or name what stands there with --delimiter"
         raise bad_data(rows.source, "a text and a label in every row", f"one cell in line {rows.lines[0]}", hint)
-    names = _header(rows, form)
+    names = _header(rows, form, labelled)
     if names is not None:
         rows = rows.without_first()
         if not rows.cells:
@@ -162,11 +163,12 @@ def _read_table(path: str | os.PathLike[str], form: TableForm, labelled: bool) -
     )
 
 
-def _header(rows: CellRows, form: TableForm) -> list[str] | None:
+def _header(rows: CellRows, form: TableForm, labelled: bool) -> list[str] | None:
     """Return the names of the columns, None if the first line is data.
 
     It is a header line if it holds the name of a column that was asked for, or a usual name, and nowhere below does
-    that cell occur again in its column.
+    that cell occur again in its column.  Above two columns it is one too if it has a word in each, while below it most
+    texts hold several words and every label stands in several rows, but the one of this line in none.
     """
     first = rows.cells[0]
     asked = [name for name in (form.text_column, form.label_column) if name is not None]
@@ -179,6 +181,18 @@ def _header(rows: CellRows, form: TableForm) -> list[str] | None:
     for place, cell in enumerate(first):
         usual = cell.lower() in (*TEXT_NAMES, *LABEL_NAMES, *known)
         if usual and all(cells[place] != cell for cells in rows.cells[1:]):
+            return first
+    if labelled and len(first) == 2 and all(cell.isidentifier() for cell in first):
+        below = rows.without_first()
+        label = fewest_values(below) if below.cells else 0
+        counts = Counter(cells[label] for cells in below.cells)
+        sentences = sum(" " in cells[1 - label] for cells in below.cells)
+        if (
+            len(counts) > 1
+            and min(counts.values()) > 1
+            and 2 * sentences > len(below.cells)
+            and first[label] not in counts
+        ):
             return first
     return None
 
@@ -216,7 +230,7 @@ def _guess(
         hint = f"name it with --{what}-column"
         raise bad_data(rows.source, f"a column that is known to hold the {what}s", got, hint)
     if text is None and label is None:
-        label = min(places, key=lambda place: (distinct(rows, place), mean_length(rows, place), -place))
+        label = fewest_values(rows)
     if text is None:
         text = next(place for place in places if place != label)
     if label is None and width == 2:

@@ -48,7 +48,12 @@ class TaggedSentences:
 
 
 def read_tagged(
-    path: str | os.PathLike[str], *, encoding: str | None = None, delimiter: str | None = None, tagged: bool = True
+    path: str | os.PathLike[str],
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    tagged: bool = True,
+    names: Sequence[str] = (),
 ) -> TaggedSentences:
     r"""Return the sentences of a file with a word and its tag in each line, and an empty line after each sentence.
 
@@ -61,7 +66,10 @@ def read_tagged(
     delimiter : str or None
         What stands between word and tag; None finds it: a tab, else blanks.
     tagged : bool
-        Whether every word must have a tag; otherwise lines may hold the word alone.
+        Whether every word must have a tag; otherwise lines may hold the word alone, or a sentence.
+    names : sequence of str
+        Known tags: without ``tagged``, lines of several words between blanks are a sentence each, unless most of them
+        end in one of these.
 
     Raises
     ------
@@ -81,6 +89,10 @@ def read_tagged(
     text = decode_text(read_bytes(path, _FILE), path, _FILE, encoding)
     lines = text.split("\n")
     cut = {"tab": "\t", "blank": None}.get(delimiter or "", delimiter) if delimiter else _delimiter(lines)
+    several = [cells for cells in map(str.split, lines) if len(cells) > 1]
+    if not tagged and cut is None and 2 * sum(cells[-1] in names for cells in several) < len(several):
+        rows = {number: line.split() for number, line in enumerate(lines, 1) if line.strip()}
+        return TaggedSentences(list(rows.values()), [[] for _ in rows], list(rows), name)
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
     begins: list[int] = [0]

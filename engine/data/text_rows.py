@@ -147,6 +147,12 @@ def mean_length(rows: CellRows, place: int) -> float:
     return sum(len(cells[place]) for cells in rows.cells) / max(1, len(rows.cells))
 
 
+def fewest_values(rows: CellRows) -> int:
+    """The column with the fewest different cells, of equals the one with the shortest, then the last."""
+    places = range(len(rows.cells[0]))
+    return min(places, key=lambda place: (distinct(rows, place), mean_length(rows, place), -place))
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in quotation marks, of many the first ones."""
     shown = ", ".join(map(repr, names[:20]))

@@ -71,7 +71,11 @@ def read_columns(config: TrainConfig) -> Columns:
         series = load_series(config.data, wanted, "interpolate", **reading)
         if series.filled[: _measured(series)].any():
             raise
-    rest = load_series(config.data, known, "error", **reading)
+    try:
+        rest = load_series(config.data, known, "error", **reading)
+    except DataError as error:
+        told, missing, _ = str(error).partition("; fill them linearly")
+        raise (DataError(f"{told}; a known column is not filled: write its values") if missing else error) from None
     rows = _measured(series)
     both = np.concatenate([series.values, rest.values], axis=1)
     filled = np.concatenate([series.filled, rest.filled], axis=1)
@@ -131,6 +135,11 @@ def spans(columns: Columns, config: TrainConfig, part: range) -> Spans:
     """The spans whose targets lie in a part of the rows."""
     values, filled, K = columns.series.values, columns.series.filled, columns.targets
     sizes = config.window, config.horizon
+    if part.stop < sum(sizes):
+        expected = f"at least --window + --horizon = {sum(sizes)} rows up to the end of the training part"
+        raise bad_data(
+            columns.series.source, expected, part.stop, "give a longer series, or lower --window or --horizon"
+        )
     each = tuple(windows(values, *sizes, target=k, part=part, filled=filled) for k in range(K))
     rows = each[0].origins[:, np.newaxis] + np.arange(-config.window, config.horizon)
     return Spans(each[0].x[:, :, :K], values[rows][:, :, K:], each)

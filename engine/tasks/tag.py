@@ -202,16 +202,16 @@ class Tagger(ExamplesTask, TaskKind):
         backend: Backend,
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The tag of each word of new sentences, a word a line as in training, or typed with blanks between them."""
+        """The tag of each word of new sentences: a word a line as in training, or a sentence a line, or typed."""
+        encoder, labels = WordEncoder.from_json(checkpoint.meta["task"]["words"]), checkpoint.meta["task"]["labels"]
         typed = [words.split() for words in asked.get("text", ()) if words.split()]
         if bool(typed) == bool(sources):
-            hint = "name a file with a word a line, or write --text 'some words'"
+            hint = "name a file with a word or a sentence a line, or write --text 'some words'"
             raise bad_input("FILE", "a file of words or --text", "both" if typed else "neither", hint)
         if typed:
             sentences = TaggedSentences(typed, [[] for _ in typed], [1] * len(typed), "--text")
         else:
-            sentences = read(one_source(sources), config, tagged=False)
-        encoder, labels = WordEncoder.from_json(checkpoint.meta["task"]["words"]), checkpoint.meta["task"]["labels"]
+            sentences = read(one_source(sources), config, tagged=False, names=labels)
         answers = answers_of(checkpoint, config, backend, sentences)
         rows = [
             {"sentence": number, "word": word, "tag": labels[k], "known": encoder.known(word)}
@@ -224,9 +224,9 @@ class Tagger(ExamplesTask, TaskKind):
 # -- data and model ----------------------------------------------------------------------------------------------------
 
 
-def read(source: str, config: TrainConfig, tagged: bool = True) -> TaggedSentences:
+def read(source: str, config: TrainConfig, tagged: bool = True, names: Sequence[str] = ()) -> TaggedSentences:
     """The sentences of a file."""
-    return read_tagged(source, encoding=config.encoding, delimiter=config.delimiter, tagged=tagged)
+    return read_tagged(source, encoding=config.encoding, delimiter=config.delimiter, tagged=tagged, names=names)
 
 
 def parts_of(config: TrainConfig, sentences: TaggedSentences) -> tuple[TaggedSentences, TaggedSentences]:

@@ -8,6 +8,7 @@ that is new keeps its first weights.  All others keep their first weights too, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,18 @@ def rates_at(config: TrainConfig, names: Sequence[str], step: int) -> dict[str, 
     Parameters
     ----------
     names : of the model's parameters.
+
+    Raises
+    ------
+    InputError
+        A pattern of ``freeze`` fits no parameter, or they fit all.
     """
+    for pattern in config.freeze:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise bad_input("freeze", f"a pattern that fits one of {', '.join(names)}", repr(pattern))
+    if all(any(fnmatchcase(name, pattern) for pattern in config.freeze) for name in names):
+        got = f"{' and '.join(map(repr, config.freeze))}, which fits all"
+        raise bad_input("freeze", "patterns that leave some parameter to train", got)
     rates = dict(read_rate(word) for word in config.rates)
     if config.unfreeze_every:
         layers = list(dict.fromkeys(name.partition(".")[0] for name in names if "." in name))
