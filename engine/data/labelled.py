@@ -174,10 +174,7 @@ def _header(rows: CellRows, form: TableForm, labelled: bool) -> list[str] | None
     asked = [name for name in (form.text_column, form.label_column) if name is not None]
     if any(name in first for name in asked):
         return first
-    if any(not name.isdecimal() for name in asked):
-        known = [name.lower() for name in asked if not name.isdecimal()]
-    else:
-        known = []
+    known = [name.lower() for name in asked if not name.isdecimal()]
     for place, cell in enumerate(first):
         usual = cell.lower() in (*TEXT_NAMES, *LABEL_NAMES, *known)
         if usual and all(cells[place] != cell for cells in rows.cells[1:]):
@@ -187,12 +184,8 @@ def _header(rows: CellRows, form: TableForm, labelled: bool) -> list[str] | None
         label = fewest_values(below) if below.cells else 0
         counts = Counter(cells[label] for cells in below.cells)
         sentences = sum(" " in cells[1 - label] for cells in below.cells)
-        if (
-            len(counts) > 1
-            and min(counts.values()) > 1
-            and 2 * sentences > len(below.cells)
-            and first[label] not in counts
-        ):
+        repeated = len(counts) > 1 and min(counts.values()) > 1
+        if repeated and first[label] not in counts and 2 * sentences > len(below.cells):
             return first
     return None
 

@@ -93,6 +93,11 @@ def read_tagged(
     if not tagged and cut is None and 2 * sum(cells[-1] in names for cells in several) < len(several):
         rows = {number: line.split() for number, line in enumerate(lines, 1) if line.strip()}
         return TaggedSentences(list(rows.values()), [[] for _ in rows], list(rows), name)
+    return _columns(lines, cut, name, tagged)
+
+
+def _columns(lines: Sequence[str], cut: str | None, name: str, tagged: bool) -> TaggedSentences:
+    """The sentences of lines with a word and its tag each."""
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
     begins: list[int] = [0]
