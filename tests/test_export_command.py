@@ -76,5 +76,5 @@ def test_refusals(saved: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--lengths: expected an .onnx file" in refused(capsys, "export", "saved.safetensors", "m.keras", "--lengths")
     assert "No such file" in refused(capsys, "export", "none", "model.onnx")
     build("mgu", 3, 5, dtype="float32").save("mgu.safetensors")
-    assert "layers that ONNX has, got mgu" in refused(capsys, "export", "mgu.safetensors", "model.onnx")
+    assert "layers with a form for ONNX here, got mgu" in refused(capsys, "export", "mgu.safetensors", "model.onnx")
     assert not Path("model.onnx").exists()

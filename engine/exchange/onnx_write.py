@@ -31,8 +31,9 @@ def export_onnx(model: Layer, path: Any, lengths: bool = False) -> None:
     Parameters
     ----------
     model : Layer
-        A layer, or a `Sequential` of layers that ONNX has: RNN, GRU, LSTM, the cell ``"peephole_lstm"``, Linear,
-        Embedding, Dropout, LayerNorm, and Pool with "last", "mean" or "max".
+        A layer, or a `Sequential` of these: RNN, GRU, LSTM, the cell ``"peephole_lstm"``, Linear, Embedding, Dropout,
+        LayerNorm, and Pool with "last", "mean" or "max".  A float64 model is written as it is; ONNX Runtime runs
+        recurrent layers in float32 alone.
     path : str or Path
         The file to write; one that is there is replaced, wholly or not at all.
     lengths : bool
@@ -41,7 +42,7 @@ def export_onnx(model: Layer, path: Any, lengths: bool = False) -> None:
     Raises
     ------
     InputError
-        For layers that ONNX does not have, named in one message, and where the library onnx is not installed.
+        For layers that are not written for ONNX, named in one message, and where the library onnx is not installed.
     StorageError
         If the file cannot be written.
 
@@ -55,7 +56,7 @@ def export_onnx(model: Layer, path: Any, lengths: bool = False) -> None:
     """
     layers, target = layers_of(model), file_name("path", path)
     with_lengths = switch("lengths", lengths)
-    refuse_unknown("model", "layers that ONNX has", _unknown(layers))
+    refuse_unknown("model", "layers with a form for ONNX here", _unknown(layers))
     if with_lengths:
         _refuse_pools(layers)
     size = sum(int(np.prod(param.shape)) * model.dtype.itemsize for param in model.params.values())
