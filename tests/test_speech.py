@@ -247,5 +247,5 @@ def test_spoken_digits_of_a_speaker_who_was_held_out(tmp_path: Path) -> None:
     path = str(Path(str(DATA)) / "spoken_digits.zip")
     found = run_training(tmp_path / "run", task="speech", data=path, hold_out="theo", quiet=True)
     scores = {name: score["accuracy"] for name, score in found["scores"].items()}
-    assert scores["GRU"] > 0.8 > 0.7 > scores["nearest mean"] > 0.6
+    assert scores["GRU"] > 0.88 > 0.82 > scores["nearest mean"] > 0.6  # 94 and 76 when this was written
     assert len(np.unique(found["labels"])) == 10

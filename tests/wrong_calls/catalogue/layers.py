@@ -14,6 +14,7 @@ from engine.backend import Backend, backend_of, check_dtype
 from engine.layers import from_config
 from wrong_calls.calls import SPECIAL, Call, Place, call, entry
 from wrong_calls.domains import (
+    Domain,
     absent,
     anything,
     array,
@@ -170,6 +171,11 @@ def _pool(place: Place) -> Call:
     )
 
 
+def _own_backend(place: Place) -> Domain:
+    """The names of the layers' own backend: without kernels it is that with the best ones."""
+    return choice(place.spec, *(["numpy"] if place.spec == engine.get_backend("numpy").spec else []))
+
+
 @entry("Sequential")
 def _sequential(place: Place) -> Call:
     first, second = engine.LSTM(D, H, backend=place.spec), engine.Linear(H, V, backend=place.spec)
@@ -185,7 +191,7 @@ def _sequential(place: Place) -> Call:
         ),
         first=(first, exactly(first)),
         second=(second, instance(engine.Linear, engine.Sequential, engine.LSTM), other),
-        backend=(None, either(absent, choice(place.spec), instance(Backend))),
+        backend=(None, either(absent, _own_backend(place), instance(Backend))),
         dtype=(None, optional(dtype)),
         seed=(None, seed),
     )
@@ -205,7 +211,7 @@ def _heads(place: Place) -> Call:
     return call(
         engine.Heads,
         heads=(heads, mapping({name: exactly(head) for name, head in heads.items()}), extras),
-        backend=(None, either(absent, choice(place.spec), instance(Backend))),
+        backend=(None, either(absent, _own_backend(place), instance(Backend))),
         dtype=(None, optional(dtype)),
         seed=(None, seed),
     )
