@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+import engine
 from benchmarks.studies.papers import page
 from benchmarks.studies.papers.__main__ import main
 from benchmarks.studies.papers.common import chrono, network
@@ -37,6 +39,13 @@ def test_every_figure_of_a_paper_has_its_place() -> None:
         for row in table.papers:
             assert set(row.figures) <= {*table.figures, "sequences"}
             assert any(word in row.source for word in ("table", "section", "figure", "pages"))
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """The command takes one thread for its process, which here is that of all tests."""
+    yield
+    engine.set_num_threads(None)
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name != "digits"])

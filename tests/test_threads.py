@@ -48,6 +48,7 @@ def own_choice() -> Iterator[None]:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment that says nothing of threads, on a machine with 6 cores."""
+    monkeypatch.setattr(threads, "_chosen", None)  # whatever a test before this one chose
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "cores", lambda: 6)
