@@ -81,6 +81,13 @@ html_sidebars = {
 html_context = {"site_languages": LANGUAGES}
 
 
+def skip_foreign(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what an estimator has from scikit-learn: its texts refer to pages that are not here."""
+    home = getattr(member, "__module__", None) or ""
+    return True if home.partition(".")[0] == "sklearn" else None
+
+
 def setup(app: Any) -> None:
-    """Add what Sphinx lacks: formulas without a script."""
+    """Add what Sphinx lacks: formulas without a script; leave out what is not ours."""
     formulas.setup(app)
+    app.connect("autodoc-skip-member", skip_foreign)
