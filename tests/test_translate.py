@@ -79,6 +79,7 @@ def test_other_pairs_are_measured(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(result["scores"]) == 2  # the training's own sentences are not needed
 
 
+@pytest.mark.proof
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
     data = write_numbers(tmp_path / "numbers.tsv", 60)
     options = "--hidden 8 --embed 4 --batch 8 --dropout 0.2 --sampling 0.3 --backend numpy:reference --quiet".split()
