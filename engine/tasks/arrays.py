@@ -21,9 +21,10 @@ from engine.data.parting import RowParts
 from engine.data.scaling import Scaler, ZScoreScaler, scaler_from_json
 from engine.errors import bad_input
 from engine.tasks.answers import Answers, Classes
-from engine.tasks.class_answers import CONFUSION_PICTURE, class_scores, one_source, softmax
+from engine.tasks.class_answers import CONFUSION_PICTURE, class_scores, softmax
 from engine.tasks.galleries import MOST, draw_gallery
 from engine.tasks.pictures import confusion, draw_confusion, worst_places
+from engine.tasks.trained import one_source, restored
 from engine.training.architecture import build_described
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import TrainConfig
@@ -33,7 +34,7 @@ from engine.training.examples.objectives import make_objective
 from engine.training.examples.rows import read_rows
 from engine.training.kinds import TaskKind
 from engine.training.plots import drawn
-from engine.training.task import Validation, load_model, load_weights
+from engine.training.task import Validation, load_model
 
 WORST_PICTURE = "worst.png"
 
@@ -224,11 +225,7 @@ class ArrayTask(ExamplesTask, TaskKind):
         """Scores on the test part of the run's own data, or on all of another source."""
         said = checkpoint.meta["task"]
         if not sources:
-            job = cls(config, backend, said)
-            if job.fingerprint != checkpoint.meta["data"]:
-                expected = f"the {cls.noun} that {checkpoint.path} was trained on"
-                raise bad_data(str(config.data), expected, "others", "name the data to measure on")
-            load_weights(job.model, checkpoint)
+            job = restored(cls, checkpoint, config, backend, cls.noun)
             return job.scored(predict_rows(job.model, job.test.rows))
         data = cls.read(one_source(sources), config, said)
         answers = cls.make_answers(config, said, None)

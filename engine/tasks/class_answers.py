@@ -8,19 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import bad_input
 from engine.tasks.pictures import confusion, draw_confusion, worst_places, write_worst
 from engine.training.examples.figures import F1, Accuracy
 from engine.training.plots import drawn
 
 CONFUSION_PICTURE, WORST_PAGE = "confusion.png", "worst.html"
-
-
-def one_source(sources: Sequence[str]) -> str:
-    """The one file or folder that is named."""
-    if len(sources) != 1:
-        raise bad_input("FILE", "one file or folder", f"{len(sources)}", "name one")
-    return sources[0]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checks import describe, number
-from engine.data.data_checks import bad_data
 from engine.data.labelled import (
     LabelledTexts,
     TableForm,
@@ -35,10 +34,10 @@ from engine.tasks.class_answers import (
     draw_answers,
     log_loss,
     majority,
-    one_source,
     softmax,
     temperature,
 )
+from engine.tasks.trained import one_source, restored
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
@@ -49,7 +48,7 @@ from engine.training.examples.rows import read_rows
 from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, TaskKind
 from engine.training.rules import choice, switch, text, whole
-from engine.training.task import Validation, load_model, load_weights
+from engine.training.task import Validation, load_model
 
 #: First vectors of words are normal numbers of this size: with larger ones rare words are noise for a long time.
 SMALL = 0.1
@@ -204,12 +203,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         """Accuracy and F1 on the held-out part, or on other labelled texts."""
         said = checkpoint.meta["task"]
         if not sources:
-            job = cls(config, backend, said)
-            if job.fingerprint != checkpoint.meta["data"]:
-                expected = f"the texts that {checkpoint.path} was trained on"
-                raise bad_data(str(config.data), expected, "others", "name the file to measure on")
-            load_weights(job.model, checkpoint)
-            return job.scored_held_out()[0]
+            return restored(cls, checkpoint, config, backend, "texts").scored_held_out()[0]
         rows = read_labelled(one_source(sources), form_of(config, said))
         targets = encode_labels(rows, said["labels"])
         probabilities, unknown = probabilities_of(checkpoint, backend, rows)

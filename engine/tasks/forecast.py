@@ -43,13 +43,14 @@ from engine.tasks.forecasting import (
     series_notes,
     upcoming,
 )
+from engine.tasks.trained import restored
 from engine.tasks.verdict import forecast_verdict
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import FORECAST, LAYERS, SERIES, TABLE, TrainConfig
 from engine.training.kinds import TaskKind
 from engine.training.plots import draw_forecast, drawn
-from engine.training.task import Batch, Validation, fingerprint, load_model, load_weights
+from engine.training.task import Batch, Validation, fingerprint, load_model
 
 
 class Forecaster(TaskKind):
@@ -186,12 +187,7 @@ class Forecaster(TaskKind):
         if len(sources) > 1:
             raise bad_input("FILE", "one series", f"{len(sources)} files", "name one")
         config = replace(config, data=sources[0] if sources else config.data)
-        job = cls(config, backend, checkpoint.meta["task"])
-        if not sources and job.fingerprint != checkpoint.meta["data"]:
-            expected = f"the series that {checkpoint.path} was trained on"
-            raise bad_data(str(config.data), expected, "another", "name the file to measure on")
-        load_weights(job.model, checkpoint)
-        return job.scores()
+        return restored(cls, checkpoint, config, backend, "series", own=not sources).scores()
 
     @classmethod
     def predict(

@@ -23,13 +23,14 @@ from engine.losses import quantile
 from engine.tasks.forecasting import CHUNK
 from engine.tasks.series_picture import draw_bands
 from engine.tasks.series_spans import Columns, Spans, SpanScaling, next_span, read_columns, spans
+from engine.tasks.trained import restored
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, SERIES, TABLE, TrainConfig
 from engine.training.kinds import Option, TaskKind
 from engine.training.plots import drawn
 from engine.training.rules import listed, text
-from engine.training.task import Batch, Validation, fingerprint, load_model, load_weights
+from engine.training.task import Batch, Validation, fingerprint, load_model
 
 
 class ManySeries(TaskKind):
@@ -187,12 +188,7 @@ class ManySeries(TaskKind):
     ) -> dict[str, Any]:
         """Scores on the held-out last part of the run's own series, or of another one with the same columns."""
         config = _with_data(config, sources)
-        job = cls(config, backend, checkpoint.meta["task"])
-        if not sources and job.fingerprint != checkpoint.meta["data"]:
-            expected = f"the series that {checkpoint.path} was trained on"
-            raise bad_data(str(config.data), expected, "another", "name the file to measure on")
-        load_weights(job.model, checkpoint)
-        return job.scores()
+        return restored(cls, checkpoint, config, backend, "series", own=not sources).scores()
 
     @classmethod
     def predict(

@@ -21,9 +21,10 @@ from engine.data.tagged import FrequentTags, TaggedSentences, encode_tags, read_
 from engine.data.word_features import FEATURES, WordEncoder
 from engine.errors import bad_input
 from engine.losses import crf_loss, viterbi
-from engine.tasks.class_answers import CONFUSION_PICTURE, WORST_PAGE, one_source
+from engine.tasks.class_answers import CONFUSION_PICTURE, WORST_PAGE
 from engine.tasks.pictures import confusion, draw_confusion, write_worst
 from engine.tasks.tag_scores import scores_of, title_of, wrong_words
+from engine.tasks.trained import one_source, restored
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
@@ -35,7 +36,7 @@ from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, Square, TaskKind
 from engine.training.plots import drawn
 from engine.training.rules import switch, text, whole
-from engine.training.task import Validation, load_model, load_weights
+from engine.training.task import Validation, load_model
 
 #: First vectors of words are normal numbers of this size.
 SMALL = 0.3
@@ -182,12 +183,7 @@ class Tagger(ExamplesTask, TaskKind):
         """The scores on the held-out sentences, or on others with tags."""
         said = checkpoint.meta["task"]
         if not sources:
-            job = cls(config, backend, said)
-            if job.fingerprint != checkpoint.meta["data"]:
-                expected = f"the sentences that {checkpoint.path} was trained on"
-                raise bad_data(str(config.data), expected, "others", "name the file to measure on")
-            load_weights(job.model, checkpoint)
-            return job.scored_held_out()[0]
+            return restored(cls, checkpoint, config, backend, "sentences").scored_held_out()[0]
         sentences = read(one_source(sources), config)
         encode_tags(sentences, said["labels"])
         answers = answers_of(checkpoint, config, backend, sentences)

@@ -16,7 +16,6 @@ import numpy as np
 from engine.backend import Backend
 from engine.checks import describe
 from engine.data.batching import bucket_by_length
-from engine.data.data_checks import bad_data
 from engine.data.pairs import SentencePairs, read_pairs, read_sources
 from engine.data.tokens import CUTTERS, TokenVocabulary
 from engine.errors import bad_input
@@ -24,7 +23,6 @@ from engine.layers.attention import KINDS
 from engine.layers.searching import Translation
 from engine.layers.translator import Translator
 from engine.losses import cross_entropy
-from engine.tasks.class_answers import one_source
 from engine.tasks.sentence_pairs import (
     MARKS,
     SEARCHED,
@@ -35,6 +33,7 @@ from engine.tasks.sentence_pairs import (
     translate_texts,
     vocabularies_of,
 )
+from engine.tasks.trained import one_source, restored
 from engine.tasks.translation_scores import MISSING, TranslationMemory, can_score, draw_attention, text_scores
 from engine.training.architecture import build_described
 from engine.training.checkpoint import Checkpoint
@@ -42,7 +41,7 @@ from engine.training.config import LAYERS, TrainConfig
 from engine.training.kinds import Option, TaskKind
 from engine.training.plots import drawn
 from engine.training.rules import choice, real, switch, text, whole
-from engine.training.task import Batch, Validation, fingerprint, load_model, load_weights
+from engine.training.task import Batch, Validation, fingerprint, load_model
 
 #: First vectors of words are normal numbers of this size.
 SMALL = 0.1
@@ -235,12 +234,7 @@ class TranslationTask(TaskKind):
         """The scores on the held-out sentences, or on other pairs."""
         said = checkpoint.meta["task"]
         if not sources:
-            job = cls(config, backend, said)
-            if job.fingerprint != checkpoint.meta["data"]:
-                expected = f"the pairs that {checkpoint.path} was trained on"
-                raise bad_data(str(config.data), expected, "others", "name the file to measure on")
-            load_weights(job.model, checkpoint)
-            return job.scored_held_out()
+            return restored(cls, checkpoint, config, backend, "pairs").scored_held_out()
         pairs = read_pairs(one_source(sources), encoding=config.encoding)
         vocabularies, model, own = vocabularies_of(said), load_model(checkpoint, backend), config.own
 
