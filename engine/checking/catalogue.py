@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> It
     chosen : families and names of cells.  Without any, all families, and on the plain kernels also every other cell,
         because nothing has to be compiled there.
     """
-    backend, rng = get_backend(backend), np.random.Generator(np.random.PCG64(integer("seed", seed, 0)))
+    backend, seed = get_backend(backend), integer("seed", seed, 0)
     family_of = {name: family for family, names in FAMILIES.items() for name in names}
     for name, cell in cells().items():
         family = family_of.get(name, name)
@@ -112,9 +113,14 @@ def catalogue(backend: Backend, seed: int = 0, chosen: Sequence[str] = ()) -> It
                 own = {"proj_size": HIDDEN - 2} if cell.projected else {}
                 more = {key: value for key, value in more.items() if key not in _DROPPED or cell.recurrent}
                 layer = layer_of(name, INPUTS, HIDDEN, backend=backend, dtype=dtype, seed=seed, **own, **more)
-                yield _recurrent(rng, family, cell.title, options, layer, also)
+                yield _recurrent(_numbers(seed, f"{name}, {options}"), family, cell.title, options, layer, also)
     if not chosen or "others" in chosen:
-        yield from _others(rng, backend, seed)
+        yield from _others(_numbers(seed, "others"), backend, seed)
+
+
+def _numbers(seed: int, case: str) -> np.random.Generator:
+    """The random numbers of one case: they do not depend on which cases stand before it."""
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(case.encode())]))
 
 
 def _recurrent(
