@@ -26,7 +26,7 @@ import hypothesis
 import pytest
 
 # "ci" draws the same examples every time; "dev" (plain `pytest`) explores, and remembers what failed.
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=50)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=30)
 hypothesis.settings.register_profile("dev", deadline=None, print_blob=True, max_examples=50)
 hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("ci"), max_examples=5)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")

@@ -331,7 +331,7 @@ def test_the_script_measures_memory(fakes: Path, capsys: pytest.CaptureFixture[s
 
 # -- bptt bench --------------------------------------------------------------------------------------------------------
 
-BENCH = ("bench", "--cell", "rnn", "--batch", 2, "--steps", 3, "--size", 4, "--seconds", 0.05)
+BENCH = ("bench", "--pass", "training", "--cell", "rnn", "--batch", 2, "--steps", 3, "--size", 4, "--seconds", 0.05)
 
 
 def test_bptt_bench_prints_one_json_object(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,7 +346,21 @@ def test_bptt_bench_prints_one_json_object(monkeypatch: pytest.MonkeyPatch, caps
         assert found["threads"] == 1
         assert found["median"]["engine"] == figures.median(found, "engine") > 0
         assert 0 < found["of_sgemm"] < 1
-        assert ("ratio" in found) == ("torch" in answer["versions"]) == ("torch" not in answer["absent"])
+        assert found["ratio"] == figures.ratio(found, "torch") == found["ratios"]["torch"]["ratio"]
+        assert set(found["ratios"]) == {"torch", "onnxruntime"}  # no JAX here
+
+
+def test_bptt_bench_prints_both_passes_beside_every_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rounds, "Workers", functools.partial(Workers, module=FAKES))
+    assert bptt("bench", *BENCH[3:]) == 0
+    out = capsys.readouterr().out
+    assert "JAX: not here, so not timed (ModuleNotFoundError: No module named 'a_module_that_nobody_has')" in out
+    assert "training" in out.partition("of sgemm")[2]
+    assert "predict" in out.partition("of sgemm")[2]
+    assert "PyTorch / ours, predict: mean" in out
+    assert "ONNX Runtime computes something else than ours, RNN B=2 T=3 H=4" in out
 
 
 def test_bptt_bench_says_that_pytorch_is_not_there(
@@ -354,7 +368,7 @@ def test_bptt_bench_says_that_pytorch_is_not_there(
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('broken on purpose')\n")
     monkeypatch.syspath_prepend(tmp_path)  # the processes that run a library look where this one looks
-    assert bptt(*BENCH) == 0
+    assert bptt(*BENCH, "--beside", "torch") == 0
     out = capsys.readouterr().out
     assert "PyTorch: not here, so not timed (ImportError: broken on purpose)" in out
     assert "RNN" in out
@@ -366,6 +380,7 @@ def test_bptt_bench_says_that_pytorch_is_not_there(
         ("--batch 0", "--batch: expected an integer >= 1, got 0"),
         ("--size x", "'x' is not a valid integer"),
         ("--cell tree", "'tree' is not one of"),
+        ("--beside keras", "'keras' is not one of"),
         ("--threads 9999", "--threads: expected at most"),
         ("--seconds nan", "--seconds: expected a finite number >= 0, got nan"),
     ],

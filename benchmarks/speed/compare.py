@@ -24,15 +24,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.peers import LIBRARIES, PEERS
 from benchmarks.speed.store import Store, heading
 from benchmarks.speed.tables import milliseconds, name_of, notes, table
 from engine.measuring import figures
 from engine.measuring.machine import cores
+from engine.measuring.peers import LIBRARIES, PEERS
 from engine.measuring.rounds import FEWEST, PATIENCE, WorkerError, Workers, measure_memory, time_case
 from engine.measuring.timed_step import TIMED_CELLS, TimedStep
 
-MODULE = "benchmarks.speed.peers"
+MODULE = "engine.measuring.peers"
 MODES = ("training", "inference", "memory", "packed")
 #: Asked for where nobody says otherwise.
 USUAL = ("torch", "torch-compile", "jax", "onnxruntime")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.speed.gather import LONG, Document, by_machine, groups, load, plain, rows_of, training, values
-from benchmarks.speed.peers import LIBRARIES, PEERS
 from benchmarks.speed.performance_picture import ALT, PICTURE, has_picture
 from benchmarks.speed.tables import TimedRow, agrees, digits, memory_of, milliseconds, name_of, summary, timed
 from engine.measuring import figures
+from engine.measuring.peers import LIBRARIES, PEERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.speed.peers import LIBRARIES
 from engine.measuring import figures
+from engine.measuring.peers import LIBRARIES
 from engine.measuring.rounds import TOLERANCE
 
 TimedRow = Mapping[str, Any]

@@ -21,7 +21,8 @@ from engine.errors import EngineError
 from engine.measuring.machine import THREAD_VARIABLES
 from engine.measuring.timed_step import TimedStep
 
-STEPS = "engine.measuring.steps"
+#: Where the libraries are described that can be timed.
+PEERS = "engine.measuring.peers"
 #: Seconds of one library's turn, and the fewest and most rounds of a case.
 TURN, FEWEST, MOST = 0.02, 3, 201
 #: A library is asked for its results, too: this far from the engine's, it computes something else.
@@ -50,7 +51,7 @@ class Worker:
         where the library cannot be imported.
     """
 
-    def __init__(self, library: str, threads: int, module: str = STEPS, patience: float = PATIENCE) -> None:
+    def __init__(self, library: str, threads: int, module: str = PEERS, patience: float = PATIENCE) -> None:
         self.library, self.patience = library, patience
         described = importlib.import_module(module).LIBRARIES[library]
         # The child finds its modules where this process finds them, whatever folder it was started in.
@@ -155,7 +156,7 @@ class Workers:
     versions : of those that can.
     """
 
-    def __init__(self, libraries: Iterable[str], threads: int, module: str = STEPS, patience: float = PATIENCE) -> None:
+    def __init__(self, libraries: Iterable[str], threads: int, module: str = PEERS, patience: float = PATIENCE) -> None:
         self.threads, self.module, self.patience = threads, module, patience
         self.absent: dict[str, str] = {}
         self.versions: dict[str, str] = {}
@@ -302,7 +303,7 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
 
 
 def measure_memory(
-    library: str, threads: int, case: TimedStep, steps: int = 3, module: str = STEPS, patience: float = PATIENCE
+    library: str, threads: int, case: TimedStep, steps: int = 3, module: str = PEERS, patience: float = PATIENCE
 ) -> dict[str, Any]:
     """The most memory of a case's steps in MiB, in a process that does nothing else; see `serve.Server.memory`.
 
