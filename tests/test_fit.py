@@ -22,6 +22,7 @@ import engine
 from engine.errors import CheckpointError, NonFiniteError, StorageError
 from engine.losses import weighted_sum
 from engine.optimizers.schedules import StepDecay
+from engine.training.checkpoint import read_file
 
 fit: Any = engine.fit
 PLAIN: dict[str, Any] = {"backend": "numpy:reference"}
@@ -316,22 +317,27 @@ def die(progress):
         os.kill(os.getpid(), signal.{how})
 class Die(engine.Callback):
     def on_step(self, progress): die(progress)
-engine.fit(network(dropout=0.3), *data(), epochs=5, out={out!r}, callbacks=[Die()], **FIT)
+engine.fit(network(dropout=0.3), *data(), epochs=5, out={out!r}, callbacks=[Die()], checkpoint_every={every}, **FIT)
 """
 
 
-@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -signal.SIGKILL), ("SIGINT", 1)])
-def test_killed_and_interrupted(how: str, code: int, tmp_path: Path) -> None:
-    """After a kill training goes on from the last epoch; after Ctrl-C from the step that was at work."""
-    script = KILLED.format(tests=str(Path(__file__).parent), step=10, how=how, out=str(tmp_path / "run"))
+@pytest.mark.parametrize(
+    ("how", "every", "kept"), [("SIGKILL", 0, 8), ("SIGKILL", 3, 9), ("SIGINT", 0, 10)], ids=lambda value: str(value)
+)
+def test_killed_and_interrupted(how: str, every: int, kept: int, tmp_path: Path) -> None:
+    """After a kill training goes on from the last checkpoint, within an epoch too; after Ctrl-C from where it was."""
+    out = tmp_path / "run"
+    script = KILLED.format(tests=str(Path(__file__).parent), step=10, how=how, every=every, out=str(out))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, env=os.environ)
-    assert done.returncode in (code, -signal.SIGINT), done.stderr
+    assert done.returncode in ((1, -signal.SIGINT) if how == "SIGINT" else (-signal.SIGKILL,)), done.stderr
     assert ("KeyboardInterrupt" in done.stderr) == (how == "SIGINT")
+    assert read_file(out / "last.safetensors").meta["trainer"]["step"] == kept
     models = network(dropout=0.3), network(dropout=0.3)
-    resumed = fit(models[0], *data(), epochs=5, out=tmp_path / "run", resume=True, **FIT)
-    whole = fit(models[1], *data(), epochs=5, **FIT)
+    resumed = fit(models[0], *data(), epochs=5, out=out, resume=True, **FIT)
+    whole = fit(models[1], *data(), epochs=5, out=tmp_path / "whole", **FIT)
     assert equal(models[0].params, models[1].params)
     assert (resumed.loss, resumed.metrics) == (whole.loss, whole.metrics)
+    assert (out / "last.safetensors").read_bytes() == (tmp_path / "whole" / "last.safetensors").read_bytes()
 
 
 def test_another_run_is_not_resumed(tmp_path: Path) -> None:
@@ -510,6 +516,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(network(), X, Y, callbacks=print), "callbacks: expected a list of callbacks"),
     (lambda: fit(network(), X, Y, callbacks=[engine.Callback]), "callbacks[0]: expected an engine.Callback"),
     (lambda: fit(network(), X, Y, resume=True), "resume: expected False without out, got True"),
+    (lambda: fit(network(), X, Y, checkpoint_every=5), "checkpoint_every: expected 0 without out, got 5; give the f"),
     (lambda: fit(network(), ((X, Y) for _ in range(3))), "x: expected a source of batches that has a length"),
     (lambda: fit(network(), Indexed([X, X])), "x: expected batches (x, y), (x, y, lengths)"),
     (lambda: fit(network(), [(X, Y)], weights=[1.0]), "weights: expected None with a source of batches"),
@@ -544,8 +551,8 @@ def test_refused(call: Callable[[], Any], words: str) -> None:
         call()
 
 
-def test_several_heads() -> None:
-    """A loss of the user's own takes their targets out of the columns of one array."""
+def test_several_heads_with_one_loss_of_the_users_own() -> None:
+    """It takes their targets out of the columns of one array; tests/test_fit_heads.py has targets by head."""
     x, _ = data()
     draw = np.random.default_rng(4)
     y = np.c_[draw.integers(0, K, N), draw.normal(size=N)]
@@ -559,12 +566,6 @@ def test_several_heads() -> None:
 
     history = fit(model, x, y, loss=loss, epochs=4, quiet=True)
     assert history.loss[-1] < history.loss[0]
-    with refused(engine.InputTypeError, "y: expected an array or a list of targets, got a dict"):
-        fit(model, x, {"kind": y[:, 0], "size": y[:, 1]}, loss=both)
-    with refused(
-        engine.InputError, "loss: expected a function of your own for a model with several outputs, got 'mse'"
-    ):
-        fit(model, x, y)
 
 
 def test_numbers_that_are_not_finite() -> None:

@@ -195,8 +195,12 @@ class Loop:
         if plan.validate_every and step % plan.validate_every == 0:
             self._validate()
         self._between()
-        if plan.checkpoint_every and step % plan.checkpoint_every == 0:
+        if self._must_save(step):
             self._save()
+
+    def _must_save(self, step: int) -> bool:
+        """Whether a checkpoint is due."""
+        return self.plan.checkpoint_every > 0 and step % self.plan.checkpoint_every == 0
 
     def _between(self) -> None:
         """Called after each step, before a checkpoint that is due: for what a user has to do there."""

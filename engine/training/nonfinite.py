@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -91,10 +91,13 @@ def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
         tapes.append(tape)
         if isinstance(layer, Recurrent):
             yield from _in_tape(where.words, layer, tape)
-        yield from _bad(f"the output of {where.words}", to_host(y), _time_axis(model, y))
+        for title, part in _outputs(y):
+            yield from _bad(f"the output{title} of {where.words}", to_host(part), _time_axis(model, part))
     loss, dy, _ = task.loss(y, batch)
     yield from _bad("the loss", to_host(loss))
-    yield from _bad("the gradient of the model's output", to_host(dy), _time_axis(model, dy), last=True)
+    for title, part in _outputs(dy):
+        words = f"the gradient of the model's output{title}"
+        yield from _bad(words, to_host(part), _time_axis(model, part), last=True)
     model.zero_grad()
     for (where, layer, _), tape in zip(reversed(layers), reversed(tapes), strict=True):
         if isinstance(layer, Recurrent):
@@ -117,14 +120,19 @@ class _Place(NamedTuple):
 
 
 def _layers(model: Layer, states: Any, prefix: str = "") -> Iterator[tuple[_Place, Layer, Any]]:
-    """The layers of a model in order, those within another too, each with its first state."""
-    if not isinstance(model, Container):
+    """The layers of a model in order, those within another too, each with its first state; heads are one layer."""
+    if not isinstance(model, Container) or model.side_by_side:
         words = f"layer {prefix[:-1]} of the model" if prefix else "the model"
         yield _Place(f"{type(model).__name__} ({words})", prefix), model, states
         return
     parts = zip(model.names, model.layers, states or (None,) * len(model.layers), strict=True)
     for name, layer, state in parts:
         yield from _layers(layer, state, f"{prefix}{name}.")
+
+
+def _outputs(y: Any) -> list[tuple[str, Any]]:
+    """An output or its gradient; of heads each one, with its name in words."""
+    return [(f" {name!r}", part) for name, part in y.items()] if isinstance(y, Mapping) else [("", y)]
 
 
 def _time_axis(model: Layer, array: Any) -> int | None:

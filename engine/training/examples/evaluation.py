@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from engine.errors import bad_input
 from engine.training.examples.example_set import MEASURED, in_order
 from engine.training.examples.figures import Figure, best_path, make_figures, require_class_targets
+from engine.training.examples.head_losses import HeadLosses, of_head
 from engine.training.examples.objectives import LABELS, Last, Objective
 from engine.training.examples.rows import Rows
 from engine.training.task import Batch, Validation
@@ -17,19 +19,23 @@ from engine.training.task import Batch, Validation
 class Measured(Protocol):
     """Rows to measure a model on, or batches of them."""
 
-    by_row: bool
+    by_row: Any
 
     def in_batches(self, size: int, stateful: bool) -> Iterator[Batch]:
         """All rows once."""
 
 
-def loss_of(objective: Objective, model: Any, y: Any, batch: Batch, by_row: bool) -> tuple[Any, Any, int]:
+def loss_of(objective: Any, model: Any, y: Any, batch: Batch, by_row: Any) -> tuple[Any, Any, int]:
     """The loss of a model's output, its gradient by the whole output, and how many targets it is over.
 
     Parameters
     ----------
+    objective : an `Objective`; or `HeadLosses` of a model that ends in `Heads`: then the gradient and `by_row` are
+        dicts by head, and the loss is over the rows.
     by_row : whether there is one target a row: of outputs for each step, the one at its last valid step is compared.
     """
+    if isinstance(objective, HeadLosses):
+        return _loss_of_heads(objective, model, y, batch, by_row)
     if objective.kind == LABELS:
         loss, dy = objective(y.swapaxes(0, 1) if model.batch_first else y, batch.targets)
         return loss, dy.swapaxes(0, 1) if model.batch_first else dy, len(batch.targets[1])
@@ -39,6 +45,19 @@ def loss_of(objective: Objective, model: Any, y: Any, batch: Batch, by_row: bool
     last = Last(model.backend, y, batch.lengths, model.batch_first)
     loss, gradient = objective(last.value, batch.targets, batch.mask)
     return loss, last.back(gradient), count
+
+
+def _loss_of_heads(
+    losses: HeadLosses, model: Any, y: Any, batch: Batch, by_row: Mapping[str, bool]
+) -> tuple[Any, dict[str, Any], int]:
+    """The weighted sum of the heads' losses, its gradients by head, and the number of rows."""
+    total, gradients = None, {}
+    for name, (objective, weight) in losses.heads.items():
+        loss, gradient, _ = loss_of(objective, model, y[name], of_head(batch, name), by_row[name])
+        total = weight * loss if total is None else total + weight * loss
+        gradients[name] = weight * gradient  # L = sum over heads of weight * L_head
+    rows = batch.x.shape[0 if model.batch_first else 1]
+    return model.backend.xp.asarray(total, dtype=model.dtype), gradients, int(rows)
 
 
 def count_of(batch: Batch) -> int:
@@ -52,30 +71,84 @@ def count_of(batch: Batch) -> int:
 
 
 def measure(
-    model: Any, objective: Objective, examples: Measured, metrics: Sequence[Any], batch_size: int, stateful: bool
+    model: Any, objective: Any, examples: Measured, metrics: Any, batch_size: int, stateful: bool
 ) -> Validation:
-    """Loss and metrics over all of `examples`; the loss is the mean over all targets, by their weights.  Waits."""
-    backend, figures = model.backend, make_figures(metrics)
-    total, weight = backend.xp.zeros((), dtype=np.float64), 0.0
+    """Loss and metrics over all of `examples`; the loss is the mean over all targets, by their weights.  Waits.
+
+    Of several heads it is the weighted sum of theirs; the metrics have the head's name in front, ``"tag.accuracy"``,
+    and each head's own loss is among them.
+    """
+    if not isinstance(objective, HeadLosses):
+        meter = _Meter(model, objective, metrics, examples.by_row)
+        for batch, y in outputs(model, examples, batch_size, stateful):
+            meter.add(y, batch)
+        loss = meter.loss()
+        return Validation(loss, {"loss": loss, **meter.figures()} if "loss" in metrics else meter.figures())
+    meters = {
+        head: _Meter(model, one, metrics[head], examples.by_row[head], f"[{head!r}]")
+        for head, (one, _) in objective.heads.items()
+    }
     for batch, y in outputs(model, examples, batch_size, stateful):
-        loss, _, count = loss_of(objective, model, y, batch, examples.by_row)
+        for head, meter in meters.items():
+            meter.add(y[head], of_head(batch, head))
+    losses = {head: meter.loss() for head, meter in meters.items()}
+    found = {
+        f"{head}.{name}": value
+        for head, meter in meters.items()
+        for name, value in {"loss": losses[head], **meter.figures()}.items()
+    }
+    return Validation(sum(weight * losses[head] for head, (_, weight) in objective.heads.items()), found)
+
+
+class _Meter:
+    """The loss and the figures of one output of a model, built up over batches.
+
+    Parameters
+    ----------
+    place : what messages put behind "mask", such as ``"['tag']"``.
+    """
+
+    def __init__(self, model: Any, objective: Objective, metrics: Sequence[Any], by_row: bool, place: str = "") -> None:
+        self.model, self.objective, self.by_row, self.place = model, objective, by_row, place
+        self._figures = make_figures(metrics)
+        self._total, self._weight = model.backend.xp.zeros((), dtype=np.float64), 0.0
+
+    def add(self, y: Any, batch: Batch) -> None:
+        """Take in the output for a batch."""
+        loss, _, count = loss_of(self.objective, self.model, y, batch, self.by_row)
         share = float(count if batch.mask is None else np.sum(batch.mask, dtype=np.float64))
-        total += backend.xp.asarray(loss, dtype=np.float64) * share
-        weight += share
-        if figures:
-            _add(figures, model, y, batch, examples.by_row, objective.kind == LABELS)
-    found = {figure.name: figure.value() for figure in figures}
-    loss = float(backend.to_host(total)) / weight
-    return Validation(loss, {"loss": loss, **found} if "loss" in metrics else found)
+        self._total += self.model.backend.xp.asarray(loss, dtype=np.float64) * share
+        self._weight += share
+        if self._figures:
+            _add(self._figures, self.model, y, batch, self.by_row, self.objective.kind == LABELS)
+
+    def loss(self) -> float:
+        """The mean over all targets."""
+        if not self._weight:
+            hint = "hold out other rows, or more of them"
+            raise bad_input(f"mask{self.place}", "some target that counts among the rows to measure", "none", hint)
+        return float(self.model.backend.to_host(self._total)) / self._weight
+
+    def figures(self) -> dict[str, float]:
+        """The metrics by name."""
+        return {figure.name: figure.value() for figure in self._figures}
 
 
-def check_figures(model: Any, examples: Any, metrics: Sequence[Any]) -> None:
+def check_figures(model: Any, examples: Any, metrics: Any) -> None:
     """Raise if a metric with a name does not fit the targets, as the first row tells."""
-    figures = make_figures([metric for metric in metrics if isinstance(metric, str)])
-    if figures:
-        batch = examples.batch(slice(0, 1))
-        y, _ = model.predict(batch.x, None, batch.lengths)
-        _add(figures, model, y, batch, examples.by_row, examples.targets.labels is not None)
+    heads = getattr(examples, "heads", None)
+    parts = {"": (examples, metrics)} if heads is None else {head: (heads[head], metrics[head]) for head in heads}
+    figures = {
+        head: make_figures([metric for metric in own if isinstance(metric, str)]) for head, (_, own) in parts.items()
+    }
+    if not any(figures.values()):
+        return
+    batch = examples.batch(slice(0, 1))
+    y, _ = model.predict(batch.x, None, batch.lengths)
+    for head, (one, _) in parts.items():
+        output, own = (y, batch) if heads is None else (y[head], of_head(batch, head))
+        if figures[head]:
+            _add(figures[head], model, output, own, one.by_row, one.targets.labels is not None)
 
 
 def outputs(model: Any, examples: Measured, batch_size: int, stateful: bool) -> Iterator[tuple[Batch, Any]]:

@@ -12,9 +12,8 @@ from engine.data import bucket_by_length, shuffled_order
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.training.examples.evaluation import Measured, loss_of, measure
-from engine.training.examples.example_set import Examples
-from engine.training.examples.figures import check_metrics
-from engine.training.examples.objectives import make_objective
+from engine.training.examples.example_set import Examples, ExampleSet
+from engine.training.examples.head_losses import read_loss, read_metrics
 from engine.training.task import Batch, Validation, fingerprint
 
 
@@ -27,10 +26,10 @@ class ExamplesTask:
     Parameters
     ----------
     model : what is trained.
-    train, validation : `Examples` of that model; validation may be None, then nothing can be validated.
+    train, validation : `Examples` or `HeadExamples` of that model; without validation nothing can be validated.
     loss : a name (``"mse"``, ``"cross_entropy"``, ``"ctc"``), a function ``(outputs, targets) -> (loss, gradient)``
-        that takes a mask as third where there is one, or an `Objective`.  Integer targets come to it on the host,
-        others on the device.
+        that takes a mask as third where there is one, or an `Objective`; `HeadLosses` for `HeadExamples`.  Integer
+        targets come to it on the host, others on the device.
     metrics : names (``"accuracy"``, ``"f1"``, ``"perplexity"``, ``"mae"``, ``"rmse"``, ``"edit_distance"``) or
         functions ``(outputs, targets) -> float`` of all valid positions; measured beside the loss in validations.
     batch_size : rows of a batch; the last one of an epoch may have fewer.
@@ -46,7 +45,7 @@ class ExamplesTask:
     def __init__(
         self,
         model: Layer,
-        train: Examples,
+        train: Any,
         validation: Measured | None = None,
         *,
         loss: Any = "cross_entropy",
@@ -61,8 +60,8 @@ class ExamplesTask:
         title: str = "",
     ) -> None:
         self.model: Any = instance("model", model, Layer, "a layer or Sequential of engine")
-        self.objective = make_objective(loss)
-        self.metrics = check_metrics(metrics)
+        self.objective: Any = read_loss(loss)
+        self.metrics = read_metrics(self.objective, metrics)
         self.train = train
         self.validation: Any = validation
         self.batch_size = integer("batch_size", batch_size, 1)
@@ -73,10 +72,9 @@ class ExamplesTask:
             raise bad_input("buckets", "0 for stateful rows, which keep their order", describe(buckets))
         self.batches = -(-len(train) // self.batch_size)
         for name, part in (("x", train), ("validation", validation)):
-            if self.stateful and isinstance(part, Examples):
+            if self.stateful and isinstance(part, ExampleSet):
                 require_whole_batches(name, len(part), self.batch_size)
-        steps = train.targets.by_step is not None
-        self.unit, self.position = unit, position or ("steps" if steps else "rows")
+        self.unit, self.position = unit, position or train.position
         self.title = title or f"{type(model).__name__} on {len(train):,} rows"
         self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 

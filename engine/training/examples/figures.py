@@ -239,18 +239,18 @@ def best_path(outputs: np.ndarray, steps: np.ndarray, blank: int = 0) -> list[li
     return found
 
 
-def check_metrics(metrics: Any) -> tuple[Any, ...]:
+def check_metrics(metrics: Any, argument: str = "metrics") -> tuple[Any, ...]:
     """The metrics asked for: names of `FIGURES`, ``"loss"``, or functions, each once."""
     given = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
     if not isinstance(given, tuple | list):
-        raise bad_type("metrics", "a tuple of names or functions", describe(metrics))
+        raise bad_type(argument, "a tuple of names or functions", describe(metrics))
     names = [metric if isinstance(metric, str) else name_of(metric) for metric in given]
     for metric, name in zip(given, names, strict=True):
         if not callable(metric) and name not in (*FIGURES, "loss"):
             expected = f"some of 'loss', {', '.join(map(repr, FIGURES))}, or functions"
-            raise bad_input("metrics", expected, describe(metric))
+            raise bad_input(argument, expected, describe(metric))
         if names.count(name) > 1:
-            raise bad_input("metrics", "each once", f"{name!r} twice")
+            raise bad_input(argument, "each once", f"{name!r} twice")
     return tuple(given)
 
 

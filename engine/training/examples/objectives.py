@@ -88,8 +88,13 @@ LOSSES = {
 }
 
 
-def make_objective(loss: Any) -> Objective:
-    """The loss of that name, or of a function ``loss(outputs, targets) -> (value, gradient)``."""
+def make_objective(loss: Any, argument: str = "loss") -> Objective:
+    """The loss of that name, or of a function ``loss(outputs, targets) -> (value, gradient)``.
+
+    Parameters
+    ----------
+    argument : what messages call it.
+    """
     if isinstance(loss, Objective):
         return loss
     if isinstance(loss, str) and loss in LOSSES:
@@ -97,7 +102,7 @@ def make_objective(loss: Any) -> Objective:
     known = {objective.function: objective for objective in LOSSES.values()}
     if callable(loss) and not isinstance(loss, type):
         return known.get(loss) or Objective(getattr(loss, "__name__", type(loss).__name__), loss, FREE)
-    raise bad_type("loss", f"one of {', '.join(map(repr, LOSSES))}, or a function", describe(loss))
+    raise bad_type(argument, f"one of {', '.join(map(repr, LOSSES))}, or a function", describe(loss))
 
 
 class Last:

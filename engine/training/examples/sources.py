@@ -14,6 +14,8 @@ from engine.layers.base import Layer
 from engine.training.examples.evaluation import Measured
 from engine.training.examples.example_set import Examples
 from engine.training.examples.examples_task import ExamplesTask
+from engine.training.examples.head_examples import HeadExamples
+from engine.training.examples.head_losses import HeadLosses
 from engine.training.examples.objectives import Objective
 from engine.training.task import Batch, fingerprint
 
@@ -31,6 +33,13 @@ def is_source(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
+def make_examples(model: Layer, objective: Objective | HeadLosses, x: Any, y: Any, **options: Any) -> Any:
+    """Rows with their targets: `Examples`, or `HeadExamples` where loss or targets are given by head."""
+    if isinstance(objective, HeadLosses) or isinstance(y, Mapping):
+        return HeadExamples(model, objective, x, y, **options)
+    return Examples(model, objective, x, y, **options)
+
+
 class Source:
     """Batches of a source, checked one by one as they come.
 
@@ -42,7 +51,7 @@ class Source:
     name : of the argument, for messages.
     """
 
-    def __init__(self, model: Layer, objective: Objective, given: Any, name: str = "x") -> None:
+    def __init__(self, model: Layer, objective: Objective | HeadLosses, given: Any, name: str = "x") -> None:
         self.model, self.objective, self.given, self.name = model, objective, given, name
         if not hasattr(given, "__len__"):
             hint = "give a list of batches, or an object with len() and [k]"
@@ -53,7 +62,7 @@ class Source:
             raise bad_input(name, "a source of at least one batch", "an empty one")
         self._indexed = hasattr(given, "__getitem__") or isinstance(given, ContiguousBatches)
         self._reading: tuple[int, Iterator[Any]] = (self.count, iter(()))  # to begin anew
-        self.output: tuple[int, ...] | None = None
+        self.output: Any = None
         first = self.examples(0)
         self.output, self.by_row = first.output, first.by_row
 
@@ -76,7 +85,7 @@ class Source:
         self._reading = number, reading
         return found
 
-    def examples(self, number: int) -> Examples:
+    def examples(self, number: int) -> Any:
         """The rows of that batch."""
         item = self.item(number)
         if not isinstance(item, tuple | list) or not 2 <= len(item) <= 4:
@@ -85,7 +94,7 @@ class Source:
         x, y, lengths, mask = [*item, None, None][:4]
         names = (f"x of batch {number}", f"y of batch {number}")
         options: dict[str, Any] = {"lengths": lengths, "mask": mask, "names": names, "output": self.output}
-        return Examples(self.model, self.objective, x, y, **options)
+        return make_examples(self.model, self.objective, x, y, **options)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number, as model and loss take it."""

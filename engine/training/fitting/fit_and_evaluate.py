@@ -12,10 +12,9 @@ from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.optimizers.base import Optimizer
 from engine.training.examples.evaluation import measure
-from engine.training.examples.example_set import Examples
+from engine.training.examples.example_set import ExampleSet
 from engine.training.examples.examples_task import ExamplesTask, require_whole_batches
-from engine.training.examples.figures import check_metrics, name_of
-from engine.training.examples.objectives import make_objective
+from engine.training.examples.head_losses import metric_names, read_loss, read_metrics
 from engine.training.examples.sources import SourceTask
 from engine.training.fitting.callbacks import check_callbacks
 from engine.training.fitting.fit_data import data_of, make_fit_task, rows_or_source
@@ -59,6 +58,7 @@ def fit(
     patience: int = 0,
     out: Any = None,
     resume: bool = False,
+    checkpoint_every: int = 0,
     callbacks: Any = (),
     weights: Any = None,
     buckets: int = 0,
@@ -82,24 +82,29 @@ def fit(
         Rows of numbers or ids; a list holds arrays (t, D) or (t,) of unequal length.  A source has ``len(x)`` and
         ``x[k]`` (or can be iterated again and again): batches ``(x, y)``, ``(x, y, lengths)`` or
         ``(x, y, lengths, mask)``, the rows first; `y` is None then.
-    y : array (N,), (N, K), (N, T), (N, T, K), or a list of arrays
+    y : array (N,), (N, K), (N, T), (N, T, K), a list of arrays, or a dict of these
         Targets, one for each row or one for each step: integers 0..K-1 for ``"cross_entropy"``, numbers for ``"mse"``,
-        a list of label sequences for ``"ctc"`` (0 is the blank).
+        a list of label sequences for ``"ctc"`` (0 is the blank).  For a model that ends in `Heads` a dict with the
+        targets of each head by its name.
     lengths : sequence of int or None
         (N,) valid steps of each row of an array; what stands behind them is not looked at.
     mask : array or None
-        (N,) for targets of rows, (N, T) for targets of steps: which count (bool), or how much (numbers >= 0).
+        (N,) for targets of rows, (N, T) for targets of steps: which count (bool), or how much (numbers >= 0).  With
+        `Heads` a dict of such arrays; heads that are left out have none.
     validation : float, tuple, source or None
         A fraction of the rows to hold out (drawn by `seed`; the last ones if rows are stateful or not shuffled), or
         ``(x, y)``, ``(x, y, lengths)``, ``(x, y, lengths, mask)``, or a source.
-    loss : str or callable
+    loss : str, callable or dict
         ``"mse"``, ``"cross_entropy"`` (of logits), ``"ctc"`` (of logits), or a function
         ``loss(outputs, targets) -> (value, gradient)`` such as `engine.mse`; where there is a mask it is the third
-        argument.
-    metrics : sequence of str or callable
+        argument.  With `Heads` a dict with the loss of each head, or a pair of it and its weight (1 without):
+        ``{"topic": "cross_entropy", "tag": ("cross_entropy", 0.3)}``; the loss is the weighted sum.
+    metrics : sequence of str or callable, or dict of these
         Measured after each epoch on the validation rows, or on the training rows if there are none: ``"loss"``,
         ``"accuracy"``, ``"f1"`` (mean over the classes), ``"perplexity"``, ``"mae"``, ``"rmse"``, ``"edit_distance"``
         (for each label of the targets), or functions ``metric(outputs, targets) -> float`` of all valid positions.
+        With `Heads` a dict of them by head; in the history they are ``"tag.accuracy"``, and ``"tag.loss"`` is always
+        among them.
     optimizer : Optimizer or None
         Of this model, such as ``engine.SGD(model, lr=0.1, l2=1e-4)``; penalties are options of it.  None is
         ``engine.Adam(model, lr=1e-3)``.
@@ -125,11 +130,15 @@ def fit(
     resume : bool
         Go on with the run in `out`, bit for bit as if it had not been interrupted; start if there is none.  Model and
         data must be built as before.
+    checkpoint_every : int
+        Steps after which the state is saved in `out`, besides the end of each epoch: of a long epoch that is cut off
+        at most so many steps are made again.  0 saves at the ends of epochs alone.
     callbacks : sequence of Callback, logs or functions
         `engine.Callback` objects, logs of `engine.training.logs`, or functions that get the progress after each epoch.
     weights : array, dict or None
         (N,) a weight for each training row in the loss, or a dict from classes to weights; others have 1.  The loss is
-        the weighted mean, as with a mask of numbers; of a held-out fraction too.
+        the weighted mean, as with a mask of numbers; of a held-out fraction too.  With `Heads` an array is for the
+        losses of all heads; or a dict by head of arrays or dicts.
     buckets : int
         With a width > 0, batches hold rows of similar length: lengths that need equally many blocks of so many steps
         count as equal.
@@ -169,9 +178,9 @@ def fit(
     if switch("parallel", parallel):
         raise bad_input("parallel", "False", "True", "this release trains in one process")
     quiet, resume = switch("quiet", quiet), switch("resume", resume)
-    if resume and out is None:
-        raise bad_input("resume", "False without out", "True", "give the folder of the run as out")
-    objective, metrics = make_objective(loss), check_metrics(metrics)
+    saving = _saving(out, resume, checkpoint_every)
+    objective = read_loss(loss)
+    metrics = read_metrics(objective, metrics)
     options = {
         "loss": objective,
         "metrics": metrics,
@@ -190,7 +199,7 @@ def fit(
         raise bad_input("patience", "0 without validation", describe(patience), "give validation, such as 0.1")
     require_finite_weights(model)
     optimizer = check_optimizer(model, optimizer)
-    plan = _plan(task, integer("epochs", epochs, 1), clip, patience, out is not None)
+    plan = _plan(task, integer("epochs", epochs, 1), clip, patience, saving)
     course = course_of(schedule, optimizer, plan.total or 0)
     listeners, logs = check_callbacks(callbacks)
     records = Records()
@@ -206,20 +215,37 @@ def fit(
         loop = FitLoop(task, optimizer, plan, course, keeper, reporter, lambda: stop.requested, [records, *logs])
         if folder is not None and folder.checkpoint is not None:
             loop.restore(folder.checkpoint)
-            reporter.note(f"resuming {folder.directory} after epoch {loop.state.step // task.batches}")
+            reporter.note(f"resuming {folder.directory} {_reached(loop.state.step, task.batches)}")
         outcome = loop.run(listeners, records.lines)
         if outcome.ending == INTERRUPTED:
             raise KeyboardInterrupt
         if patience and outcome.best_step != outcome.step:
             put_back(model, keeper)
     ending = "stopped" if loop.progress.stopped else outcome.ending
-    names = [metric if isinstance(metric, str) else name_of(metric) for metric in metrics]
+    names = metric_names(objective, metrics)
     place = None if folder is None else str(folder.directory)
     return history_of(records.lines, task.batches, names, validated, ending=ending, out=place)
 
 
-def _plan(task: ExamplesTask, epochs: int, clip: float | None, patience: int, files: bool) -> Plan:
-    """Reports, validations and checkpoints at the end of each epoch."""
+def _saving(out: Any, resume: bool, checkpoint_every: Any) -> int | None:
+    """Steps between checkpoints within an epoch, 0: none; None without a folder for them."""
+    every = integer("checkpoint_every", checkpoint_every, 0)
+    if out is not None:
+        return every
+    for name, given, without in (("resume", resume, "False"), ("checkpoint_every", every, "0")):
+        if given:
+            raise bad_input(name, f"{without} without out", str(given), "give the folder of the run as out")
+    return None
+
+
+def _reached(step: int, batches: int) -> str:
+    """Where a resumed run goes on, in words."""
+    epoch, batch = divmod(step, batches)
+    return f"after epoch {epoch}" if not batch else f"in epoch {epoch + 1}, after batch {batch} of {batches}"
+
+
+def _plan(task: ExamplesTask, epochs: int, clip: float | None, patience: int, saving: int | None) -> Plan:
+    """Reports and validations at the end of each epoch; checkpoints there too, and each `saving` steps."""
     if clip is None or clip == math.inf:
         clip = 0.0
     return Plan(
@@ -230,7 +256,7 @@ def _plan(task: ExamplesTask, epochs: int, clip: float | None, patience: int, fi
         patience=patience,
         report_every=task.batches,
         validate_every=task.batches if task.validation is not None else 0,
-        checkpoint_every=task.batches if files else 0,
+        checkpoint_every=0 if saving is None else saving or task.batches,
         hint=_HINT,
     )
 
@@ -258,9 +284,9 @@ def evaluate(
         Rows and targets, or a source of batches and None, as `fit` takes them.
     lengths, mask : sequence of int, array or None
         As for `fit`.
-    loss : str or callable
+    loss : str, callable or dict
         As for `fit`.
-    metrics : sequence of str or callable
+    metrics : sequence of str or callable, or dict of these
         As for `fit`.
     batch_size : int
         Rows of a batch if they are stateful; else batches are larger where that is faster, which changes no figure.
@@ -272,7 +298,7 @@ def evaluate(
     Returns
     -------
     dict of str to float
-        ``"loss"``, and each metric by its name.
+        ``"loss"``, and each metric by its name; with `Heads` with the head's name in front, ``"tag.accuracy"``.
 
     Raises
     ------
@@ -290,11 +316,12 @@ def evaluate(
     (['accuracy', 'loss'], True)
     """
     instance("model", model, Layer, "a layer or Sequential of engine")
-    objective, metrics = make_objective(loss), check_metrics(metrics)
+    objective = read_loss(loss)
+    metrics = read_metrics(objective, metrics)
     size, stateful = integer("batch_size", batch_size, 1), switch("stateful", stateful)
     rows = {"lengths": lengths, "mask": mask, "weights": weights}
     data = rows_or_source(model, objective, x, y, rows)
-    if stateful and isinstance(data, Examples):
+    if stateful and isinstance(data, ExampleSet):
         require_whole_batches("x", len(data), size)
     found = measure(model, objective, data, metrics, size, stateful)
     return {"loss": found.loss, **found.figures}

@@ -75,6 +75,11 @@ class FitLoop(Loop):
         if self.listeners and self.state.step % self.task.batches == 0:
             self._tell("on_epoch")
 
+    def _must_save(self, step: int) -> bool:
+        """At the end of each epoch, and where the plan has it within one."""
+        ends = self.plan.checkpoint_every > 0 and step % self.task.batches == 0
+        return ends or super()._must_save(step)
+
     def _tell(self, name: str) -> None:
         self._update()
         for one in self.listeners:
