@@ -43,7 +43,7 @@ def draw_history(history: History, path: Any = None) -> Any:
             words = f"best, epoch {history.best_epoch}: {best:.4g}"
             top.plot([history.best_epoch], [best], "o", color=VALIDATION, markersize=8, fillstyle="none", label=words)
         top.set_ylabel("loss")
-        top.legend(loc="upper right")
+        top.legend(loc="best")
         for axis, name, colour in zip(axes[1:, 0], panels, _COLOURS * len(panels), strict=False):
             axis.plot(epochs, history.metrics[name], color=colour, **dots)
             axis.set_ylabel(name)
