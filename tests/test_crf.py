@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import engine
 from engine.layers import from_config
-from engine.losses import viterbi
+from engine.losses import crf, viterbi
 
 T, B, K = 5, 4, 3
 LENGTHS = [5, 0, 1, 3]
@@ -171,6 +171,56 @@ def test_scores_of_ten_thousand_and_long_rows_stay_exact() -> None:
     assert distance(single, exact) <= 1e-6
     assert distance(rounded * 6000, gradient * 6000) <= 1e-5
     assert np.abs(gradient[1:].sum(axis=(2, 3))).max() <= 1e-16  # each step has one pair of tags
+
+
+def two_chains() -> Any:
+    """Scores of tags that never change: at first 0 is e^800 times as likely as 1, then it loses e^70 a step."""
+    scores = np.full((14, 1, 2, 2), -1e4)
+    scores[0, 0, 0] = 800.0, 0.0
+    scores[1:, 0, 0, 0], scores[1:, 0, 1, 1] = -70.0, 0.0
+    return scores
+
+
+def forbidden(value: float) -> Any:
+    """Random scores where tag 2 cannot come first, tag 0 cannot follow tag 1, and tag 1 cannot be last."""
+    scores = draw(T, B, K, K, seed=7)
+    scores[0, :, 0, 2] = scores[1:, :, 1, 0] = scores[-1, :, :, 1] = value
+    return scores
+
+
+EXTREMES: dict[str, tuple[Any, bool | None]] = {  # with what is expected: sums without logarithms, if that is the point
+    "usual": (draw(T, B, K, K), True),
+    "forbidden by -10,000": (forbidden(-1e4), True),
+    "forbidden by -inf": (forbidden(-np.inf), True),
+    "spread by 300": (100 * draw(T, B, K, K), None),
+    "a tag that cannot be reached": (np.where(np.arange(K) == 1, -1e4, draw(T, B, K, K)), False),
+    "two chains": (two_chains(), False),
+    "huge": (1e4 * draw(T, B, K, K), False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", EXTREMES)
+def test_sums_without_logarithms_are_taken_only_where_they_are_exact(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, without = EXTREMES[name]
+    (targets, top), scores, eps = viterbi(scores), scores.astype(dtype), float(np.finfo(dtype).eps)
+    scaled, taken = crf._forward_scaled, []
+
+    def watched(*args: Any) -> Any:
+        found, exact = scaled(*args)
+        taken.append(bool(exact))
+        return found, exact
+
+    monkeypatch.setattr(crf, "_forward_scaled", watched)
+    loss, gradient = engine.crf_loss(scores, targets, normalizer=1.0)
+    assert without is None or taken == [without]
+    monkeypatch.setattr(crf, "_forward_scaled", lambda *args: (None, np.array(False)))
+    exact, wanted = engine.crf_loss(scores.astype("float64"), targets, normalizer=1.0)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(loss, exact, rtol=8 * eps, atol=8 * eps * np.abs(top).max())  # log Z less a score
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=64 * eps)
 
 
 def test_pads_masks_and_weights() -> None:

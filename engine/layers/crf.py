@@ -111,7 +111,9 @@ class CRF(Pointwise):
 
     def _run(self, x: Array, timeline: Timeline | None, training: bool) -> tuple[Array, None]:
         assert timeline is not None
-        y = pair_scores(self.backend.xp, x.swapaxes(0, 1) if self.batch_first else x, timeline, self._params.own)
+        x = x.swapaxes(0, 1) if self.batch_first else x
+        room = self.backend.empty(self._shape_of_y(x.shape), self.dtype)
+        y = pair_scores(self.backend.xp, x, timeline, self._params.own, room)
         return (y.swapaxes(0, 1) if self.batch_first else y), None
 
     def backward(self, tape: PointwiseTape, dy: Any = None, dstate: Any = None) -> tuple[Any, None]:
@@ -122,9 +124,12 @@ class CRF(Pointwise):
             return xp.zeros(tape.shape, dtype=self.dtype), None
         dy = dy.swapaxes(0, 1) if self.batch_first else dy
         _, last, valid = places(xp, timeline)
-        dy = xp.copy(dy) if timeline.lengths is None else xp.where(valid[..., None], dy, xp.zeros_like(dy))
-        dy[0, :, 1:] = 0  # y_0(i, j) = 0 for i >= 1
-        dz = dy.sum(axis=2)  # y_t(i, j) = transitions(i, j) + z_t(j);  y_0(0, j) = z_0(j)
+        if timeline.lengths is not None:
+            given, dy = dy, self.backend.empty(dy.shape, self.dtype)
+            dy[...] = given
+            dy[~valid[..., 0]] = 0
+        dz = xp.matmul(xp.ones((1, self.num_tags), dtype=self.dtype), dy)[:, :, 0]  # y_t(i, j) = ... + z_t(j)
+        dz[0] = dy[0, :, 0]  # y_0(0, j) = z_0(j), y_0(i, j) = 0 for i >= 1
         with self._lock:
             grads["transitions"] += dy[1:].sum(axis=0).sum(axis=0)  # y_t(i, j) = transitions(i, j) + z_t(j)
             grads["start"] += dz[0].sum(axis=0)  # z_0 = x_0 + start
@@ -200,10 +205,10 @@ def places(xp: Any, timeline: Timeline) -> tuple[Array, Array, Array]:
     return t == 0, t == ends - 1, t < ends
 
 
-def pair_scores(xp: Any, x: Array, timeline: Timeline, params: Any) -> Array:
+def pair_scores(xp: Any, x: Array, timeline: Timeline, params: Any, room: Array | None = None) -> Array:
     """The scores (..., T, B, K, K) of pairs of tags from x (..., T, B, K), its pads 0; zeros at pads.
 
-    It is linear in x and the parameters, so that their tangents give its tangent.
+    It is linear in x and the parameters, so that their tangents give its tangent.  `room` is where they are written.
     """
     first, last, valid = places(xp, timeline)
     transitions, start, end = (params[name] for name in ("transitions", "start", "end"))
@@ -211,9 +216,12 @@ def pair_scores(xp: Any, x: Array, timeline: Timeline, params: Any) -> Array:
     z = x + xp.where(first, start, xp.zeros_like(start)) + xp.where(last, end, xp.zeros_like(end))
     z = z[..., None, :]
     K = transitions.shape[-1]
-    y = z + transitions.reshape(*transitions.shape[:-2], 1, 1, K, K)
+    transitions = transitions.reshape(*transitions.shape[:-2], 1, 1, K, K)
+    y = z + transitions if room is None else xp.add(z, transitions, out=room)
     if timeline.empty:
         return y
     y[..., 0, :, 1:, :] = 0
     y[..., 0, :, 0, :] = z[..., 0, :, 0, :]
-    return y if timeline.lengths is None else xp.where(valid[..., None], y, xp.zeros_like(y))
+    if timeline.lengths is not None:
+        y[..., ~valid[..., 0], :, :] = 0
+    return y

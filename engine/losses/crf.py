@@ -98,34 +98,87 @@ def crf_loss(
             scale = xp.where(stray.any(axis=0), math.nan, scale)
         if T == 0 or B == 0:
             return xp.zeros((), dtype=dtype), xp.zeros((*given, K, K), dtype=dtype)
-        s = scores if mask is None else xp.where(valid[:, :, None, None], scores, xp.zeros_like(scores))
-        alpha, weights = _forward(xp, s, valid)
-        share, top = scale[0], xp.max(alpha, axis=1)
-        log_z = top + xp.log(xp.exp(alpha - top[:, None]).sum(axis=1))
+        share, last = scale[0], xp.clip(valid.sum(axis=0) - 1, 0, None)
+        log_z, chance, weights = _forward(backend, scores, None if mask is None else valid, last)
         t, b = xp.arange(T)[:, None], xp.arange(B)
         before = xp.concatenate([xp.zeros_like(ids[:1]), ids[:-1]])
-        score = xp.where(valid, s[t, b, before, ids], xp.zeros_like(scale)).sum(axis=0)
+        score = xp.where(valid, scores[t, b, before, ids], xp.zeros_like(scale)).sum(axis=0)
         # L = sum over rows of share * (log Z - score(y))
         loss = summed(xp.where(valid[0], (log_z - score) * share, 0), xp, dtype)
-        dscores = _backward(xp, alpha - log_z[:, None], weights, valid, share)
+        dalpha = xp.asarray(xp.where(valid[0][:, None], share[:, None] * chance, 0), dtype=dtype)
+        dscores = _backward(xp, dalpha, weights, last)
         dscores[t, b, before, ids] -= xp.where(valid, share, xp.zeros_like(scale))  # score(y) = sum_t s_t(y_{t-1}, y_t)
     return loss, _as_given(xp, dscores, batch_first)
 
 
-def _forward(xp: Any, s: Array, valid: Array) -> tuple[Array, Array]:
-    """alpha (B, K) float64 at each row's last step, and all w_t(i, j) (T, B, K, K), 0 at t = 0."""
-    alpha = xp.asarray(s[0, :, 0], dtype=np.float64)
-    weights = xp.zeros_like(s)
+def _forward(backend: Backend, s: Array, valid: Array | None, last: Array) -> tuple[Array, Array, Array]:
+    """log Z (B,) float64, exp(alpha - log Z) (B, K) at each row's last step, and all w_t(i, j) (T, B, K, K).
+
+    Pads count as scores of 0, so that they stay finite; what they make is not used.
+    """
+    xp = backend.xp
+    found, exact = _forward_scaled(backend, s, valid, last)
+    if bool(backend.to_host(xp.asarray(exact))):
+        return found
+    s = s if valid is None else xp.where(valid[:, :, None, None], s, xp.zeros_like(s))
+    alpha, weights = _forward_in_logarithms(xp, s, last)
+    top = xp.max(alpha, axis=1)
+    log_z = top + xp.log(xp.exp(alpha - top[:, None]).sum(axis=1))
+    return log_z, xp.exp(alpha - log_z[:, None]), weights
+
+
+def _forward_scaled(
+    backend: Backend, s: Array, valid: Array | None, last: Array
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """What `_forward` returns, without logarithms in the loop, and whether it is exact: a bool, 0-d.
+
+    With E_t(i, j) = exp(s_t(i, j) - m_t), m_t the largest score of the step, and p_t(j) = exp(alpha_t(j)) over its sum
+    (Rabiner 1989, section V.A, scales in the same way):
+
+        q_t(j) = sum over i of p_{t-1}(i) E_t(i, j),    c_t = sum over j of q_t(j),    p_t = q_t / c_t,
+        log Z = sum over t of m_t + log c_t,            w_t(i, j) = p_{t-1}(i) E_t(i, j) / q_t(j).
+
+    A term below the smallest number of the dtype is lost.  That changes nothing where the sums q_t are much larger; at
+    the last step only c_t has to be, and at t = 0 nothing is summed.
+    """
+    xp, dtype, (T, B, K) = backend.xp, backend.dtype_of(s), s.shape[:3]
+    m = xp.max(s, axis=(2, 3))
+    m[0] = xp.max(s[0, :, 0], axis=1)
+    weights = xp.subtract(s, m[:, :, None, None], out=backend.empty(s.shape, dtype))
+    if valid is not None:
+        weights[~valid] = 0
+    xp.exp(weights, out=weights)  # E
+    q = xp.ones((T, B, K), dtype=dtype)
+    q[0] = weights[0, :, 0]
+    p, c = xp.zeros_like(q), xp.zeros_like(m)
+    for t in range(T):
+        if t:
+            q[t] = xp.matmul(p[t - 1][:, None], weights[t])[:, 0]
+        c[t] = q[t].sum(axis=1)
+        p[t] = q[t] / c[t][:, None]
+    weights[1:] *= p[:-1, :, :, None]
+    weights[1:] /= xp.where(q[1:] == 0, 1, q[1:])[:, :, None]
+    steps = xp.arange(T)[:, None]
+    log_z = xp.asarray(xp.log(xp.asarray(c, dtype=np.float64)) + m, dtype=np.float64)
+    log_z = xp.where(steps <= last, log_z, xp.zeros_like(log_z)).sum(axis=0)
+    tiny = float(np.finfo(dtype).tiny / np.finfo(dtype).eps ** 1.5)
+    inner = (steps == 0) | (steps >= last)
+    exact = ((q >= tiny).all(axis=2) | inner).all() & ((c >= tiny) | (steps > last)).all()
+    return (log_z, p[last, xp.arange(B)], weights), exact
+
+
+def _forward_in_logarithms(xp: Any, s: Array, last: Array) -> tuple[Array, Array]:
+    """alpha (B, K) float64 at each row's last step, and all w_t(i, j), for scores of any size."""
+    alphas, weights = [xp.asarray(s[0, :, 0], dtype=np.float64)], xp.zeros_like(s)
     for t in range(1, len(s)):
-        base = _finite(xp, xp.max(alpha, axis=1))[:, None]  # it alone grows with t, and needs float64
-        pairs = xp.asarray(alpha - base, dtype=s.dtype)[:, :, None] + s[t]  # (B, K, K)
+        base = _finite(xp, xp.max(alphas[-1], axis=1))[:, None]  # it alone grows with t, and needs float64
+        pairs = xp.asarray(alphas[-1] - base, dtype=s.dtype)[:, :, None] + s[t]  # (B, K, K)
         top = _finite(xp, xp.max(pairs, axis=1))
         e = xp.exp(pairs - top[:, None])
         total = e.sum(axis=1)
-        new = base + (top + xp.log(total))  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + s_t(i, j))
+        alphas.append(base + (top + xp.log(total)))  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + s_t(i, j))
         weights[t] = e / (total + (total == 0))[:, None]
-        alpha = xp.where(valid[t][:, None], new, alpha)
-    return alpha, weights
+    return xp.stack(alphas)[last, xp.arange(len(last))], weights
 
 
 def _finite(xp: Any, top: Array) -> Array:
@@ -133,19 +186,16 @@ def _finite(xp: Any, top: Array) -> Array:
     return xp.where(xp.isfinite(top), top, xp.zeros_like(top))
 
 
-def _backward(xp: Any, last: Array, weights: Array, valid: Array, share: Array) -> Array:
-    """Gradient of sum over rows of share * log Z by the scores, in the place of w; `last` is alpha - log Z (B, K)."""
-    dalpha = xp.asarray(share[:, None] * xp.exp(last), dtype=weights.dtype)  # log Z = log sum_j exp(alpha(j))
-    arriving = []
-    for t in range(len(weights) - 1, 0, -1):
-        here = valid[t][:, None]
-        d = xp.where(here, dalpha, xp.zeros_like(dalpha))
-        arriving.append(d)
-        before = xp.matmul(weights[t], d[:, :, None])[:, :, 0]  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + ...)
-        dalpha = xp.where(here, before, dalpha)
-    arriving.append(xp.zeros_like(dalpha))
-    weights *= xp.stack(arriving[::-1])[:, :, None]  # alpha_t(j) = log sum_i exp(... + s_t(i, j))
-    weights[0, :, 0] = xp.where(valid[0][:, None], dalpha, xp.zeros_like(dalpha))  # alpha_0(j) = s_0(0, j)
+def _backward(xp: Any, dlast: Array, weights: Array, last: Array) -> Array:
+    """The gradient by the scores in the place of w, from that by alpha at each row's last step (B, K)."""
+    T, B, K = weights.shape[:3]
+    dalpha = xp.zeros((T, B, K), dtype=weights.dtype)
+    dalpha[last, xp.arange(B)] = dlast
+    for t in range(T - 1, 0, -1):  # alpha_t(j) = log sum_i exp(alpha_{t-1}(i) + s_t(i, j))
+        dalpha[t - 1] += xp.matmul(weights[t], dalpha[t][:, :, None])[:, :, 0]
+    weights *= dalpha[:, :, None]  # alpha_t(j) = log sum_i exp(... + s_t(i, j))
+    weights[0] = 0
+    weights[0, :, 0] = dalpha[0]  # alpha_0(j) = s_0(0, j)
     return weights
 
 
