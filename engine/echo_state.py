@@ -219,13 +219,14 @@ def free_run(model: Layer, x: Any, steps: int, state: Any = None) -> Any:
     if known.ndim != 3 or known.shape[time] == 0 or known.shape[-1] != x.shape[-1]:
         expected = "x and output (T, B, D) with T >= 1 and the same D"
         raise bad_input("model", expected, f"x {tuple(x.shape)} and output {tuple(known.shape)}")
-    last = known[:, -1:] if time else known[-1:]
+    last = known[:, -1] if time else known[-1]
+    stepper = model.stepper(len(last), state)
     shape = (*known.shape[:time], steps, *known.shape[time + 1 :])
     future = model.backend.empty(shape, model.dtype)
     for step in range(steps):
-        (future[:, step : step + 1] if time else future[step : step + 1])[...] = last
+        (future[:, step] if time else future[step])[...] = last
         if step + 1 < steps:
-            last, state = model.predict(last, state)
+            last = stepper(last)
     return future
 
 

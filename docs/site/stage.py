@@ -24,7 +24,7 @@ ORDER = {
              "paper_tables"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "text_classification", "speech",
-              "translation", "fit", "weights_in_and_out", "your_own_task", "estimators", "fine_tuning",
+              "translation", "fit", "streaming", "weights_in_and_out", "your_own_task", "estimators", "fine_tuning",
               "forecasting", "many_series"],
     "Speed": ["performance", "fast_kernels", "threads"],
 }  # fmt: skip

@@ -103,6 +103,13 @@ class NamedArrays(_Entries):
         """
         self.places[name], self.own[name] = array, _own(array)
 
+    def copied(self) -> NamedArrays:
+        """The same names with arrays of their own, which hold the same numbers."""
+        twin = NamedArrays(self._title, self._backend)
+        for name, array in self.own.items():
+            twin.add(name, self._backend.xp.copy(array))
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "own": None}
 

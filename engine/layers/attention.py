@@ -19,6 +19,7 @@ from engine.checks import describe, integer, one_of, switch
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.layers.showing import Tape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline
 from kernels.activations import activations, matmul
 
@@ -255,6 +256,9 @@ class Attention(Layer):
         self._add("weight_memory", self._product(_rows(from_memory).T, _rows(m)))  # z_ts = Wq q_t + Wm m_s
         dq = self._product(_rows(from_query), w["weight_query"]).reshape(q.shape)  # z_ts = Wq q_t + Wm m_s
         return dq, self._product(_rows(from_memory), w["weight_memory"]).reshape(m.shape)  # z_ts = Wq q_t + Wm m_s
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        raise steps.refusal(self, "its queries look at a memory of many steps")
 
     def window(self, tape: AttentionTape, start: int, stop: int) -> AttentionTape:
         """The queries ``start <= t < stop`` of a tape, for truncated BPTT; the memory stays whole."""

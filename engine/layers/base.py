@@ -18,12 +18,12 @@ from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading, saving, showing
 from engine.layers.arrays import NamedArrays
 from engine.layers.building import check_seed, known_names, quiet, text
-from engine.layers.parameter_holder import ParameterHolder
+from engine.layers.stepping import Stepping
 
 _serial_numbers = itertools.count()
 
 
-class Layer(ParameterHolder):
+class Layer(Stepping):
     """Base of all layers.
 
     A layer speaks one protocol: ``forward(x, state, lengths, training) -> (y, state, tape)``, ``backward(tape, dy,

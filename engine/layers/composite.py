@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 from engine.layers.arrays import JoinedArrays
 from engine.layers.base import Layer
@@ -29,6 +30,10 @@ class Composite(Layer):
         for layer in self._inside():
             layer._owner = weakref.ref(self)
         self._adopt("", seed)
+        self._join_arrays()
+
+    def _join_arrays(self) -> None:
+        """Make the mappings of all layers' arrays."""
         named = [(f"{name}.", layer) for name, layer in self.named_parts()]
         self._joined_params = JoinedArrays("params", [(prefix, layer.params) for prefix, layer in named])
         self._joined_buffers = JoinedArrays("buffers", [(prefix, layer.buffers) for prefix, layer in named])
@@ -40,6 +45,17 @@ class Composite(Layer):
             self.seed = check_seed(seed)
         for name, layer in self.named_parts():
             layer._adopt(f"{path}.{name}" if path else name, seed)
+
+    def _still(self) -> Any:
+        """See `Stepping._still`."""
+        twin = super()._still()
+        twin._take_parts({name: layer._still() for name, layer in self.named_parts()})
+        twin._join_arrays()
+        return twin
+
+    def _take_parts(self, parts: dict[str, Layer]) -> None:
+        """Put other layers in the place of those that are there."""
+        raise NotImplementedError
 
     def _stamp(self) -> tuple[int, int]:
         return self._serial, 0  # each layer's own tape tells whether its parameters have changed

@@ -111,6 +111,9 @@ class Container(Composite):
         """The layers with their names."""
         return list(zip(self.names, self.layers, strict=True))
 
+    def _take_parts(self, parts: dict[str, Layer]) -> None:
+        vars(self)["layers"] = tuple(parts.values())
+
     def check_tape(self, tape: Any) -> None:
         """Raise unless every layer's tape is good, before any of them is walked."""
         if id(tape) in self._checked:

@@ -11,6 +11,7 @@ from engine.checks import integer
 from engine.errors import bad_input
 from engine.layers import showing
 from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, check_lengths, timeline_of
 from engine.losses.crf import crf_loss, viterbi
 
@@ -98,6 +99,9 @@ class CRF(Pointwise):
     def width_after(self, width: int | None) -> int:
         """See `Layer.width_after`."""
         return self.num_tags
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        raise steps.refusal(self, "a row of tags is decided as a whole")
 
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline]:
         axes = "(B, T, K)" if self.batch_first else "(T, B, K)"

@@ -10,6 +10,7 @@ from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.layers.masks import apply_mask
 from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, clean
 
 
@@ -61,6 +62,9 @@ class Dropout(Pointwise):
     ) -> None:
         super().__init__(backend, dtype, seed)
         self.p, self.variational, self.batch_first = p, variational, self._layout(batch_first)
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.without_state(steps.Step(self, batch), state)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require("x", x, dtype=self.dtype)

@@ -10,6 +10,7 @@ from engine.backend import Backend, philox
 from engine.checks import integer
 from engine.errors import bad_input
 from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, check_lengths, clean, timeline_of
 from engine.plain_arrays import first_place, host_integers
 from kernels import segment_sum
@@ -91,6 +92,9 @@ class Embedding(Pointwise):
     def width_after(self, width: int | None) -> int:
         """See `Layer.width_after`."""
         return self.features * self.embedding_dim
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.without_state(steps.EmbeddingStep(self, batch), state)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[np.ndarray, Timeline | None]:
         """The ids on the host, pads -1."""

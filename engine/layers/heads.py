@@ -11,6 +11,7 @@ from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
+from engine.layers.streaming import steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,6 +166,10 @@ class Heads(Container):
             outputs[name], head_state = head.predict(x, head_state, lengths)
             states.append(head_state)
         return outputs, tuple(states)
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        triples = zip(self.names, self.layers, self._split("state", state), strict=True)
+        return steps.SideBySide(self, batch, {name: layer._step(batch, part) for name, layer, part in triples})
 
     def window(self, tape: HeadsTape, start: int, stop: int) -> HeadsTape:
         """Refused: truncated BPTT takes one loss of one output."""

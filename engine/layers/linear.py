@@ -86,6 +86,9 @@ class Linear(Pointwise):
         """See `Layer.width_after`."""
         return self.out_features
 
+    def _features(self) -> tuple[int, int]:
+        return self.in_features, self.out_features
+
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require("x", x, dtype=self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.in_features:

@@ -51,6 +51,9 @@ class _Normalisation(Pointwise):
         """See `Layer.width_after`."""
         return self.num_features
 
+    def _features(self) -> tuple[int, int]:
+        return self.num_features, self.num_features
+
     def _require_features(self, x: Any, dims: tuple[int, ...] | None, axes: str) -> None:
         self.backend.require("x", x, dtype=self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.num_features or (dims is not None and x.ndim not in dims):

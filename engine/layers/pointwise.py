@@ -9,6 +9,7 @@ from engine.checks import switch
 from engine.layers.base import Layer
 from engine.layers.building import check_no_state
 from engine.layers.showing import Tape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, clean, timeline_of
 
 
@@ -90,6 +91,13 @@ class Pointwise(Layer):
         """Run the layer without dropout and without a tape."""
         check_no_state(state)
         return self._run(*self._enter(x, lengths), training=False)[0], None
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.without_state(steps.PointwiseStep(self, batch, *self._features()), state)
+
+    def _features(self) -> tuple[int | None, int | None]:
+        """The features of x and of y, where the layer knows them."""
+        return None, None
 
     def window(self, tape: PointwiseTape, start: int, stop: int) -> PointwiseTape:
         """The time steps ``start <= t < stop`` of a tape."""

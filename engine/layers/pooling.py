@@ -14,6 +14,7 @@ from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.layers.building import check_no_state
 from engine.layers.showing import Tape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline
 from kernels.activations import matmul
 
@@ -177,6 +178,12 @@ class Pool(Layer):
         """Make one vector of each row, without a tape."""
         x, timeline = self._enter(x, state, lengths)
         return pooled(self, x, timeline, self._params.own)[0], None
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        if self.kind != "last" or self.directions > 1:
+            what = f"Pool({self.kind!r})" if self.directions == 1 else "Pool of two directions"
+            raise steps.refusal(self, 'only Pool("last") can tell at each step what it is so far', what)
+        return steps.without_state(steps.Step(self, batch, self.input_size, self.input_size), state)
 
     def _enter(self, x: Any, state: Any, lengths: Any) -> tuple[Array, Timeline]:
         """x as a time-major copy with pads 0."""

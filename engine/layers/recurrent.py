@@ -22,6 +22,7 @@ from engine.layers.building import warn_of_option
 from engine.layers.cell_parameters import checked_projection, shapes_of
 from engine.layers.noise import noisy_cell, zoneout_of
 from engine.layers.recurrent_passes import RecurrentPasses
+from engine.layers.streaming import steps
 from engine.layers.tape import RecurrentTape, RecurrentTrace
 from kernels.cells import Cell
 
@@ -228,6 +229,9 @@ class Recurrent(RecurrentPasses):
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
         return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.RecurrentStep(self, batch, state)
 
     def backward(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> tuple[Any, Any]:
         """Backpropagate through time; adds to ``grads``.

@@ -9,6 +9,7 @@ from engine.backend import Backend
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
+from engine.layers.streaming import steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +135,10 @@ class Sequential(Container):
             lengths = lengths if layer.keeps_time else None
             states.append(layer_state)
         return x, tuple(states)
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        pairs = zip(self.layers, self._split("state", state), strict=True)
+        return steps.Chain(self, batch, [layer._step(batch, part) for layer, part in pairs])
 
     def window(self, tape: SequentialTape, start: int, stop: int) -> SequentialTape:
         """The time steps ``start <= t < stop`` of a tape."""

@@ -122,6 +122,18 @@ def call_of(layer: Layer) -> str:
     return f"{type(layer).__name__}({', '.join(words)})"
 
 
+def one_line(layer: Layer) -> str:
+    """The call that builds a layer or a model, with all inside it, in one line."""
+    inner = getattr(layer, "layers", None)
+    if inner is None:
+        return call_of(layer)
+    if layer.side_by_side:  # type: ignore[attr-defined]
+        names = layer.names  # type: ignore[attr-defined]
+        parts = (f"{name!r}: {one_line(part)}" for name, part in zip(names, inner, strict=True))
+        return f"Heads({{{', '.join(parts)}}})"
+    return f"Sequential({', '.join(map(one_line, inner))})"
+
+
 def shape_of(layer: Layer, width: int | None, timed: bool = True) -> str:
     """The shape of a layer's values whose last axis has `width` entries; F where that is not known."""
     axes = ("B, T" if layer.batch_first else "T, B") if timed else "B"

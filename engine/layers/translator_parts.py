@@ -21,6 +21,7 @@ from engine.layers.linear import Linear
 from engine.layers.recurrent import Recurrent
 from engine.layers.rnn import GRU, LSTM
 from engine.layers.showing import Tape
+from engine.layers.streaming import steps
 from engine.plain_arrays import host_integers
 
 Array = Any  # of the model's backend
@@ -97,6 +98,12 @@ class TranslatorParts(Composite):
     def named_parts(self) -> list[tuple[str, Layer]]:
         """The parts with their names."""
         return list(self.parts.items())
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        raise steps.refusal(self, "use its translate, which writes the target step by step")
+
+    def _take_parts(self, parts: dict[str, Layer]) -> None:
+        vars(self)["parts"] = parts
 
     def to(self, backend: str | Backend | None = None, dtype: Any = None) -> Any:
         """A copy on another backend or in another dtype."""

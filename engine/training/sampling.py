@@ -62,11 +62,11 @@ def _draws(
     top_k: int,
     source: np.random.PCG64,
 ) -> Iterator[str]:
-    state = None
-    for _ in range(length):
-        with np.errstate(all="ignore"):  # what overflows is told below
-            logits, state = model.predict(ids[:, None], state)
-        last = model.backend.to_host(logits)[-1, 0].astype(np.float64)
+    logits, state = model.predict(ids[:, None])
+    stepper = model.stepper(1, state)
+    for place in range(length):
+        logits = logits[-1] if place == 0 else stepper(ids)  # (1, V)
+        last = model.backend.to_host(logits)[0].astype(np.float64)  # what overflows is told below
         if len(last) != len(vocabulary):
             hint = "take the vocabulary of the model's checkpoint"
             raise bad_input("vocabulary", f"{len(last)} ids, as many as the model has", len(vocabulary), hint)

@@ -13,6 +13,7 @@ from wrong_calls.catalogue import (
     learning,
     losses,
     microscope,
+    streaming,
     training,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "learning",
     "losses",
     "microscope",
+    "streaming",
     "training",
 ]

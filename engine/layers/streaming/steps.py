@@ -1,0 +1,300 @@
+"""What each kind of layer does at one time step, in array code: a part of a `Stepper`.
+
+A step takes x_t (B, D) and gives y_t; it holds the weights, which never change, and the state.  The sizes of x_t are
+those of a time step of `predict`, without the time axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.checks import describe, require_room
+from engine.errors import InputError, bad_input
+from engine.layers import arguments
+from engine.layers.building import check_no_state
+from engine.layers.cell_parameters import of_direction
+from engine.layers.timeline import Timeline
+from engine.layers.walk import every_direction
+from engine.plain_arrays import first_place, host_integers
+from kernels.cells import Pass
+
+if TYPE_CHECKING:
+    from engine.layers.base import Layer
+    from engine.layers.embedding import Embedding
+    from engine.layers.pointwise import Pointwise
+    from engine.layers.recurrent_passes import RecurrentPasses
+
+Array = Any  # of the layer's backend
+WITHOUT_TIME = "x_t is one step of each row, without a time axis"
+
+
+def refusal(layer: Layer, why: str, what: str = "") -> InputError:
+    """The error for a layer that cannot take one step alone."""
+    name = what or type(layer).__name__
+    place = f" (layer {layer.path})" if layer.path else ""
+    return bad_input("model", "layers that can take one step alone, forward in time", f"{name}{place}", why)
+
+
+class Step:
+    """One layer's part of a stepper.
+
+    Attributes
+    ----------
+    title : the layer in words.
+    inputs, outputs : features of x_t and of y_t; None where the layer takes any number, and gives as many.
+    """
+
+    def __init__(self, layer: Layer, batch: int, inputs: int | None = None, outputs: int | None = None) -> None:
+        self.layer, self.batch = layer, batch
+        self.inputs, self.outputs = inputs, outputs
+        self.title = type(layer).__name__ + f" (layer {layer.path})" * bool(layer.path)
+
+    def check(self, x: Any) -> Array:
+        """Raise unless x is a good x_t; it comes back as the step wants it."""
+        self.layer.backend.require("x_t", x, dtype=self.layer.dtype)
+        wide = "any" if self.inputs is None else self.inputs
+        if x.ndim != 2 or x.shape[0] != self.batch or (self.inputs is not None and x.shape[1] != self.inputs):
+            hint = {3: WITHOUT_TIME, 1: "a batch of one still needs its batch axis"}.get(x.ndim, "")
+            raise bad_input("x_t", f"shape ({self.batch}, {wide}) (B, D)", f"shape {tuple(x.shape)}", hint)
+        return x
+
+    def __call__(self, x: Array) -> Any:
+        """y_t from x_t."""
+        return x
+
+    def state(self) -> Any:
+        """The state now, new arrays in the structure of the layer's own; None of a layer without state."""
+        return None
+
+    def reset(self, rows: Any) -> None:
+        """Set some rows to the initial state; None means all."""
+
+
+class PointwiseStep(Step):
+    """A layer that takes every time step by itself, as it is."""
+
+    layer: Pointwise
+
+    def __call__(self, x: Array) -> Array:
+        """See `Step.__call__`."""
+        return self.layer._run(x, None, False)[0]
+
+
+class EmbeddingStep(Step):
+    """A table of vectors: x_t are ids (B,), or (B, F) of a table with several features, on the host."""
+
+    layer: Embedding
+
+    def __init__(self, layer: Embedding, batch: int) -> None:
+        super().__init__(layer, batch, None, layer.features * layer.embedding_dim)
+        self.shape = (batch,) if layer.features == 1 else (batch, layer.features)
+
+    def check(self, x: Any) -> Array:
+        """See `Step.check`."""
+        hint = "encode the text with a vocabulary first"
+        ids = host_integers("x_t", x, "integer token ids", hint, hosted="integer ids on the host")
+        if ids.shape != self.shape:
+            hint = WITHOUT_TIME if ids.ndim > len(self.shape) else "a batch of one is [id]" if ids.ndim == 0 else ""
+            axes = "(B,)" if len(self.shape) == 1 else "(B, F)"
+            raise bad_input("x_t", f"ids of shape {self.shape} {axes}", f"shape {ids.shape}", hint)
+        wrong = (ids < 0) | (ids >= self.layer.num_embeddings)
+        if wrong.any():
+            where = first_place(wrong)
+            expected = f"token ids in 0..{self.layer.num_embeddings - 1}"
+            raise bad_input("x_t", expected, f"{int(ids[where])} at index {where}")
+        return ids.astype(np.int64)
+
+    def __call__(self, x: Array) -> Array:
+        """See `Step.__call__`."""
+        return self.layer._run(x, None, False)[0]
+
+
+class PredictStep(Step):
+    """A layer of a class that is not the engine's: its `predict` over one step.
+
+    Attributes
+    ----------
+    first, now : the state at the start and now; None means zeros.
+    """
+
+    def __init__(self, layer: Layer, batch: int, state: Any) -> None:
+        super().__init__(layer, batch)
+        self.first = self.now = state
+
+    def __call__(self, x: Array) -> Array:
+        """See `Step.__call__`."""
+        axis = 1 if self.layer.batch_first else 0
+        y, self.now = self.layer.predict(self.layer.backend.xp.expand_dims(x, axis), self.now)
+        return y[:, 0] if axis else y[0]
+
+    def state(self) -> Any:
+        """See `Step.state`."""
+        return _each(self.now, self.layer.backend.xp.copy)
+
+    def reset(self, rows: Any) -> None:
+        """See `Step.reset`."""
+        if rows is None or self.now is None:
+            self.now = self.first
+            return
+        self.now = self.state()
+        for part, first in zip(_arrays(self.now), _arrays(self.first) or itertools.repeat(None), strict=False):
+            part[:, rows] = 0 if first is None else first[:, rows]  # (L, B, H)
+
+
+class RecurrentStep(Step):
+    """The layers of one `Recurrent`, one above the other.
+
+    Attributes
+    ----------
+    states, first : for each state of the cell (L, B, width): now, and at the start.
+    passes : what each layer's step takes, beside x and the state.
+    """
+
+    layer: RecurrentPasses
+
+    def __init__(self, layer: RecurrentPasses, batch: int, state: Any) -> None:
+        if layer.num_directions > 1:
+            raise refusal(layer, "its reverse half needs the whole future", f"bidirectional {type(layer).__name__}")
+        super().__init__(layer, batch, layer.input_size, layer.widths[0])
+        size = 2 * layer.num_layers * batch * sum(layer.widths) * layer.dtype.itemsize
+        require_room("batch", "states", size, f"batch {describe(batch)}, {self.title}")
+        xp, given = layer.backend.xp, arguments.enter_state(layer, "state", state, batch)
+        self.first = tuple(
+            xp.zeros((layer.num_layers, batch, width), dtype=layer.dtype) if part is None else xp.copy(part)
+            for part, width in zip(given, layer.widths, strict=True)
+        )
+        self.states = tuple(xp.copy(part) for part in self.first)
+        noise, cell = layer._noise(None, Timeline(layer.backend, 1, batch)), layer._quiet
+        self.passes = [
+            Pass(
+                cell,
+                of_direction(layer.cell, direction, layer._params.own),
+                None,
+                {} if noise is None else noise.factors(direction, cell),
+            )
+            for direction in every_direction(layer.num_layers, 1)
+        ]
+
+    def __call__(self, x: Array) -> Array:
+        """See `Step.__call__`."""
+        values = x[None]
+        for number, given in enumerate(self.passes):
+            before = tuple([part[number] for part in self.states])
+            run, values = self.layer.backend.kernels.forward_layer(given, values, before, False)
+            for part, slots in zip(self.states, run.states, strict=True):
+                part[number] = slots[-1]
+        return values[0]
+
+    def state(self) -> Any:
+        """See `Step.state`."""
+        copies = tuple([self.layer.backend.xp.copy(part) for part in self.states])
+        return copies if len(copies) > 1 else copies[0]
+
+    def reset(self, rows: Any) -> None:
+        """See `Step.reset`."""
+        for part, first in zip(self.states, self.first, strict=True):
+            if rows is None:
+                part[...] = first
+            else:
+                part[:, rows] = first[:, rows]
+
+
+class Chain(Step):
+    """Steps one after another: those of a `Sequential`.
+
+    Attributes
+    ----------
+    parts : one for each layer.
+    """
+
+    def __init__(self, layer: Layer, batch: int, parts: list[Step]) -> None:
+        inputs = next((part.inputs for part in parts if part.inputs is not None), None)
+        super().__init__(layer, batch, inputs, _require_fitting(parts))
+        self.parts = parts
+        self.working = [part for part in parts if type(part) is not Step]
+
+    def check(self, x: Any) -> Array:
+        """See `Step.check`."""
+        first = self.working[0] if self.working else self.parts[0]
+        return first.check(x)
+
+    def __call__(self, x: Any) -> Any:
+        """See `Step.__call__`."""
+        for part in self.working:
+            x = part(x)
+        return x
+
+    def state(self) -> Any:
+        """See `Step.state`."""
+        return tuple([part.state() for part in self.parts])
+
+    def reset(self, rows: Any) -> None:
+        """See `Step.reset`."""
+        for part in self.working:
+            part.reset(rows)
+
+
+class SideBySide(Step):
+    """Steps that read the same x_t: those of `Heads`; y_t is a dict of their outputs."""
+
+    def __init__(self, layer: Layer, batch: int, parts: Mapping[str, Step]) -> None:
+        wide = {name: part.inputs for name, part in parts.items() if part.inputs is not None}
+        super().__init__(layer, batch, next(iter(wide.values()), None))
+        self.parts = dict(parts)
+
+    def check(self, x: Any) -> Array:
+        """See `Step.check`."""
+        found = [part.check(x) for part in self.parts.values()]
+        return found[0]
+
+    def __call__(self, x: Any) -> dict[str, Any]:
+        """See `Step.__call__`."""
+        return {name: part(x) for name, part in self.parts.items()}
+
+    def state(self) -> Any:
+        """See `Step.state`."""
+        return tuple([part.state() for part in self.parts.values()])
+
+    def reset(self, rows: Any) -> None:
+        """See `Step.reset`."""
+        for part in self.parts.values():
+            part.reset(rows)
+
+
+def without_state(step: Step, state: Any) -> Step:
+    """The step of a layer that carries no state; raises if one is given."""
+    check_no_state(state)
+    return step
+
+
+def _arrays(state: Any) -> list[Array]:
+    """The arrays of a state, in order."""
+    if isinstance(state, tuple | list):
+        return [array for part in state for array in _arrays(part)]
+    return [] if state is None else [state]
+
+
+def _each(state: Any, function: Callable[[Array], Array]) -> Any:
+    """A state with the function of each of its arrays."""
+    if isinstance(state, tuple | list):
+        return tuple(_each(part, function) for part in state)
+    return None if state is None else function(state)
+
+
+def _require_fitting(parts: list[Step]) -> int | None:
+    """Raise unless each step takes what the one before gives; returns the features of the last."""
+    wide: int | None = None
+    for before, part in zip([None, *parts], parts, strict=False):
+        if isinstance(before, SideBySide):
+            raise bad_input("model", "several heads at its end alone", f"{part.title} behind them")
+        if before is not None and isinstance(part, EmbeddingStep):
+            raise bad_input("model", "ids for an Embedding", f"{part.title} behind {before.title}")
+        if wide is not None and part.inputs is not None and part.inputs != wide:
+            expected = f"{part.inputs} features for {part.title}"
+            raise bad_input("model", expected, f"{wide} from the layers before it")
+        wide = wide if part.outputs is None else part.outputs
+    return wide
