@@ -37,12 +37,14 @@ class Pass(NamedTuple):
         (H,) by name; those that the layer does not have are absent.
     lengths : (B,) integers on the same device, the number of valid steps of each row; None means all of them.
     factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
+    precision : what the products are computed in (`kernels.rounding`); anything but "float32" takes float32 arrays.
     """
 
     cell: Cell
     weights: Mapping[str, Array]
     lengths: Array = None
     factors: Mapping[str, Array] = MappingProxyType({})
+    precision: str = "float32"
 
 
 class Run(NamedTuple):

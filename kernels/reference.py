@@ -19,6 +19,7 @@ from kernels import events, products
 from kernels.activations import matmul
 from kernels.cells import Adjoints, Pass, Run, factors_of
 from kernels.phases import Place
+from kernels.rounding import product_in
 from kernels.steps import Steps
 
 Array = Any  # of the kernel set's library
@@ -126,7 +127,7 @@ class ReferenceKernels:
 
     def _steps(self, given: Pass, dtype: Any) -> Steps:
         one = self.xp.dtype(dtype).type(1)  # a Python or float64 scalar could widen a product
-        return Steps(self.xp, given, one, lambda a, b: matmul(self.xp, a, b))
+        return Steps(self.xp, given, one, product_in(self.xp, given.precision, lambda a, b: matmul(self.xp, a, b)))
 
     # -- a whole layer and direction -----------------------------------------------------------------------------------
     # Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T
@@ -165,7 +166,8 @@ class ReferenceKernels:
     def _forward_chunk(self, given: Pass, x: Array, states: tuple[Array, ...]) -> Run:
         """Projection and time loop of some steps."""
         weights = given.weights
-        pre = products.project_forward(self.matmul, x, weights["weight_ih"], weights.get("bias_ih"))
+        multiply = product_in(self.xp, given.precision, self.matmul)
+        pre = products.project_forward(multiply, x, weights["weight_ih"], weights.get("bias_ih"))
         return self.forward(given, pre, states)
 
     def backward_layer(
@@ -180,8 +182,9 @@ class ReferenceKernels:
     ) -> tuple[Adjoints, Array]:
         """Walk the same steps from the end; see `kernels.Kernels.backward_layer`."""
         adjoints = self.backward(given, run, dy, dlast, trace)
-        dx, found = products.project_backward(self.matmul, adjoints.da, x, given.weights["weight_ih"])
-        found |= products.recurrent_weight_backward(self.matmul, self.xp, given.cell, run, adjoints)
+        multiply = product_in(self.xp, given.precision, self.matmul)
+        dx, found = products.project_backward(multiply, adjoints.da, x, given.weights["weight_ih"])
+        found |= products.recurrent_weight_backward(multiply, self.xp, given.cell, run, adjoints)
         for name, value in found.items():
             grad = grads.get(name)
             if grad is not None:

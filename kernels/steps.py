@@ -110,7 +110,7 @@ class Steps:
         functions: Mapping[str, Any] | None = None,
     ) -> None:
         self.xp, self.multiply = xp, multiply
-        self.cell, weights, _, self.factors = given
+        self.cell, weights, self.factors = given.cell, given.weights, given.factors
         self.weight_hh: Array = weights.get("weight_hh")
         self.bias_hh: Array = weights.get("bias_hh")
         self.weight_hr: Array = weights.get("weight_hr")

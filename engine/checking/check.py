@@ -67,6 +67,7 @@ def gradcheck(
         1e-4 for float32.  The possible effect of rounding is computed and allowed on top.
     dtype : str or dtype
         ``"float64"`` checks a float64 copy; ``"float32"`` runs backward in float32 and the other side in float64.
+        A layer with ``precision="bf16"`` is checked in float64, where nothing is rounded.
     entries : int or None
         Check at most so many entries of each tensor, spread over gate blocks and time steps; None checks all.
     truncation : tuple of int or None

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.backend import Backend, philox
+from engine.backend import Backend, check_dtype, philox
 from engine.cell import known_cell
-from engine.checks import describe, integer, probability, switch
+from engine.checks import describe, integer, one_of, probability, switch
 from engine.errors import bad_input
 from engine.layers import arguments, showing
 from engine.layers.base import Layer
@@ -25,6 +25,7 @@ from engine.layers.recurrent_passes import RecurrentPasses
 from engine.layers.streaming import steps
 from engine.layers.tape import RecurrentTape, RecurrentTrace
 from kernels.cells import Cell
+from kernels.rounding import PRECISIONS
 
 Array = Any  # of the layer's backend
 
@@ -64,6 +65,9 @@ class Recurrent(RecurrentPasses):
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
     proj_size : int
         P, the width of h in a cell with a projection; 0 for all others.
+    precision : {"float32", "bf16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
+        and weights stay in float32.  docs/half_precision.md tells what that gives.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -90,7 +94,7 @@ class Recurrent(RecurrentPasses):
     shaping: ClassVar[tuple[str, ...]] = (
         "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "variational", "bidirectional",
     )  # fmt: skip
-    _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size")
+    _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size", "precision")
     fixed = Layer.fixed | {"cell", "num_directions", *_options}
     settings = Layer.settings | {"dropout": probability, "variational": switch}
 
@@ -110,6 +114,7 @@ class Recurrent(RecurrentPasses):
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         proj_size: int = 0,
+        precision: str = "float32",
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
@@ -133,6 +138,7 @@ class Recurrent(RecurrentPasses):
             hint = f"the cell {self.cell.name} has no recurrent weights"
             raise bad_input("weight_dropout", "0 for this cell", describe(weight_dropout), hint)
         self.proj_size = checked_projection(self.cell, proj_size, self.hidden_size)
+        self.precision = self._checked_precision(precision)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
         self._noisy = noisy_cell(self.cell, self.zoned, self.recurrent_dropout > 0.0)
         self._quiet = noisy_cell(self.cell, self.zoned, False)
@@ -165,14 +171,25 @@ class Recurrent(RecurrentPasses):
     def _arguments(self) -> dict[str, Any]:
         cell = {"cell": self.cell.name} if type(self) is Recurrent else {}
         given = {name: getattr(self, name) for name in self._options} | {"zoneout": list(self.zoneout)}
-        options = {name: value for name, value in given.items() if value and (name != "zoneout" or self.zoned)}
+        plain = {"precision": "float32"} | ({} if self.zoned else {"zoneout": given["zoneout"]})
+        options = {name: value for name, value in given.items() if value and value != plain.get(name)}
         return cell | super()._arguments() | options
 
     def _rebuilt(self, **given: Any) -> Any:
+        arguments = self._arguments()
+        if check_dtype(given["dtype"]) == np.float64:  # nothing is rounded there
+            arguments.pop("precision", None)
         dropout = {"dropout": 0.0} if self.num_layers == 1 else {}  # set below: the warning came when this was built
-        copy = type(self)(**self._arguments() | dropout, **given)
+        copy = type(self)(**arguments | dropout, **given)
         copy.dropout = self.dropout
         return copy
+
+    def _checked_precision(self, given: Any) -> str:
+        name = one_of("precision", given, PRECISIONS)
+        if name != "float32" and self.dtype != np.float32:
+            hint = "weights and states of the layer stay float32 in any precision; leave dtype out"
+            raise bad_input("precision", f"'float32' for a layer of dtype {self.dtype}", describe(given), hint)
+        return name
 
     # -- forward and backward ----------------------------------------------------------------------------------------
 

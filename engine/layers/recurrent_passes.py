@@ -41,6 +41,7 @@ class RecurrentPasses(Layer):
     variational: bool
     recurrent_dropout: float
     weight_dropout: float
+    precision: str
     zoned: dict[str, float]
     _noisy: Cell
     _quiet: Cell
@@ -65,7 +66,7 @@ class RecurrentPasses(Layer):
                     drop = noise.of_weights(direction, weights["weight_hh"].shape)
                     weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
             first = tuple([part[direction.slot] for part in states])
-            given = Pass(cell, weights, timeline.lengths, factors)
+            given = Pass(cell, weights, timeline.lengths, factors, self.precision)
             found, y = self._kernels(timeline).forward_layer(given, values, first, keep or timeline.empty)
             last.append([slots[-1] for slots in found.states])
             tapes.append(DirectionTape(cell, values, found, factors, drop))
@@ -118,7 +119,7 @@ class RecurrentPasses(Layer):
         if record.weight_mask is not None:
             weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
             targets = grads | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
-        given = Pass(record.cell, weights, timeline.lengths, record.factors)
+        given = Pass(record.cell, weights, timeline.lengths, record.factors, self.precision)
         found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep)
         if record.weight_mask is not None:
             grads["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask

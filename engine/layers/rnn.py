@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     zoneout: float | Sequence[float]
     recurrent_dropout: float
     weight_dropout: float
+    precision: str
     backend: str | Backend
     dtype: Any
     seed: int | None
@@ -68,6 +69,9 @@ class RNN(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    precision : {"float32", "bf16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
+        and weights stay in float32.  docs/half_precision.md tells what that gives.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -101,7 +105,7 @@ class RNN(Recurrent):
         nonlinearity: str = "tanh",
         **options: Unpack[Options],
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
+        if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
             raise bad_input("nonlinearity", "'tanh' or 'relu'", describe(nonlinearity))
         self.nonlinearity = nonlinearity
         super().__init__(
@@ -147,6 +151,9 @@ class GRU(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    precision : {"float32", "bf16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
+        and weights stay in float32.  docs/half_precision.md tells what that gives.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -225,6 +232,9 @@ class LSTM(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
+    precision : {"float32", "bf16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
+        and weights stay in float32.  docs/half_precision.md tells what that gives.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype

@@ -52,9 +52,9 @@ class NumbaKernels(ReferenceKernels):
     @_quiet
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
-        cell, weights, lengths, _ = given
+        cell, weights, lengths = given.cell, given.weights, given.lengths
         loops, dtype = loops_of(cell), x.dtype
-        if loops is None:
+        if loops is None or given.precision != "float32":
             return super().forward_layer(given, x, states, keep)
         events.launched()
         size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
@@ -96,9 +96,9 @@ class NumbaKernels(ReferenceKernels):
         trace: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
-        cell, weights, lengths, _ = given
+        cell, weights, lengths = given.cell, given.weights, given.lengths
         loops, dtype = loops_of(cell), x.dtype
-        if loops is None:
+        if loops is None or given.precision != "float32":
             return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
         events.launched()
         size = sizes(cell, x, tape.h, tape.gates.shape[3])

@@ -14,6 +14,7 @@ from engine.checking.subjects import batched
 from engine.checking.subjects.trees import copied
 from engine.checks import describe
 from engine.errors import EngineError, bad_input, bad_type
+from engine.layers import saving
 from engine.layers.arrays import JoinedArrays, NamedArrays
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
@@ -31,6 +32,7 @@ def two_copies(layer: Any, dtype: str) -> tuple[Any, Any]:
     A method that was replaced on the object, and not in its class, may belong to that one object.  A copy would not run
     it.  Then the object itself is used, and restored at the end.
     """
+    _refuse_rounded(layer, dtype)
     replaced = replaced_methods(layer)
     if not replaced:
         return _convert(layer, "float64"), _convert(layer, dtype)
@@ -42,6 +44,15 @@ def two_copies(layer: Any, dtype: str) -> tuple[Any, Any]:
             'build it with dtype="float64", or replace the method in a subclass',
         )
     return (_convert(layer, "float64") if replaced <= BACKWARD else layer), layer
+
+
+def _refuse_rounded(layer: Any, dtype: str) -> None:
+    """Raise for a check in float32 of a layer that rounds the operands of its products: it would count as an error."""
+    for part in saving.leaves(layer) if isinstance(layer, Layer) and dtype == "float32" else ():
+        precision = getattr(part, "precision", "float32")
+        if precision != "float32":
+            hint = "its float64 copy rounds nothing: its equations are what is checked"
+            raise bad_input("dtype", f"'float64' for a layer with precision={precision!r}", "'float32'", hint)
 
 
 def replaced_methods(layer: Any) -> set[str]:

@@ -1,0 +1,44 @@
+"""What `precision="bf16"` rounds: the two operands of every matrix product, and nothing else.
+
+A bfloat16 number is the upper half of a float32: its sign, its 8 bits of exponent, 7 bits of its fraction.  Weights,
+inputs, states and, in backward, the gradients of pre-activations are rounded to it, to nearest and ties to even, when a
+product takes them as operands.  The products are added up in float32.  Biases, gate functions, states, the gradients of
+weights and the weights themselves stay in float32.
+
+Backward is straight-through: rounding has slope 1, so that it is the product rule with rounded operands
+(y = round(x) round(W)' -> dx = round(dy) round(W), dW = round(dy)' round(x)).
+
+This defines what is true; `kernels.cpu.bf16` computes it with a processor's own instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = Any  # of any array library
+Product = Callable[[Array, Array], Array]
+
+#: What a layer's products may be computed in.
+PRECISIONS = ("float32", "bf16")
+
+
+def round_to_bf16(xp: Any, values: Array) -> Array:
+    """Round float32 numbers to the nearest bfloat16, ties to even; the result is a float32 array of such numbers.
+
+    Integer arithmetic on the bits: half of the last place that stays is added, less 1 where that place is even already;
+    a carry runs on into the exponent as it should.  Numbers past the largest become infinite.
+    """
+    bits = xp.ascontiguousarray(values).view(np.uint32)
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded = ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32)
+    return xp.where(values == values, rounded, values)  # a NaN has no nearest number
+
+
+def product_in(xp: Any, precision: str, matmul: Product) -> Product:
+    """The matrix product in that precision, from one in the arrays' own dtype."""
+    if precision == "float32":
+        return matmul
+    return lambda a, b: matmul(round_to_bf16(xp, a), round_to_bf16(xp, b))

@@ -1,0 +1,180 @@
+"""`precision="bf16"` (rule 30): what is rounded, against equations written out here; the option in the layers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import build, distance, passes, random_arguments
+from fake_cupy import use_backend
+
+import engine
+from kernels.rounding import round_to_bf16
+
+T, B, D, H = 4, 3, 5, 6
+LENGTHS = [4, 2, 0]
+
+
+def bf16(values: Any) -> np.ndarray:
+    """Rounding by exact arithmetic, number by number: to 8 significant bits, ties to even."""
+
+    def one(value: float) -> float:
+        if value == 0 or not np.isfinite(value):
+            return value
+        power = max(int(np.floor(np.log2(abs(value)))) - 7, -133)  # -133: of the smallest bfloat16 above 0
+        return float(round(Fraction(value) / Fraction(2) ** power) * Fraction(2) ** power)  # Python rounds ties to even
+
+    return np.array([one(float(v)) for v in np.ravel(values)], np.float64).reshape(np.shape(values))
+
+
+def test_rounding_is_to_nearest_and_ties_to_even() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=400) * 10.0 ** rng.integers(-30, 30, 400)
+    ties = np.arange(0x3F800000, 0x3F900000, 0x8000, dtype=np.uint32).view(np.float32)  # every second lies half-way
+    special = [0.0, -0.0, 1e-38, -3e-39, 1e-45, np.inf, -np.inf]
+    given = np.concatenate([values.astype(np.float32), ties, -ties, np.array(special, np.float32)])
+    found = round_to_bf16(np, given)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, bf16(given))
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(given))
+    np.testing.assert_array_equal(round_to_bf16(np, found), found)
+
+
+def test_rounding_at_the_ends() -> None:
+    """A NaN stays one, whatever its bits; what is past the largest bfloat16 by half a place is infinite."""
+    ends = np.array([0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F7F7FFF, 0x7F7F8000], np.uint32).view(np.float32)
+    found = round_to_bf16(np, ends)
+    assert np.isnan(found[:3]).all()
+    assert found[3] == np.array(0x7F7F0000, np.uint32).view(np.float32)
+    assert found[4] == np.inf
+    every_second = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
+    np.testing.assert_array_equal(round_to_bf16(np, every_second), every_second)
+
+
+# -- the equations of rule 30, written out in float64 with rounded operands --------------------------------------------
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-a))
+
+
+def lstm_by_hand(layer: Any, x: np.ndarray, state: Any, dy: np.ndarray) -> dict[str, np.ndarray]:
+    """Forward and backward of one LSTM layer over all steps; every operand of a product goes through `bf16`."""
+    w_ih, w_hh = bf16(layer.params["weight_ih_l0"]), bf16(layer.params["weight_hh_l0"])
+    bias = layer.params["bias_ih_l0"].astype(np.float64) + layer.params["bias_hh_l0"]
+    h, c = state[0][0].astype(np.float64), state[1][0].astype(np.float64)
+    tape, y = [], []
+    for t in range(len(x)):
+        before = h, c
+        a = bf16(x[t]) @ w_ih.T + bias + bf16(h) @ w_hh.T
+        a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
+        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        c = f * before[1] + i * g
+        h = o * np.tanh(c)
+        tape.append((before, i, f, g, o, c))
+        y.append(h)
+    c_last = c
+    dh, dc, dx = np.zeros_like(h), np.zeros_like(c), np.zeros(x.shape)
+    found = {f"dweight_{part}_l0": np.zeros(w.shape) for part, w in (("ih", w_ih), ("hh", w_hh))}
+    found["dbias_ih_l0"] = np.zeros(bias.shape)
+    for t in reversed(range(len(x))):
+        (h_prev, c_prev), i, f, g, o, c = tape[t]
+        dh = dh + dy[t]
+        do, dc = dh * np.tanh(c), dc + dh * o * (1 - np.tanh(c) ** 2)
+        da = [dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dc * i * (1 - g * g), do * o * (1 - o)]
+        joined = np.concatenate(da, axis=1)
+        dx[t], dh, dc = bf16(joined) @ w_ih, bf16(joined) @ w_hh, dc * f
+        found["dweight_ih_l0"] += bf16(joined).T @ bf16(x[t])
+        found["dweight_hh_l0"] += bf16(joined).T @ bf16(h_prev)
+        found["dbias_ih_l0"] += joined.sum(axis=0)
+    found |= {"y": np.array(y), "last0": h[None], "last1": c_last[None], "dbias_hh_l0": found["dbias_ih_l0"]}
+    return found | {"dx": dx, "dfirst0": dh[None], "dfirst1": dc[None]}
+
+
+def half(kind: str, backend: str = "numpy:reference", **options: Any) -> Any:
+    return build(kind, D, H, dtype="float32", precision="bf16", backend=backend, **options)
+
+
+def test_lstm_against_its_equations() -> None:
+    """A value near a tie may round the other way in float32: one place of a bfloat16 in a sum of many."""
+    layer = half("lstm")
+    x, state, dy, _ = random_arguments(layer, T, B)
+    found = passes(layer, x, state, dy, None)
+    wanted = lstm_by_hand(layer, x, state, dy)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert distance(found[name], value) < 1e-6, name
+    exact = passes(build("lstm", D, H, dtype="float32"), x, state, dy, None)
+    assert all(1e-4 < distance(exact[name], value) < 2e-2 for name, value in wanted.items() if name != "last1")
+
+
+@pytest.mark.parametrize("kind", ["gru", "gru_before", "projected_lstm", "layernorm_lstm", "indrnn"])
+def test_every_operand_and_nothing_else(kind: str) -> None:
+    """A layer whose weights, input and states are bfloat16 numbers already differs only by what its steps make.
+
+    With one step and no gradient but through the state, forward has no other operand: it is float32's to the last bit.
+    """
+    layer, full = half(kind), build(kind, D, H, dtype="float32")
+    x, state, _, _ = random_arguments(layer, 1, B)
+    for model in (layer, full):
+        for param in model.params.values():
+            param[...] = round_to_bf16(np, param)
+        model.touch()
+    x = round_to_bf16(np, x)
+    state = tuple(round_to_bf16(np, part) for part in state) if isinstance(state, tuple) else round_to_bf16(np, state)
+    y, _, _ = layer.forward(x, state)
+    wanted, _, _ = full.forward(x, state)
+    if kind in ("gru_before", "projected_lstm"):  # r * h_prev and m are made within the step, and are rounded
+        assert 1e-5 < distance(y, wanted) < 1e-2
+    else:
+        np.testing.assert_array_equal(y, wanted)
+    assert not np.array_equal(round_to_bf16(np, y), y)  # the new state itself is not rounded
+
+
+def test_the_same_numbers_from_another_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = use_backend("look-alike", monkeypatch)
+    layer = half("gru", bidirectional=True)
+    moved = layer.to(backend=there)
+    assert moved.precision == "bf16"
+    x, state, dy, dstate = random_arguments(layer, T, B)
+    there_x, there_state, there_dy, there_dstate = map(there.asarray, (x, state, dy, dstate))
+    found = passes(moved, there_x, there_state, there_dy, there_dstate, LENGTHS)
+    for name, value in passes(layer, x, state, dy, dstate, LENGTHS).items():
+        assert distance(there.to_host(found[name]), value) < 1e-6, name
+
+
+# -- the option --------------------------------------------------------------------------------------------------------
+
+
+def test_the_option_in_descriptions_and_copies() -> None:
+    layer = half("lstm")
+    assert "precision='bf16'" in repr(layer)
+    assert "precision" not in repr(build("lstm", D, H))
+    assert layer.config()["args"]["precision"] == "bf16"
+    assert "precision" not in engine.LSTM(D, H, precision="float32").config()["args"]  # as older files have it
+    assert layer.to(backend="numpy:reference").precision == "bf16"
+    assert engine.Sequential(layer).to(dtype="float64").layers[0].precision == "float32"
+    assert all(param.dtype == np.float32 for param in layer.params.values())
+
+
+@pytest.mark.parametrize("given", ["fp16", "BF16", 16, None, np.float32])
+def test_other_precisions_are_refused(given: Any) -> None:
+    with pytest.raises(engine.InputError, match=r"^precision: expected one of 'float32', 'bf16', got"):
+        engine.Recurrent("mgu", D, H, precision=given)
+
+
+def test_float64_has_no_half_precision() -> None:
+    with pytest.raises(engine.InputError, match=r"^precision: expected 'float32' for a layer of dtype float64"):
+        engine.GRU(D, H, precision="bf16", dtype="float64")
+
+
+def test_a_gradient_check_is_of_the_equations() -> None:
+    """In float64 nothing is rounded; in float32 the rounding would count as an error, so the check is refused."""
+    layer = half("gru")
+    x, state, _, _ = random_arguments(layer, T, B)
+    assert engine.gradcheck(layer, x, state, method="adjoint").passed
+    assert layer.precision == "bf16"
+    with pytest.raises(engine.InputError, match=r"^dtype: expected 'float64' for a layer with precision='bf16'"):
+        engine.gradcheck(engine.Sequential(layer), x, dtype="float32")
