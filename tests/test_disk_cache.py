@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import JIT_OFF
 
-from kernels.cpu import compiling
+from kernels.cpu import announcing, compiling
 from kernels.cpu.disk_cache import OTHERS, _CheckedFiles
 
 KEY: Any = (("float32", "int64"), ("x86_64", "znver4", "+avx"), ("of the bytes", "of what it encloses"))
@@ -122,9 +122,9 @@ def _double(x: Any) -> Any:
 
 def doubled(x: np.ndarray) -> tuple[list[float], int]:
     """Double the numbers as a new process would, and say how many functions that compiled."""
-    before = compiling.compilations()
+    before = announcing.compilations()
     compiling.compiled("a test's loop")(_double)(x)
-    return x.tolist(), compiling.compilations() - before
+    return x.tolist(), announcing.compilations() - before
 
 
 @pytest.fixture
@@ -165,10 +165,10 @@ def test_texts_of_a_cell_that_is_edited_do_not_pile_up(tmp_path: Path) -> None:
 def test_loops_of_two_texts_do_not_mix(cache: Path) -> None:
     """Functions with one name and one code, such as those of two cells of one name, that enclose different things."""
     for factor, text, new in [(2.0, "a", 1), (2.0, "a", 0), (3.0, "b", 1), (2.0, "a", 0), (3.0, "b", 0)]:
-        before, x = compiling.compilations(), np.array([1.5, 2.0])
+        before, x = announcing.compilations(), np.array([1.5, 2.0])
         compiling.compiled("a test's loop", key=text)(_times(factor))(x)
         assert x.tolist() == [1.5 * factor, 2.0 * factor]
-        assert compiling.compilations() - before == new
+        assert announcing.compilations() - before == new
 
 
 @compiled_only

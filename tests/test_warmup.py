@@ -34,7 +34,7 @@ def test_warmup_leaves_nothing_to_compile(tmp_path: Path) -> None:
     warmup = ("-c", MAIN, "warmup", "--cell", "rnn_tanh", "--dtype", "float32", "--json")
     first = run(*warmup, cache=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "compiling RNN (tanh) forward for float32" in first.stderr
+    assert first.stderr.count("compiling") == first.stderr.count("compiling the kernels for float32, about ") == 1
     report = json.loads(first.stdout)
     assert report["compiled"] == 1
     assert report["kernels"][0]["cell"] == "rnn_tanh"
@@ -54,7 +54,7 @@ def test_warmup_leaves_nothing_to_compile(tmp_path: Path) -> None:
         path.write_bytes(content)
     mended = run("-c", STEP, cache=tmp_path)
     assert mended.returncode == 0, mended.stderr
-    assert "compiling RNN (tanh) backward for float32" in mended.stderr
+    assert mended.stderr.count("compiling") == mended.stderr.count("compiling the kernels for float32, about ") == 1
 
 
 def test_a_cell_that_does_not_exist_is_bad_usage(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ USUAL = ("rnn_tanh", "rnn_relu", "gru", "gru_before", "lstm")
 def warmup(cells: tuple[str, ...], dtypes: tuple[str, ...], as_json: bool) -> None:
     """Compile the kernels now and keep them on disk, so that no first training step waits for the compiler.
 
-    Compiling takes some ten seconds for each cell and dtype; if all is on disk already, it takes a moment and says so.
+    Compiling takes about 5 s for each dtype and 1 s more for each cell; what is on disk already takes a moment.
     Do this after an installation, or when you build a container. NUMBA_CACHE_DIR names the folder.
     """
     import engine

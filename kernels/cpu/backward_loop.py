@@ -40,7 +40,7 @@ OPTIONS = ("int",) * 10
 row_function = by_address(*BACKWARD_KINDS)
 
 
-@shared(SHARE, SIZES, OPTIONS, ("int",) * 6, "rows", "int", "number", title="loops over time")
+@shared(SHARE, SIZES, OPTIONS, ("int",) * 6, "rows", "int", "number")
 def backward(share, sizes, options, steps, lines, rows, one):
     """Walk the steps of one layer and direction from the end, this thread's share of it.
 
@@ -284,7 +284,7 @@ def add_totals(share, options, part, one):
             target[n] += total[n]
 
 
-@compiled("loops over time", overlapping=True)
+@compiled(overlapping=True)
 def start_backward(share, sizes, options, steps, lines, rows, one):
     """`backward` with arrays in place of pointers."""
     rank, team, by_units, barrier, bell, number = share

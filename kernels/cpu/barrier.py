@@ -103,7 +103,7 @@ ring: Any = _ring if JIT else lambda bell, number: None
 _WATCHED = 30000  # turns of watching, a hundred microseconds or more
 
 
-@compiled("the threads' hand-over")
+@compiled()
 def watch(bell, number, own, done):
     """Announce `done` in `own`, then return when the bell has reached `number`, or after a while."""
     _write(at(own), 0, done)

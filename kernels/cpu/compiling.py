@@ -1,25 +1,25 @@
-"""How the CPU kernels are compiled: options, disk cache, and a message to the user while it happens."""
+"""How the CPU kernels are compiled: options, disk cache, and functions that are compiled once for all their callers."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
 from numba import from_dtype, types
-from numba.core import cgutils, config, event
+from numba.core import cgutils, config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import lower_builtin, register_jitable
+from numba.extending import lower_builtin, models, register_model
 
+from kernels.cpu.announcing import KERNELS, entitle
 from kernels.cpu.disk_cache import DiskCache
-from kernels.cpu.vector_width import WholeRegisters
+from kernels.cpu.pipeline import InlinedPart, Whole
 
 #: Whether functions are compiled at all: not with ``NUMBA_DISABLE_JIT=1``.  In plain Python, threads have no barrier.
 JIT = not getattr(config, "DISABLE_JIT", 0)
@@ -27,25 +27,46 @@ JIT = not getattr(config, "DISABLE_JIT", 0)
 # error_model: NumPy's division, without Python's check for zero, which would keep a loop from being vectorised.
 # fastmath "contract": a*b+c may become one fused operation; nothing else is reordered, NaN and inf keep their meaning.
 # nogil: the loops touch no Python object, so other threads may run.
-# pipeline_class: vectors as wide as the registers.
+# _nrt: they allocate nothing, so no references are counted.
+# pipeline_class: our own way through Numba and LLVM.
 _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract"},
     "nogil": True,
-    "pipeline_class": WholeRegisters,
+    "_nrt": False,
+    "pipeline_class": Whole,
 }
 
-INLINED: Any = {"forceinline": True, **_OPTIONS}
-
-_TITLES: dict[int, str] = {}
-
-#: By the end of a loop's title, how long its compilation takes; measured on one free core of an AMD EPYC (Zen 4).
-HOW_LONG = {"products": "about 2 s", "time": "about 5 s", "forward": "about 1 s", "backward": "about 1 s"}
+INLINED: Any = {
+    **_OPTIONS,
+    "forceinline": True,
+    "no_cfunc_wrapper": True,
+    "no_cpython_wrapper": True,
+    "pipeline_class": InlinedPart,
+}
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a scalar function for use inside compiled loops: always inlined, else the loop would not be vectorised."""
-    return register_jitable(**INLINED)(function)
+    if JIT:
+        infer_global(function, _Inlined(numba.njit(**INLINED)(function)))
+    return function
+
+
+class _Inlined(types.Dispatcher):
+    """A function inside compiled code.  A number written out in a call counts as any number, or each compiled anew."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        super().__init__(dispatcher)
+        self._kept = dispatcher  # Numba itself holds it weakly
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """The types of the call's arguments and result."""
+        args = tuple([types.unliteral(argument) for argument in args])
+        return super().get_call_type(context, args, {name: types.unliteral(kind) for name, kind in kws.items()})
+
+
+register_model(_Inlined)(models.OpaqueModel)
 
 
 def apart(function: Callable[..., Any]) -> Any:
@@ -57,7 +78,7 @@ def apart(function: Callable[..., Any]) -> Any:
 
 
 def compiled(
-    title: str = "matrix products", overlapping: bool = False, key: str = "", wrapped: bool = True
+    title: str = KERNELS, overlapping: bool = False, key: str = "", wrapped: bool = True
 ) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function on first use and keep the result on disk.
 
@@ -73,7 +94,7 @@ def compiled(
         options = _OPTIONS | {"no_cfunc_wrapper": True, "no_cpython_wrapper": not wrapped}
         dispatcher = numba.njit(**options)(function)
         if JIT:
-            _TITLES[id(dispatcher)] = title
+            entitle(dispatcher, title)
             if not overlapping:
                 dispatcher._compiler._customize_flags = _without_overlap
             with contextlib.suppress(RuntimeError):  # no folder that can be written to: compiled at every start
@@ -221,45 +242,4 @@ def _hash_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _dtypes(arguments: Any) -> Iterator[str]:
-    """The types of number in the arrays among the arguments, also within tuples."""
-    for argument in arguments:
-        if isinstance(argument, types.BaseTuple):
-            yield from _dtypes(argument)
-        else:
-            yield str(getattr(argument, "dtype", argument))
-
-
-class _Announcer(event.Listener):
-    """Prints one line when one of our loops is compiled, as it takes seconds; a load from the disk cache is silent."""
-
-    def __init__(self) -> None:
-        self.said: set[tuple[str, str]] = set()  # arrays of another layout compile again; one line says enough
-        self.compiled = 0
-
-    def on_start(self, event: Any) -> None:
-        title = _TITLES.get(id(event.data["dispatcher"]))
-        self.compiled += title is not None
-        dtypes = set(_dtypes(event.data["args"]))
-        dtype = next((name for name in ("float64", "float32") if name in dtypes), "")
-        said = (title, dtype) in self.said or (not dtype and any(title == other for other, _ in self.said))
-        if title is not None and not said:
-            self.said.add((title, dtype))
-            kept = isinstance(event.data["dispatcher"]._cache, DiskCache)
-            how = "once; kept on disk" if kept else "at every start, as NUMBA_CACHE_DIR names no folder to keep it in"
-            long = next((f", {words}" for ending, words in HOW_LONG.items() if title.endswith(ending)), "")
-            what = f"{title}{' for ' * bool(dtype)}{dtype}{long}"
-            print(f"bptt-engine: compiling {what} ({how})", file=sys.stderr, flush=True)
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
 _SOURCES = _hash_of_sources()
-_ANNOUNCER = _Announcer()
-event.register("numba:compile", _ANNOUNCER)
-
-
-def compilations() -> int:
-    """How many functions this process has compiled so far; those that were loaded from disk are not counted."""
-    return _ANNOUNCER.compiled

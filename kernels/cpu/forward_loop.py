@@ -29,7 +29,7 @@ OPTIONS = ("int",) * 6
 row_function = by_address(*FORWARD_KINDS)
 
 
-@shared(SHARE, SIZES, OPTIONS, ("int", "int", "int"), "rows", "int", "number", title="loops over time")
+@shared(SHARE, SIZES, OPTIONS, ("int", "int", "int"), "rows", "int", "number")
 def forward(share, sizes, options, x, lines, rows, one):
     """Run one layer and direction, this thread's share of it.
 
@@ -185,7 +185,7 @@ def join_biases(part, has_ih, has_hh, bias, one):
                 bias[gate * H + j] += bias_hh[row * H + j]
 
 
-@compiled("loops over time", overlapping=True)
+@compiled(overlapping=True)
 def start_forward(share, sizes, options, x, lines, rows, one):
     """`forward` with arrays in place of pointers."""
     rank, team, by_units, barrier, bell, number = share

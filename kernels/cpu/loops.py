@@ -81,7 +81,7 @@ def _make(cell: Cell) -> Loops:
     for way, row, kinds in (("forward", rows.forward, FORWARD_KINDS), ("backward", rows.backward, BACKWARD_KINDS)):
         # one name each: compiled code from two files of the disk cache must not have one symbol for two functions
         row.__name__ = row.__qualname__ = f"{cell.name}_{way}_{digest}"
-        functions[way] = Shared(row, kinds, title=f"{cell.title} {way}", key=rows.text)
+        functions[way] = Shared(row, kinds, title=cell.title, key=rows.text)
     programs = {
         "forward": forward_program(cell),
         "backward": backward_program(cell, rows.flow, rows.targets, rows.projected),

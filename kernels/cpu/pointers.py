@@ -60,6 +60,15 @@ def _from_a_cache_line(typingctx, pointer):
     return pointer(pointer), codegen
 
 
+@intrinsic(prefer_literal=True)
+def _room(typingctx, count, like):
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(like.dtype)
+        return cgutils.alloca_once(builder, kind, size=ir.Constant(INDEX, count.literal_value))
+
+    return (like(types.unliteral(count), like), codegen) if isinstance(count, types.Literal) else None
+
+
 @intrinsic
 def _addresses(typingctx, values):
     def flat(context, builder, kind, value):
@@ -97,6 +106,9 @@ after: Any = _after if JIT else lambda line, count: line[count:]
 pointer: Any = _pointer if JIT else lambda line, like: line
 #: from_a_cache_line(pointer): the next place where a cache line begins; a vector across two lines is loaded twice.
 from_a_cache_line: Any = _from_a_cache_line if JIT else lambda line: line
+#: room(count, like): a pointer to so many numbers, a constant, of the kind that `like` points to.  Their values are
+#: undefined, and they are there until the function that has made them ends.
+room: Any = _room if JIT else lambda count, like: np.zeros(count, like.dtype)
 #: addresses(values): a tuple of arrays, integers and tuples of these, as a table of addresses and integers.  It is
 #: there until the function that has made it ends.
 addresses: Any = _addresses if JIT else lambda values: list(_flat(values))

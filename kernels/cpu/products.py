@@ -23,7 +23,7 @@ import numpy as np
 from numba.extending import overload
 
 from kernels.cpu.compiling import INLINED, compiled, inlined, shared
-from kernels.cpu.pointers import after, at
+from kernels.cpu.pointers import after, at, room
 from kernels.cpu.tiles import ROWS, VECTORS, lanes, tile, transpose_square
 
 OPERAND = START = ("numbers", "rows", "int", "int", "int")
@@ -32,6 +32,10 @@ RESULT = ("numbers", "rows", "int", "int")
 
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
 _FIRST_ROWS = np.arange(ROWS)
+#: How many numbers the largest tile has, if they are small.
+EDGE = ROWS * VECTORS * _LANES[4]
+#: Columns that are summed at once.
+BLOCK = 64
 
 
 def vector_lanes(numbers):
@@ -152,8 +156,8 @@ def _product_at_the_edge(count, width, a, b, c, start):
     c_line, c_rows, c_width, c_at = c
     start_line, start_rows, start_width, start_at, has_start = start
     columns = padded_to_vectors(width, c_line)
-    buffer = np.zeros(ROWS * columns, type(c_line[0]))
-    edge = at(buffer), at(_FIRST_ROWS), columns, 0
+    buffer = room(EDGE, c_line)
+    edge = buffer, at(_FIRST_ROWS), columns, 0
     for row in range(0, count, ROWS):
         rows = min(ROWS, count - row)
         if has_start:
@@ -237,20 +241,23 @@ def add_rows(a, depth, span, into):
     line, begin, step = a
     first, last = span
     total, summed = into
-    if last > first:
-        part = np.zeros(last, type(line[0]))
+    part = room(BLOCK, line)
+    for block in range(first, last, BLOCK):
+        count = min(BLOCK, last - block)
+        for m in range(count):
+            part[m] = 0
         for r in range(depth):
-            source = begin + r * step
-            for m in range(first, last):
+            source = begin + r * step + block
+            for m in range(count):
                 part[m] += line[source + m]
-        for m in range(first, last):
-            total[m] = total[m] + part[m] if summed else part[m]
+        for m in range(count):
+            total[block + m] = total[block + m] + part[m] if summed else part[m]
 
 
 # -- a checksum ------------------------------------------------------------------------------------------------------
 
 
-@compiled("checksum")
+@compiled()
 def checksum(words, lanes):
     """Fold 32-bit words into 64 running values: exclusive or, then times an odd number.
 

@@ -8,13 +8,11 @@ registers in any case, so the other loops gain nothing from halves.  The choice 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import llvmlite.binding as llvm
-from llvmlite import ir
 from numba.core import config
-from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
-from numba.core.compiler import Compiler
+from numba.core.codegen import get_host_cpu_features
 
 
 class Registers(NamedTuple):
@@ -53,29 +51,3 @@ def _of_this_process() -> Registers:
 
 
 REGISTERS = _of_this_process()
-
-
-class _Library(JITCodeLibrary):
-    """Where Numba gathers the code of one function; every function that comes in is told the width."""
-
-    def add_ir_module(self, ir_module: ir.Module) -> None:
-        for function in ir_module.functions:
-            if not function.is_declaration:
-                # past the set's own `add`, which knows only attributes without a value
-                set.add(function.attributes, f'"prefer-vector-width"="{8 * REGISTERS.size}"')
-        super().add_ir_module(ir_module)
-
-
-class WholeRegisters(Compiler):
-    """Numba's compiler for functions whose loops use whole registers: a `pipeline_class`.
-
-    A function that is always inlined needs it too: its loops are vectorised before they come to their caller.
-    """
-
-    def define_pipelines(self) -> Any:
-        """Numba's own steps, with a library of our own to put the code in."""
-        state = self.state
-        if state.library is None:
-            state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
-            state.library.enable_object_caching()
-        return super().define_pipelines()

@@ -9,7 +9,8 @@ import numpy as np
 
 from kernels.cells import Cell, Pass
 from kernels.cpu import barrier
-from kernels.cpu.compiling import JIT, compilations
+from kernels.cpu.announcing import compilations
+from kernels.cpu.compiling import JIT
 from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.gates import find
 
