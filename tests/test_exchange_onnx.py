@@ -121,13 +121,38 @@ def test_several_ids_of_a_step(tmp_path: Path) -> None:
     assert both_ways(model, tmp_path / "model.onnx", ids).config() == model.config()
 
 
-@pytest.mark.parametrize("kind", ["last", "mean", "max"])
+@pytest.mark.parametrize("lengths", [False, True], ids=["whole rows", "lengths"])
+@pytest.mark.parametrize("kind", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
-def test_pooling(batch_first: bool, kind: str, tmp_path: Path) -> None:
+def test_pooling(batch_first: bool, kind: str, lengths: bool, tmp_path: Path) -> None:
+    """A Linear stands before the pooling, which says something about pads too; the last step is a recurrent state."""
     trunk = engine.GRU(D, H, 2, bidirectional=True, batch_first=batch_first, **REFERENCE)
-    layers = [trunk, engine.Pool(kind, **REFERENCE), engine.Linear(2 * H, V, **REFERENCE)]
-    model = randomised(engine.Sequential(*layers))
-    assert both_ways(model, tmp_path / "model.onnx", inputs(model)).config() == model.config()
+    between = [engine.Linear(2 * H, 8, **REFERENCE)] if kind != "last" else []
+    pool = engine.Pool(kind, 8 if kind == "attention" else None, directions=1 + (kind == "last"), **REFERENCE)
+    last = engine.Linear(8 if between else 2 * H, V, **REFERENCE)
+    model = randomised(engine.Sequential(trunk, *between, pool, last))
+    back = both_ways(model, tmp_path / "model.onnx", inputs(model), LENGTHS if lengths else None)
+    assert back.config() == model.config()
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["whole rows", "lengths"])
+@pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
+def test_batch_normalisation(batch_first: bool, lengths: bool, tmp_path: Path) -> None:
+    """Of x, of every step, and of a row's vector: with the running statistics."""
+    layers = [
+        engine.BatchNorm(D, eps=1e-3, momentum=0.3, **REFERENCE),
+        engine.GRU(D, H, batch_first=batch_first, **REFERENCE),
+        engine.BatchNorm(H, **REFERENCE),
+        engine.Pool("mean", **REFERENCE),
+        engine.BatchNorm(H, momentum=0.05, **REFERENCE),
+    ]
+    model, rng = engine.Sequential(*layers), np.random.default_rng(4)
+    for _ in range(3):
+        model.forward((3.0 * rng.normal(size=(B, T, D) if batch_first else (T, B, D)) + 1.0).astype(np.float32))
+    for name, value in model.params.items():
+        model.params[name] = rng.normal(size=value.shape).astype(np.float32)
+    back = both_ways(model, tmp_path / "model.onnx", inputs(model), LENGTHS if lengths else None)
+    assert back.config() == model.config()
 
 
 @pytest.mark.parametrize("directions", [1, 2])
@@ -156,22 +181,21 @@ def test_two_layers_in_a_row_stay_two(tmp_path: Path) -> None:
 
 def test_layers_that_onnx_lacks_are_named_together(tmp_path: Path) -> None:
     model = engine.Sequential(
-        engine.BatchNorm(D, **REFERENCE),
         engine.Recurrent("mgu", D, 4, **REFERENCE),
         engine.LSTM(4, 4, zoneout=0.1, **REFERENCE),
-        engine.Pool("attention", 4, **REFERENCE),
+        engine.Attention("dot", 4, 4, **REFERENCE),
     )
     with pytest.raises(engine.InputError) as caught:
         engine.export_onnx(model, tmp_path / "model.onnx")
-    for name in ("BatchNorm (layer 0)", "mgu (layer 1)", "zoneout of lstm (layer 2)", "Pool('attention'"):
+    for name in ("mgu (layer 0)", "zoneout of lstm (layer 1)", "Attention (layer 2)"):
         assert name in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mean_over_rows_with_lengths_is_refused(tmp_path: Path) -> None:
-    model = engine.Sequential(engine.GRU(D, H, **REFERENCE), engine.Pool("mean", **REFERENCE))
-    with pytest.raises(engine.InputError, match="lengths: expected False with the Pool of layer 1"):
-        engine.export_onnx(model, tmp_path / "model.onnx", lengths=True)
+def test_a_last_step_of_rows_with_lengths_is_refused_behind_another_layer(tmp_path: Path) -> None:
+    layers = engine.GRU(D, H, **REFERENCE), engine.Linear(H, V, **REFERENCE), engine.Pool(**REFERENCE)
+    with pytest.raises(engine.InputError, match="lengths: expected False with the Pool of layer 2"):
+        engine.export_onnx(engine.Sequential(*layers), tmp_path / "model.onnx", lengths=True)
 
 
 # -- files of others ---------------------------------------------------------------------------------------------------
@@ -342,6 +366,29 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: [*gru()[:1], node("Conv", "Y W", "c"), node("Einsum", "c", "y", equation="i->i")],
         r"got Conv \(the_Conv\), Einsum \(the_Einsum\)$",
     ),
+    "a sum": (
+        lambda: [*gru(), node("ReduceSum", "y zero", "sum", keepdims=0), node("Identity", "sum", "out")],
+        "the model's y as the first output",
+    ),
+    "a softmax over features": (lambda: [*gru(), node("Softmax", "y", "out", axis=2)], "not over the valid steps"),
+    "pads within a mean": (
+        lambda: [
+            node("GRU", "x W R B lengths", "Y", hidden_size=H),
+            node("Squeeze", "Y one", "y"),
+            node("ReduceMean", "y", "out", axes=[0]),
+        ],
+        "a reduction over the pads of rows with lengths",
+    ),
+    "other weights": (
+        lambda: [
+            *gru(),
+            node("MatMul", "y column", "s"),
+            node("Softmax", "s", "a", axis=0),
+            node("MatMul", "y square", "other"),
+            node("Mul", "a other", "out"),
+        ],
+        "weights of the steps that are no product of them",
+    ),
     "no layer": (lambda: [node("Identity", "x", "y")], "an LSTM, GRU or RNN node that y depends on, got none"),
     "unrolled": (lambda: [node("MatMul", "x V", "m"), node("Tanh", "m", "y")], "dynamo=False"),
     "first states": (lambda: [node("GRU", "x W R B  S", "Y"), node("Squeeze", "Y one", "y")], "initial_h that is not"),
@@ -354,9 +401,12 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
 def test_a_graph_that_no_layer_computes_is_refused(case: str, tmp_path: Path) -> None:
     make, words = STRANGE[case]
     constants = gru_constants() | {"one": np.array([1]), "three": np.array(3), "V": np.ones((D, D), np.float32)}
-    constants["S"] = np.ones((1, B, H), np.float32)
-    path = tmp_path / "strange.onnx"
-    onnx.save(as_graph(make(), constants, ["time", "batch", D]), path)
+    constants |= {"S": np.ones((1, B, H), np.float32), "zero": np.array([0])}
+    constants |= {"column": np.ones((H, 1), np.float32), "square": np.ones((H, H), np.float32)}
+    path, nodes = tmp_path / "strange.onnx", make()
+    made = as_graph(nodes, constants, ["time", "batch", D], "out" if "out" in nodes[-1].output else "y")
+    made.graph.input.append(onnx.helper.make_tensor_value_info("lengths", 6, ["batch"]))
+    onnx.save(made, path)
     with pytest.raises(engine.InputError, match=words) as caught:
         engine.import_onnx(path)
     assert str(caught.value).startswith(f"{path}: expected ")

@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from builders import distance
 from commands import write_series
 
+import engine
 from benchmarks.tasks import __main__ as command
 from benchmarks.tasks import page
 from benchmarks.tasks.case import VARIABLE, Case, all_cases
 from benchmarks.tasks.job import run
+from engine.losses import quantile
 
 SMALL = Case(
     name="small",
@@ -54,6 +58,41 @@ def test_pytorch_gets_the_same_data_and_is_about_as_good() -> None:
     assert ours["steps"] == theirs["steps"]
     assert ours["baseline"] == theirs["baseline"]
     assert theirs["figure"] == pytest.approx(ours["figure"], rel=0.5)
+
+
+@pytest.mark.oracle
+def test_the_field_of_pytorch_is_ours() -> None:
+    """The same parameters give the same loss and the same scores of pairs."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    field = importlib.import_module("benchmarks.tasks.tag_crf_torch").Field(3).double()
+    crf, lengths, rng = (
+        engine.CRF(3, dtype="float64", backend="numpy:reference"),
+        [5, 2, 4, 1],
+        np.random.default_rng(3),
+    )
+    crf.load_state_dict({name: 3.0 * value.detach().numpy() for name, value in field.named_parameters()})
+    with torch.no_grad():
+        for value in field.parameters():
+            value *= 3.0
+    x, tags = rng.normal(size=(5, 4, 3)), rng.integers(0, 3, (5, 4))
+    y = crf.predict(x, lengths=lengths)[0]
+    given = torch.from_numpy(x), torch.from_numpy(tags), torch.tensor(lengths)
+    assert distance(field.loss(*given).item(), crf.loss(y, tags, lengths=lengths)[0]) <= 1e-14
+    valid = np.arange(5)[:, None] < lengths
+    assert distance(field.pairs(given[0], given[2]).detach().numpy()[valid], y[valid]) <= 1e-15
+
+
+@pytest.mark.oracle
+def test_the_quantile_loss_of_pytorch_is_ours() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    loss, rng, levels = (
+        importlib.import_module("benchmarks.tasks.series_torch").quantile_loss,
+        np.random.default_rng(3),
+        (0.1, 0.5, 0.8),
+    )
+    said, wanted, known = rng.normal(size=(4, 5, 6)), rng.normal(size=(4, 5, 2)), rng.random((4, 5, 2)) < 0.7
+    theirs = loss(*map(torch.from_numpy, (said, wanted, known)), torch.tensor(levels, dtype=torch.float64))
+    assert distance(theirs.item(), quantile(said, wanted, levels, known)[0]) <= 1e-14
 
 
 def test_every_case_names_a_task_and_a_script_that_are_there() -> None:

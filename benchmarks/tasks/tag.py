@@ -31,4 +31,14 @@ CASES = (
         baseline=most_frequent,
         torch="benchmarks.tasks.tag_torch",
     ),
+    Case(
+        name="tags-crf",
+        title="English words to parts of speech by a conditional random field, 17 tags",
+        task="tag",
+        options={"epochs": 8, "crf": True},
+        data=parts_of_speech,
+        figure="accuracy",
+        baseline=most_frequent,
+        torch="benchmarks.tasks.tag_torch",
+    ),
 )

@@ -85,18 +85,21 @@ class Graph:
             return flow
         return replace(flow, name=self.add("Transpose", [flow.name], name, perm=[1, 0, 2]), axes=axes)
 
-    def without_pads(self, flow: Flow, name: str, dtype: Any) -> Flow:
-        """The flow with zeros past each row's end."""
-        if self.lengths is None or flow.clean or len(flow.axes) < 2:
-            return flow
+    def valid(self, flow: Flow, name: str) -> str:
+        """The name of a bool tensor: which steps of the flow are valid, with an axis of length one for the features."""
         batch, time = flow.axes.index("B"), flow.axes.index("T")
         shape = self.add("Shape", [flow.name], f"{name}_shape", start=time, end=time + 1)
         steps = self.add("Squeeze", [shape, self.numbers(0)], f"{name}_steps")
         ends = [self.constant("zero", np.int64(0)), steps, self.constant("one", np.int64(1))]
         times = self.add("Range", ends, f"{name}_times")
         times = self.add("Unsqueeze", [times, self.numbers(batch, 2)], f"{name}_times_3d")
-        whole = self.add("Cast", [self.lengths], f"{name}_lengths", to=self.onnx.TensorProto.INT64)
+        whole = self.add("Cast", [str(self.lengths)], f"{name}_lengths", to=self.onnx.TensorProto.INT64)
         whole = self.add("Unsqueeze", [whole, self.numbers(time, 2)], f"{name}_lengths_3d")
-        valid = self.add("Less", [times, whole], f"{name}_valid")
+        return self.add("Less", [times, whole], f"{name}_valid")
+
+    def without_pads(self, flow: Flow, name: str, dtype: Any) -> Flow:
+        """The flow with zeros past each row's end."""
+        if self.lengths is None or flow.clean or len(flow.axes) < 2:
+            return flow
         zero = self.constant("pad", np.zeros((), dtype))
-        return replace(flow, name=self.add("Where", [valid, flow.name, zero], name), clean=True)
+        return replace(flow, name=self.add("Where", [self.valid(flow, name), flow.name, zero], name), clean=True)

@@ -1,4 +1,4 @@
-"""The operators of ONNX that are layers here: dense, normalisation, pooling, and the recurrent ones."""
+"""The operators of ONNX that are layers here: dense, normalisation, and the recurrent ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.exchange.onnx_rules import axes_given, axis_of, rule
+from engine.exchange.onnx_rules import axis_of, rule
 from engine.exchange.onnx_values import Signal, State, States, Tag, Unreadable, Value, constant, short, signal
 from engine.exchange.onnx_weights import OPERATORS, Weights, from_onnx
 from engine.exchange.parts import Part
@@ -80,17 +80,18 @@ def layer_norm(context: Any, inputs: list[Value], attributes: dict[str, Any]) ->
     return x.then(Part("LayerNorm", args, {"weight": weight, "bias": bias}), x.features)
 
 
-@rule("ReduceMean", "ReduceMax")
-def pool(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """The mean or the largest value over the steps."""
-    x, axes = signal(inputs[0]), axes_given(inputs, attributes)
-    if axes is None or [axis_of(x, axis) for axis in axes] != [context.time] or context.with_lengths:
-        raise Unreadable("a reduction that is not over all steps of rows of one length")
-    kind = "mean" if attributes["operator"] == "ReduceMean" else "max"
-    keep = bool(attributes.get("keepdims", 1))
-    axes_left = [("-" if axis == context.time else axis) for axis in x.axes if keep or axis != context.time]
-    left = tuple("B" if axis in ("0", "1") else axis for axis in axes_left)
-    return replace(x, parts=(*x.parts, Part("Pool", {"kind": kind})), axes=left)
+@rule("BatchNormalization")
+def batch_norm(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
+    """Batch normalisation over the features, with the running statistics."""
+    x, arrays = signal(inputs[0]), [constant(one, "a statistic") for one in inputs[1:5]]
+    if len(x.axes) < 2 or x.axes[1] != "F" or "N" in x.axes or attributes.get("training_mode"):
+        raise Unreadable("batch normalisation that is not over the features, or not with running statistics")
+    size = arrays[0].size
+    names = ("weight", "bias", "running_mean", "running_var")
+    named = {name: _row(array, size) for name, array in zip(names, arrays, strict=True)}
+    momentum = short(1.0 - short(attributes.get("momentum", 0.9)))
+    args = {"num_features": size, "eps": short(attributes.get("epsilon", 1e-5)), "momentum": momentum}
+    return x.then(Part("BatchNorm", args, {**named, "num_batches_tracked": np.zeros((), np.int64)}), x.features)
 
 
 # -- recurrent layers --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from engine.checks import file_name
 from engine.errors import EngineError, bad_input, one_line
 from engine.exchange import onnx_layers as onnx_layers  # enters the rules of the layers
+from engine.exchange import onnx_pools as onnx_pools  # and those of poolings
 from engine.exchange.onnx_rules import RULES
 from engine.exchange.onnx_values import Signal, Tag, Unreadable, Value, signal
 from engine.exchange.parts import assembled, optional, refuse_unknown

@@ -319,32 +319,3 @@ def steps(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Valu
     if np.any(constant(start, "a start")) or constant(by, "a step") != 1 or not isinstance(bound, str):
         raise Unreadable("numbers that are not those of the steps")
     return Tag("steps", bound)
-
-
-@rule("Less")
-def less(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """Which steps are valid."""
-    if all(isinstance(one, Tag) for one in inputs) and [one.meaning for one in inputs] == ["steps", "lengths"]:
-        return Tag("valid", inputs[0].axis)
-    raise Unreadable("a comparison that is not of steps with lengths")
-
-
-@rule("Where")
-def where(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """Zeros past each row's end, as every layer here leaves them."""
-    valid, x, other = inputs
-    if isinstance(valid, Tag) and valid.meaning == "valid" and isinstance(other, np.ndarray) and not np.any(other):
-        return signal(x)
-    raise Unreadable("a choice that is not between steps and pads")
-
-
-@rule("Mul", "Div", "Sub")
-def arithmetic(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """Of sizes alone."""
-    if attributes["operator"] == "Mul" and all(isinstance(one, Shape | np.ndarray) for one in inputs):
-        (first,), (second,) = (shape(one).entries for one in inputs)
-        if isinstance(first, int) and isinstance(second, int):
-            return Shape((first * second,))
-        if {first, second} == {"0", "1"}:
-            return Shape((f"P{first}{second}",))
-    raise Unreadable("arithmetic between layers")

@@ -32,8 +32,8 @@ def export_onnx(model: Layer, path: Any, lengths: bool = False) -> None:
     ----------
     model : Layer
         A layer, or a `Sequential` of these: RNN, GRU, LSTM, the cell ``"peephole_lstm"``, Linear, Embedding, Dropout,
-        LayerNorm, and Pool with "last", "mean" or "max".  A float64 model is written as it is; ONNX Runtime runs
-        recurrent layers in float32 alone.
+        LayerNorm, BatchNorm (with its running statistics), and Pool.  A float64 model is written as it is; ONNX Runtime
+        runs recurrent layers in float32 alone.
     path : str or Path
         The file to write; one that is there is replaced, wholly or not at all.
     lengths : bool
@@ -75,9 +75,7 @@ def _unknown(layers: list[tuple[str, Any]]) -> list[str]:
             names += without_a_place(path, layer, tuple(OPERATORS))
         elif kind not in _WRITERS:
             names.append(f"{kind}{place}")
-        elif kind == "Pool" and (
-            layer.kind == "attention" or (layer.kind == "last" and layer.directions not in (1, directions))
-        ):
+        elif kind == "Pool" and layer.kind == "last" and layer.directions not in (1, directions):
             names.append(f"Pool({layer.kind!r}, directions={layer.directions}){place}")
         directions = _directions(layer, directions)
     return names
@@ -90,11 +88,11 @@ def _directions(layer: Any, below: int) -> int:
 
 
 def _refuse_pools(layers: list[tuple[str, Any]]) -> None:
-    """Raise for a pooling over the steps of rows with lengths that no single operator does."""
+    """Raise for a last step of rows with lengths that is not the last state of a recurrent layer."""
     directions = 0
     for path, layer in layers:
-        if type(layer).__name__ == "Pool" and not (layer.kind == "last" and layer.directions == directions):
-            hint = "export it without lengths, and give rows of one length"
+        if type(layer).__name__ == "Pool" and layer.kind == "last" and layer.directions != directions:
+            hint = "put it behind the recurrent layer, or export without lengths and give rows of one length"
             raise bad_input("lengths", f"False with the Pool of layer {path or 'model'}", "True", hint)
         directions = _directions(layer, directions)
 
@@ -204,14 +202,27 @@ def _layer_norm(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
     return Flow(name, flow.axes)
 
 
+def _batch_norm(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
+    host, values = layer.backend.to_host, {**layer.params, **layer.buffers}
+    names = ("weight", "bias", "running_mean", "running_var")
+    own = [graph.constant(f"{scope}{name}", host(values[name])) for name in names]
+    momentum = 0.9 if layer.momentum is None else 1.0 - layer.momentum
+    name, timed = flow.name, len(flow.axes) == 2
+    if timed:
+        name = graph.add("Transpose", [name], f"{scope}features_second", perm=[0, 2, 1])
+    node = f"{scope}BatchNormalization"
+    name = graph.add("BatchNormalization", [name, *own], node, epsilon=layer.eps, momentum=momentum)
+    if timed:
+        name = graph.add("Transpose", [name], f"{scope}features_last", perm=[0, 2, 1])
+    return Flow(name, flow.axes)
+
+
 def _pool(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
-    time = flow.axes.index("T")
-    if layer.kind in ("mean", "max"):
-        operator = "ReduceMean" if layer.kind == "mean" else "ReduceMax"
-        return Flow(graph.add(operator, [flow.name], f"{scope}{operator}", axes=[time], keepdims=0), "B")
+    if layer.kind != "last":
+        return Flow(_POOLS[layer.kind](graph, flow, scope, layer), "B")
     if flow.last is None or flow.directions != layer.directions:
         place = graph.constant("last", np.int64(-1))
-        return Flow(graph.add("Gather", [flow.name, place], f"{scope}last", axis=time), "B")
+        return Flow(graph.add("Gather", [flow.name, place], f"{scope}last", axis=flow.axes.index("T")), "B")
     if layer.directions == 1:
         name = graph.add("Squeeze", [flow.last, graph.numbers(0)], f"{scope}last")
     else:
@@ -222,10 +233,61 @@ def _pool(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
     return Flow(name, "B")
 
 
+def _mean(graph: Graph, flow: Flow, scope: str, layer: Any) -> str:
+    time = flow.axes.index("T")
+    if graph.lengths is None:
+        return graph.add("ReduceMean", [flow.name], f"{scope}ReduceMean", axes=[time], keepdims=0)
+    total = _sum(graph, graph.without_pads(flow, f"{scope}without_pads", layer.dtype), scope)
+    count = graph.add("Max", [graph.lengths, graph.constant("least", np.int32(1))], f"{scope}count")
+    number = graph.onnx.helper.np_dtype_to_tensor_dtype(layer.dtype)
+    count = graph.add("Cast", [count], f"{scope}count_as_number", to=number)
+    count = graph.add("Unsqueeze", [count, graph.numbers(1)], f"{scope}count_2d")
+    return graph.add("Div", [total, count], f"{scope}mean")
+
+
+def _max(graph: Graph, flow: Flow, scope: str, layer: Any) -> str:
+    name, time = flow.name, flow.axes.index("T")
+    if graph.lengths is not None:
+        name = _low(graph, graph.valid(flow, f"{scope}steps"), name, scope, layer)
+    name = graph.add("ReduceMax", [name], f"{scope}ReduceMax", axes=[time], keepdims=0)
+    if graph.lengths is None:
+        return name
+    some = graph.add("Less", [graph.constant("none", np.int32(0)), graph.lengths], f"{scope}some")
+    some = graph.add("Unsqueeze", [some, graph.numbers(1)], f"{scope}some_2d")  # of a row without steps it is -inf
+    return graph.add("Where", [some, name, graph.constant("pad", np.zeros((), layer.dtype))], f"{scope}max")
+
+
+def _attention(graph: Graph, flow: Flow, scope: str, layer: Any) -> str:
+    vector = graph.constant(f"{scope}weight", layer.backend.to_host(layer.params["weight"])[:, None])
+    name = graph.add("MatMul", [flow.name, vector], f"{scope}scores")
+    time, valid = flow.axes.index("T"), None
+    if graph.lengths is not None:
+        valid = graph.valid(flow, f"{scope}steps")
+        name = _low(graph, valid, name, scope, layer)
+    name = graph.add("Softmax", [name], f"{scope}Softmax", axis=time)
+    if valid is not None:  # of a row without steps it is NaN
+        name = graph.add("Where", [valid, name, graph.constant("pad", np.zeros((), layer.dtype))], f"{scope}shares")
+    flow = graph.without_pads(flow, f"{scope}without_pads", layer.dtype)
+    return _sum(graph, replace(flow, name=graph.add("Mul", [name, flow.name], f"{scope}weighted")), scope)
+
+
+def _low(graph: Graph, valid: str, name: str, scope: str, layer: Any) -> str:
+    """The tensor with -inf past each row's end."""
+    low = graph.constant("low", np.asarray(-np.inf, layer.dtype))
+    return graph.add("Where", [valid, name, low], f"{scope}low")
+
+
+def _sum(graph: Graph, flow: Flow, scope: str) -> str:
+    """The sum over the steps."""
+    return graph.add("ReduceSum", [flow.name, graph.numbers(flow.axes.index("T"))], f"{scope}ReduceSum", keepdims=0)
+
+
+_POOLS: dict[str, Callable[[Graph, Flow, str, Any], str]] = {"mean": _mean, "max": _max, "attention": _attention}
 _WRITERS: dict[str, Callable[[Graph, Flow, str, Any], Flow]] = {
     "Linear": _linear,
     "Embedding": _embedding,
     "Dropout": _dropout,
     "LayerNorm": _layer_norm,
+    "BatchNorm": _batch_norm,
     "Pool": _pool,
 }
