@@ -60,6 +60,7 @@ FLOORS = {
     "engine.training": 4,
     "engine.exchange": 4,
     "engine.tasks": 4,
+    "engine.search": 4,
     "engine.pretrained": 1,
     "engine.estimators": 5,
     "engine.cli": 5,

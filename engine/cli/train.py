@@ -24,6 +24,7 @@ from engine.cli.common import (
     print_table,
     section,
 )
+from engine.errors import bad_input
 from engine.training.config import DEFAULTS, LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
 from engine.training.kinds import Option, TaskKind, kind_names, kind_of
 
@@ -170,6 +171,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning("--l2", type=float, help="L2 penalty. [0]")
 @learning("--momentum", type=float, help="Of sgd and rmsprop. [0]")
 @learning("--weight-decay", type=float, help="Of adamw. [0.01]")
+@learning("--find-rate", is_flag=True, help="Do not train: suggest an --lr, and draw DIR/rate.png.")
 @tuning("--from", "from_run", metavar="RUN", help="Start with the weights of a trained model, and with its options.")
 @tuning("--freeze", multiple=True, metavar="PATTERN", help="Do not train these parameters, such as '0.*'.")
 @tuning("--rate", "rates", multiple=True, metavar="PATTERN=FACTOR", help="A rate of their own: '0.*=0.1'.")
@@ -189,6 +191,7 @@ def train(
     resume: bool,
     quiet: bool,
     logs: tuple[str, ...],
+    find_rate: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -206,6 +209,9 @@ def train(
     elif files:
         options["files"] = tuple(files)
     directory = out or kind.out or f"runs/{kind.name}"
+    if find_rate:
+        _suggest_rate(directory, task, resume, as_json, options)
+        return
     result = run_training(directory, task=task, resume=resume, quiet=quiet, logs=logs, label=flag, **options)
     if as_json:
         print_json(result)
@@ -213,6 +219,22 @@ def train(
         _summarise(result)
     if "not_drawn" in result:
         click.echo(f"bptt: {result['not_drawn']}", err=True)
+
+
+def _suggest_rate(directory: str, task: str | None, resume: bool, as_json: bool, options: dict[str, Any]) -> None:
+    """Find a learning rate for the options, and say it."""
+    from engine.search.rates_of_runs import find_rate
+
+    if resume:
+        raise bad_input("--find-rate", "a new run", "--resume", "leave one of them out")
+    result = find_rate(directory, task, options, flag)
+    if as_json:
+        print_json(result)
+        return
+    broke = f"{result['rates'][-1]:.2g}, where the loss broke out" if result["diverged"] else "the largest one tried"
+    click.echo(f"Tried learning rates from {result['rates'][0]:.2g} to {broke}.")
+    click.echo(f"Suggested: --lr {result['suggestion']:.2g}")
+    click.echo(f"Picture: {result['picture']}")
 
 
 def _summarise(result: dict[str, Any]) -> None:

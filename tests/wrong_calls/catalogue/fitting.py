@@ -133,6 +133,26 @@ def _evaluate(place: Place) -> Call:
     )
 
 
+@entry("find_learning_rate")
+def _find_learning_rate(place: Place) -> Call:
+    model = _model(place)
+    adam = engine.Adam(model, lr=0.01)
+    given = _rows(place)
+    del given["metrics"]
+    return call(
+        lambda **given: engine.find_learning_rate(**given).rates[0],
+        lambda: dict(model.params),
+        model=(model, exactly(model)),
+        **given,
+        optimizer=(adam, exactly(adam), {"of another model": lambda: engine.Adam(_model(place))}),
+        clip=(1.0, optional(real(0, closed=True))),
+        low=(1e-4, real(0, 1.0, over=0), {"zero": lambda: 0, "above high": lambda: 2.0}),
+        high=(1.0, real(0, over=1e-4), {"below low": lambda: 1e-5}),
+        steps=(20, whole(20, 10_000)),
+        seed=(0, whole(0)),
+    )
+
+
 @entry("load")
 def _load(place: Place) -> Call:
     path = place.folder / "saved.safetensors"
