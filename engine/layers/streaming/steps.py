@@ -175,6 +175,7 @@ class RecurrentStep(Step):
                 of_direction(layer.cell, direction, layer._params.own),
                 None,
                 {} if noise is None else noise.factors(direction, cell),
+                layer.precision,
             )
             for direction in every_direction(layer.num_layers, 1)
         ]
