@@ -164,6 +164,16 @@ def test_what_predict_needs(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     empty = tmp_path / "new.csv"
     empty.write_text("text\ngood\n...\n\u200b\n")
     assert "words in every text, got none in line 4" in refused(capsys, "predict", run, empty)
+    said = "--text: expected a text with at least one word, got an empty text; write --text 'some words'"
+    assert said in refused(capsys, "predict", run, "--text", "")
+
+
+def test_the_microscope_looks_at_a_model_with_one_output_a_row(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = printed(capsys, "trace", run, "--batch", 5)
+    assert [flow["batch"] for flow in found["layers"].values()] == [5, 5]  # both directions
+    assert all(max(flow["states"]["h"]) > 0 for flow in found["layers"].values())
+    said = "--loss: expected no choice for the task 'classify', got 'last'; leave --loss out"
+    assert said in refused(capsys, "trace", run, "--loss", "last")
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,10 +255,38 @@ def test_padding_of_ids_and_refusals() -> None:
         pad_sequences([np.zeros((1, 2, 3))])
     with refused(InputTypeError, "sequences[1]: expected dtype float64 as in sequences[0], got float32; convert"):
         pad_sequences([np.zeros(3), np.zeros(3, dtype=np.float32)])
-    with refused(InputTypeError, "sequences[0]: expected a NumPy array of floats or integers, got list; convert"):
-        pad_sequences([[1.0]])  # type: ignore[list-item]
-    with refused(InputTypeError, "sequences[0]: expected a NumPy array of floats or integers, got dtype object; con"):
+    with refused(InputTypeError, "sequences[0]: expected floats or integers, got dtype object; convert"):
         pad_sequences([np.array([None])])
+
+
+def test_padding_of_plain_lists() -> None:
+    """They become arrays as NumPy makes them, of one dtype."""
+    ids, lengths = pad_sequences([[4, 5], [], (6,)], batch_first=True, value=-1)
+    assert (ids.tolist(), lengths.tolist(), str(ids.dtype)) == ([[4, 5], [-1, -1], [6, -1]], [2, 0, 1], "int64")
+    rows, lengths = pad_sequences([[[1, 2], [3, 4], [5, 6]], [], [[7.5, 8]]], batch_first=True)
+    assert rows.tolist() == [[[1, 2], [3, 4], [5, 6]], [[0, 0]] * 3, [[7.5, 8], [0, 0], [0, 0]]]
+    assert (str(rows.dtype), lengths.tolist()) == ("float64", [3, 0, 1])
+    beside, _ = pad_sequences([np.ones((2, 3), np.float32), []])
+    assert (beside.shape, str(beside.dtype)) == ((2, 2, 3), "float32")
+    assert pad_sequences([np.array([1.5]), [2.5, 3.5]])[0].tolist() == [[1.5, 2.5], [0.0, 3.5]]
+    bad: list[tuple[Any, str]] = [
+        (
+            [[1, 2], [3, [4]]],
+            "sequences[1]: expected numbers on the host, got a list of no one shape; give rows of one",
+        ),
+        ([[[1, 2], [3]]], "sequences[0]: expected numbers on the host, got a list of no one shape; give rows of one"),
+        ([[[1, 2]], [[3, 4, 5]]], "sequences[1]: expected shape (t, 2) as in sequences[0], got shape (1, 3); make"),
+        ([[1, 2], 3], "sequences[1]: expected an array, or a list of numbers, got 3; convert"),
+        (["ab"], "sequences[0]: expected an array, or a list of numbers, got 'ab'"),
+        ([["a", "b"]], "sequences[0]: expected floats or integers, got dtype <U1; convert"),
+        (
+            [np.ones(1, np.float32), [2.0]],
+            "sequences[1]: expected dtype float32 as in sequences[0], got float64; convert",
+        ),
+    ]
+    for sequences, words in bad:
+        with refused(InputError, words):
+            pad_sequences(sequences)
 
 
 # --- windows --------------------------------------------------------------------------------------------------------

@@ -58,6 +58,33 @@ def test_a_header_line_of_unusual_names(tmp_path: Path) -> None:
     assert len(read_labelled(written(tmp_path / "c.csv", names))) == 5
 
 
+GUESSED = "good;so good\nbad;so so\nbad;very bad\ngood;quite fine, so to say\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "rows", "note"),
+    [
+        ("text;label\n" + GUESSED, TableForm(), 4, "line 1 ('text', 'label') is the header line"),
+        ("mood;note\n" + GUESSED, TableForm(), 4, "line 1 ('mood', 'note') is taken as a header line; if it is data,"),
+        ("mood;note\n" + GUESSED, TableForm("2", "1"), 5, "line 1 ('mood', 'note') is data, not a header line"),
+        ("mood;note\n" + GUESSED, TableForm("note"), 4, "line 1 ('mood', 'note') is the header line"),
+        ("bad;review\n" + GUESSED, TableForm(), 5, "line 1 ('bad', 'review') is data"),  # a class of others
+        ("1;one\n2;two\n1;three\n", TableForm("2", "1"), 3, "line 1 ('1', 'one') is data"),  # a number is no name
+        (GUESSED, TableForm(), 4, "line 1 ('good', 'so good') is data, not a header line"),
+        ("\n\ntext;label\n" + GUESSED, TableForm(), 4, "line 3 ('text', 'label') is the header line"),
+    ],
+)
+def test_what_was_taken_as_the_header_line_is_said(
+    text: str, form: TableForm, rows: int, note: str, tmp_path: Path
+) -> None:
+    found = read_labelled(written(tmp_path / "a.csv", text), form)
+    assert len(found) == rows
+    assert found.note.startswith(note)
+    assert found.take([0]).note == found.note
+    if "if it is data" in note:
+        assert found.note.endswith("--text-column 2 --label-column 1")
+
+
 def test_columns_by_name_and_by_number(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "id,headline,kind,body\n1,A,x,one\n2,B,y,two\n3,C,x,three\n")
     by_name = read_labelled(path, TableForm("body", "kind"))
@@ -275,3 +302,19 @@ def test_the_baseline_knows_words_by_their_most_frequent_tag(tmp_path: Path) -> 
     one = read_tagged(written(path, "a\tX\nb\tX\n"))
     with refused(DataError, "two different tags", "'X' alone"):
         tag_names(one)
+
+
+def test_a_header_line_above_words_and_tags(tmp_path: Path) -> None:
+    body = "A\tDET\ncat\tNOUN\n\nRun\tVERB\n"
+    for first in ("word\ttag\n", "Token\tindex\tPOS\n\n", "\nform\tupos\n"):
+        found = read_tagged(written(tmp_path / "a.tsv", first + body))
+        assert (found.words, found.tags) == ([["A", "cat"], ["Run"]], [["DET", "NOUN"], ["VERB"]])
+        line = 2 if first.startswith("\n") else 1
+        assert found.note == f"line {line} is taken as a header line: " + ", ".join(map(repr, first.split()))
+        assert found.lines[0] == 2 + first.count("\n") - 1
+        assert found.take([1]).note == found.note
+    for first in ("word\tNOUN\n", "word\ttag\nlabel\ttag\n"):  # a word with its tag
+        found = read_tagged(written(tmp_path / "b.tsv", first + body))
+        assert (found.words[0][0], found.note) == ("word", "")
+    bare = read_tagged(written(tmp_path / "c.tsv", "word\ttag\n" + body), tagged=False, names=["DET", "NOUN", "VERB"])
+    assert bare.words == [["A", "cat"], ["Run"]]

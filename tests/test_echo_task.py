@@ -49,6 +49,29 @@ def test_it_is_better_than_every_baseline(run: tuple[Path, Path], capsys: pytest
     assert (run[1] / "forecast.png").stat().st_size > 10_000
 
 
+def test_a_reservoir_that_is_worse_than_persistence_is_told_its_own_options(
+    run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stiff = [
+        {"20": "1", "1e-9": "1e9"}.get(word, word) for word in COMMAND
+    ]  # a step ahead, and a penalty far too large
+    assert bptt("train", *stiff, "--data", run[0], "--column", "level", "--out", tmp_path / "run") == 0
+    verdict = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Worse than persistence"))
+    assert "try another --radius, --leak or --input-scale" in verdict
+    assert "--lr" not in verdict
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_the_microscope_looks_at_the_reservoir_and_the_explorer_says_what_it_takes(
+    run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow = predicted(capsys, "trace", run[1])["layers"]["0.l0"]
+    assert 0 < flow["states"]["h"][0] < flow["states"]["h"][-1]
+    assert bptt("explore", run[1]) == 2
+    said = "RUN: expected a run of the task 'language' or 'forecast', got one of the task 'echo'"
+    assert said in capsys.readouterr().err
+
+
 def test_what_comes_next_is_a_free_run_in_the_unit_of_the_series(
     run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -258,3 +258,19 @@ def test_a_loss_of_the_last_step_reaches_k2_steps_and_no_further() -> None:
             f"truncated BPTT with k2 = {k2}: no gradient arrives at the slots 0 to {T - k2 - 1} of {T}"
             in found.findings
         )
+
+
+def test_a_pooled_output_has_the_flow_of_the_steps_that_it_was_read_from() -> None:
+    """Behind a pool of the last step the gradient enters there, as without the pool; pads of short rows get none."""
+    draw = np.random.default_rng(7)
+    options: dict[str, Any] = {"backend": "numpy:reference", "dtype": "float64"}
+    gru = engine.GRU(D, H, **options)
+    pooled = engine.Sequential(engine.GRU(D, H, **options), engine.Pool("last", **options))
+    pooled.layers[0].load_state_dict(gru.state_dict())
+    x, dpool = draw.normal(size=(T, B, D)), draw.normal(size=(B, H))
+    dy = np.zeros((T, B, H))
+    dy[np.array(LENGTHS) - 1, np.arange(B)] = dpool
+    one = engine.trace(pooled, x, lengths=LENGTHS, loss=lambda y: ((y * dpool).sum(), dpool))["0.l0"]
+    two = engine.trace(gru, x, lengths=LENGTHS, dy=dy)["l0"]
+    np.testing.assert_allclose(one.states["h"], two.states["h"], rtol=1e-12)
+    assert engine.trace(pooled, x, lengths=LENGTHS).objective == "the outputs times random weights"

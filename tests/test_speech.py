@@ -204,9 +204,11 @@ def test_images_by_rows(images: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     np.save(tmp_path / "new.npy", bright)
     rows = printed(capsys, "predict", images, tmp_path / "new.npy")["rows"]
     assert [row["label"] for row in rows] == ["row", "column"]
-    np.save(tmp_path / "wide.npy", np.ones((2, 6, 7)))
-    message = refused(capsys, "predict", images, tmp_path / "wide.npy")
-    assert "expected 5 numbers in a step, as in training, got 7 numbers in a step" in message
+    for height, width in ((9, 5), (6, 7)):
+        np.savez(tmp_path / "other.npz", images=np.ones((2, height, width)), labels=["row", "column"])
+        for command in ("predict", "evaluate"):
+            said = "other.npz: expected images of 5x6 (width x height), as in training, got"
+            assert f"{said} {width}x{height}; scale or" in refused(capsys, command, images, tmp_path / "other.npz")
 
 
 def test_the_digits_of_scikit_learn_need_no_file() -> None:

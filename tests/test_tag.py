@@ -65,6 +65,11 @@ def test_new_sentences_from_files(run: Path, tmp_path: Path, capsys: pytest.Capt
     tagged.write_text("the\tDET\ncan\tNAME\n")
     assert "got 'NAME' for 'can' in line 2" in refused(capsys, "evaluate", run, tagged)
     assert "got neither" in refused(capsys, "predict", run)
+    said = "--text: expected a text with at least one word, got an empty text; write --text 'some words'"
+    assert said in refused(capsys, "predict", run, "--text", "")
+    new.write_text("word\ttag\nthe\tDET\ncan\tNOUN\n")
+    for command in ("predict", "evaluate"):
+        assert printed(capsys, command, run, new)["notes"] == ["line 1 is taken as a header line: 'word', 'tag'"]
 
 
 @pytest.mark.parametrize(

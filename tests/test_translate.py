@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from commands import bptt, metrics, refused
 
+import engine
 from engine.data.pairs import SentencePairs, join_words, read_pairs, read_sources, split_by_source
 from engine.errors import DataError
 from engine.tasks import translation_scores
@@ -69,6 +70,17 @@ def test_new_sentences_are_translated(run: Path, tmp_path: Path, capsys: pytest.
     assert result["notes"] == ["training did not show, or too rarely: zebra"]
     typed = answer(capsys, "predict", str(run), "--text", "one two.", "--beam", "1", "--backend", "numpy:reference")
     assert typed["rows"][0]["translation"] == "二一。"
+
+
+def test_a_text_of_blanks_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "--text: expected a text with at least one word, got blanks alone; write --text 'some words'"
+    assert said in refused(capsys, "predict", run, "--text", "  ")
+
+
+def test_what_the_microscope_does_not_take_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "RUN: expected a model of layers in a row, got a Translator, whose attention joins two rows; trace a part"
+    assert said in refused(capsys, "trace", run)
+    assert engine.load(run).parts["encoder"].bidirectional  # what the hint names is there
 
 
 def test_other_pairs_are_measured(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

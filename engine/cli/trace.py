@@ -105,7 +105,7 @@ def trace(
     else:
         for name in asked:
             raise bad_input("--" + name.replace("_", "-"), "no RUN beside it", str(run), "a run has its own model")
-        model, x, options["loss"], words = _of_run(run, which, backend, text, steps, batch, loss)
+        model, x, options["loss"], words, options["lengths"] = _of_run(run, which, backend, text, steps, batch, loss)
     found = engine.trace(model, x, **options)
     if as_json:
         print_json({"run": None if run is None else str(run), "input": words, **found.to_json()})

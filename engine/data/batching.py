@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.checks import describe, integer, number, require_room, switch
 from engine.data.data_checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
-from engine.plain_arrays import refuse_own_rules
+from engine.plain_arrays import dtype_in_words, numbers, refuse_own_rules
 
 
 class TextBatch(NamedTuple):
@@ -166,14 +166,15 @@ def bucket_by_length(
 
 
 def pad_sequences(
-    sequences: Sequence[NDArray[Any]], *, batch_first: bool = False, value: float = 0
+    sequences: Sequence[NDArray[Any] | Sequence[Any]], *, batch_first: bool = False, value: float = 0
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Put B sequences of unequal length into one array, each at the start of its row, followed by `value`.
 
     Parameters
     ----------
     sequences : list of B arrays (t_b, D), or (t_b,) such as token ids
-        All of one dtype, which the result keeps; t_b may be 0.
+        All of one dtype, which the result keeps; t_b may be 0.  A plain list of numbers, or of rows of numbers, becomes
+        an array as NumPy makes it; several get one dtype, that of an array of all their numbers.
 
     Returns
     -------
@@ -187,13 +188,12 @@ def pad_sequences(
         raise bad_type("sequences", "a list of arrays", kind, "pass one array for each sequence")
     if not sequences:
         raise bad_input("sequences", "at least one array", "an empty list", "leave out empty batches")
+    sequences = _as_arrays(sequences)
     first = sequences[0]
     for index, item in enumerate(sequences):
         name = f"sequences[{index}]"
-        refuse_own_rules(name, item)
-        if not isinstance(item, np.ndarray) or item.dtype.kind not in "fiu":
-            got = f"dtype {item.dtype}" if isinstance(item, np.ndarray) else type(item).__name__
-            raise bad_type(name, "a NumPy array of floats or integers", got, "convert it")
+        if item.dtype.kind not in "fiu":
+            raise bad_type(name, "floats or integers", dtype_in_words(item.dtype), "convert it")
         if item.ndim not in (1, 2) or item.shape[1:] != first.shape[1:]:
             expected = "shape (t, D) or (t,)" if index == 0 else f"shape {('t', *first.shape[1:])} as in sequences[0]"
             raise bad_input(name, expected.replace("'", ""), f"shape {item.shape}", "make all sequences alike")
@@ -205,6 +205,27 @@ def pad_sequences(
     for row, item in zip(x, sequences, strict=True):
         row[: len(item)] = item
     return (x if batch_first else np.ascontiguousarray(x.swapaxes(0, 1))), lengths
+
+
+def _as_arrays(sequences: Sequence[Any]) -> list[NDArray[Any]]:
+    """Each sequence as an array: arrays as they are, and lists as NumPy makes arrays of them, these of one dtype."""
+    found: list[NDArray[Any]] = []
+    for index, item in enumerate(sequences):
+        name = f"sequences[{index}]"
+        refuse_own_rules(name, item)
+        if not isinstance(item, np.ndarray | list | tuple):
+            raise bad_type(name, "an array, or a list of numbers", describe(item), "convert it")
+        found.append(numbers(name, item))
+    lists = [index for index, item in enumerate(sequences) if not isinstance(item, np.ndarray)]
+    filled = [found[index] for index in lists if found[index].size]
+    if all(one.dtype.kind in "fiu" for one in filled):
+        like = next((one for index, one in enumerate(found) if index not in lists or one.size), None)
+        for index in lists:
+            if found[index].size:
+                found[index] = found[index].astype(np.result_type(*filled))
+            elif like is not None:  # an empty list has no steps, of whatever the others are
+                found[index] = np.zeros((0, *like.shape[1:]), np.result_type(*filled) if filled else like.dtype)
+    return found
 
 
 def _pad_value(value: Any, dtype: np.dtype) -> Any:

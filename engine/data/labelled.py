@@ -34,6 +34,7 @@ class LabelledTexts:
     places : where each stands in the source, in words: "line 7".
     source : the name of the file or folder.
     columns : the names of the columns of text and label, "" where there is no header line.
+    note : which line was taken as a header line, in words; "" for a folder.
     """
 
     texts: list[str]
@@ -41,6 +42,7 @@ class LabelledTexts:
     places: list[str]
     source: str
     columns: tuple[str, str] = ("", "")
+    note: str = ""
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -50,7 +52,7 @@ class LabelledTexts:
         """The texts with these numbers."""
         kept = list(chosen)
         texts, labels, places = ([column[k] for k in kept] for column in (self.texts, self.labels, self.places))
-        return LabelledTexts(texts, labels, places, self.source, self.columns)
+        return LabelledTexts(texts, labels, places, self.source, self.columns, self.note)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _read_table(path: str | os.PathLike[str], form: TableForm, labelled: bool) -
     if labelled and width < 2:
         hint = "put a tab or a comma between text and label, or name what stands there with --delimiter"
         raise bad_data(rows.source, "a text and a label in every row", f"one cell in line {rows.lines[0]}", hint)
-    names = _header(rows, form, labelled)
+    names, note = _header(rows, form, labelled)
     if names is not None:
         rows = rows.without_first()
         if not rows.cells:
@@ -160,34 +162,39 @@ def _read_table(path: str | os.PathLike[str], form: TableForm, labelled: bool) -
         [f"line {line}" for line in rows.lines],
         rows.source,
         ("", "") if names is None else (names[text], "" if label is None else names[label]),
+        note,
     )
 
 
-def _header(rows: CellRows, form: TableForm, labelled: bool) -> list[str] | None:
-    """Return the names of the columns, None if the first line is data.
+def _header(rows: CellRows, form: TableForm, labelled: bool) -> tuple[list[str] | None, str]:
+    """Return the names of the columns, None if the first line is data, and what it was taken for, in words.
 
-    It is a header line if it holds the name of a column that was asked for, or a usual name, and nowhere below does
-    that cell occur again in its column.  Above two columns it is one too if it has a word in each, while below it most
-    texts hold several words and every label stands in several rows, but the one of this line in none.
+    It is a header line if it holds the name of a column that was asked for, or a usual name, and none of its cells
+    occurs again below in its column.  Above two columns it is one too if it has a word in each, while below it most
+    texts hold several words and every label stands in several rows, but the one of this line in none; not where both
+    columns are asked for by number.
     """
-    first = rows.cells[0]
+    first, width = rows.cells[0], len(rows.cells[0])
     asked = [name for name in (form.text_column, form.label_column) if name is not None]
-    if any(name in first for name in asked):
-        return first
-    known = [name.lower() for name in asked if not name.isdecimal()]
-    for place, cell in enumerate(first):
-        usual = cell.lower() in (*TEXT_NAMES, *LABEL_NAMES, *known)
-        if usual and all(cells[place] != cell for cells in rows.cells[1:]):
-            return first
-    if labelled and len(first) == 2 and all(cell.isidentifier() for cell in first):
+    named = [name for name in asked if not (name.isdecimal() and 1 <= int(name) <= width)]
+    line = f"line {rows.lines[0]} ({listed(first)})"
+    if any(name in first for name in named):
+        return first, f"{line} is the header line"
+    known = (*TEXT_NAMES, *LABEL_NAMES, *(name.lower() for name in named))
+    again = any(cells[place] == cell for place, cell in enumerate(first) for cells in rows.cells[1:])
+    if not again and any(cell.lower() in known for cell in first):
+        return first, f"{line} is the header line"
+    by_number = len(asked) == 2 and not named
+    if labelled and width == 2 and not by_number and all(cell.isidentifier() for cell in first):
         below = rows.without_first()
         label = fewest_values(below) if below.cells else 0
         counts = Counter(cells[label] for cells in below.cells)
         sentences = sum(" " in cells[1 - label] for cells in below.cells)
         repeated = len(counts) > 1 and min(counts.values()) > 1
         if repeated and first[label] not in counts and 2 * sentences > len(below.cells):
-            return first
-    return None
+            numbers = f"--text-column {2 - label} --label-column {label + 1}"
+            return first, f"{line} is taken as a header line; if it is data, give the columns by number: {numbers}"
+    return None, f"{line} is data, not a header line" if width > 1 else ""
 
 
 def _column(rows: CellRows, names: list[str] | None, asked: str | None, argument: str, strict: bool) -> int | None:

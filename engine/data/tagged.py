@@ -16,6 +16,8 @@ from engine.data.files import read_bytes
 from engine.data.text_rows import listed
 
 _FILE = "a UTF-8 text file"
+#: What a header line above words and tags calls them.
+_WORDS, _TAGS = {"word", "words", "token", "tokens", "form"}, {"tag", "tags", "label", "labels", "pos", "upos", "ner"}
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class TaggedSentences:
     tags : the tags of each sentence, as many as words; empty lists where the file has none.
     lines : the line on which each sentence begins, from 1.
     source : the name of the file.
+    note : which line was taken as a header line, in words; "" if none was.
     """
 
     words: list[list[str]]
     tags: list[list[str]]
     lines: list[int]
     source: str
+    note: str = ""
 
     def __len__(self) -> int:
         """Return the number of sentences."""
@@ -42,9 +46,8 @@ class TaggedSentences:
     def take(self, places: Iterable[int]) -> TaggedSentences:
         """The sentences at `places`."""
         kept = list(places)
-        return TaggedSentences(
-            [self.words[k] for k in kept], [self.tags[k] for k in kept], [self.lines[k] for k in kept], self.source
-        )
+        words, tags = ([column[k] for k in kept] for column in (self.words, self.tags))
+        return TaggedSentences(words, tags, [self.lines[k] for k in kept], self.source, self.note)
 
 
 def read_tagged(
@@ -60,7 +63,8 @@ def read_tagged(
     Parameters
     ----------
     path : str or Path
-        The first cell of a line is the word, the last one is the tag.
+        The first cell of a line is the word, the last one is the tag.  A first line such as ``word``, ``tag`` is a
+        header line, if no word below has that tag.
     encoding : str or None
         As `engine.data.load_text` takes it.
     delimiter : str or None
@@ -101,8 +105,9 @@ def _columns(lines: Sequence[str], cut: str | None, name: str, tagged: bool) -> 
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
     begins: list[int] = [0]
+    header, note = _header(lines, cut)
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line.strip() or number == header:
             if words[-1]:
                 words.append([])
                 tags.append([])
@@ -119,7 +124,18 @@ def _columns(lines: Sequence[str], cut: str | None, name: str, tagged: bool) -> 
         raise bad_data(name, "a word and its tag in each line", "nothing but blank lines", "give the data")
     if not tagged and any(len(row) != len(found) for row, found in zip(words, tags, strict=True)):
         tags = [[] for _ in words]
-    return TaggedSentences(words, tags, begins, name)
+    return TaggedSentences(words, tags, begins, name, note)
+
+
+def _header(lines: Sequence[str], cut: str | None) -> tuple[int, str]:
+    """The number of the header line, 0 if there is none, and a note on it."""
+    filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    used = ((number, [cell.strip() for cell in line.split(cut)]) for number, line in filled)
+    first, cells = next(used, (0, [""]))
+    named = len(cells) > 1 and cells[0].lower() in _WORDS and cells[-1].lower() in _TAGS
+    if not named or any(len(below) > 1 and below[-1] == cells[-1] for _, below in used):
+        return 0, ""
+    return first, f"line {first} is taken as a header line: {listed(cells)}"
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:

@@ -17,7 +17,7 @@ from engine.tasks.forecasting import Scaling, read_series
 from engine.training import checkpoint_in, load_model, read_checkpoint
 from engine.training import sample as write_text
 from engine.training.checkpoint import Checkpoint, problem
-from engine.training.config import FORECAST, TrainConfig
+from engine.training.config import FORECAST, LANGUAGE, TrainConfig
 from engine.training.session import vocabulary_of
 
 #: Steps that are shown.
@@ -66,8 +66,13 @@ def trained_runs(path: Path, which: str | None = None, text: str = "") -> list[S
         for a run that is not there, or cannot be read.
     """
     checkpoint = read_checkpoint(checkpoint_in(path, which))
+    task = checkpoint.meta["config"]["task"]
+    if task not in (LANGUAGE, FORECAST):
+        expected = f"a run of the task {LANGUAGE!r} or {FORECAST!r}"
+        hint = "explore without RUN shows every cell, and bptt trace measures the gradient flow of other runs"
+        raise bad_input("RUN", expected, f"one of the task {task!r} in {path}", hint)
     model = load_model(checkpoint, get_backend(PLAIN))
-    is_forecaster = checkpoint.meta["config"]["task"] == FORECAST
+    is_forecaster = task == FORECAST
     if is_forecaster and text:
         raise bad_input("text", "no text for a forecaster", repr(text), "it reads the end of its own series")
     probe = _series(checkpoint) if is_forecaster else _characters(checkpoint, model, text)

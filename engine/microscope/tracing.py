@@ -168,7 +168,8 @@ def _two_ways(model: Layer) -> bool:
 
 def _objective(model: Layer, y: Array, lengths: Any, dy: Any, loss: Any, seed: int) -> Objective:
     axis = 1 if model.batch_first else 0
-    if y.ndim < 3 or y.shape[axis] == 0 or y.shape[1 - axis] == 0:
+    pooled = y.ndim == 2  # (B, K), one output a row
+    if y.ndim < 2 or 0 in y.shape[: 1 if pooled else 2]:
         raise bad_input("x", "at least one time step and one row", f"an output of shape {tuple(y.shape)}")
     value, words = None, "the given dy"
     if loss is not None:
@@ -177,7 +178,10 @@ def _objective(model: Layer, y: Array, lengths: Any, dy: Any, loss: Any, seed: i
             raise bad_type("loss", "a function that returns the pair (loss, dy)", f"one that returns {describe(pair)}")
         value, dy, words = _number(model, pair[0]), pair[1], "the given loss"
     elif dy is None:
-        weights, words = _random_weights(y.shape, axis, lengths, seed, both_ends=_two_ways(model))
+        if pooled:
+            weights, words = np.random.default_rng(seed).normal(size=y.shape), "the outputs times random weights"
+        else:
+            weights, words = _random_weights(y.shape, axis, lengths, seed, both_ends=_two_ways(model))
         dy = model.backend.asarray(weights, dtype=model.dtype)
         kept = np.where(weights != 0, model.backend.to_host(y).astype(np.float64), 0.0)
         value = float((kept * weights).sum())

@@ -37,7 +37,7 @@ from engine.tasks.class_answers import (
     softmax,
     temperature,
 )
-from engine.tasks.trained import one_source, restored
+from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
@@ -101,7 +101,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         rows = read_labelled(str(config.data), form_of(config))
         self.labels = list(described["labels"]) if described else class_names(rows)
         train, self.held_out = parts_of(config, rows)
-        self.columns = rows.columns
+        self.columns, self.read_notes = rows.columns, notes_of(rows)
         self.encoder = TextEncoder.from_json(described["encoder"]) if described else encoder_of(config, train.texts)
         classes = len(self.labels)
         x, x_held = (self.encoder.encode(part.texts, part.source, part.places) for part in (train, self.held_out))
@@ -164,7 +164,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         text, label = self.columns
         read = f"; texts from column {text!r}, labels from column {label!r}" if text else ""
         counts = f"{len(self.train):,} texts to train on, {len(self.held_out):,} to validate on"
-        return [f"{counts}, {len(self.labels)} classes{read}"]
+        return [f"{counts}, {len(self.labels)} classes{read}", *self.read_notes]
 
     def held_out_logits(self) -> np.ndarray:
         """The outputs (N, K) of the model as it is for the texts that are held out."""
@@ -208,7 +208,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         targets = encode_labels(rows, said["labels"])
         probabilities, unknown = probabilities_of(checkpoint, backend, rows)
         found = scores_of(config, said, probabilities, targets, f"{len(rows):,} texts of {rows.source}")
-        return found | {"notes": unknown}
+        return found | {"notes": [*notes_of(rows), *unknown]}
 
     @classmethod
     def predict(
@@ -221,10 +221,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
     ) -> dict[str, Any]:
         """The class of each text and its probability."""
         said = checkpoint.meta["task"]
-        typed = list(asked.get("text", ()))
-        if bool(typed) == bool(sources):
-            hint = "name a file of texts, or write --text 'a text'"
-            raise bad_input("FILE", "a file of texts or --text", "both" if typed else "neither", hint)
+        typed = typed_or_named(asked, sources, "texts", "name a file of texts, or write --text 'a text'")
         if typed:
             rows = LabelledTexts(typed, [], [f"text {k}" for k in range(1, len(typed) + 1)], "--text")
         else:
@@ -235,10 +232,15 @@ class SentenceClassifier(ExamplesTask, TaskKind):
             {"text": text, "label": said["labels"][k], "probability": round(float(p[k]), 6)}
             for text, k, p in zip(rows.texts, best, probabilities, strict=True)
         ]
-        return {"rows": answers, "notes": unknown}
+        return {"rows": answers, "notes": [*notes_of(rows), *unknown]}
 
 
 # -- data and model ----------------------------------------------------------------------------------------------------
+
+
+def notes_of(rows: LabelledTexts) -> list[str]:
+    """What was taken as the header line of a table."""
+    return [rows.note] if rows.note else []
 
 
 def form_of(config: TrainConfig, said: Mapping[str, Any] | None = None) -> TableForm:

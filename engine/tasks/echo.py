@@ -88,6 +88,7 @@ class EchoState(Forecaster):
     )
     out, standard = "runs/echo", False
     scaling_type = Levels
+    mend = "try another --radius, --leak or --input-scale, a larger --ridge, or more --hidden units"
 
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         super().__init__(config, backend, described)

@@ -44,7 +44,7 @@ from engine.tasks.forecasting import (
     upcoming,
 )
 from engine.tasks.trained import restored
-from engine.tasks.verdict import forecast_verdict
+from engine.tasks.verdict import MEND, forecast_verdict
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import FORECAST, LAYERS, SERIES, TABLE, TrainConfig
@@ -75,6 +75,8 @@ class Forecaster(TaskKind):
     pictures, out, standard = ("forecast.png",), "runs/forecast", True
     position = "windows"
     scaling_type: ClassVar[type[Scaling]] = Scaling
+    #: What to do where persistence is better, in the options of the task.
+    mend: ClassVar[str] = MEND
 
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         self.config = config
@@ -243,7 +245,7 @@ class Forecaster(TaskKind):
             "next": upcoming(self.model, self.scaling, series, config),
             "notes": series_notes(series),
         }
-        result |= forecast_verdict(result["scores"], self.label)
+        result |= forecast_verdict(result["scores"], self.label, self.mend)
         if picture is not None:
             rmse = {name: s.rmse for name, s in scores.items()}
             after = [point["value"] for point in result["next"]]

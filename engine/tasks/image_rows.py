@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from engine.checks import describe
+from engine.data.data_checks import bad_data
 from engine.data.images import DIGITS, EXPECTED, read_images
 from engine.data.parting import RowParts, three_parts
+from engine.errors import bad_input
 from engine.layers.pooling import KINDS
 from engine.tasks.arrays import WORST_PICTURE, ArrayData, ArrayTask
 from engine.tasks.class_answers import CONFUSION_PICTURE
@@ -42,9 +45,22 @@ class RowReader(ArrayTask):
 
     @classmethod
     def read(cls, source: str, config: TrainConfig, said: Mapping[str, Any] | None, labelled: bool = True) -> ArrayData:
-        """Each image (H, W) as a sequence of H rows."""
+        """Each image (H, W) as a sequence of H rows; of the size that the model was trained on."""
         found = read_images(source, labelled=labelled)
-        return ArrayData(found.rows(), list(found.pixels))
+        height, width = found.pixels.shape[1:]
+        size = said.get("size") if said else None  # a model of an earlier release does not say it
+        if size is not None and size != [height, width]:
+            expected = f"images of {size[1]}x{size[0]} (width x height), as in training"
+            raise bad_data(found.source, expected, f"{width}x{height}", "scale or crop them to that size")
+        return ArrayData(found.rows(), list(found.pixels), said={"size": [height, width]})
+
+    @classmethod
+    def check_described(cls, config: TrainConfig, described: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+        """The size of the images is two numbers, where it is said."""
+        super().check_described(config, described, model)
+        size = described.get("size", [1, 1])
+        if not isinstance(size, list) or [type(number) for number in size] != [int, int]:
+            raise bad_input("size", "height and width of the images", describe(size))
 
     @classmethod
     def split(cls, config: TrainConfig, data: ArrayData) -> RowParts:

@@ -24,7 +24,7 @@ from engine.losses import crf_loss, viterbi
 from engine.tasks.class_answers import CONFUSION_PICTURE, WORST_PAGE
 from engine.tasks.pictures import confusion, draw_confusion, write_worst
 from engine.tasks.tag_scores import scores_of, title_of, wrong_words
-from engine.tasks.trained import one_source, restored
+from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import LAYERS, TrainConfig
@@ -83,6 +83,7 @@ class Tagger(ExamplesTask, TaskKind):
         sentences = read(str(config.data), config)
         self.labels = list(described["labels"]) if described else tag_names(sentences)
         train, self.held_out = parts_of(config, sentences)
+        self.read_notes = [sentences.note] if sentences.note else []
         self.encoder = WordEncoder.from_json(described["words"]) if described else encoder_of(config, train)
         self.baseline = FrequentTags(train)
         x, x_held = (rows_of(self.encoder, part) for part in (train, self.held_out))
@@ -141,7 +142,7 @@ class Tagger(ExamplesTask, TaskKind):
         known = [self.encoder.known(word) for row in self.held_out.words for word in row]
         new = f"{100 * (1 - sum(known) / len(known)):.1f} % of their words are unknown"
         counts = f"{len(self.train):,} sentences to train on, {len(self.held_out):,} to validate on"
-        return [f"{counts} ({new}), {len(self.labels)} tags"]
+        return [f"{counts} ({new}), {len(self.labels)} tags", *self.read_notes]
 
     def validate(self) -> Validation:
         """Mean loss of a word, and the share of words with the right tag."""
@@ -187,7 +188,8 @@ class Tagger(ExamplesTask, TaskKind):
         sentences = read(one_source(sources), config)
         encode_tags(sentences, said["labels"])
         answers = answers_of(checkpoint, config, backend, sentences)
-        return scores_of(config, said, sentences, answers, f"of {sentences.source}")
+        found = scores_of(config, said, sentences, answers, f"of {sentences.source}")
+        return found | {"notes": [sentences.note] if sentences.note else []}
 
     @classmethod
     def predict(
@@ -200,10 +202,8 @@ class Tagger(ExamplesTask, TaskKind):
     ) -> dict[str, Any]:
         """The tag of each word of new sentences: a word a line as in training, or a sentence a line, or typed."""
         encoder, labels = WordEncoder.from_json(checkpoint.meta["task"]["words"]), checkpoint.meta["task"]["labels"]
-        typed = [words.split() for words in asked.get("text", ()) if words.split()]
-        if bool(typed) == bool(sources):
-            hint = "name a file with a word or a sentence a line, or write --text 'some words'"
-            raise bad_input("FILE", "a file of words or --text", "both" if typed else "neither", hint)
+        hint = "name a file with a word or a sentence a line, or write --text 'some words'"
+        typed = [text.split() for text in typed_or_named(asked, sources, "words", hint)]
         if typed:
             sentences = TaggedSentences(typed, [[] for _ in typed], [1] * len(typed), "--text")
         else:
@@ -214,7 +214,7 @@ class Tagger(ExamplesTask, TaskKind):
             for number, (words, tags) in enumerate(zip(sentences.words, answers, strict=True), 1)
             for word, k in zip(words, tags, strict=True)
         ]
-        return {"rows": rows, "notes": []}
+        return {"rows": rows, "notes": [sentences.note] if sentences.note else []}
 
 
 # -- data and model ----------------------------------------------------------------------------------------------------

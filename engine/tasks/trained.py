@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from engine.backend import Backend
@@ -20,6 +20,24 @@ def one_source(sources: Sequence[str]) -> str:
     if len(sources) != 1:
         raise bad_input("FILE", "one file or folder", f"{len(sources)}", "name one")
     return sources[0]
+
+
+def typed_or_named(asked: Mapping[str, Any], sources: Sequence[str], files: str, hint: str) -> list[str]:
+    """The texts of ``--text``; none where a file is named.
+
+    Parameters
+    ----------
+    files : what a file holds, in words.
+    hint : what to do where neither is given, or both.
+    """
+    typed = list(asked.get("text", ()))
+    if bool(typed) == bool(sources):
+        raise bad_input("FILE", f"a file of {files} or --text", "both" if typed else "neither", hint)
+    for text in typed:
+        if not text.strip():
+            got = "blanks alone" if text else "an empty text"
+            raise bad_input("--text", "a text with at least one word", got, "write --text 'some words'")
+    return typed
 
 
 def restored(

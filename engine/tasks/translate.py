@@ -33,7 +33,7 @@ from engine.tasks.sentence_pairs import (
     translate_texts,
     vocabularies_of,
 )
-from engine.tasks.trained import one_source, restored
+from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.tasks.translation_scores import MISSING, TranslationMemory, can_score, draw_attention, text_scores
 from engine.training.architecture import build_described
 from engine.training.checkpoint import Checkpoint
@@ -253,10 +253,8 @@ class TranslationTask(TaskKind):
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
         """The translation of each line of a file, or of typed sentences, with its probability."""
-        typed = [" ".join(sentence.split()) for sentence in asked.get("text", ()) if sentence.strip()]
-        if bool(typed) == bool(sources):
-            hint = "name a file with a sentence in each line, or write --text 'a sentence'"
-            raise bad_input("FILE", "a file of sentences or --text", "both" if typed else "neither", hint)
+        hint = "name a file with a sentence in each line, or write --text 'a sentence'"
+        typed = [" ".join(text.split()) for text in typed_or_named(asked, sources, "sentences", hint)]
         own = config.own
         beam = asked.get("beam", own["beam"])
         if not 1 <= beam <= 100:

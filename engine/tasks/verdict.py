@@ -8,7 +8,8 @@ from typing import Any
 
 from engine.errors import NonFiniteError
 
-_MEND = "lower --lr, clip harder with --clip, or train longer"
+#: What to do about a network that learned badly, in the options of most tasks.
+MEND = "lower --lr, clip harder with --clip, or train longer"
 
 
 def beside_guessing(bpc: float, characters: int) -> dict[str, Any]:
@@ -28,17 +29,21 @@ def language_verdict(best: float, records: Sequence[Mapping[str, Any]], characte
     result = beside_guessing(max(best, last), characters)
     guess = f"guessing among {characters:,} characters takes {result['guessing']:.3f}"
     if best > result["guessing"]:
-        result["verdict"] = f"Worse than guessing: {best:.4g} bits per character, where {guess}; {_MEND}."
+        result["verdict"] = f"Worse than guessing: {best:.4g} bits per character, where {guess}; {MEND}."
     elif result["worse_than_guessing"]:
         result["verdict"] = (
             f"The run ended worse than guessing: {last:.4g} bits per character, where {guess}; "
-            f"{_MEND}. The best state is from before that."
+            f"{MEND}. The best state is from before that."
         )
     return result
 
 
-def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str, mend: str = MEND) -> dict[str, Any]:
     """Whether the forecaster `name` has larger errors than persistence, which repeats the last known value.
+
+    Parameters
+    ----------
+    mend : what to do about it, in the options of the task.
 
     Raises
     ------
@@ -47,13 +52,11 @@ def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str) -> dict
     """
     ours, theirs = scores[name]["rmse"], scores["persistence"]["rmse"]
     if not math.isfinite(ours):
-        raise NonFiniteError(
-            f"scores: expected finite errors, got an RMSE of {ours} for {name}; train anew with a lower --lr"
-        )
+        raise NonFiniteError(f"scores: expected finite errors, got an RMSE of {ours} for {name}; train anew: {mend}")
     result: dict[str, Any] = {"worse_than_persistence": ours > theirs}
     if ours > theirs:
         result["verdict"] = (
             f"Worse than persistence, which repeats the last value: RMSE {ours:.4g}, where that has {theirs:.4g}; "
-            f"{_MEND}."
+            f"{mend}."
         )
     return result
