@@ -7,10 +7,10 @@ Read `gates` (one page of equations a cell), then `steps` and `reference` (the t
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from kernels.cells import Adjoints, Pass, Run
+from kernels.cells import Adjoints, Cell, Pass, Run
 
 #: The distribution this package belongs to; lets ``engine`` notice another package of the same import name.
 DISTRIBUTION = "bptt-engine"
@@ -37,6 +37,21 @@ class Kernels(Protocol):
 
     def checksum(self, arrays: Iterable[Array]) -> int:
         """A number that changes when a value in the arrays changes."""
+
+    def watch(self, arrays: Iterable[Array]) -> Callable[[], int]:
+        """A function that returns the checksum of these arrays as they are when it is called."""
+
+    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Any:
+        """What passes with these weights may share, for `Pass.packs`; None if this set keeps nothing.
+
+        A pass forward without a tape then keeps the weights packed as it needs them, and every later pass forward uses
+        these, until ``packs.keep_for(version)`` says that the weights are another version.
+
+        Parameters
+        ----------
+        cell : whose weights they are.
+        weights, grads : arrays by name that stay the same arrays as long as the packs are used.
+        """
 
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all steps; T and B are at least 1.

@@ -38,6 +38,7 @@ class Pass(NamedTuple):
     lengths : (B,) integers on the same device, the number of valid steps of each row; None means all of them.
     factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
     precision : what the products are computed in (`kernels.rounding`); anything but "float32" takes float32 arrays.
+    packs : what a kernel set keeps of these weights from pass to pass (`kernels.Kernels.packs`); None if nothing.
     """
 
     cell: Cell
@@ -45,6 +46,7 @@ class Pass(NamedTuple):
     lengths: Array = None
     factors: Mapping[str, Array] = MappingProxyType({})
     precision: str = "float32"
+    packs: Any = None
 
 
 class Run(NamedTuple):

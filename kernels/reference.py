@@ -10,14 +10,14 @@ Shapes: T time steps, B batch, H hidden units, G gate blocks.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kernels import events, products
 from kernels.activations import matmul
-from kernels.cells import Adjoints, Pass, Run, factors_of
+from kernels.cells import Adjoints, Cell, Pass, Run, factors_of
 from kernels.phases import Place
 from kernels.rounding import product_in
 from kernels.steps import Steps
@@ -48,6 +48,10 @@ class ReferenceKernels:
         """Matrix product of two 2-d arrays."""
         events.launched()
         return matmul(self.xp, a, b)
+
+    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Any:
+        """Nothing is kept: array code reads the weights as they stand."""
+        return None
 
     @_quiet
     def forward(self, given: Pass, pre: Array, states: tuple[Array, ...]) -> Run:
@@ -144,6 +148,11 @@ class ReferenceKernels:
             memory = array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)  # on the CPU: nothing is copied
             value = zlib.crc32(np.ascontiguousarray(memory).reshape(-1).view(np.uint8).data, value)
         return value
+
+    def watch(self, arrays: Iterable[Array]) -> Callable[[], int]:
+        """A function that returns the checksum of these arrays as they are when it is called."""
+        held = list(arrays)
+        return lambda: self.checksum(held)
 
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all steps; see `kernels.Kernels.forward_layer`."""

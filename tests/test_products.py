@@ -447,7 +447,7 @@ def everything() -> dict[str, Any]:
         a, b = rng.normal(size=(9, 21)).astype(dtype), rng.normal(size=(21, 67)).astype(dtype)
         found[f"matmul {dtype}"] = chosen.matmul(a, b)
         found[f"matmul {dtype} transposed"] = chosen.matmul(a, b.T.copy().T)
-        found[f"checksum {dtype}"] = np.array([chosen.checksum([a, b])], np.uint32)
+        found[f"checksum {dtype}"] = np.array([chosen.checksum([a, b])], np.uint64)
     return found
 
 

@@ -28,6 +28,7 @@ from kernels.cpu import barrier as numba_barrier
 from kernels.cpu import loops, numba_kernels, threads
 from kernels.cpu import plan as division
 from kernels.cpu.plan import Plan, Sizes, plan
+from kernels.cpu.table import BY_UNITS, TEAM
 from kernels.cpu.tiles import VECTOR_BYTES
 from kernels.gates import LSTM
 
@@ -426,10 +427,10 @@ division.WORTH_A_TEAM = 0
 numba_kernels.plan = lambda *sizes: Plan(min(3, sizes[-1]), True, 2)
 engine.set_num_threads(3)
 true = loops.loops_of(LSTM)
-def failing(share, *rest):
-    if share[0] == 1:
+def failing(table, rank, *rest):
+    if rank == 1:
         raise MemoryError("none left")
-    true.forward(share, *rest)
+    true.forward(table, rank, *rest)
 loops._LOOPS[LSTM] = true._replace(forward=failing)
 try:
     layer.forward(x, state)
@@ -723,9 +724,9 @@ class Spy:
         monkeypatch.setitem(loops._LOOPS, cell, true._replace(**spies))  # type: ignore[arg-type]
 
     def _around(self, name: str, loop: Callable[..., None]) -> Callable[..., None]:
-        def run(share: Any, *rest: Any) -> None:
-            self.shares.append((name, *share[:3]))
-            loop(share, *rest)
+        def run(table: Any, rank: int, *rest: Any) -> None:
+            self.shares.append((name, rank, int(table[TEAM]), bool(table[BY_UNITS])))
+            loop(table, rank, *rest)
 
         return run
 

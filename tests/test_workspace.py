@@ -564,7 +564,7 @@ def test_numbers_do_not_depend_on_what_memory_held_before(kind: str, monkeypatch
 
     def poisoned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         array = plain(shape, dtype)
-        array.fill(np.nan)
+        array.view(np.uint8).fill(255)  # NaN as a float, -1 as an integer
         return array
 
     for rows in (None, lengths):

@@ -66,17 +66,19 @@ class NamedArrays(_Entries):
     own : the same memory by name, in arrays that nobody outside the layer holds.  Someone may change the shape or dtype
         of an array that was handed out.  These arrays keep theirs, so kernels get these.
     version : how often entries were assigned, or `touch` was called.
+    memo : what was derived from `own`, such as the addresses of its arrays; emptied when one of these is replaced.
     """
 
     def __init__(self, title: str, backend: Backend) -> None:
         super().__init__(title)
         self._backend = backend
         self.own: dict[str, Any] = {}
+        self.memo: dict[Any, Any] = {}
         self.version = 0
 
     def add(self, name: str, array: Any) -> None:
         """Add an array that the layer has made."""
-        self.places[name], self.own[name] = array, _own(array)
+        self.places[name], self.own[name], self.memo = array, _own(array), {}
 
     def touch(self) -> None:
         """Note that something was written into the arrays."""
@@ -101,7 +103,14 @@ class NamedArrays(_Entries):
 
         For the gradient check alone: a real array cannot hold the complex numbers of the complex step.
         """
-        self.places[name], self.own[name] = array, _own(array)
+        self.places[name], self.own[name], self.memo = array, _own(array), {}
+
+    def fingerprint(self) -> int | None:
+        """A number that changes with what is in the arrays; None if reading them would wait for a device."""
+        found = self.memo.get("fingerprint")
+        if found is None:
+            found = self.memo["fingerprint"] = self._backend.watch(self.own.values())
+        return found()
 
     def copied(self) -> NamedArrays:
         """The same names with arrays of their own, which hold the same numbers."""
@@ -111,7 +120,7 @@ class NamedArrays(_Entries):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "own": None}
+        return {**self.__dict__, "own": None, "memo": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

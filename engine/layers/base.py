@@ -322,7 +322,7 @@ class Layer(Stepping):
         On the CPU it is a checksum of the parameters, which sees every change.  On a GPU, reading the parameters would
         wait for the device, so it is a count that `touch` raises: code that writes into ``params`` must call `touch`.
         """
-        checksum = self.backend.fingerprint(self._params.own.values())
+        checksum = self._params.fingerprint()
         return self._serial, self._params.version if checksum is None else checksum
 
     @contextlib.contextmanager

@@ -225,9 +225,9 @@ class Recurrent(RecurrentPasses):
             For a wrong shape, dtype, library or length.
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
-        noise = self._noise(self._next_call(training), timeline)
-        y, last, tapes, masks = self._run(timeline.clean(x), timeline, states, noise, keep=True)
-        return y, last, RecurrentTape(self._by_layer(tapes), tuple(masks), timeline, self._stamp())
+        noise, stamp = self._noise(self._next_call(training), timeline), self._stamp()
+        y, last, tapes, masks = self._run(timeline.clean(x), timeline, states, noise, stamp[1], keep=True)
+        return y, last, RecurrentTape(self._by_layer(tapes), tuple(masks), timeline, stamp)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Run without dropout and without a tape; keeps no history beyond a chunk of steps.
@@ -245,7 +245,8 @@ class Recurrent(RecurrentPasses):
             The state after each row's last valid step.
         """
         x, timeline, states = arguments.enter(self, x, state, lengths)
-        return self._run(x, timeline, states, self._noise(None, timeline), keep=False)[:2]
+        noise, version = self._noise(None, timeline), self._stamp()[1]
+        return self._run(x, timeline, states, noise, version, keep=False)[:2]
 
     def _step(self, batch: int, state: Any) -> steps.Step:
         return steps.RecurrentStep(self, batch, state)

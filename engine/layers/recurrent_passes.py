@@ -47,9 +47,12 @@ class RecurrentPasses(Layer):
     _quiet: Cell
 
     def _run(
-        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise | None, keep: bool
+        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise | None, version: int, keep: bool
     ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
-        """Output, last state, and what backward needs: a tape for each direction, a mask for each layer."""
+        """Output, last state, and what backward needs: a tape for each direction, a mask for each layer.
+
+        `version` is that of the weights, see `_stamp`.
+        """
         xp, tapes, masks, last = self.backend.xp, [], [], []
         cell = self._quiet if noise is None or noise.call is None else self._noisy
 
@@ -59,14 +62,18 @@ class RecurrentPasses(Layer):
             return values if mask is None else apply_mask(xp, values, mask)
 
         def run(direction: Direction, values: Array) -> Array:
-            weights, drop, factors = of_direction(self.cell, direction, self._params.own), None, {}
+            weights, _, packs = self._arrays(cell, direction)
+            drop, factors = None, {}
             if noise is not None:
                 factors = noise.factors(direction, cell)
                 if "weight_hh" in weights:
                     drop = noise.of_weights(direction, weights["weight_hh"].shape)
-                    weights["weight_hh"] = weights["weight_hh"] if drop is None else weights["weight_hh"] * drop
+                if drop is not None:
+                    weights, packs = weights | {"weight_hh": weights["weight_hh"] * drop}, None
+            if packs is not None:
+                packs.keep_for(version)
             first = tuple([part[direction.slot] for part in states])
-            given = Pass(cell, weights, timeline.lengths, factors, self.precision)
+            given = Pass(cell, weights, timeline.lengths, factors, self.precision, packs)
             found, y = self._kernels(timeline).forward_layer(given, values, first, keep or timeline.empty)
             last.append([slots[-1] for slots in found.states])
             tapes.append(DirectionTape(cell, values, found, factors, drop))
@@ -91,9 +98,7 @@ class RecurrentPasses(Layer):
         def run(direction: Direction, dy_d: Array) -> Array:
             record = tape.layers[direction.layer][direction.reverse]
             last = tuple([None if part is None else part[direction.slot] for part in dlast])
-            adjoints, dx_d = self._walk_direction(
-                record, direction, dy_d, last, timeline, of_direction(self.cell, direction, grads), keep
-            )
+            adjoints, dx_d = self._walk_direction(record, direction, dy_d, last, timeline, grads, keep)
             dfirst[direction.slot] = adjoints.dstates
             traces[direction.slot] = DirectionTrace(record.cell, adjoints)
             return dx_d
@@ -111,18 +116,30 @@ class RecurrentPasses(Layer):
         grads: dict[str, Array],
         keep: bool,
     ) -> tuple[Any, Array]:
-        """The adjoints and dx of one layer and direction; adds to `grads`."""
-        weights = of_direction(self.cell, direction, self._params.own)
+        """The adjoints and dx of one layer and direction; adds to `grads`, which has those of all directions."""
+        weights, own, packs = self._arrays(record.cell, direction)
         shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
         record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
-        targets = grads
+        targets = own = own if grads is self._grads.own else of_direction(self.cell, direction, grads)
         if record.weight_mask is not None:
-            weights["weight_hh"] = weights["weight_hh"] * record.weight_mask
-            targets = grads | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
-        given = Pass(record.cell, weights, timeline.lengths, record.factors, self.precision)
+            weights, packs = weights | {"weight_hh": weights["weight_hh"] * record.weight_mask}, None
+            targets = own | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
+        given = Pass(record.cell, weights, timeline.lengths, record.factors, self.precision, packs)
         found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep)
         if record.weight_mask is not None:
-            grads["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
+            own["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
+        return found
+
+    def _arrays(self, cell: Cell, direction: Direction) -> tuple[dict[str, Array], dict[str, Array], Any]:
+        """Weights and gradients of one layer and direction, and what the kernels keep of them (`Kernels.packs`).
+
+        They are looked up once; the two mappings are only read.
+        """
+        memo, key = self._params.memo, (cell, direction.slot)
+        found = memo.get(key)
+        if found is None:
+            weights, grads = (of_direction(self.cell, direction, part.own) for part in (self._params, self._grads))
+            found = memo[key] = weights, grads, self.backend.kernels.packs(cell, weights, grads)
         return found
 
     def _kernels(self, timeline: Timeline) -> Kernels:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,24 +27,6 @@ def nothing(axes: int, dtype: Any) -> Array:
 def line(a: Array | None, dtype: Any) -> Array:
     """The array as one line; an empty one for None."""
     return nothing(1, dtype) if a is None else rows(a).reshape(-1)
-
-
-def present(arrays: Mapping[str, Array], names: tuple[str, ...], axes: int, dtype: Any) -> tuple[Array, ...]:
-    """The arrays of these names, all with so many axes; an empty one for a name that is not there."""
-    none = nothing(axes, dtype)
-    found = [arrays.get(name, none) for name in names]
-    return tuple([none if array is None else array if array.flags.carray else rows(array) for array in found])
-
-
-def strided(a: Array) -> tuple[Array, tuple[int, int, int]]:
-    """A (T, B, features) array, and offset, step in time, step in the batch, in numbers; copied if necessary."""
-    T, B, F = a.shape
-    if a.flags.carray:
-        return a, (0, B * F, F)
-    backwards = a[::-1]
-    if backwards.flags.carray:
-        return backwards, ((T - 1) * B * F, -B * F, F)
-    return np.array(a, order="C"), (0, B * F, F)
 
 
 def matrix(a: Array) -> tuple[Array, int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
-from kernels.cpu.pointers import addresses, after, at, from_a_cache_line, pointer
+from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
 from kernels.cpu.products import (
     add_rows,
     multiply_transposed,
@@ -22,7 +22,10 @@ from kernels.cpu.products import (
 )
 from kernels.cpu.program import BACKWARD, COLUMNS, HH, HR, IH, MOVE, NEW, PRODUCT, PROJECTED, ROWS, WIDTH_P, fields
 from kernels.cpu.rows import BACKWARD_KINDS
-from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, spans_of, take_rows
+from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, share_of, sizes_of, spans_of, take_rows
+from kernels.cpu.table import BACKWARD_LINES, BACKWARD_X
+from kernels.cpu.table import OPTIONS as OPTIONS_AT
+from kernels.cpu.table import ROWS as ROWS_AT
 from kernels.cpu.tiles import ROWS as TILE_ROWS
 from kernels.cpu.tiles import VECTORS
 
@@ -66,6 +69,7 @@ def backward(share, sizes, options, steps, lines, rows, one):
     notes, operations = program[0], program[1]
     packed = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
     pack_as_they_stand(part, d_span, packed, starts, one)
+    begin_gradients(total, part, one)
     # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
     apart = T > chunk or chunk * B > DEPTH
     summed, still, count = 0 if apart else 1, 0, 0  # `still`: rows that have begun, seen from the end; `count` of ours
@@ -105,6 +109,21 @@ def backward(share, sizes, options, steps, lines, rows, one):
 
 
 # -- the parts of a step ---------------------------------------------------------------------------------------------
+
+
+@inlined
+def begin_gradients(total, part, one):
+    """The gradients of the states after the last step, as they were given, or zeros."""
+    sizes, spans, batch, _, lines = part
+    H, P, program = sizes[5], sizes[6], pointer(lines[PROGRAM], 1)
+    for k in range(program[0]):
+        note = after(program, (1 + k) * COLUMNS)
+        given, there = pointer(lines[program[5] + 2 * k], one), lines[program[5] + 2 * k + 1]
+        dstate = pointer(lines[note[1]], one)
+        width, first, last = (P, spans[2], spans[3]) if note[3] == WIDTH_P else (H, spans[0], spans[1])
+        for n in range(total):
+            for j in range(batch[n] * width + first, batch[n] * width + last):
+                dstate[j] = given[j] if there else one - one
 
 
 @inlined
@@ -285,8 +304,11 @@ def add_totals(share, options, part, one):
 
 
 @compiled(overlapping=True)
-def start_backward(share, sizes, options, steps, lines, rows, one):
-    """`backward` with arrays in place of pointers."""
-    rank, team, by_units, barrier, bell, number = share
-    barrier, bell = at(barrier), at(bell)
-    backward((rank, team, by_units, barrier, bell, number), sizes, options, steps, addresses(lines), rows, one)
+def start_backward(table, rank, number, one):
+    """`backward` from a table (`kernels.cpu.table`), for this rank of pass `number`."""
+    entries = at(table)
+    o, s = after(entries, OPTIONS_AT), after(entries, BACKWARD_X)
+    options = o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8], o[9]
+    steps = s[0], s[1], s[2], s[3], s[4], s[5]
+    share, sizes = share_of(entries, rank, number), sizes_of(entries)
+    backward(share, sizes, options, steps, after(entries, BACKWARD_LINES), entries[ROWS_AT], one)

@@ -16,16 +16,20 @@ from __future__ import annotations
 
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
-from kernels.cpu.pointers import addresses, after, at, from_a_cache_line, pointer
-from kernels.cpu.products import multiply_gates, pack_gates, padded_to_vectors
+from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
+from kernels.cpu.products import end_of_gates, multiply_gates, pack_gates, padded_to_vectors
 from kernels.cpu.program import COLUMNS, FORWARD, HR, PRE, PRODUCT, ROWS, START_BIAS, START_ITSELF, WIDTH_P, fields
 from kernels.cpu.rows import FORWARD_KINDS
-from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, spans_of, take_rows
+from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, share_of, sizes_of, spans_of, take_rows
+from kernels.cpu.table import FORWARD_LINES, FORWARD_X
+from kernels.cpu.table import OPTIONS as OPTIONS_AT
+from kernels.cpu.table import ROWS as ROWS_AT
 
 X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, BIAS_IH, BIAS_HH, Y, PRE_LINE, PACKS, LENGTHS, ORDER, INDICES, PROGRAM = range(13)
 H_LINE = len(FORWARD)  # the first state
-#: Chunk, a thread's room in packs and in indices, keep, whether there are bias_ih and bias_hh.
-OPTIONS = ("int",) * 6
+#: Chunk, a thread's room in packs and in indices, keep, whether there are bias_ih and bias_hh, whether the weights are
+#: packed already.
+OPTIONS = ("int",) * 7
 row_function = by_address(*FORWARD_KINDS)
 
 
@@ -43,7 +47,7 @@ def forward(share, sizes, options, x, lines, rows, one):
     """
     rank, team, by_units, barrier, bell, number = share
     T, B, D, G, _, H, P, _ = sizes
-    chunk, room, index_room, keep, has_ih, has_hh = options
+    chunk, room, index_room, keep, has_ih, has_hh, there = options
     if rank == 0:
         ring(bell, number)
     lengths, order = pointer(lines[LENGTHS], 1), pointer(lines[ORDER], 1)
@@ -56,8 +60,12 @@ def forward(share, sizes, options, x, lines, rows, one):
     packed = after(packs, padded_to_vectors(G * H, one))  # the joint bias comes first
     program = pointer(lines[PROGRAM], 1)
     operations = program[0]
-    pack_weights(part, packed, starts, one)
-    join_biases(part, has_ih, has_hh, packs, one)
+    pack_weights(part, packed, starts, there, one)
+    if not there:
+        join_biases(part, has_ih, has_hh, packs, one)
+    begin_states(total, part, one)
+    if by_units:
+        wait(barrier, team)
     running, own = B, total  # rows that have not ended; ours among them
     for begin in range(0, T, chunk):
         end, still, left, count = min(begin + chunk, T), running, own, 0
@@ -90,6 +98,20 @@ def forward(share, sizes, options, x, lines, rows, one):
             finish(own, total, when, part, one)
             if by_units:
                 wait(barrier, team)
+
+
+@inlined
+def begin_states(total, part, one):
+    """The states before the first step, as they were given."""
+    sizes, spans, batch, _, lines = part
+    H, P, program = sizes[5], sizes[6], pointer(lines[PROGRAM], 1)
+    for k in range(program[3]):
+        past = after(program, (program[0] + 1 + k) * COLUMNS)
+        given, slots = pointer(lines[program[2] + k], one), pointer(lines[past[1]], one)
+        width, first, last = (P, spans[2], spans[3]) if past[3] == WIDTH_P else (H, spans[0], spans[1])
+        for n in range(total):
+            for j in range(batch[n] * width + first, batch[n] * width + last):
+                slots[j] = given[j]
 
 
 @inlined
@@ -154,20 +176,26 @@ def finish(count, total, when, part, one):
 
 
 @inlined
-def pack_weights(part, packed, starts, one):
-    """Pack weight_ih and the weights of each product; `starts` takes where each of them begins."""
+def pack_weights(part, packed, starts, there, one):
+    """Pack weight_ih and the weights of each product, if not `there`; `starts` takes where each of them begins."""
     sizes, spans, _, _, lines = part
     program = pointer(lines[PROGRAM], 1)
     _, _, D, G, _, H, P, _ = sizes
-    end = pack_gates(pointer(lines[WEIGHT_IH], one), D, H, (0, G), (spans[0], spans[1]), packed, 0)
+    units, wide = (spans[0], spans[1]), (spans[2], spans[3])
+    if not there:
+        pack_gates(pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
+    end = end_of_gates(D, H, (0, G), units, 0, one)
     for k in range(1, program[0] + 1):
         kind, _, _, _, _, _, weight, row, gates, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
         starts[k] = end
         if kind == PRODUCT and weight == HR:
-            end = pack_gates(pointer(lines[WEIGHT_HR], one), H, P, (0, 1), (spans[2], spans[3]), packed, end)
+            if not there:
+                pack_gates(pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
+            end = end_of_gates(H, P, (0, 1), wide, end, one)
         elif kind == PRODUCT:
-            units = spans[0], spans[1]
-            end = pack_gates(pointer(lines[WEIGHT_HH], one), P, H, (row, row + gates), units, packed, end)
+            if not there:
+                pack_gates(pointer(lines[WEIGHT_HH], one), P, H, (row, row + gates), units, packed, end)
+            end = end_of_gates(P, H, (row, row + gates), units, end, one)
 
 
 @inlined
@@ -185,8 +213,31 @@ def join_biases(part, has_ih, has_hh, bias, one):
                 bias[gate * H + j] += bias_hh[row * H + j]
 
 
+@inlined
+def options_of(table):
+    """The options in a table."""
+    o = after(table, OPTIONS_AT)
+    return o[0], o[1], o[2], o[3], o[4], o[5], o[6]
+
+
 @compiled(overlapping=True)
-def start_forward(share, sizes, options, x, lines, rows, one):
-    """`forward` with arrays in place of pointers."""
-    rank, team, by_units, barrier, bell, number = share
-    forward((rank, team, by_units, at(barrier), at(bell), number), sizes, options, x, addresses(lines), rows, one)
+def start_forward(table, rank, number, one):
+    """`forward` from a table (`kernels.cpu.table`), for this rank of pass `number`."""
+    entries = at(table)
+    x = entries[FORWARD_X], entries[FORWARD_X + 1], entries[FORWARD_X + 2]
+    share, sizes, options = share_of(entries, rank, number), sizes_of(entries), options_of(entries)
+    forward(share, sizes, options, x, after(entries, FORWARD_LINES), entries[ROWS_AT], one)
+
+
+@compiled(overlapping=True)
+def start_packing(table, rank, one):
+    """Pack the weights of the units of this rank, and join its biases, where the table of `start_forward` says."""
+    entries = at(table)
+    sizes, options, lines = sizes_of(entries), options_of(entries), after(entries, FORWARD_LINES)
+    share = share_of(entries, rank, 0)
+    batch = after(pointer(lines[INDICES], 1), rank * options[2])
+    starts = after(batch, (2 + 2 * options[0]) * sizes[1])
+    packs = from_a_cache_line(after(pointer(lines[PACKS], one), rank * options[1]))
+    part = sizes, spans_of(share, sizes[5], sizes[6], one), batch, batch, lines
+    pack_weights(part, after(packs, padded_to_vectors(sizes[3] * sizes[5], one)), starts, 0, one)
+    join_biases(part, options[4], options[5], packs, one)

@@ -26,7 +26,7 @@ from kernels.cpu.backward_loop import start_backward
 from kernels.cpu.compiling import Shared
 from kernels.cpu.flow import is_narrow, kept_names
 from kernels.cpu.forward_loop import start_forward
-from kernels.cpu.program import backward_program, forward_program
+from kernels.cpu.program import backward_program, forward_program, names_backward, names_forward
 from kernels.cpu.rows import BACKWARD_KINDS, FORWARD_KINDS, make_rows
 from kernels.phases import Place
 
@@ -38,8 +38,10 @@ class Loops(NamedTuple):
     ----------
     forward, backward : the loops, the same for every cell.
     rows : the row functions, by way.
-    programs : by way, see `kernels.cpu.program`.
+    programs, names : the operations and the names of the lines, by way (`kernels.cpu.program`).
     kept : for each kept array of forward, whether it is as wide as h, not H; values, spares : the same of backward.
+    states, dstates, kept_lines : names of the lines of the states, of their gradients, and of the kept arrays.
+    split : whether the hidden side of a gate has a gradient of its own.
     one_block : whether the one gate is the new hidden state, as in an RNN.
     ran : for (way, dtype) of the loops that have run, so that their compiled code exists, what is passed to them last:
         the address of the row function, and the number 1.
@@ -49,9 +51,14 @@ class Loops(NamedTuple):
     backward: Any
     rows: dict[str, Shared]
     programs: dict[str, np.ndarray]
+    names: dict[str, tuple[str, ...]]
     kept: tuple[bool, ...]
     values: tuple[bool, ...]
     spares: tuple[bool, ...]
+    states: tuple[str, ...]
+    dstates: tuple[str, ...]
+    kept_lines: tuple[str, ...]
+    split: bool
     one_block: bool
     ran: dict[tuple[str, Any], tuple[Any, Any]]
 
@@ -95,9 +102,14 @@ def _make(cell: Cell) -> Loops:
         start_backward,
         functions,
         programs,
+        {"forward": names_forward(cell), "backward": names_backward(cell, rows.flow)},
         narrow(kept_names(cell)),
         narrow(rows.flow.values),
         narrow(rows.flow.spares),
+        tuple(f"states{k}" for k in range(len(cell.states))),
+        tuple(f"dstates{k}" for k in range(len(cell.states))),
+        tuple(f"kept{k}" for k in range(len(cell.kept))),
+        bool(cell.splits),
         _is_one_block(cell),
         {},
     )

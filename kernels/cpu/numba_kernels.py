@@ -7,29 +7,37 @@ Held against `kernels.reference` in tests/test_kernels.py and tests/test_own_cel
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from kernels import Weights, events
-from kernels.cells import Adjoints, Pass, Run
+from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
-from kernels.cpu.arrays import in_order, line, nothing, plain, present, rows, strided
-from kernels.cpu.backward_loop import DEPTH, PADDING
+from kernels.cpu.arrays import line, rows
 from kernels.cpu.compiling import JIT
+from kernels.cpu.forms import Form, backward_form, enter_rest, forward_form, pack
 from kernels.cpu.loops import Loops, loops_of
-from kernels.cpu.plan import Plan, Sizes, plan, room_for_packs, sizes
+from kernels.cpu.packs import Packs
+from kernels.cpu.plan import Sizes, plan
 from kernels.cpu.products import checksum
+from kernels.cpu.table import (
+    BACKWARD_DY,
+    BACKWARD_WANTED,
+    BACKWARD_X,
+    FORWARD_X,
+    Table,
+    enter_rows,
+    further,
+    place,
+    table_of,
+)
 from kernels.cpu.team import available, run, team_for
-from kernels.cpu.threads import Team
 from kernels.reference import ReferenceKernels
 
 Array = np.ndarray
-_WEIGHTS = ("weight_ih", "weight_hh", "weight_hr")
-_BIASES = ("bias_ih", "bias_hh")
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,40 +57,52 @@ class NumbaKernels(ReferenceKernels):
         """An array from the workspace."""
         return workspace.empty(shape, dtype)
 
+    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Packs | None:
+        """What passes with these arrays may share; see `kernels.Kernels.packs`."""
+        arrays = (*weights.values(), *grads.values())
+        if loops_of(cell) is None or not all(array.flags.carray for array in arrays):
+            return None
+        return Packs(cell, weights, grads)
+
     @_quiet
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
-        cell, weights, lengths = given.cell, given.weights, given.lengths
-        loops, dtype = loops_of(cell), x.dtype
+        cell, loops, full = given.cell, loops_of(given.cell), given.lengths is None
         if loops is None or given.precision != "float32":
             return super().forward_layer(given, x, states, keep)
         events.launched()
-        size = sizes(cell, x, states[0], len(weights["weight_ih"]) // len(cell.gates))
-        T, B, _, G, _, H, P, _ = size
-        slots = _slots(states, T + 1 if keep else 2, dtype)
-        if loops.one_block and keep and lengths is None:
-            gate = slots[0][1:].reshape(T, B, G, H)  # an RNN's one gate block is its new state: kept once
-        else:
-            gate = workspace.empty((T if keep else 1, B, G, H), dtype)
-        kept = _units((len(gate), B), size, loops.kept, dtype)
-        y = workspace.empty((T, B, P), dtype)
-        (x, steps), ends = strided(x), in_order(lengths, T, B)
-        matrices = present(weights, _WEIGHTS, 2, dtype), present(weights, _BIASES, 1, dtype)
+        packs = Packs(cell, given.weights) if given.packs is None else given.packs
+        dtype, size = packs.dtype, packs.sizes(x)
         with team_for(size.multiply_adds) as team:
-            division, packs, indices = _divide(team, loops, "forward", size, dtype, keep)
-            pre = workspace.empty((division.chunk * B, G, H), dtype)
-            options = (
-                division.chunk, packs.shape[1], indices.shape[1], keep, "bias_ih" in weights, "bias_hh" in weights,
-            )  # fmt: skip
-            lines = (
-                x, *matrices, y, pre, packs, *ends, indices, loops.programs["forward"], slots, gate, kept,
-                *_numbers(given),
-            )  # fmt: skip
-            run(team, division, loops, "forward", dtype, (tuple(size), options, steps, lines))
+            division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
+            team.size = division.team
+            packed = packs.packed(division)
+            if packed is None and given.packs is not None and not keep:
+                packed = pack(packs, loops, size, division)
+            key = size, division, keep, full, packed is None
+            form = packs.form(key) or packs.keep_form(
+                key, forward_form(packs, loops, size, division, keep, full, packed)
+            )
+            table, memory = form.begin()
+            held = [enter_rows(table, form.at["x"], FORWARD_X, x), enter_rest(table, form, given, size)]
+            for entry, state in zip(form.states, states, strict=True):
+                array = rows(state)
+                table[entry] = place(array)
+                held.append(array)
+            if "gate" not in form.found:  # an RNN's one gate block is its new state: kept once
+                table[form.at["gate"]] = further(table[form.at["states0"]], size.B * size.H, dtype)
+            run(team, loops, "forward", dtype, table)
+        del held  # until here: their addresses are in the table
+        slots, y = tuple([form.result(name, memory) for name in loops.states]), form.result("y", memory)
         if not keep:
-            last = slice(T & 1, (T & 1) + 1)
+            last = slice(size.T & 1, (size.T & 1) + 1)
             return Run(tuple([slot[last] for slot in slots]), None, {}), y
-        return Run(slots, gate, dict(zip(cell.kept, kept, strict=False))), y
+        if "gate" in form.found:
+            gate = form.result("gate", memory)
+        else:
+            gate = slots[0][1:].reshape(size.T, size.B, 1, size.H)
+        kept = {name: form.result(line, memory) for name, line in zip(cell.kept, loops.kept_lines, strict=False)}
+        return Run(slots, gate, kept), y
 
     @_quiet
     def backward_layer(
@@ -96,56 +116,46 @@ class NumbaKernels(ReferenceKernels):
         trace: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
-        cell, weights, lengths = given.cell, given.weights, given.lengths
-        loops, dtype = loops_of(cell), x.dtype
+        cell, loops = given.cell, loops_of(given.cell)
         if loops is None or given.precision != "float32":
             return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
         events.launched()
-        size = sizes(cell, x, tape.h, tape.gates.shape[3])
-        T, B, D, G, R, H, P, _ = size
-        dstates = _state_gradients(dlast, tape.states, dtype)
-        scratch = _units((B,), size, loops.values, dtype), _units((B,), size, loops.spares, dtype)
-        dx = (workspace.empty if lengths is None else workspace.zeros)((T, B, D), dtype)
-        none, split, projected = nothing(4, dtype), bool(cell.splits), size.projected
-        traces, da, da_hidden, dprojected = (nothing(3, dtype),) * len(dstates), none, none, none
-        if trace:
-            traces = tuple([np.zeros(slots.shape, dtype) for slots in tape.states])
-            da, da_hidden = np.zeros((T, B, G, H), dtype), np.zeros((T * split, B, G, H), dtype)
-            dprojected = np.zeros((T * projected, B, 1, P), dtype)
-        (x, steps), (dy_array, dy_steps) = strided(x), strided(nothing(3, dtype) if dy is None else dy)
-        kept = tuple([rows(tape.kept[name]) for name in cell.kept])
-        tape_arrays = tuple([rows(slots) for slots in tape.states]), rows(tape.gates), kept
-        own = np.zeros(len(cell.own) * H, dtype) if cell.own else nothing(1, dtype)
-        matrices, ends = present(weights, _WEIGHTS, 2, dtype), in_order(lengths, T, B)
+        packs = Packs(cell, given.weights) if given.packs is None else given.packs
+        dtype, size = packs.dtype, packs.sizes(x)
         with team_for(size.multiply_adds) as team:
-            division, packs, indices = _divide(team, loops, "backward", size, dtype, True)
-            count, width = division.chunk * B, G * H + PADDING
-            shapes = (count, width), (count, width * split), (count, len(own)), (count, (P + PADDING) * projected)
-            chunk = [workspace.empty(shape, dtype) if shape[1] else nothing(2, dtype) for shape in shapes]
-            targets, totals, wanted = _gradients(grads, division.chunk < T or count > DEPTH, dtype)
-            options = division.chunk, packs.shape[1], indices.shape[1], dy is not None, trace, *wanted
-            lines = (
-                x, *matrices, dx, dy_array, packs, *ends, indices, loops.programs["backward"],
-                plain(max(count, G * H, R * H, P)), *chunk, da, da_hidden, dprojected, own, targets, totals, dstates,
-                *scratch, traces, tape_arrays, *_numbers(given),
-            )  # fmt: skip
-            run(team, division, loops, "backward", dtype, (tuple(size), options, (*steps, *dy_steps), lines))
-        for k, name in enumerate(cell.own):
+            division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))
+            team.size = division.team
+            key = size, division, "backward", trace
+            form = packs.form(key) or packs.keep_form(key, backward_form(packs, loops, size, division, trace))
+            table, memory = form.begin()
+            held = [enter_rows(table, form.at["x"], BACKWARD_X, x), enter_rest(table, form, given, size)]
+            if dy is not None:
+                table[BACKWARD_DY] = 1
+                held.append(enter_rows(table, form.at["dy"], BACKWARD_X + 3, dy))
+            held += _enter_tape(table, form, tape, dlast)
+            own = _enter_gradients(table, form, packs, grads)
+            traced = _enter_trace(table, form, loops, size, tape) if trace else (None,) * 4
+            dx = form.result("dx", memory)
+            if given.lengths is not None:
+                dx.fill(0)
+            run(team, loops, "backward", dtype, table)
+        del held  # until here: their addresses are in the table
+        for name, found in zip(cell.own, own, strict=True):
             grad = grads.get(name)
             if grad is not None:
-                grad += own[k * H : (k + 1) * H]
-        if not trace:
-            return Adjoints(None, None, dstates, None, {}, None), dx
-        hidden = da_hidden if split else da
-        return Adjoints(da, hidden, dstates, traces, {}, dprojected[:, :, 0] if projected else None), dx
+                grad += found
+        dstates = tuple([form.result(name, memory) for name in loops.dstates])
+        traces, da, da_hidden, dprojected = traced
+        return Adjoints(da, da_hidden, dstates, traces, {}, dprojected), dx
 
-    @_quiet  # plain Python warns of what is meant to wrap round
     def checksum(self, arrays: Iterable[Array]) -> int:
         """A number that changes when a value in the arrays changes."""
-        lanes = np.arange(64, dtype=np.uint32)
-        for array in arrays:
-            checksum(line(array, array.dtype).view(np.uint32), lanes)
-        return zlib.crc32(lanes.data)
+        return _checksum_of([line(array, array.dtype) for array in arrays])()
+
+    def watch(self, arrays: Iterable[Array]) -> Callable[[], int]:
+        """See `kernels.Kernels.watch`; where the arrays lie is looked up once."""
+        held = list(arrays)
+        return _checksum_of(held) if all(a.flags.carray for a in held) else lambda: self.checksum(held)
 
     @_quiet
     def matmul(self, a: Array, b: Array) -> Array:
@@ -154,49 +164,54 @@ class NumbaKernels(ReferenceKernels):
         return products.matmul(a, b)
 
 
-def _divide(team: Team, loops: Loops, way: str, size: Sizes, dtype: Any, both_ways: bool) -> tuple[Plan, Array, Array]:
-    """How a pass is divided, and each thread's room: for packed weights, and for the numbers of rows (`forward`)."""
-    division = plan(size, dtype.itemsize, available(team, loops, way, dtype))
-    team.size = division.team
-    packs = workspace.empty((division.team, room_for_packs(size, dtype, division, both_ways)), dtype)
-    room = (2 + 2 * division.chunk) * size.B + len(loops.programs[way])
-    return division, packs, np.empty((division.team, room), np.int64)
+def _checksum_of(arrays: list[Array]) -> Callable[[], int]:
+    """A function that returns the checksum of writeable arrays in one piece."""
+    words = [*(a.reshape(-1).view(np.uint32) for a in arrays), np.empty(0, np.uint32)]  # there may be no arrays
+    table = table_of([entry for line in words for entry in (place(line), line.size)])
 
+    @_quiet  # plain Python warns of what is meant to wrap round
+    def found(held: list[Array] = words) -> int:
+        return int(checksum(table))
 
-def _slots(states: tuple[Array, ...], count: int, dtype: Any) -> tuple[Array, ...]:
-    """Room for so many slots of every state, with the first ones filled in."""
-    found = tuple([workspace.empty((count, *state.shape), dtype) for state in states])
-    for slots, state in zip(found, states, strict=True):
-        slots[0] = state
     return found
 
 
-def _units(before: tuple[int, ...], size: Sizes, narrow: tuple[bool, ...], dtype: Any) -> tuple[Array, ...]:
-    """Arrays (*before, H), or (*before, P) where narrow."""
-    return tuple([workspace.empty((*before, size.P if one else size.H), dtype) for one in narrow])
+def _enter_tape(table: Table, form: Form, tape: Run, dlast: tuple[Array | None, ...]) -> list[Array]:
+    """Enter what forward left, and the gradients of the last states that there are."""
+    held = [rows(array) for array in (*tape.states, tape.gates, *tape.kept.values())]
+    for entry, array in zip(form.tape, held, strict=True):
+        table[entry] = place(array)
+    for k, part in enumerate(dlast):
+        if part is not None:
+            array, entry = rows(part), form.at[f"last{k}"]
+            table[entry], table[entry + 1] = place(array), 1
+            held.append(array)
+    return held
 
 
-def _numbers(given: Pass) -> tuple[Any, ...]:
-    """Own weights (H,), and factors with their steps in time and in the batch; 0 where one holds for all."""
-    cell, found = given.cell, []
-    for factor in [rows(given.factors[name]) for name in cell.given]:
-        steps, batch, units = factor.shape
-        found.append((factor, batch * units if steps > 1 else 0, units if batch > 1 else 0))
-    return tuple([rows(given.weights[name]) for name in cell.own]), tuple(found)
+def _enter_gradients(table: Table, form: Form, packs: Packs, grads: Weights) -> Array:
+    """Enter the gradients to add to; returns room for those of the cell's own weights, a row each."""
+    entry, own = form.at["target_ih"], np.zeros((len(packs.cell.own), packs.units), packs.dtype)
+    if own.size:
+        table[form.at["own"]] = place(own)
+    for k, target in enumerate(packs.places_of(grads)):
+        if target is not None:
+            table[entry + k], table[BACKWARD_WANTED + k] = target, 1
+            if not form.apart:
+                table[form.at["total_ih"] + k] = target
+    return own
 
 
-def _state_gradients(given: tuple[Array | None, ...], states: tuple[Array, ...], dtype: Any) -> tuple[Array, ...]:
-    """The gradients of the last states, which the loop turns into those of the first."""
-    return tuple(
-        [
-            np.zeros(slots.shape[1:], dtype) if part is None else np.array(part, order="C")
-            for part, slots in zip(given, states, strict=True)
-        ]
-    )
-
-
-def _gradients(grads: Weights, several: bool, dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...], Any]:
-    """The gradients to add to, room for their sums over several chunks, and which of them there are."""
-    found = present(grads, _WEIGHTS, 2, dtype) + present(grads, _BIASES, 1, dtype)
-    totals = tuple([workspace.empty(part.shape, dtype) for part in found]) if several else found
-    return found, totals, [int(grads.get(name) is not None) for name in _WEIGHTS + _BIASES]
+def _enter_trace(table: Table, form: Form, loops: Loops, size: Sizes, tape: Run) -> tuple[Any, ...]:
+    """Room for a trace: of the states, of the pre-activations on both sides, and of the projection."""
+    T, B, _, G, _, H, P, projected = size
+    dtype = tape.h.dtype
+    traces = tuple([np.zeros(slots.shape, dtype) for slots in tape.states])
+    da = np.zeros((T, B, G, H), dtype)
+    hidden = np.zeros((T, B, G, H), dtype) if loops.split else da
+    dprojected = np.zeros((T, B, P), dtype) if projected else None
+    found = {f"traces{k}": array for k, array in enumerate(traces)} | {"trace_da": da, "trace_da_hidden": hidden}
+    found |= {"trace_dprojected": dprojected} if dprojected is not None else {}
+    for name, array in found.items():
+        table[form.at[name]] = place(array)
+    return traces, da, hidden, dprojected

@@ -9,7 +9,6 @@ With ``NUMBA_DISABLE_JIT=1`` an array in one line stands in the place of its poi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -69,46 +68,14 @@ def _room(typingctx, count, like):
     return (like(types.unliteral(count), like), codegen) if isinstance(count, types.Literal) else None
 
 
-@intrinsic
-def _addresses(typingctx, values):
-    def flat(context, builder, kind, value):
-        if isinstance(kind, types.Array):
-            yield builder.ptrtoint(make_array(kind)(context, builder, value).data, INDEX)
-        elif hasattr(kind, "types"):  # a tuple
-            for part, number in zip(kind.types, cgutils.unpack_tuple(builder, value, len(kind)), strict=True):
-                yield from flat(context, builder, part, number)
-        else:
-            yield context.cast(builder, value, kind, types.int64)
-
-    def codegen(context, builder, signature, args):
-        found = list(flat(context, builder, signature.args[0], args[0]))
-        table = cgutils.alloca_once(builder, INDEX, size=len(found))
-        for k, number in enumerate(found):
-            builder.store(number, builder.gep(table, [ir.Constant(INDEX, k)]))
-        return table
-
-    return types.CPointer(types.int64)(values), codegen
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, tuple):
-            yield from _flat(value)
-        else:
-            yield value.reshape(-1) if isinstance(value, np.ndarray) else value
-
-
 #: at(array): its pointer.
-at: Any = _at if JIT else lambda array: array.reshape(-1)
+at: Any = _at if JIT else lambda array: array if isinstance(array, list) else array.reshape(-1)
 #: after(pointer, count): so many numbers further.
 after: Any = _after if JIT else lambda line, count: line[count:]
-#: pointer(address, like): an entry of `addresses`; `like` is a number of the kind that lies there.
+#: pointer(address, like): an entry of a table (`kernels.cpu.table`); `like` is a number of the kind that lies there.
 pointer: Any = _pointer if JIT else lambda line, like: line
 #: from_a_cache_line(pointer): the next place where a cache line begins; a vector across two lines is loaded twice.
 from_a_cache_line: Any = _from_a_cache_line if JIT else lambda line: line
 #: room(count, like): a pointer to so many numbers, a constant, of the kind that `like` points to.  Their values are
 #: undefined, and they are there until the function that has made them ends.
 room: Any = _room if JIT else lambda count, like: np.zeros(count, like.dtype)
-#: addresses(values): a tuple of arrays, integers and tuples of these, as a table of addresses and integers.  It is
-#: there until the function that has made it ends.
-addresses: Any = _addresses if JIT else lambda values: list(_flat(values))

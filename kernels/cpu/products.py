@@ -23,7 +23,7 @@ import numpy as np
 from numba.extending import overload
 
 from kernels.cpu.compiling import INLINED, compiled, inlined, shared
-from kernels.cpu.pointers import after, at, room
+from kernels.cpu.pointers import after, at, pointer, room
 from kernels.cpu.tiles import ROWS, VECTORS, lanes, tile, transpose_square
 
 OPERAND = START = ("numbers", "rows", "int", "int", "int")
@@ -112,11 +112,11 @@ def pack_transposed(b, b_at, b_step, depth, columns, packed, packed_at):
         packed_at += depth * width
 
 
-@shared("numbers", "int", "int", ("int", "int"), ("int", "int"), "numbers", "int", result="int")
+@shared("numbers", "int", "int", ("int", "int"), ("int", "int"), "numbers", "int")
 def pack_gates(weight, depth, units, gates, span, packed, packed_at):
     """Pack the rows of a part of the units of some gates of a weight (G*units, depth), to multiply by its transpose.
 
-    A thread that owns all units packs the gates together, as one matrix; else gate by gate.  Returns where it ends.
+    A thread that owns all units packs the gates together, as one matrix; else gate by gate.
     """
     gate, last_gate = gates
     first, last = span
@@ -126,7 +126,16 @@ def pack_gates(weight, depth, units, gates, span, packed, packed_at):
         pack_transposed(weight, (gate * units + first) * depth, depth, depth, columns, packed, packed_at)
         packed_at += depth * padded_to_vectors(columns, weight)
         gate += last_gate if joined else 1
-    return packed_at
+
+
+@inlined
+def end_of_gates(depth, units, gates, span, packed_at, numbers):
+    """Where ends what `pack_gates` packs."""
+    gate, last_gate = gates
+    first, last = span
+    joined = last - first == units
+    columns = (last_gate - gate) * units if joined else last - first
+    return packed_at + depth * padded_to_vectors(columns, numbers) * (1 if joined else last_gate - gate)
 
 
 # -- the product -----------------------------------------------------------------------------------------------------
@@ -258,19 +267,30 @@ def add_rows(a, depth, span, into):
 
 
 @compiled()
-def checksum(words, lanes):
-    """Fold 32-bit words into 64 running values: exclusive or, then times an odd number.
+def checksum(table):
+    """A number that changes with the 32-bit words of some arrays: a table of where each lies and how long it is.
 
-    Both can be undone, so no single changed word leaves its running value as it was; the order of the words counts.
-    A product carries a change to higher bits only, and the sign is the highest: it is first copied to the middle, or
-    two changed signs would undo each other.
+    The words are folded into 64 running values: exclusive or, then times an odd number.  Both can be undone, so no
+    single changed word leaves its running value as it was; the order of the words counts.  A product carries a change
+    to higher bits only, and the sign is the highest: it is first copied to the middle, or two changed signs would undo
+    each other.  In the end the running values are folded into one in the same way.
     """
-    prime = np.uint32(0x01000193)
-    whole = len(words) // 64 * 64
-    for first in range(0, whole, 64):
-        for lane in range(64):
-            word = words[first + lane]
-            lanes[lane] = np.uint32((lanes[lane] ^ word ^ (word >> np.uint32(16))) * prime)
-    for n in range(whole, len(words)):
-        word = words[n]
-        lanes[n - whole] = np.uint32((lanes[n - whole] ^ word ^ (word >> np.uint32(16))) * prime)
+    entries, prime, sixteen = at(table), np.uint32(0x01000193), np.uint32(16)
+    lanes = room(64, pointer(entries[0], prime))
+    for lane in range(64):
+        lanes[lane] = np.uint32(lane)
+    for k in range(0, len(table), 2):
+        words = pointer(entries[k], prime)
+        whole = entries[k + 1] // 64 * 64
+        for first in range(0, whole, 64):
+            for lane in range(64):
+                word = words[first + lane]
+                lanes[lane] = (lanes[lane] ^ word ^ (word >> sixteen)) * prime
+        for n in range(whole, entries[k + 1]):
+            word = words[n]
+            lanes[n - whole] = (lanes[n - whole] ^ word ^ (word >> sixteen)) * prime
+    found, factor = np.uint64(0), np.uint64(0x00000100000001B3)
+    for lane in range(64):
+        found = (found ^ np.uint64(lanes[lane])) * factor
+        found ^= found >> np.uint64(32)
+    return found

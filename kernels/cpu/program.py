@@ -48,15 +48,17 @@ BACKWARD = tuple(
 def names_forward(cell: Cell) -> tuple[str, ...]:
     """The names of all lines of forward, in order; those of a factor are the array and its steps in t and b."""
     given = (f"given{k}{part}" for k in range(len(cell.given)) for part in ("", "_t", "_b"))
-    return (*FORWARD, *_of_cell(cell, len(kept_names(cell))), *given)
+    first = (f"first{k}" for k in range(len(cell.states)))  # the states before the first step
+    return (*FORWARD, *_of_cell(cell, len(kept_names(cell))), *given, *first)
 
 
 def names_backward(cell: Cell, flow: Flow) -> tuple[str, ...]:
-    """The names of all lines of backward."""
+    """The names of all lines of backward; the gradient of a last state is the array, and whether there is one."""
     given = (f"given{k}{part}" for k in range(len(cell.given)) for part in ("", "_t", "_b"))
+    last = (f"last{k}{part}" for k in range(len(cell.states)) for part in ("", "_there"))
     parts = (("dstates", cell.states), ("values", flow.values), ("spares", flow.spares), ("traces", cell.states))
     gradients = (f"{which}{k}" for which, names in parts for k in range(len(names)))
-    return (*BACKWARD, *gradients, *_of_cell(cell, len(cell.kept)), *given)
+    return (*BACKWARD, *gradients, *_of_cell(cell, len(cell.kept)), *given, *last)
 
 
 def _of_cell(cell: Cell, kept: int) -> tuple[str, ...]:
@@ -96,7 +98,10 @@ def _table(counts: tuple[int, ...], operations: Iterable[tuple[int, ...]]) -> np
 
 
 def forward_program(cell: Cell) -> np.ndarray:
-    """The operations of a step forward; their number comes first."""
+    """The operations of a step forward.
+
+    First comes where they end, where the rest of the table ends, the line of the first given state, how many there are.
+    """
     names, found = names_forward(cell), list[tuple[int, ...]]()
     for n in range(len(cell.stages) + 1):
         if n == projected_before(cell) and cell.projected is not None:
@@ -109,7 +114,7 @@ def forward_program(cell: Cell) -> np.ndarray:
     found += [(PAST, names.index(f"states{k}"), 1, _width(cell, name), 1) for k, name in enumerate(cell.states)]
     found += [(PAST, names.index("gate"), 0, WIDTH_H, len(cell.gates))]
     found += [(PAST, names.index(f"kept{k}"), 0, _width(cell, name), 1) for k, name in enumerate(cell.kept)]
-    return _table((count, len(found)), found)
+    return _table((count, len(found), names.index("first0"), len(cell.states)), found)
 
 
 def _width(cell: Cell, name: str) -> int:
@@ -142,7 +147,8 @@ def backward_program(
 ) -> np.ndarray:
     """Notes of a trace, the operations of a step backward, and the gradients of weights.
 
-    First comes where each of the three ends; whether there is a hidden side; the number of own weights.
+    First comes where each of the three ends; whether there is a hidden side; the number of own weights; the line of the
+    first given gradient of a state.
     """
     names = names_backward(cell, flow)
     side, found = names.index("da_hidden" if cell.splits else "da"), list[tuple[int, ...]]()
@@ -173,5 +179,6 @@ def backward_program(
         len(notes) + len(found) + len(gradients),
         bool(cell.splits),
         len(cell.own),
+        names.index("last0"),
     )
     return _table(counts, [*notes, *found, *gradients])

@@ -4,12 +4,28 @@
 from __future__ import annotations
 
 from kernels.cpu.compiling import inlined
+from kernels.cpu.pointers import after, pointer
 from kernels.cpu.products import portion, vector_lanes
+from kernels.cpu.table import BARRIER, BELL, BY_UNITS, TEAM
+from kernels.cpu.table import SIZES as SIZES_AT
 
 #: rank, team, by_units, barrier, bell, number of the pass.
 SHARE = ("int", "int", "int", "rows", "rows", "int")
 #: T, B, D, G, R, H, P, projected: see `kernels.cpu.plan.Sizes`.
 SIZES = ("int",) * 8
+
+
+@inlined
+def share_of(table, rank, number):
+    """The share of this rank, from the head of a table (`kernels.cpu.table`)."""
+    return rank, table[TEAM], table[BY_UNITS], pointer(table[BARRIER], 1), pointer(table[BELL], 1), number
+
+
+@inlined
+def sizes_of(table):
+    """The sizes in the head of a table."""
+    s = after(table, SIZES_AT)
+    return s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
 
 
 @inlined

@@ -8,9 +8,8 @@ from kernels.cpu import barrier as barriers
 from kernels.cpu import threads
 from kernels.cpu.compiling import JIT, ready
 from kernels.cpu.loops import Loops
-from kernels.cpu.plan import Plan, worth_a_team
-
-_NO_BARRIER = barriers.new()  # nobody waits at it: the team is one
+from kernels.cpu.plan import worth_a_team
+from kernels.cpu.table import BARRIER, BELL, ROWS, Table, place
 
 if JIT:
     threads.watch_with(barriers.watch)
@@ -26,18 +25,20 @@ def available(team: threads.Team, loops: Loops, way: str, dtype: Any) -> int:
     return team.size if JIT and (way, dtype) in loops.ran else 1
 
 
-def run(team: threads.Team, division: Plan, loops: Loops, way: str, dtype: Any, arguments: tuple[Any, ...]) -> None:
-    """Call the loop of that way, ``"forward"`` or ``"backward"``, on every thread; its first run is its compilation.
+def run(team: threads.Team, loops: Loops, way: str, dtype: Any, table: Table) -> None:
+    """Start the loop of that way, ``"forward"`` or ``"backward"``, on every thread; its first run is its compilation.
 
     If one thread fails, for example because memory is full, the others must not wait for it at the barrier.
     """
-    known, size = loops.ran.get((way, dtype)), team.size
+    known, loop = loops.ran.get((way, dtype)), getattr(loops, way)
     if known is None:
         ready(dtype)
         known = loops.rows[way].address(dtype), dtype.type(1)
-    loop, barrier = getattr(loops, way), barriers.new() if size > 1 else _NO_BARRIER
-    team.run(
-        lambda rank: loop((rank, size, division.by_units, barrier, team.bell, team.number), *arguments, *known),
-        lambda: barriers.open_for_good(barrier),
-    )
+    table[ROWS], one = known
+    if team.size == 1:
+        loop(table, 0, 0, one)
+    else:
+        barrier = barriers.new()
+        table[BARRIER], table[BELL] = place(barrier), place(team.bell)
+        team.run(lambda rank: loop(table, rank, team.number, one), lambda: barriers.open_for_good(barrier))
     loops.ran[way, dtype] = known

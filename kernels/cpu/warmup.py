@@ -61,6 +61,7 @@ def warm(cell: Cell | str, dtype: Any) -> Warmed:
     run, y = kernels.forward_layer(given, x, states)
     grads = {name: np.zeros_like(weight) for name, weight in weights.items()}
     kernels.backward_layer(given, run, x, y, (None,) * len(states), grads)
+    kernels.forward_layer(given._replace(packs=kernels.packs(cell, weights, grads)), x, states, False)
     kernels.matmul(x[0], weights["weight_ih"].T)
     kernels.checksum(weights.values())
     barrier.warm()
