@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.own_outputs import scheduled_sampling
     from engine.search.rates import find_learning_rate
+    from engine.second_derivatives import hvp
     from engine.thread_count import get_num_threads, set_num_threads
     from engine.training import Callback, History, evaluate, fit, load
     from engine.truncation import truncated_bptt
@@ -97,6 +98,7 @@ _HOMES = {
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "own_outputs": ("scheduled_sampling",),
     "search.rates": ("find_learning_rate",),
+    "second_derivatives": ("hvp",),
     "thread_count": ("get_num_threads", "set_num_threads"),
     "training": ("Callback", "History", "evaluate", "fit", "load"),
     "truncation": ("truncated_bptt",),

@@ -98,9 +98,13 @@ class Dual:
         """Both with two axes swapped."""
         return Dual(self.value.swapaxes(first, second), self.dot.swapaxes(first, second))
 
-    def sum(self, axis: int, keepdims: bool) -> Dual:
+    def sum(self, axis: int, keepdims: bool = False) -> Dual:
         """Sum along an axis."""
         return Dual(self.value.sum(axis=axis, keepdims=keepdims), self.dot.sum(axis=axis, keepdims=keepdims))
+
+    def each(self, function: Callable[[Array], Array]) -> Dual:
+        """A linear function of an array, on both."""
+        return Dual(function(self.value), function(self.dot))
 
     def __pow__(self, power: float) -> Dual:
         return Dual(self.value**power, power * self.value ** (power - 1) * self.dot)
@@ -117,7 +121,7 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     slopes: dict[str, Callable[[Array, Array], Array]] = {  # of (value, function of the value)
         "sigmoid": lambda x, y: y * (1 - y),
         "tanh": lambda x, y: 1 - y * y,
-        "relu": lambda x, y: 1.0 * (y.real > 0),
+        "relu": lambda x, y: one * (y.real > 0),
         "exp": lambda x, y: y,
         "log": lambda x, y: 1 / x,
     }
@@ -140,6 +144,19 @@ def _functions(xp: Any, act: str, one: Array) -> dict[str, Any]:
     return plain | functions | {"maximum": maximum, "act": functions[act]}
 
 
+class _Joining:
+    """What `Steps` asks of an array library, for dual numbers."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp, self.zeros = xp, xp.zeros
+
+    def concatenate(self, parts: list[Any], axis: int) -> Dual:
+        """Join the values, and the tangents."""
+        parts = [dual(part) for part in parts]
+        values, dots = [part.value for part in parts], [part.dot for part in parts]
+        return Dual(self._xp.concatenate(values, axis=axis), self._xp.concatenate(dots, axis=axis))
+
+
 def dual_steps(xp: Any, given: Pass, dtype: Any) -> Steps:
     """The steps of a layer and direction on dual numbers; weights that are plain arrays do not move."""
     one = xp.dtype(dtype).type(1)
@@ -149,7 +166,7 @@ def dual_steps(xp: Any, given: Pass, dtype: Any) -> Steps:
         value, moved = (b.value, matmul(xp, a.value, b.dot)) if isinstance(b, Dual) else (b, 0)
         return Dual(matmul(xp, a.value, value), matmul(xp, a.dot, value) + moved)
 
-    return Steps(xp, given, one, multiply, _functions(xp, given.cell.act, one))
+    return Steps(_Joining(xp), given, one, multiply, _functions(xp, given.cell.act, one))
 
 
 def step_tangent(steps: Steps, pre: Array, states: tuple[Dual, ...], t: int) -> tuple[Array, ...]:

@@ -49,6 +49,7 @@ FLOORS = {
     "engine.truncation": 3,
     "engine.echo_state": 3,
     "engine.own_outputs": 3,
+    "engine.second_derivatives": 3,
     "engine.optimizers": 3,
     "engine.checking": 3,
     "engine.zoo": 4,

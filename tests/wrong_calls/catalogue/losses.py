@@ -8,10 +8,24 @@ import numpy as np
 
 import engine
 from engine.backend import add_backend
+from engine.errors import bad_input
 from engine.losses import binary_cross_entropy, viterbi
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, V, draw
-from wrong_calls.domains import anything, array, either, exactly, flag, floats, integers, nothing, optional, real, whole
+from wrong_calls.domains import (
+    anything,
+    array,
+    either,
+    exactly,
+    flag,
+    floats,
+    integers,
+    is_plain_array,
+    nothing,
+    optional,
+    real,
+    whole,
+)
 
 
 def _mask(*shape: int) -> Any:
@@ -145,10 +159,20 @@ def _binary(place: Place) -> Call:
     )
 
 
+def require_plain_shape(prediction: Any) -> None:
+    """Refuse arrays that are legal where the other arguments are changed alike, which no domain can tell."""
+    if is_plain_array(prediction) and (prediction.shape, prediction.dtype) != ((T, B, D), np.float32):
+        raise bad_input("prediction", f"float32 of shape {(T, B, D)}", f"shape {prediction.shape}")
+
+
 @entry("mse")
 def _mse(place: Place) -> Call:
+    def run(prediction: Any, **rest: Any) -> Any:
+        require_plain_shape(prediction)
+        return engine.mse(prediction, **rest)
+
     return call(
-        engine.mse,
+        run,
         prediction=(draw(T, B, D), floats("float32", T, B, D)),
         target=(draw(T, B, D) + 1, floats("float32", T, B, D)),
         mask=(np.ones((T, B), np.float32), optional(either(_mask(T, B), _mask(T, B, D), _mask(T)))),
