@@ -7,10 +7,11 @@ Read `gates` (one page of equations a cell), then `steps` and `reference` (the t
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kernels.cells import Adjoints, Cell, Pass, Run
+from kernels.streams import Part
 
 #: The distribution this package belongs to; lets ``engine`` notice another package of the same import name.
 DISTRIBUTION = "bptt-engine"
@@ -51,6 +52,16 @@ class Kernels(Protocol):
         ----------
         cell : whose weights they are.
         weights, grads : arrays by name that stay the same arrays as long as the packs are used.
+        """
+
+    def stream(self, parts: Sequence[Part], batch: int, dtype: Any) -> Any:
+        """A chain of layers that takes one time step a call, as `kernels.cpu.stream.Stream`; None if this set has none.
+
+        Parameters
+        ----------
+        parts : what the layers do, in order; their weights must not change.
+        batch : B.
+        dtype : of all numbers.
         """
 
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:

@@ -10,7 +10,7 @@ Shapes: T time steps, B batch, H hidden units, G gate blocks.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from kernels.cells import Adjoints, Cell, Pass, Run, factors_of
 from kernels.phases import Place
 from kernels.rounding import product_in
 from kernels.steps import Steps
+from kernels.streams import Part
 
 Array = Any  # of the kernel set's library
 Weights = Mapping[str, Any]
@@ -51,6 +52,10 @@ class ReferenceKernels:
 
     def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Any:
         """Nothing is kept: array code reads the weights as they stand."""
+        return None
+
+    def stream(self, parts: Sequence[Part], batch: int, dtype: Any) -> Any:
+        """None: array code has one call for each layer at the best."""
         return None
 
     @_quiet

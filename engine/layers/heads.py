@@ -11,7 +11,8 @@ from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
-from engine.layers.streaming import steps
+from engine.layers.streaming import chains
+from engine.layers.streaming.steps import Step
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,9 +168,9 @@ class Heads(Container):
             states.append(head_state)
         return outputs, tuple(states)
 
-    def _step(self, batch: int, state: Any) -> steps.Step:
+    def _step(self, batch: int, state: Any) -> Step:
         triples = zip(self.names, self.layers, self._split("state", state), strict=True)
-        return steps.SideBySide(self, batch, {name: layer._step(batch, part) for name, layer, part in triples})
+        return chains.SideBySide(self, batch, {name: layer._step(batch, part) for name, layer, part in triples})
 
     def window(self, tape: HeadsTape, start: int, stop: int) -> HeadsTape:
         """Refused: truncated BPTT takes one loss of one output."""

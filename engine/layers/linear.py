@@ -12,6 +12,7 @@ from engine.checks import integer, switch
 from engine.errors import bad_input
 from engine.layers import showing
 from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, clean
 
 
@@ -86,8 +87,8 @@ class Linear(Pointwise):
         """See `Layer.width_after`."""
         return self.out_features
 
-    def _features(self) -> tuple[int, int]:
-        return self.in_features, self.out_features
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.without_state(steps.LinearStep(self, batch, self.in_features, self.out_features), state)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require("x", x, dtype=self.dtype)

@@ -9,7 +9,8 @@ from engine.backend import Backend
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
-from engine.layers.streaming import steps
+from engine.layers.streaming import chains
+from engine.layers.streaming.steps import Step
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,9 +137,9 @@ class Sequential(Container):
             states.append(layer_state)
         return x, tuple(states)
 
-    def _step(self, batch: int, state: Any) -> steps.Step:
+    def _step(self, batch: int, state: Any) -> Step:
         pairs = zip(self.layers, self._split("state", state), strict=True)
-        return steps.Chain(self, batch, [layer._step(batch, part) for layer, part in pairs])
+        return chains.Chain(self, batch, [layer._step(batch, part) for layer, part in pairs])
 
     def window(self, tape: SequentialTape, start: int, stop: int) -> SequentialTape:
         """The time steps ``start <= t < stop`` of a tape."""

@@ -7,7 +7,7 @@ Held against `kernels.reference` in tests/test_kernels.py and tests/test_own_cel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from kernels.cpu.loops import Loops, loops_of
 from kernels.cpu.packs import Packs
 from kernels.cpu.plan import Sizes, plan
 from kernels.cpu.products import checksum
+from kernels.cpu.stream import stream
 from kernels.cpu.table import (
     BACKWARD_DY,
     BACKWARD_WANTED,
@@ -36,6 +37,7 @@ from kernels.cpu.table import (
 )
 from kernels.cpu.team import available, run, team_for
 from kernels.reference import ReferenceKernels
+from kernels.streams import Part
 
 Array = np.ndarray
 
@@ -63,6 +65,10 @@ class NumbaKernels(ReferenceKernels):
         if loops_of(cell) is None or not all(array.flags.carray for array in arrays):
             return None
         return Packs(cell, weights, grads)
+
+    def stream(self, parts: Sequence[Part], batch: int, dtype: Any) -> Any:
+        """One compiled call a time step; see `kernels.Kernels.stream`."""
+        return stream(parts, batch, dtype)
 
     @_quiet
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:

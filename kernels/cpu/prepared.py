@@ -39,6 +39,7 @@ class PreparedPass:
     steps, batch : T and B.
     x : (T, B, D) array to read the input from, such as `y` of the layer below; None makes one.
     factors : k_X by name, see `kernels.cells.Pass`.
+    packs : of these weights, which then never change: what is packed is shared; None packs them for this pass alone.
 
     Attributes
     ----------
@@ -69,6 +70,7 @@ class PreparedPass:
         batch: int,
         x: Array | None = None,
         factors: Mapping[str, Array] = MappingProxyType({}),
+        packs: Packs | None = None,
     ) -> None:
         loops = loops_of(cell)
         if loops is None:
@@ -76,7 +78,7 @@ class PreparedPass:
         own = {
             name: array if name in NAMES[:3] else array.copy() for name, array in weights.items()
         }  # the rest is read
-        self._packs, self._dtype = Packs(cell, own), weights["weight_ih"].dtype
+        self._packs, self._dtype = Packs(cell, own) if packs is None else packs, weights["weight_ih"].dtype
         width, itemsize = weights["weight_ih"].shape[1], self._dtype.itemsize
         self.x = np.zeros((steps, batch, width), self._dtype) if x is None else x
         self._loops, self._size, self._given = loops, self._packs.sizes(self.x), Pass(cell, own, factors=factors)
@@ -110,6 +112,11 @@ class PreparedPass:
             raise ValueError("x: expected a writeable array whose rows lie next to each other, got another one")
         self._held += [form, memory, held]
         return table, form.at
+
+    @property
+    def table(self) -> Table | None:
+        """What `kernels.cpu.forward_loop.start_forward` takes, if one thread does it all; None if several share it."""
+        return self._alone if self._team_size == 1 else None
 
     def __call__(self) -> None:
         """Run the T steps."""

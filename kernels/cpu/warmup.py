@@ -13,6 +13,7 @@ from kernels.cpu.announcing import compilations
 from kernels.cpu.compiling import JIT
 from kernels.cpu.numba_kernels import NumbaKernels
 from kernels.gates import find
+from kernels.streams import Carried, Dense
 
 T, B, D, H, P = 3, 2, 5, 4, 3
 
@@ -64,5 +65,9 @@ def warm(cell: Cell | str, dtype: Any) -> Warmed:
     kernels.forward_layer(given._replace(packs=kernels.packs(cell, weights, grads)), x, states, False)
     kernels.matmul(x[0], weights["weight_ih"].T)
     kernels.checksum(weights.values())
+    one_step = given._replace(factors={name: factor[:1] for name, factor in factors.items()})
+    stream = kernels.stream([Carried(one_step, states), Dense(fill(D, width), fill(D))], B, dtype)
+    if stream is not None:
+        stream.run()
     barrier.warm()
     return Warmed(cell.name, dtype.name, compilations() - compiled if JIT else 0, time.perf_counter() - begun)

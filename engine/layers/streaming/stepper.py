@@ -11,6 +11,7 @@ from engine.checks import describe, integer
 from engine.errors import bad_input
 from engine.layers.building import quiet
 from engine.layers.showing import one_line
+from engine.layers.streaming.chains import StreamStep, runs_of
 from engine.plain_arrays import host_integers
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ class Stepper:
         self.batch = integer("batch", batch, 1)
         self._backend, self._text = model.backend, one_line(model)
         self._step = model._step(self.batch, state)
-        self._y: Any = None
+        self._runs, self._y = runs_of(self._step), None
+        only = self._runs[0] if len(self._runs) == 1 else None
+        self._stream: Any = only.stream if isinstance(only, StreamStep) else None
+        if self._stream is not None:
+            self._y, self._into = self._stream.y, self._stream.x
+            self._kind, self._shape = self._into.dtype, self._into.shape
 
     def __call__(self, x_t: Any) -> Any:
         """Take one time step.
@@ -81,12 +87,22 @@ class Stepper:
         InputError, InputTypeError
             For a wrong shape, dtype or library, or an id that is out of range; no state has changed then.
         """
+        # One compiled call for an array as it should be; anything else, and a wrong id, takes the long way.
+        right = self._stream is not None and type(x_t) is np.ndarray
+        if right and x_t.dtype == self._kind and x_t.shape == self._shape:
+            self._into[...] = x_t
+            if not self._stream.run():
+                return self._y
         return self._by_arrays(x_t)
 
     @quiet
     @explained()
     def _by_arrays(self, x_t: Any) -> Any:
-        found = self._step(self._step.check(x_t))
+        found = self._step.check(x_t)
+        for run in self._runs:
+            found = run(found)
+        if self._stream is not None:
+            return found  # the stream's own
         if self._y is None:
             self._y = _like(self._backend, found)
         _copy(found, self._y)

@@ -7,7 +7,7 @@ those of a time step of `predict`, without the time axis.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,16 @@ from engine.checks import describe, require_room
 from engine.errors import InputError, bad_input
 from engine.layers import arguments
 from engine.layers.building import check_no_state
-from engine.layers.cell_parameters import of_direction
 from engine.layers.timeline import Timeline
-from engine.layers.walk import every_direction
+from engine.layers.walk import Direction, every_direction
 from engine.plain_arrays import first_place, host_integers
-from kernels.cells import Pass
+from kernels.cells import Cell, Pass
+from kernels.streams import Carried, Dense, Looked, Part
 
 if TYPE_CHECKING:
     from engine.layers.base import Layer
     from engine.layers.embedding import Embedding
+    from engine.layers.noise import Noise
     from engine.layers.pointwise import Pointwise
     from engine.layers.recurrent_passes import RecurrentPasses
 
@@ -66,6 +67,10 @@ class Step:
         """y_t from x_t."""
         return x
 
+    def parts(self) -> list[Part]:
+        """What the step does, for a kernel set that runs several layers in one call; empty if only array code can."""
+        return []
+
     def state(self) -> Any:
         """The state now, new arrays in the structure of the layer's own; None of a layer without state."""
         return None
@@ -82,6 +87,15 @@ class PointwiseStep(Step):
     def __call__(self, x: Array) -> Array:
         """See `Step.__call__`."""
         return self.layer._run(x, None, False)[0]
+
+
+class LinearStep(PointwiseStep):
+    """A dense layer."""
+
+    def parts(self) -> list[Part]:
+        """See `Step.parts`."""
+        arrays = self.layer._params.own
+        return [Dense(arrays["weight"], arrays.get("bias"))]
 
 
 class EmbeddingStep(Step):
@@ -111,6 +125,10 @@ class EmbeddingStep(Step):
     def __call__(self, x: Array) -> Array:
         """See `Step.__call__`."""
         return self.layer._run(x, None, False)[0]
+
+    def parts(self) -> list[Part]:
+        """See `Step.parts`."""
+        return [Looked(self.layer._params.own["weight"], self.layer.features)]
 
 
 class PredictStep(Step):
@@ -150,7 +168,8 @@ class RecurrentStep(Step):
 
     Attributes
     ----------
-    states, first : for each state of the cell (L, B, width): now, and at the start.
+    first : for each state of the cell (L, B, width), at the start.
+    now : for each layer its states (B, width), which each step writes into.
     passes : what each layer's step takes, beside x and the state.
     """
 
@@ -167,103 +186,43 @@ class RecurrentStep(Step):
             xp.zeros((layer.num_layers, batch, width), dtype=layer.dtype) if part is None else xp.copy(part)
             for part, width in zip(given, layer.widths, strict=True)
         )
-        self.states = tuple(xp.copy(part) for part in self.first)
+        self.now = [tuple([xp.copy(part[number]) for part in self.first]) for number in range(layer.num_layers)]
         noise, cell = layer._noise(None, Timeline(layer.backend, 1, batch)), layer._quiet
-        self.passes = [
-            Pass(
-                cell,
-                of_direction(layer.cell, direction, layer._params.own),
-                None,
-                {} if noise is None else noise.factors(direction, cell),
-                layer.precision,
-            )
-            for direction in every_direction(layer.num_layers, 1)
-        ]
+        self.passes = [self._pass(cell, direction, noise) for direction in every_direction(layer.num_layers, 1)]
+
+    def _pass(self, cell: Cell, direction: Direction, noise: Noise | None) -> Pass:
+        weights, _, packs = self.layer._arrays(cell, direction)
+        if packs is not None:
+            packs.keep_for(self.layer._stamp()[1])
+        factors = {} if noise is None else noise.factors(direction, cell)
+        return Pass(cell, weights, None, factors, self.layer.precision, packs)
+
+    def parts(self) -> list[Part]:
+        """See `Step.parts`."""
+        return [Carried(given, states) for given, states in zip(self.passes, self.now, strict=True)]
 
     def __call__(self, x: Array) -> Array:
         """See `Step.__call__`."""
         values = x[None]
-        for number, given in enumerate(self.passes):
-            before = tuple([part[number] for part in self.states])
-            run, values = self.layer.backend.kernels.forward_layer(given, values, before, False)
-            for part, slots in zip(self.states, run.states, strict=True):
-                part[number] = slots[-1]
+        for given, states in zip(self.passes, self.now, strict=True):
+            run, values = self.layer.backend.kernels.forward_layer(given, values, states, False)
+            for part, slots in zip(states, run.states, strict=True):
+                part[...] = slots[-1]
         return values[0]
 
     def state(self) -> Any:
         """See `Step.state`."""
-        copies = tuple([self.layer.backend.xp.copy(part) for part in self.states])
+        copies = tuple([self.layer.backend.xp.stack(parts) for parts in zip(*self.now, strict=True)])
         return copies if len(copies) > 1 else copies[0]
 
     def reset(self, rows: Any) -> None:
         """See `Step.reset`."""
-        for part, first in zip(self.states, self.first, strict=True):
-            if rows is None:
-                part[...] = first
-            else:
-                part[:, rows] = first[:, rows]
-
-
-class Chain(Step):
-    """Steps one after another: those of a `Sequential`.
-
-    Attributes
-    ----------
-    parts : one for each layer.
-    """
-
-    def __init__(self, layer: Layer, batch: int, parts: list[Step]) -> None:
-        inputs = next((part.inputs for part in parts if part.inputs is not None), None)
-        super().__init__(layer, batch, inputs, _require_fitting(parts))
-        self.parts = parts
-        self.working = [part for part in parts if type(part) is not Step]
-
-    def check(self, x: Any) -> Array:
-        """See `Step.check`."""
-        first = self.working[0] if self.working else self.parts[0]
-        return first.check(x)
-
-    def __call__(self, x: Any) -> Any:
-        """See `Step.__call__`."""
-        for part in self.working:
-            x = part(x)
-        return x
-
-    def state(self) -> Any:
-        """See `Step.state`."""
-        return tuple([part.state() for part in self.parts])
-
-    def reset(self, rows: Any) -> None:
-        """See `Step.reset`."""
-        for part in self.working:
-            part.reset(rows)
-
-
-class SideBySide(Step):
-    """Steps that read the same x_t: those of `Heads`; y_t is a dict of their outputs."""
-
-    def __init__(self, layer: Layer, batch: int, parts: Mapping[str, Step]) -> None:
-        wide = {name: part.inputs for name, part in parts.items() if part.inputs is not None}
-        super().__init__(layer, batch, next(iter(wide.values()), None))
-        self.parts = dict(parts)
-
-    def check(self, x: Any) -> Array:
-        """See `Step.check`."""
-        found = [part.check(x) for part in self.parts.values()]
-        return found[0]
-
-    def __call__(self, x: Any) -> dict[str, Any]:
-        """See `Step.__call__`."""
-        return {name: part(x) for name, part in self.parts.items()}
-
-    def state(self) -> Any:
-        """See `Step.state`."""
-        return tuple([part.state() for part in self.parts.values()])
-
-    def reset(self, rows: Any) -> None:
-        """See `Step.reset`."""
-        for part in self.parts.values():
-            part.reset(rows)
+        for number, states in enumerate(self.now):
+            for part, first in zip(states, self.first, strict=True):
+                if rows is None:
+                    part[...] = first[number]
+                else:
+                    part[rows] = first[number][rows]
 
 
 def without_state(step: Step, state: Any) -> Step:
@@ -284,18 +243,3 @@ def _each(state: Any, function: Callable[[Array], Array]) -> Any:
     if isinstance(state, tuple | list):
         return tuple(_each(part, function) for part in state)
     return None if state is None else function(state)
-
-
-def _require_fitting(parts: list[Step]) -> int | None:
-    """Raise unless each step takes what the one before gives; returns the features of the last."""
-    wide: int | None = None
-    for before, part in zip([None, *parts], parts, strict=False):
-        if isinstance(before, SideBySide):
-            raise bad_input("model", "several heads at its end alone", f"{part.title} behind them")
-        if before is not None and isinstance(part, EmbeddingStep):
-            raise bad_input("model", "ids for an Embedding", f"{part.title} behind {before.title}")
-        if wide is not None and part.inputs is not None and part.inputs != wide:
-            expected = f"{part.inputs} features for {part.title}"
-            raise bad_input("model", expected, f"{wide} from the layers before it")
-        wide = wide if part.outputs is None else part.outputs
-    return wide
