@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_cupy import BACKENDS, use_backend
 from refusals import refused
 
 import engine
@@ -343,3 +344,15 @@ def test_a_loss_that_is_not_finite_names_the_head() -> None:
     model.touch()
     with refused(NonFiniteError, "the output 'size' of Heads (layer 2 of the model) at time step"):
         fit(model, X, Y, loss=LOSS, quiet=True)
+
+
+@pytest.mark.parametrize("name", [*BACKENDS[1:], "torch"])
+def test_every_backend_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    options: dict[str, Any] = {"lengths": LENGTHS, "loss": LOSS, "metrics": {"tag": ["f1"]}, "epochs": 2, "quiet": True}
+    wanted = fit(network(dtype="float64"), X, Y, **options)
+    found = fit(network(dtype="float64").to(backend=use_backend(name, monkeypatch)), X, Y, **options)
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-12)
+    for metric, values in wanted.metrics.items():
+        assert found.metrics[metric] == pytest.approx(values, rel=1e-12)

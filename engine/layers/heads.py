@@ -33,7 +33,8 @@ class Heads(Container):
 
     For tasks beside the main one, whose gradients shape the trunk too (Caruana 1997).  A head is any layer, so a
     `Sequential` too: one may pool over time and give a class for the row, another a tag for each step.  The trunk's
-    gradient is the sum of the heads'.  `engine.losses.weighted_sum` makes one loss of several.
+    gradient is the sum of the heads'.  `engine.losses.weighted_sum` makes one loss of several, and `engine.fit` takes
+    targets, losses and metrics by the heads' names.
 
     Parameters
     ----------
