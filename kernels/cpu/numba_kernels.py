@@ -17,12 +17,12 @@ from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cpu import matmul as products
 from kernels.cpu import workspace
 from kernels.cpu.arrays import line, rows
+from kernels.cpu.checksum import checksum
 from kernels.cpu.compiling import JIT
 from kernels.cpu.forms import Form, backward_form, enter_rest, forward_form, pack
 from kernels.cpu.loops import Loops, loops_of
 from kernels.cpu.packs import Packs
 from kernels.cpu.plan import Sizes, plan
-from kernels.cpu.products import checksum
 from kernels.cpu.stream import stream
 from kernels.cpu.table import (
     BACKWARD_DY,

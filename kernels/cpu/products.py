@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from kernels.cpu.compiling import INLINED, compiled, inlined, shared
-from kernels.cpu.pointers import after, at, pointer, room
+from kernels.cpu.compiling import INLINED, inlined, shared
+from kernels.cpu.pointers import after, at, room
 from kernels.cpu.tiles import ROWS, VECTORS, lanes, tile, transpose_square
 
 OPERAND = START = ("numbers", "rows", "int", "int", "int")
@@ -261,36 +261,3 @@ def add_rows(a, depth, span, into):
                 part[m] += line[source + m]
         for m in range(count):
             total[block + m] = total[block + m] + part[m] if summed else part[m]
-
-
-# -- a checksum ------------------------------------------------------------------------------------------------------
-
-
-@compiled()
-def checksum(table):
-    """A number that changes with the 32-bit words of some arrays: a table of where each lies and how long it is.
-
-    The words are folded into 64 running values: exclusive or, then times an odd number.  Both can be undone, so no
-    single changed word leaves its running value as it was; the order of the words counts.  A product carries a change
-    to higher bits only, and the sign is the highest: it is first copied to the middle, or two changed signs would undo
-    each other.  In the end the running values are folded into one in the same way.
-    """
-    entries, prime, sixteen = at(table), np.uint32(0x01000193), np.uint32(16)
-    lanes = room(64, pointer(entries[0], prime))
-    for lane in range(64):
-        lanes[lane] = np.uint32(lane)
-    for k in range(0, len(table), 2):
-        words = pointer(entries[k], prime)
-        whole = entries[k + 1] // 64 * 64
-        for first in range(0, whole, 64):
-            for lane in range(64):
-                word = words[first + lane]
-                lanes[lane] = (lanes[lane] ^ word ^ (word >> sixteen)) * prime
-        for n in range(whole, entries[k + 1]):
-            word = words[n]
-            lanes[n - whole] = (lanes[n - whole] ^ word ^ (word >> sixteen)) * prime
-    found, factor = np.uint64(0), np.uint64(0x00000100000001B3)
-    for lane in range(64):
-        found = (found ^ np.uint64(lanes[lane])) * factor
-        found ^= found >> np.uint64(32)
-    return found
