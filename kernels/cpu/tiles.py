@@ -50,13 +50,15 @@ def _at(builder: ir.IRBuilder, pointer: Any, index: Any) -> Any:
     return builder.gep(pointer, [index], inbounds=True)
 
 
-def _load(builder: ir.IRBuilder, vector: ir.VectorType, pointer: Any) -> Any:
+def load_vector(builder: ir.IRBuilder, vector: ir.VectorType, pointer: Any) -> Any:
+    """A vector from where a pointer to a number points."""
     loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
     loaded.align = _align(vector)
     return loaded
 
 
-def _store(builder: ir.IRBuilder, value: Any, pointer: Any) -> None:
+def store_vector(builder: ir.IRBuilder, value: Any, pointer: Any) -> None:
+    """Write a vector there."""
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = _align(value.type)
 
 
@@ -65,10 +67,28 @@ def _align(vector: ir.VectorType) -> int:
     return 4 if isinstance(vector.element, ir.FloatType) else 8
 
 
-def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vectors: int, values: dict[str, Any]) -> None:
+class Arithmetic:
+    """The arithmetic of a tile, on vectors of one type; `kernels.cpu.bf16_tiles` has another."""
+
+    def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType) -> None:
+        self.builder, self.vector = builder, vector
+
+    def operand(self, value: Any) -> Any:
+        """A vector of A or B, made ready for as many products as it takes part in."""
+        return value
+
+    def multiply_add(self, a: Any, b: Any, total: Any) -> Any:
+        """A b + c: fused where the processor can, as every one of the last ten years; else a product and a sum."""
+        name = f"llvm.fmuladd.v{self.vector.count}{'f32' if isinstance(self.vector.element, ir.FloatType) else 'f64'}"
+        known = self.builder.module.globals.get(name)
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.builder.call(known or ir.Function(self.builder.module, kind, name), [a, b, total])
+
+
+def _emit(arithmetic: Arithmetic, rows: int, vectors: int, values: dict[str, Any]) -> None:
     """Emit the tile: run over k, add what the sums start from, store."""
-    vector = ir.VectorType(element, width)
-    fma = _multiply_add(builder, vector)
+    builder, vector = arithmetic.builder, arithmetic.vector
+    width = vector.count
     grid = [(row, v) for row in range(rows) for v in range(vectors)]
     a_row, c_row, start_row = (_row_pointers(builder, values, rows, array) for array in ("a", "c", "start"))
     packed = _at(builder, values["packed"], values["packed_at"])
@@ -84,12 +104,14 @@ def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vector
     for pair in grid:
         sums[pair].add_incoming(ir.Constant(vector, [0.0] * width), entry)
     line = _at(builder, packed, builder.mul(k, _number(vectors * width)))
-    b = [_load(builder, vector, _at(builder, line, _number(v * width))) for v in range(vectors)]
+    b = [
+        arithmetic.operand(load_vector(builder, vector, _at(builder, line, _number(v * width)))) for v in range(vectors)
+    ]
     after = {}
     for row in range(rows):
-        spread = _spread(builder, vector, builder.load(_at(builder, a_row[row], a_at)))
+        a = arithmetic.operand(_spread(builder, vector, builder.load(_at(builder, a_row[row], a_at))))
         for v in range(vectors):
-            after[row, v] = builder.call(fma, [spread, b[v], sums[row, v]])
+            after[row, v] = arithmetic.multiply_add(a, b[v], sums[row, v])
     k_next = builder.add(k, _number(1))
     k.add_incoming(k_next, loop)
     a_at.add_incoming(builder.add(a_at, values["a_step"]), loop)
@@ -101,21 +123,14 @@ def _emit(builder: ir.IRBuilder, element: ir.Type, width: int, rows: int, vector
     builder.cbranch(builder.icmp_signed("!=", values["has_start"], _number(0)), add, store)
     builder.position_at_end(add)
     for row, v in grid:
-        start = _load(builder, vector, _at(builder, start_row[row], _number(v * width)))
-        _store(builder, builder.fadd(start, after[row, v]), _at(builder, c_row[row], _number(v * width)))
+        start = load_vector(builder, vector, _at(builder, start_row[row], _number(v * width)))
+        store_vector(builder, builder.fadd(start, after[row, v]), _at(builder, c_row[row], _number(v * width)))
     builder.branch(end)
     builder.position_at_end(store)
     for row, v in grid:
-        _store(builder, after[row, v], _at(builder, c_row[row], _number(v * width)))
+        store_vector(builder, after[row, v], _at(builder, c_row[row], _number(v * width)))
     builder.branch(end)
     builder.position_at_end(end)
-
-
-def _multiply_add(builder: ir.IRBuilder, vector: ir.VectorType) -> Any:
-    """LLVM's a b + c: fused where the processor can, as every one of the last ten years; else a product and a sum."""
-    name = f"llvm.fmuladd.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
-    known = builder.module.globals.get(name)
-    return known or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
 def _row_pointers(builder: ir.IRBuilder, values: dict[str, Any], rows: int, array: str) -> list[Any]:
@@ -142,25 +157,28 @@ _NAMES = (
 )
 
 
+def emit_tiles(context, builder, signature, args, kind):
+    """Emit the tile of that many rows and vectors, one of ROWS * VECTORS; arguments as those of `tile`."""
+    parts = [cgutils.unpack_tuple(builder, value, len(kind)) for kind, value in zip(signature.args[3:], args[3:])]  # noqa: B905
+    values = dict(zip(_NAMES, itertools.chain(*parts), strict=True)) | {"first": args[2]}
+    width = 8 * VECTOR_BYTES // signature.args[4].types[0].dtype.bitwidth
+    vector = ir.VectorType(values["packed"].type.pointee, width)
+    end = builder.append_basic_block("end_of_tile")
+    choice = builder.switch(builder.add(builder.mul(args[0], _number(VECTORS + 1)), args[1]), end)
+    for tile_rows, tile_vectors in itertools.product(range(1, ROWS + 1), range(1, VECTORS + 1)):
+        block = builder.append_basic_block("tile")
+        choice.add_case(_number(tile_rows * (VECTORS + 1) + tile_vectors), block)
+        builder.position_at_end(block)
+        _emit(kind(builder, vector), tile_rows, tile_vectors, values)
+        builder.branch(end)
+    builder.position_at_end(end)
+    return context.get_dummy_value()
+
+
 @intrinsic
 def _tile(typingctx, rows, vectors, first, a, b, c, start):
-    """The tile of that many rows and vectors, one of ROWS * VECTORS; parameters as for `tile`."""
-
     def codegen(context, builder, signature, args):
-        parts = [cgutils.unpack_tuple(builder, value, len(kind)) for kind, value in zip(signature.args[3:], args[3:])]  # noqa: B905
-        values = dict(zip(_NAMES, itertools.chain(*parts), strict=True)) | {"first": args[2]}
-        element = values["packed"].type.pointee
-        width = 8 * VECTOR_BYTES // signature.args[4].types[0].dtype.bitwidth
-        end = builder.append_basic_block("end_of_tile")
-        choice = builder.switch(builder.add(builder.mul(args[0], _number(VECTORS + 1)), args[1]), end)
-        for tile_rows, tile_vectors in itertools.product(range(1, ROWS + 1), range(1, VECTORS + 1)):
-            block = builder.append_basic_block("tile")
-            choice.add_case(_number(tile_rows * (VECTORS + 1) + tile_vectors), block)
-            builder.position_at_end(block)
-            _emit(builder, element, width, tile_rows, tile_vectors, values)
-            builder.branch(end)
-        builder.position_at_end(end)
-        return context.get_dummy_value()
+        return emit_tiles(context, builder, signature, args, Arithmetic)
 
     i64 = types.int64
     return types.void(i64, i64, i64, a, b, c, start), codegen
@@ -188,13 +206,12 @@ def _tile_in_python(rows, vectors, first, a, b, c, start):
 tile: Any = _tile if JIT else _tile_in_python
 
 
-def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values: dict[str, Any]) -> None:
-    """Emit the transpose of a square of `width` rows by `width` columns, a vector a row."""
-    vector = ir.VectorType(element, width)
+def emit_transpose(builder: ir.IRBuilder, width: int, values: dict[str, Any], load: Any) -> None:
+    """Emit the transpose of a square of `width` rows by `width` columns: `load` gives the vector of a row."""
     lines = []
     for row in range(width):
         offset = builder.add(values["source_at"], builder.mul(values["source_step"], _number(row)))
-        lines.append(_load(builder, vector, _at(builder, values["source"], offset)))
+        lines.append(load(_at(builder, values["source"], offset)))
 
     def interleave(one: Any, other: Any, first: int) -> Any:
         pick = [first + n // 2 + (width if n % 2 else 0) for n in range(width)]
@@ -205,7 +222,7 @@ def _emit_transpose(builder: ir.IRBuilder, element: ir.Type, width: int, values:
         lines = [interleave(lines[n // 2], lines[n // 2 + half], half * (n % 2)) for n in range(width)]
     for n, line in enumerate(lines):
         target = builder.add(values["target_at"], builder.mul(values["target_step"], _number(n)))
-        _store(builder, line, _at(builder, values["target"], target))
+        store_vector(builder, line, _at(builder, values["target"], target))
 
 
 @intrinsic
@@ -216,7 +233,8 @@ def _transpose_square(typingctx, source, source_at, source_step, target, target_
     def codegen(context, builder, signature, args):
         values = dict(zip(names, args, strict=True))
         width = 8 * VECTOR_BYTES // signature.args[0].dtype.bitwidth
-        _emit_transpose(builder, values["source"].type.pointee, width, values)
+        vector = ir.VectorType(values["source"].type.pointee, width)
+        emit_transpose(builder, width, values, lambda pointer: load_vector(builder, vector, pointer))
         return context.get_dummy_value()
 
     return types.void(source, i64, i64, target, i64, i64), codegen

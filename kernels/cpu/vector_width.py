@@ -43,11 +43,11 @@ def parse_features(text: str) -> dict[str, bool]:
     return {word[1:]: word[0] == "+" for word in text.split(",") if word}
 
 
-def _of_this_process() -> Registers:
-    """The registers of the processor that Numba compiles for."""
+def _features() -> dict[str, bool]:
+    """What the processor that Numba compiles for has."""
     asked = getattr(config, "CPU_FEATURES", None)  # NUMBA_CPU_FEATURES: another processor than this one
-    features = get_host_cpu_features() if asked is None else asked
-    return vector_registers(llvm.get_process_triple(), parse_features(features))
+    return parse_features(get_host_cpu_features() if asked is None else asked)
 
 
-REGISTERS = _of_this_process()
+FEATURES = _features()
+REGISTERS = vector_registers(llvm.get_process_triple(), FEATURES)
