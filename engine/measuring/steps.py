@@ -59,18 +59,18 @@ class Library:
         return str(own or metadata.version(self.package))
 
 
-def engine_layer(case: TimedStep) -> Any:
-    """The engine's layer of a case, with the case's parameters."""
+def engine_layer(case: TimedStep, **options: Any) -> Any:
+    """The engine's layer of a case, with the case's parameters; `options` : more of its constructor's arguments."""
     layer = getattr(import_module("engine.layers"), case.cell)(
-        case.D, case.H, case.layers, bidirectional=case.bidirectional
+        case.D, case.H, case.layers, bidirectional=case.bidirectional, **options
     )
     layer.load_state_dict(case.parameters())
     return layer
 
 
-def engine_step(case: TimedStep, threads: int) -> Step:
-    """A step of the engine."""
-    layer, x, lengths = engine_layer(case), case.x(), case.lengths()
+def engine_step(case: TimedStep, threads: int, **options: Any) -> Step:
+    """A step of the engine; `options` : of `engine_layer`."""
+    layer, x, lengths = engine_layer(case, **options), case.x(), case.lengths()
     if not case.training:
         return Step(lambda: layer.predict(x, None, lengths), lambda: {"y": layer.predict(x, None, lengths)[0]})
     dy = case.dy()
@@ -88,22 +88,26 @@ def engine_step(case: TimedStep, threads: int) -> Step:
     return Step(run, values)
 
 
-def torch_step(case: TimedStep, threads: int, wrap: Callable[[Any], Any] = lambda layer: layer) -> Step:
+def torch_step(
+    case: TimedStep, threads: int, wrap: Callable[[Any], Any] = lambda layer: layer, dtype: str = "float32"
+) -> Step:
     """A step of PyTorch; rows of different length go packed.
 
     Parameters
     ----------
     wrap : what is done to the layer before it is called, such as ``torch.compile``.
+    dtype : of weights, input and cotangent: ``"float32"`` or ``"bfloat16"``.
     """
     torch = import_module("torch")  # in a process of its own, and nowhere else in the engine
     rnn = import_module("torch.nn.utils.rnn")
     torch.set_num_threads(threads)
     layer = getattr(torch.nn, case.cell)(case.D, case.H, case.layers, bidirectional=case.bidirectional)
     layer.load_state_dict({name: torch.from_numpy(value) for name, value in case.parameters().items()})
-    called = wrap(layer)
+    kind = getattr(torch, dtype)
+    called = wrap(layer.to(kind))
     lengths = case.lengths()
     counts = None if lengths is None else torch.from_numpy(lengths)
-    x = torch.from_numpy(case.x())
+    x = torch.from_numpy(case.x()).to(kind)
 
     def forward() -> Any:
         if counts is None:
@@ -117,10 +121,10 @@ def torch_step(case: TimedStep, threads: int, wrap: Callable[[Any], Any] = lambd
             with torch.inference_mode():
                 return forward()
 
-        return Step(predict, lambda: {"y": predict().numpy()})
+        return Step(predict, lambda: {"y": predict().float().numpy()})
 
     x.requires_grad_()
-    dy = torch.from_numpy(case.dy())
+    dy = torch.from_numpy(case.dy()).to(kind)
 
     def run() -> Any:
         layer.zero_grad()
@@ -130,9 +134,9 @@ def torch_step(case: TimedStep, threads: int, wrap: Callable[[Any], Any] = lambd
         return y
 
     def values() -> dict[str, Any]:
-        y = run().detach().numpy()
-        grads = {name: parameter.grad.numpy() for name, parameter in layer.named_parameters()}
-        return {"y": y, "dx": x.grad.numpy(), **grads}
+        y = run().detach().float().numpy()
+        grads = {name: parameter.grad.float().numpy() for name, parameter in layer.named_parameters()}
+        return {"y": y, "dx": x.grad.float().numpy(), **grads}
 
     return Step(run, values)
 
