@@ -42,7 +42,7 @@ class Kernels(Protocol):
     def watch(self, arrays: Iterable[Array]) -> Callable[[], int]:
         """A function that returns the checksum of these arrays as they are when it is called."""
 
-    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Any:
+    def packs(self, cell: Cell, weights: Weights, grads: Weights, precision: str = "float32") -> Any:
         """What passes with these weights may share, for `Pass.packs`; None if this set keeps nothing.
 
         A pass forward without a tape then keeps the weights packed as it needs them, and every later pass forward uses
@@ -52,6 +52,7 @@ class Kernels(Protocol):
         ----------
         cell : whose weights they are.
         weights, grads : arrays by name that stay the same arrays as long as the packs are used.
+        precision : that of the passes, see `kernels.cells.Pass`.
         """
 
     def stream(self, parts: Sequence[Part], batch: int, dtype: Any) -> Any:

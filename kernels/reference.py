@@ -50,7 +50,7 @@ class ReferenceKernels:
         events.launched()
         return matmul(self.xp, a, b)
 
-    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Any:
+    def packs(self, cell: Cell, weights: Weights, grads: Weights, precision: str = "float32") -> Any:
         """Nothing is kept: array code reads the weights as they stand."""
         return None
 

@@ -778,12 +778,13 @@ WAYS = [(2, False), (2, True), (3, False), (3, True)]
 
 
 @needs_compiled
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
 @pytest.mark.parametrize("kind", FIVE_CELLS)
-def test_bits_do_not_depend_on_the_threads(kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_do_not_depend_on_the_threads(kind: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    common: dict[str, Any] = {"dtype": "float32", "precision": "bf16"} if precision == "bf16" else {"dtype": precision}
     options: list[dict[str, Any]] = [{}, {"layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
     for number, option in enumerate(options):
-        layer = build(kind, 11, 71, dtype=dtype, backend="numpy:numba", **option)
+        layer = build(kind, 11, 71, backend="numpy:numba", **common, **option)
         arguments = random_arguments(layer, 9, 7, seed=number)
         for lengths, chunk in ((None, (2, 9)[number % 2]), ([9, 3, 0, 9, 1, 8, 5], (9, 2)[number % 2])):
             force(monkeypatch, 1, False, chunk)

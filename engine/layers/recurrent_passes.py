@@ -139,7 +139,7 @@ class RecurrentPasses(Layer):
         found = memo.get(key)
         if found is None:
             weights, grads = (of_direction(self.cell, direction, part.own) for part in (self._params, self._grads))
-            found = memo[key] = weights, grads, self.backend.kernels.packs(cell, weights, grads)
+            found = memo[key] = weights, grads, self.backend.kernels.packs(cell, weights, grads, self.precision)
         return found
 
     def _kernels(self, timeline: Timeline) -> Kernels:

@@ -8,10 +8,12 @@ rows of the weight, and no sum is ever split: the bits are the same for every te
 
 from __future__ import annotations
 
+from kernels.cpu import bf16
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
 from kernels.cpu.products import (
+    DEPTH,
     add_rows,
     multiply_transposed,
     pack,
@@ -29,11 +31,9 @@ from kernels.cpu.table import ROWS as ROWS_AT
 from kernels.cpu.tiles import ROWS as TILE_ROWS
 from kernels.cpu.tiles import VECTORS
 
-#: Rows of a chunk whose weight gradient is one product: enough to make up for reading and writing it.
-DEPTH = 256
-
 X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, DX, DY, PACKS, LENGTHS, ORDER, INDICES, PROGRAM, PLAIN = range(12)
-DA, DA_HIDDEN, DOWN, DPROJECTED, TRACE_DA, TRACE_DA_HIDDEN, TRACE_DPROJECTED, OWN, TARGETS = range(12, 21)
+ROUNDED, SCRATCH = range(12, 14)  # both only where products are rounded (`kernels.cpu.bf16`)
+DA, DA_HIDDEN, DOWN, DPROJECTED, TRACE_DA, TRACE_DA_HIDDEN, TRACE_DPROJECTED, OWN, TARGETS = range(14, 23)
 TOTALS = TARGETS + 5
 DH = len(BACKWARD)  # the gradient of the first state
 PADDING = 16  # numbers in a row of da: rows whose length is a power of two would fall into the same part of the cache
@@ -69,6 +69,7 @@ def backward(share, sizes, options, steps, lines, rows, one):
     notes, operations = program[0], program[1]
     packed = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
     pack_as_they_stand(part, d_span, packed, starts, one)
+    scratch = after(pointer(lines[SCRATCH], one), rank * bf16.scratch_backward(chunk, sizes))
     begin_gradients(total, part, one)
     # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
     apart = T > chunk or chunk * B > DEPTH
@@ -92,14 +93,14 @@ def backward(share, sizes, options, steps, lines, rows, one):
                 elif operation[0] == MOVE:
                     move(operation, total if operation[4] else count, t, part, one)
                 else:
-                    multiply(operation, count, at_row, share, part, packed, starts[k], one)
+                    multiply(operation, count, at_row, share, part, (packed, starts[k], scratch), one)
             for i in range(still):
                 slots[at_row + i] = t * B + order[i]
                 x_rows[at_row + i] = steps[0] + t * steps[1] + order[i] * steps[2]
             at_row += still
         wait(barrier, team)
         sums = (TOTALS if apart else TARGETS), summed
-        gradients((at_row, x_rows, slots), share, options, part, d_span, sums, packed, starts[0], one)
+        gradients((at_row, x_rows, slots), share, options, part, d_span, sums, (packed, starts[0], scratch), one)
         summed = max(summed, min(1, at_row))
         wait(barrier, team)
     if apart and summed:
@@ -152,7 +153,7 @@ def move(operation, count, t, part, one):
 
 
 @inlined
-def multiply(operation, count, at_row, share, part, packed, packed_at, one):
+def multiply(operation, count, at_row, share, part, memory, one):
     """What comes through a product joins what came directly: of a = x + U source + b, or of h = W_hr m.
 
     In the second case dh first becomes the chunk's dprojected, and nothing of it has reached h_prev yet.
@@ -180,14 +181,26 @@ def multiply(operation, count, at_row, share, part, packed, packed_at, one):
         c = pointer(lines[to], one), batch, P, spans[2]
     if by_units:
         wait(barrier, team)
-    product(count, columns, a, (packed, packed_at, depth), c, (c[0], c[1], c[2], c[3], added))
+    packed, packed_at, scratch = memory
+    multiply_rows(pointer(lines[ROUNDED], 1), count, columns, a, (packed, packed_at, depth), c, added, scratch)
+
+
+@inlined
+def multiply_rows(rounded, count, columns, a, b, c, added, scratch):
+    """C (+)= A B, with rounded operands if that is asked for."""
+    start = c[0], c[1], c[2], c[3], added
+    if rounded[0]:
+        at_gates, span = rounded[bf16.GATES], (0, columns)
+        bf16.gates(at_gates, rounded, count, columns, (0, 1), span, a, b, c, start, scratch)
+    else:
+        product(count, columns, a, b, c, start)
 
 
 # -- once a chunk ----------------------------------------------------------------------------------------------------
 
 
 @inlined
-def gradients(chunk, share, options, part, d_span, sums, packed, room, one):
+def gradients(chunk, share, options, part, d_span, sums, memory, one):
     """dx and all weight gradients of a chunk, and its rows for a trace.
 
     Parameters
@@ -195,7 +208,7 @@ def gradients(chunk, share, options, part, d_span, sums, packed, room, one):
     chunk : how many rows it has; where each row begins in x, and its slot on the tape.
     d_span : the columns of dx that are this thread's; all D where its share is rows.
     sums : the first line of those to add to, and whether they hold something.
-    packed, room : the packed weights, and where there is room for a chunk's operands.
+    memory : the packed weights, where there is room for a chunk's operands, and the scratch of rounded products.
     """
     rank, team, _, _, _, _ = share
     sizes, _, _, _, lines = part
@@ -206,11 +219,13 @@ def gradients(chunk, share, options, part, d_span, sums, packed, room, one):
     program, columns = pointer(lines[PROGRAM], 1), d_span[1] - d_span[0]
     first, last = (0, count) if columns < D else portion(count, rank, team, TILE_ROWS)
     a, c = (da, after(plain, first), S, 0, 1), (dx, after(slots, first), D, d_span[0])
-    ih = packed, room - G * H * padded_to_vectors(columns, one), G * H
-    product(last - first, columns, a, ih, c, (c[0], c[1], c[2], c[3], 0))
+    packed, room, scratch = memory
+    rounded = pointer(lines[ROUNDED], 1)
+    ih = packed, room - bf16.stored(rounded, G * H) * padded_to_vectors(columns, one), G * H
+    multiply_rows(rounded, last - first, columns, a, ih, c, 0, scratch)
     for k in range(program[1] + 1, program[2] + 1):
         operation = after(program, k * COLUMNS)
-        weight_gradient(operation, chunk, share, options, part, sums, packed, room, one)
+        weight_gradient(operation, chunk, share, options, part, sums, memory, one)
     own = program[4] * H
     first, last = portion(own, rank, team, TILE_ROWS)
     for r in range(0, count if own else 0, DEPTH):
@@ -226,7 +241,7 @@ def gradients(chunk, share, options, part, d_span, sums, packed, room, one):
 
 
 @inlined
-def weight_gradient(operation, chunk, share, options, part, sums, packed, room, one):
+def weight_gradient(operation, chunk, share, options, part, sums, memory, one):
     """The gradients of a part of a weight and its bias: a = x W_ih' + b_ih, a = x + U source + b, or h = W_hr m."""
     rank, team, _, _, _, _ = share
     sizes, _, _, _, lines = part
@@ -234,6 +249,8 @@ def weight_gradient(operation, chunk, share, options, part, sums, packed, room, 
     _, side, gate, weight_row, gates, line, slot, width, offset, weight, _, _, _, _, _ = fields(operation)
     S, values, source = G * H + PADDING, pointer(lines[side], one), pointer(lines[line], one)
     count, x_rows, slots = chunk
+    packed, room, scratch = memory
+    rounded, plain = pointer(lines[ROUNDED], 1), pointer(lines[PLAIN], 1)
     into, summed = sums
     first, end, shift = weight_row * H, (weight_row + gates) * H, (gate - weight_row) * H
     row = (H, P, G * H)[width]
@@ -250,7 +267,11 @@ def weight_gradient(operation, chunk, share, options, part, sums, packed, room, 
         depth, a = min(DEPTH, count - r), (values, r * S + shift, S)
         if options[5 + weight]:
             b, total = (source, after(rows, r), row, begin), (pointer(lines[into + weight], one), summed)
-            multiply_transposed(a, b, depth, columns, pointer(lines[PLAIN], 1), packed, room, span, total)
+            if rounded[0]:
+                at_gradient = rounded[bf16.GRADIENT]
+                bf16.gradient(at_gradient, rounded, a, b, depth, columns, plain, packed, room, scratch, span, total)
+            else:
+                multiply_transposed(a, b, depth, columns, plain, packed, room, span, total)
         if weight != HR and options[8 + weight]:
             add_rows(a, depth, span, (pointer(lines[into + 3 + weight], one), summed))
         summed = 1
@@ -273,20 +294,30 @@ def pack_as_they_stand(part, d_span, packed, starts, one):
     sizes, spans, _, _, lines = part
     program = pointer(lines[PROGRAM], 1)
     _, _, D, G, _, H, P, _ = sizes
-    plain, end = pointer(lines[PLAIN], 1), 0
+    rounded, plain, end = pointer(lines[ROUNDED], 1), pointer(lines[PLAIN], 1), 0
     for k in range(1, program[1] + 1):
         kind, _, _, gates, row, _, _, _, _, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
         starts[k] = end
         if kind == PRODUCT:
             depth, columns = gates * H, spans[3] - spans[2]
-            pack((pointer(lines[WEIGHT_HH], one), plain, P, row * H * P + spans[2]), depth, columns, packed, end)
-            end += depth * padded_to_vectors(columns, one)
+            weight_hh = pointer(lines[WEIGHT_HH], one), plain, P, row * H * P + spans[2]
+            end = pack_weight(rounded, weight_hh, depth, columns, packed, end)
         elif kind == PROJECTED:
-            pack((pointer(lines[WEIGHT_HR], one), plain, H, spans[0]), P, spans[1] - spans[0], packed, end)
-            end += P * padded_to_vectors(spans[1] - spans[0], one)
+            weight_hr = pointer(lines[WEIGHT_HR], one), plain, H, spans[0]
+            end = pack_weight(rounded, weight_hr, P, spans[1] - spans[0], packed, end)
     columns = d_span[1] - d_span[0]
-    pack((pointer(lines[WEIGHT_IH], one), plain, D, d_span[0]), G * H, columns, packed, end)
-    starts[0] = end + G * H * padded_to_vectors(columns, one)
+    weight_ih = pointer(lines[WEIGHT_IH], one), plain, D, d_span[0]
+    starts[0] = pack_weight(rounded, weight_ih, G * H, columns, packed, end)
+
+
+@inlined
+def pack_weight(rounded, weight, depth, columns, packed, packed_at):
+    """Pack a part of a weight; as pairs of rounded numbers, if that is asked for.  Returns where it ends."""
+    if rounded[0]:
+        bf16.pack_rows(rounded[bf16.PACK_ROWS], weight, depth, columns, packed, packed_at)
+    else:
+        pack(weight, depth, columns, packed, packed_at)
+    return packed_at + bf16.stored(rounded, depth) * padded_to_vectors(columns, packed)
 
 
 @inlined

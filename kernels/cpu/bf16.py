@@ -18,8 +18,8 @@ import numpy as np
 
 from kernels.cpu.bf16_tiles import LANE, join_vectors, pair, round_square, round_vector, tile
 from kernels.cpu.compiling import JIT, Shared, by_address, inlined, ready
-from kernels.cpu.pointers import after, at
-from kernels.cpu.products import OPERAND, PACKED, RESULT, START, padded_to_vectors, rows_of_tile
+from kernels.cpu.pointers import after, at, room
+from kernels.cpu.products import DEPTH, EDGE, OPERAND, PACKED, RESULT, START, padded_to_vectors, rows_of_tile
 from kernels.cpu.tiles import ROWS, VECTORS
 
 WIDTH = VECTORS * LANE  # columns of a panel
@@ -37,6 +37,26 @@ PANEL, PRODUCT, GATES, PACK_GATES, PACK_ROWS, GRADIENT = range(6)
 def pairs(depth):
     """How many pairs hold so many numbers."""
     return (depth + 1) // 2
+
+
+@inlined
+def stored(rounded, depth):
+    """How many rows a packed weight of that depth has: of pairs, if products are rounded."""
+    return pairs(depth) if rounded[0] else depth
+
+
+@inlined
+def scratch_forward(chunk, sizes):
+    """Numbers of scratch memory of a thread, forward."""
+    _, B, D, _, _, H, P, _ = sizes
+    return max(chunk * B * (pairs(D) + PADDING), B * (pairs(max(H, P)) + PADDING))
+
+
+@inlined
+def scratch_backward(chunk, sizes):
+    """Numbers of scratch memory of a thread, backward."""
+    _, B, _, G, _, H, P, _ = sizes
+    return max(chunk * B * (pairs(G * H) + PADDING), B * (pairs(P) + PADDING), BLOCK * pairs(DEPTH))
 
 
 # -- rounding and packing ---------------------------------------------------------------------------------------------
@@ -176,7 +196,7 @@ def _product_at_the_edge(known, count, width, a, b, c, start):
     """A panel whose last vector would reach past the end of C's rows: it goes through a buffer of its own."""
     c_line, c_rows, c_width, c_at = c
     start_line, start_rows, start_width, start_at, has_start = start
-    buffer, plain = at(np.zeros(ROWS * WIDTH, np.float32)), at(_FIRST_ROWS)
+    buffer, plain = room(EDGE, c_line), at(_FIRST_ROWS)
     for row in range(0, count, ROWS):
         rows = min(ROWS, count - row)
         for i in range(rows if has_start else 0):
@@ -251,6 +271,10 @@ FUNCTIONS = [
         strict=True,
     )
 ]
+
+
+#: In place of the addresses where no product is rounded.
+NONE = np.zeros(1, np.int64)
 
 
 @functools.cache

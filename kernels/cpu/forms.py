@@ -13,16 +13,17 @@ import numpy as np
 
 from kernels.cells import Pass
 from kernels.cpu import barrier as barriers
+from kernels.cpu import bf16, workspace
 from kernels.cpu import table as tables
-from kernels.cpu import workspace
 from kernels.cpu.arrays import in_order, nothing, plain, rows
-from kernels.cpu.backward_loop import DEPTH, PADDING
+from kernels.cpu.backward_loop import PADDING
 from kernels.cpu.compiling import ready
 from kernels.cpu.flow import is_narrow
 from kernels.cpu.forward_loop import start_packing
 from kernels.cpu.loops import Loops
 from kernels.cpu.packs import Packs
 from kernels.cpu.plan import Plan, Sizes, room_for_packs
+from kernels.cpu.products import DEPTH
 from kernels.cpu.table import Block, Part, Table, blocks, place, table_of
 
 Array = np.ndarray
@@ -83,9 +84,11 @@ def forward_form(
     tape += [Part(at[f"kept{k}"], (steps, B, P if narrow else H), dtype) for k, narrow in enumerate(loops.kept)]
     y = [Part(at["y"], (T, B, P), dtype)]
     index_room = (2 + 2 * division.chunk) * B + len(loops.programs["forward"])
-    room = room_for_packs(size, dtype, division, keep) if packed is None else packed.shape[1]
+    room = room_for_packs(size, dtype, division, keep, packs.in_pairs) if packed is None else packed.shape[1]
     scratch = [Part(at["pre"], (division.chunk * B, G, H), dtype)]
     scratch.append(Part(at["indices"], (division.team, index_room), _INTEGER))
+    if packs.in_pairs:
+        scratch.append(Part(at["scratch"], (division.team, bf16.scratch_forward(division.chunk, size)), dtype))
     if packed is None:
         scratch.append(Part(at["packs"], (division.team, room), dtype))
     if not keep:
@@ -128,7 +131,8 @@ def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace
     else:
         groups = [results]
     index_room = (2 + 2 * division.chunk) * B + len(loops.programs["backward"])
-    room, count, width = room_for_packs(size, dtype, division, True), division.chunk * B, G * H + PADDING
+    room = room_for_packs(size, dtype, division, True, packs.in_pairs)
+    count, width = division.chunk * B, G * H + PADDING
     scratch = [
         Part(at["packs"], (division.team, room), dtype),
         Part(at["indices"], (division.team, index_room), _INTEGER),
@@ -137,6 +141,8 @@ def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace
         Part(at["down"], (count, len(cell.own) * H), dtype),
         Part(at["dprojected"], (count, (P + PADDING) * projected), dtype),
     ]
+    if packs.in_pairs:
+        scratch.append(Part(at["scratch"], (division.team, bf16.scratch_backward(division.chunk, size)), dtype))
     for which, narrow in (("values", loops.values), ("spares", loops.spares)):
         scratch += [Part(at[f"{which}{k}"], (B, P if one else H), dtype) for k, one in enumerate(narrow)]
     apart = division.chunk < T or count > DEPTH
@@ -162,12 +168,13 @@ def _table(
     team = [division.team, int(division.by_units), place(NOBODYS_BARRIER), place(_NOBODYS_BELL), 0]
     lines = [0 if name.endswith("_there") else none for name in loops.names[way]]
     table = table_of([*team, *size, *head, *lines])
-    fixed = {"lengths": place(ends[0]), "order": place(ends[1]), "program": place(program)}
+    rounded = bf16.addresses() if packs.in_pairs else bf16.NONE
+    fixed = {"lengths": place(ends[0]), "order": place(ends[1]), "program": place(program), "rounded": place(rounded)}
     names = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
     for name, entry in {**dict(zip(names, packs.places, strict=False)), **fixed}.items():
         if name in at:
             table[at[name]] = entry
-    return table, (*ends, program)
+    return table, (*ends, program, rounded)
 
 
 _NOBODYS_BELL = barriers.new()

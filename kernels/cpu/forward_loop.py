@@ -14,6 +14,7 @@ part        sizes (`kernels.cpu.plan.Sizes`); spans: first and last of this thre
 
 from __future__ import annotations
 
+from kernels.cpu import bf16
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
@@ -26,6 +27,7 @@ from kernels.cpu.table import OPTIONS as OPTIONS_AT
 from kernels.cpu.table import ROWS as ROWS_AT
 
 X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, BIAS_IH, BIAS_HH, Y, PRE_LINE, PACKS, LENGTHS, ORDER, INDICES, PROGRAM = range(13)
+ROUNDED, SCRATCH = range(13, 15)  # both only where products are rounded (`kernels.cpu.bf16`)
 H_LINE = len(FORWARD)  # the first state
 #: Chunk, a thread's room in packs and in indices, keep, whether there are bias_ih and bias_hh, whether the weights are
 #: packed already.
@@ -58,8 +60,9 @@ def forward(share, sizes, options, x, lines, rows, one):
     total, part = take_rows(mine, order, batch, places), (sizes, spans, batch, places, lines)
     packs = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
     packed = after(packs, padded_to_vectors(G * H, one))  # the joint bias comes first
-    program = pointer(lines[PROGRAM], 1)
+    program, rounded = pointer(lines[PROGRAM], 1), pointer(lines[ROUNDED], 1)
     operations = program[0]
+    scratch = after(pointer(lines[SCRATCH], one), rank * bf16.scratch_forward(chunk, sizes))
     pack_weights(part, packed, starts, there, one)
     if not there:
         join_biases(part, has_ih, has_hh, packs, one)
@@ -77,10 +80,13 @@ def forward(share, sizes, options, x, lines, rows, one):
                 pre_rows[count] = (t - begin) * B + places[n]  # a place of its own: nobody waits in between
                 count += 1
         pre = pointer(lines[PRE_LINE], one), pre_rows, G * H, 0
-        multiply_gates(
-            count, H, (0, G), (spans[0], spans[1]), (pointer(lines[X], one), x_rows, 1, 0, 1), (packed, 0, D), pre,
-            (packs, x_rows, 0, 0, has_ih),
-        )  # fmt: skip
+        values, bias = (pointer(lines[X], one), x_rows, 1, 0, 1), (packs, x_rows, 0, 0, has_ih)
+        gates, units = (0, G), (spans[0], spans[1])
+        if rounded[0]:
+            at_gates = rounded[bf16.GATES]
+            bf16.gates(at_gates, rounded, count, H, gates, units, values, (packed, 0, D), pre, bias, scratch)
+        else:
+            multiply_gates(count, H, gates, units, values, (packed, 0, D), pre, bias)
         for t in range(begin, end):
             if running > 0 and lengths[order[running - 1]] <= t:
                 running, own = still_running(running, t, mine, lengths, order)
@@ -94,7 +100,7 @@ def forward(share, sizes, options, x, lines, rows, one):
                 else:
                     if by_units and operation[1]:
                         wait(barrier, team)
-                    multiply(operation, own, when, part, packed, starts[k], has_hh, one)
+                    multiply(operation, own, when, part, (packed, starts[k], scratch), has_hh, one)
             finish(own, total, when, part, one)
             if by_units:
                 wait(barrier, team)
@@ -123,9 +129,10 @@ def still_running(running, t, mine, lengths, order):
 
 
 @inlined
-def multiply(operation, count, when, part, packed, packed_at, has_hh, one):
+def multiply(operation, count, when, part, memory, has_hh, one):
     """A product with recurrent weights: a = pre + U source, or apart from it h = U source + b, or h = W_hr m."""
     sizes, spans, batch, places, lines = part
+    packed, packed_at, scratch = memory
     _, B, _, G, _, H, P, _ = sizes
     _, s, s_next, g, at_pre = when
     _, _, line, slot, width, offset, weight, row, gates, narrow, to, to_slot, to_width, to_offset, add = fields(
@@ -141,7 +148,11 @@ def multiply(operation, count, when, part, packed, packed_at, has_hh, one):
     start = c[0], c[1], c[2], c[3], add
     if add == START_BIAS:
         start = pointer(lines[BIAS_HH], one), batch, 0, row * H, has_hh
-    multiply_gates(count, units, (0, gates), span, a, (packed, packed_at, H if weight == HR else P), c, start)
+    b, rounded = (packed, packed_at, H if weight == HR else P), pointer(lines[ROUNDED], 1)
+    if rounded[0]:
+        bf16.gates(rounded[bf16.GATES], rounded, count, units, (0, gates), span, a, b, c, start, scratch)
+    else:
+        multiply_gates(count, units, (0, gates), span, a, b, c, start)
 
 
 @inlined
@@ -182,20 +193,31 @@ def pack_weights(part, packed, starts, there, one):
     program = pointer(lines[PROGRAM], 1)
     _, _, D, G, _, H, P, _ = sizes
     units, wide = (spans[0], spans[1]), (spans[2], spans[3])
+    rounded = pointer(lines[ROUNDED], 1)
     if not there:
-        pack_gates(pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
-    end = end_of_gates(D, H, (0, G), units, 0, one)
+        pack_weight(rounded, pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
+    end = end_of_gates(bf16.stored(rounded, D), H, (0, G), units, 0, one)
     for k in range(1, program[0] + 1):
         kind, _, _, _, _, _, weight, row, gates, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
         starts[k] = end
         if kind == PRODUCT and weight == HR:
             if not there:
-                pack_gates(pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
-            end = end_of_gates(H, P, (0, 1), wide, end, one)
+                pack_weight(rounded, pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
+            end = end_of_gates(bf16.stored(rounded, H), P, (0, 1), wide, end, one)
         elif kind == PRODUCT:
             if not there:
-                pack_gates(pointer(lines[WEIGHT_HH], one), P, H, (row, row + gates), units, packed, end)
-            end = end_of_gates(P, H, (row, row + gates), units, end, one)
+                weight_hh = pointer(lines[WEIGHT_HH], one)
+                pack_weight(rounded, weight_hh, P, H, (row, row + gates), units, packed, end)
+            end = end_of_gates(bf16.stored(rounded, P), H, (row, row + gates), units, end, one)
+
+
+@inlined
+def pack_weight(rounded, weight, depth, units, gates, span, packed, packed_at):
+    """Pack a part of a weight; as pairs of rounded numbers, if that is asked for."""
+    if rounded[0]:
+        bf16.pack_gates(rounded[bf16.PACK_GATES], weight, depth, units, gates, span, packed, packed_at)
+    else:
+        pack_gates(weight, depth, units, gates, span, packed, packed_at)
 
 
 @inlined

@@ -59,12 +59,12 @@ class NumbaKernels(ReferenceKernels):
         """An array from the workspace."""
         return workspace.empty(shape, dtype)
 
-    def packs(self, cell: Cell, weights: Weights, grads: Weights) -> Packs | None:
+    def packs(self, cell: Cell, weights: Weights, grads: Weights, precision: str = "float32") -> Packs | None:
         """What passes with these arrays may share; see `kernels.Kernels.packs`."""
         arrays = (*weights.values(), *grads.values())
         if loops_of(cell) is None or not all(array.flags.carray for array in arrays):
             return None
-        return Packs(cell, weights, grads)
+        return Packs(cell, weights, grads, precision)
 
     def stream(self, parts: Sequence[Part], batch: int, dtype: Any) -> Any:
         """One compiled call a time step; see `kernels.Kernels.stream`."""
@@ -74,10 +74,10 @@ class NumbaKernels(ReferenceKernels):
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
         cell, loops, full = given.cell, loops_of(given.cell), given.lengths is None
-        if loops is None or given.precision != "float32":
+        if loops is None:
             return super().forward_layer(given, x, states, keep)
         events.launched()
-        packs = Packs(cell, given.weights) if given.packs is None else given.packs
+        packs = Packs(cell, given.weights, None, given.precision) if given.packs is None else given.packs
         dtype, size = packs.dtype, packs.sizes(x)
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "forward", dtype))
@@ -123,10 +123,10 @@ class NumbaKernels(ReferenceKernels):
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
         cell, loops = given.cell, loops_of(given.cell)
-        if loops is None or given.precision != "float32":
+        if loops is None:
             return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
         events.launched()
-        packs = Packs(cell, given.weights) if given.packs is None else given.packs
+        packs = Packs(cell, given.weights, None, given.precision) if given.packs is None else given.packs
         dtype, size = packs.dtype, packs.sizes(x)
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))

@@ -30,9 +30,11 @@ class Packs:
     cell : whose weights they are; one that has loops (`kernels.cpu.loops.loops_of`).
     weights, grads : the arrays by name.  The entries must stay the same arrays; what is in the weights may change, see
         `keep_for`.
+    precision : of the products, see `kernels.cells.Pass`.
 
     Attributes
     ----------
+    in_pairs : whether weights are packed as pairs of rounded numbers (`kernels.cpu.bf16`).
     units, dtype : H, and the dtype of all arrays.
     version : of the weights whose packed copies are kept.
     arrays, places : weight_ih, weight_hh, weight_hr, bias_ih, bias_hh, then the cell's own weights, and where they lie.
@@ -56,7 +58,14 @@ class Packs:
     False
     """
 
-    def __init__(self, cell: Cell, weights: Mapping[str, Array], grads: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        weights: Mapping[str, Array],
+        grads: Mapping[str, Array] | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.in_pairs = precision == "bf16"
         first = weights["weight_ih"]
         self.cell, self.weights, self.dtype = cell, weights, first.dtype
         self.version: Any = None
@@ -90,7 +99,9 @@ class Packs:
 
     def room(self, size: Sizes, division: Plan) -> Array:
         """Room for them."""
-        return np.empty((_parts(division), room_for_packs(size, self.dtype, division, False)), self.dtype)
+        return np.empty(
+            (_parts(division), room_for_packs(size, self.dtype, division, False, self.in_pairs)), self.dtype
+        )
 
     def keep(self, division: Plan, packed: Array) -> None:
         """Keep them."""

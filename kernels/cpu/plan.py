@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cells import Cell
-from kernels.cpu.backward_loop import DEPTH
-from kernels.cpu.products import padded
+from kernels.cpu.products import DEPTH, padded
 from kernels.cpu.tiles import VECTOR_BYTES
 
 CHUNK_ROWS = 256  # rows (time steps times batch) that are projected at once: they stay in a core's own cache
@@ -86,15 +85,22 @@ def worth_a_team(multiply_adds: int) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool) -> int:
-    """How many numbers a thread's packed weights take; the same for forward and backward, which then share memory."""
+def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool, in_pairs: bool = False) -> int:
+    """How many numbers a thread's packed weights take; the same for forward and backward, which then share memory.
+
+    `in_pairs` : whether two numbers along k are packed into the room of one (`kernels.cpu.bf16`).
+    """
+
+    def deep(depth: int) -> int:
+        return -(-depth // 2) if in_pairs else depth
+
     units, wide = (_part(n, division.team, division.by_units, dtype) for n in (size.H, size.P))
     D, G, R, H, P = size.D, size.G, size.R, size.H, size.P
-    projection = max(H * (wide + 8), P * (units + 8)) if size.projected else 0
-    room = (D * G + P * R) * (units + 8) + projection
+    projection = max(deep(H) * (wide + 8), deep(P) * (units + 8)) if size.projected else 0
+    room = (deep(D) * G + deep(P) * R) * (units + 8) + projection
     if both_ways:
-        block = DEPTH * max(padded(D, dtype), padded(H, dtype), padded(P, dtype))
-        room = max(room, R * H * wide + projection + G * H * padded(D, dtype) + block)
+        block = deep(DEPTH) * max(padded(D, dtype), padded(H, dtype), padded(P, dtype))
+        room = max(room, R * deep(H) * wide + projection + deep(G * H) * padded(D, dtype) + block)
     return room + G * H + 2 * VECTOR_BYTES  # and the joint bias
 
 

@@ -65,7 +65,8 @@ def _room(typingctx, count, like):
         kind = context.get_value_type(like.dtype)
         return cgutils.alloca_once(builder, kind, size=ir.Constant(INDEX, count.literal_value))
 
-    return (like(types.unliteral(count), like), codegen) if isinstance(count, types.Literal) else None
+    # the number stays in the type: Numba takes the same code for all calls of one type
+    return (like(count, like), codegen) if isinstance(count, types.Literal) else None
 
 
 #: at(array): its pointer.

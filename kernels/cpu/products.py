@@ -30,6 +30,9 @@ OPERAND = START = ("numbers", "rows", "int", "int", "int")
 PACKED = ("numbers", "int", "int")
 RESULT = ("numbers", "rows", "int", "int")
 
+#: Rows of a chunk whose weight gradient is one product: enough to make up for reading and writing it.
+DEPTH = 256
+
 _LANES = {4: lanes(np.float32), 8: lanes(np.float64)}
 _FIRST_ROWS = np.arange(ROWS)
 #: How many numbers the largest tile has, if they are small.

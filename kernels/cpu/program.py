@@ -37,11 +37,13 @@ START_NONE, START_ITSELF, START_BIAS = range(3)
 IH, HH, HR = range(3)  # which weight
 COLUMNS = 15
 
-FORWARD = tuple("x weight_ih weight_hh weight_hr bias_ih bias_hh y pre packs lengths order indices program".split())
+FORWARD = tuple(
+    "x weight_ih weight_hh weight_hr bias_ih bias_hh y pre packs lengths order indices program rounded scratch".split()
+)
 BACKWARD = tuple(
-    "x weight_ih weight_hh weight_hr dx dy packs lengths order indices program plain da da_hidden down dprojected "
-    "trace_da trace_da_hidden trace_dprojected own target_ih target_hh target_hr target_bias_ih target_bias_hh "
-    "total_ih total_hh total_hr total_bias_ih total_bias_hh".split()
+    "x weight_ih weight_hh weight_hr dx dy packs lengths order indices program plain rounded scratch da da_hidden down "
+    "dprojected trace_da trace_da_hidden trace_dprojected own target_ih target_hh target_hr target_bias_ih "
+    "target_bias_hh total_ih total_hh total_hr total_bias_ih total_bias_hh".split()
 )
 
 
