@@ -35,6 +35,20 @@ class Dense(NamedTuple):
     bias: Array
 
 
+class Normed(NamedTuple):
+    """Layer normalisation: y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, over the features of a row.
+
+    Attributes
+    ----------
+    weight, bias : (H,).
+    eps : what is added to the variance.
+    """
+
+    weight: Array
+    bias: Array
+    eps: float
+
+
 class Carried(NamedTuple):
     """One layer of a cell, in one direction: y = h.
 
@@ -48,4 +62,4 @@ class Carried(NamedTuple):
     states: tuple[Array, ...]
 
 
-Part = Looked | Dense | Carried
+Part = Looked | Dense | Normed | Carried

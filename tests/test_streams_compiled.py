@@ -69,12 +69,28 @@ def test_a_chain_of_layers_is_one_call(batch: int) -> None:
 
 
 def test_layers_in_array_code_stand_between_compiled_ones() -> None:
-    parts = engine.GRU(D, H, 2), engine.LayerNorm(H), engine.Linear(H, 6), engine.Recurrent("layernorm_lstm", 6, 4)
+    parts = engine.GRU(D, H, 2), engine.BatchNorm(H), engine.Linear(H, 6), engine.Recurrent("layernorm_lstm", 6, 4)
     model = engine.Sequential(*parts, engine.Linear(4, 2))
     y, _ = model.predict(draw(6, 3, D))
     stepper = model.stepper(3)
     for t, x_t in enumerate(draw(6, 3, D)):
         np.testing.assert_allclose(stepper(x_t), y[t], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("features", [H, 300])
+def test_layer_normalisation_is_compiled_too(features: int, dtype: str) -> None:
+    """Its sums run in another order than NumPy's: equal to rounding, not to the bit."""
+    norm = engine.LayerNorm(features, eps=0.01, dtype=dtype)
+    norm.load_state_dict({name: draw(features) + k for k, name in enumerate(norm.params)})
+    model = engine.Sequential(engine.GRU(D, features, dtype=dtype), norm, engine.Linear(features, 2, dtype=dtype))
+    x = draw(9, 3, D, dtype=dtype)
+    (y, last), stepper = model.predict(x), model.stepper(3)
+    with engine.ledger() as counts:
+        found = np.stack([stepper(x_t).copy() for x_t in x])
+    assert counts.launches == len(x)
+    np.testing.assert_allclose(found, y, rtol=0, atol=1e-6 if dtype == "float32" else 1e-14)
+    assert np.array_equal(stepper.state[0], last[0])
 
 
 def test_several_ids_a_row() -> None:

@@ -17,6 +17,7 @@ from engine.errors import bad_input
 from engine.layers import showing
 from engine.layers.parameter_holder import Buffer
 from engine.layers.pointwise import Pointwise, PointwiseTape
+from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline, clean
 from kernels.gates.normalising import EPS, inverse_root, normalise, normalise_backward
 
@@ -118,6 +119,9 @@ class LayerNorm(_Normalisation):
         seed: int | None = None,
     ) -> None:
         super().__init__(num_features, eps, batch_first, backend, dtype, seed)
+
+    def _step(self, batch: int, state: Any) -> steps.Step:
+        return steps.without_state(steps.NormStep(self, batch, *self._features()), state)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
         self._require_features(x, None, "shape (..., H)")

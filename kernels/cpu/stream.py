@@ -7,6 +7,7 @@ those of `predict`, so each sum runs in the same order.  A layer that is work fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from kernels import events
 from kernels.cpu.arrays import line, plain, rows
-from kernels.cpu.compiling import JIT, compiled, ready
+from kernels.cpu.compiling import JIT, compiled, inlined, ready
 from kernels.cpu.forward_loop import forward, options_of
 from kernels.cpu.loops import loops_of
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
@@ -24,15 +25,32 @@ from kernels.cpu.shares import share_of, sizes_of
 from kernels.cpu.table import FORWARD_LINES, FORWARD_X, place, table_of
 from kernels.cpu.table import ROWS as ROWS_AT
 from kernels.cpu.tiles import VECTOR_BYTES
-from kernels.streams import Carried, Dense, Looked, Part
+from kernels.streams import Carried, Looked, Normed, Part
 
 Array = np.ndarray
 #: Kinds of operations, and how many entries each has in the table, behind HEAD: their number, B, numbers of rows.
 #: LOOKED   ids, how many, weight, V, E, y
 #: DENSE    x, D, packed weight, K, bias, whether there is one, y
+#: NORMED   x, H, weight, bias, eps and room for two numbers, y
 #: CARRIED  the table of a pass
-LOOKED, DENSE, CARRIED = range(3)
+LOOKED, DENSE, NORMED, CARRIED = range(4)
 HEAD, COLUMNS = 3, 8
+
+
+@inlined
+def normalise(B, x, H, weight, bias, numbers, y):
+    """Layer normalisation of each row; `numbers` holds eps, and takes mean and scale in the dtype of the rows."""
+    for first in range(0, B * H, H):
+        total = 0.0
+        for j in range(first, first + H):
+            total += x[j]
+        numbers[1] = total / H
+        total = 0.0
+        for j in range(first, first + H):
+            total += (x[j] - numbers[1]) * (x[j] - numbers[1])
+        numbers[2] = 1.0 / math.sqrt(total / H + numbers[0])
+        for j in range(H):
+            y[first + j] = weight[j] * ((x[first + j] - numbers[1]) * numbers[2]) + bias[j]
 
 
 @compiled(overlapping=True)
@@ -57,6 +75,9 @@ def start_step(table, one):
                 B, K, (x, numbers, D, 0, 1), (from_a_cache_line(packed), 0, D), (y, numbers, K, 0),
                 (bias, numbers, 0, 0, o[6]),
             )  # fmt: skip
+        elif o[0] == NORMED:
+            x, H, weight, bias = pointer(o[1], one), o[2], pointer(o[3], one), pointer(o[4], one)
+            normalise(B, x, H, weight, bias, pointer(o[5], one), pointer(o[6], one))
         else:
             given = pointer(o[1], 1)
             steps = given[FORWARD_X], given[FORWARD_X + 1], given[FORWARD_X + 2]
@@ -114,7 +135,7 @@ class Stream:
         if isinstance(first, Looked):
             self.x = np.zeros((batch, first.features)[: 1 + (first.features > 1)], np.int64)
         else:
-            wide = (first.weight if isinstance(first, Dense) else first.given.weights["weight_ih"]).shape[1]
+            wide = (first.given.weights["weight_ih"] if isinstance(first, Carried) else first.weight).shape[-1]
             self.x = np.zeros((batch, wide), dtype)
         self.y = self.x
         self._calls: list[Any] = []  # tables of operations, and passes that several threads share
@@ -161,6 +182,10 @@ class Stream:
             (V, E), count = weight.shape, self.x.size
             y = self._next(np.zeros((self.batch, part.features * E), self.dtype), weight)
             return [LOOKED, x, count, place(line(weight, self.dtype)), V, E, y]
+        if isinstance(part, Normed):
+            bias, numbers = rows(part.bias), np.array([part.eps, 0, 0], self.dtype)
+            y = self._next(np.zeros((self.batch, len(weight)), self.dtype), weight, bias, numbers)
+            return [NORMED, x, len(weight), place(weight), place(bias), place(numbers), y]
         K, D = weight.shape
         packed = np.empty(D * padded(K, self.dtype) + VECTOR_BYTES, self.dtype)
         pack_dense(table_of([place(weight), D, K, place(packed)]), self._one)

@@ -20,12 +20,13 @@ from engine.layers.timeline import Timeline
 from engine.layers.walk import Direction, every_direction
 from engine.plain_arrays import first_place, host_integers
 from kernels.cells import Cell, Pass
-from kernels.streams import Carried, Dense, Looked, Part
+from kernels.streams import Carried, Dense, Looked, Normed, Part
 
 if TYPE_CHECKING:
     from engine.layers.base import Layer
     from engine.layers.embedding import Embedding
     from engine.layers.noise import Noise
+    from engine.layers.normalisation import LayerNorm
     from engine.layers.pointwise import Pointwise
     from engine.layers.recurrent_passes import RecurrentPasses
 
@@ -96,6 +97,17 @@ class LinearStep(PointwiseStep):
         """See `Step.parts`."""
         arrays = self.layer._params.own
         return [Dense(arrays["weight"], arrays.get("bias"))]
+
+
+class NormStep(PointwiseStep):
+    """Layer normalisation."""
+
+    layer: LayerNorm
+
+    def parts(self) -> list[Part]:
+        """See `Step.parts`."""
+        arrays = self.layer._params.own
+        return [Normed(arrays["weight"], arrays["bias"], self.layer.eps)]
 
 
 class EmbeddingStep(Step):
