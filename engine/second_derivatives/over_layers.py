@@ -35,10 +35,10 @@ class Second(NamedTuple):
 
     Attributes
     ----------
-    y : the tangent of the output.
+    y : the tangent of the output; None if nothing before it moves.
     state : the tangent of the last state; None of a layer without state.
-    back : takes the gradient of y as a dual number, and that of the last state; gives those of x and of the first
-        state, and writes the tangent of each parameter's gradient.
+    back : takes the gradient of y as a dual number, and that of the last state; gives those of x (None if x does not
+        move) and of the first state, and writes the tangent of the gradient of each parameter that moves.
     """
 
     y: Any
@@ -46,7 +46,6 @@ class Second(NamedTuple):
     back: Back
 
 
-@functools.singledispatch
 def second(
     layer: Any, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Products
 ) -> Second:
@@ -59,13 +58,26 @@ def second(
     dots : tangent of every parameter by name; one that is left out does not move.
     x_dot : tangent of the input, in its shape; None if it does not move.
     state_dot : tangent of the initial state, in its structure; None if it does not move.
-    products : takes the tangent of each parameter's gradient, by name.
+    products : takes the tangent of the gradient of each parameter that moves, by name.
     """
+    if x_dot is None and state_dot is None and not dots and not isinstance(layer, Heads):
+        return Second(None, None, lambda dy, dstate: (None, None))
+    found = of_layer(layer, tape, dots, x_dot, state_dot, products)
+    if x_dot is not None:
+        return found
+    return found._replace(back=lambda dy, dstate: (None, found.back(dy, dstate)[1]))
+
+
+@functools.singledispatch
+def of_layer(
+    layer: Any, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Products
+) -> Second:
+    """See `second`; something moves."""
     known = "Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, LayerNorm, BatchNorm, Pool, Sequential or Heads"
     raise bad_type("model", f"layers with second derivatives ({known})", f"a {type(layer).__name__}")
 
 
-@second.register
+@of_layer.register
 def _linear(layer: Linear, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Any) -> Second:
     xp, multiply, D, V = layer.backend.xp, layer.backend.kernels.matmul, layer.in_features, layer.out_features
     x, weight, moved = tape.kept.reshape(-1, D), layer.params["weight"], dots.get("weight")
@@ -76,13 +88,16 @@ def _linear(layer: Linear, tape: Any, dots: Mapping[str, Array], x_dot: Array, s
     y_dot = y_dot if "bias" not in dots else y_dot + dots["bias"]
     y_dot = y_dot.reshape(*tape.shape[:-1], V)
 
-    def back(dy: Dual, dstate: Any) -> tuple[Dual, None]:
+    def back(dy: Dual, dstate: Any) -> tuple[Dual | None, None]:
         dy = dy.each(lambda part: clean(xp, part, tape.timeline, layer.batch_first).reshape(-1, V))
         rows, rows_dot = dy.value, dy.dot
-        dweight_dot = multiply(rows_dot.T, x)  # dW = dy' x
-        products["weight"] = dweight_dot if x_dot is None else dweight_dot + multiply(rows.T, x_dot)
-        if layer.bias:
+        if "weight" in dots:
+            dweight_dot = multiply(rows_dot.T, x)  # dW = dy' x
+            products["weight"] = dweight_dot if x_dot is None else dweight_dot + multiply(rows.T, x_dot)
+        if "bias" in dots:
             products["bias"] = rows_dot.sum(axis=0)  # db = sum of dy
+        if x_dot is None:
+            return None, None
         dx_dot = multiply(rows_dot, weight)  # dx = dy W
         dx_dot = dx_dot if moved is None else dx_dot + multiply(rows, moved)
         return Dual(multiply(rows, weight).reshape(tape.shape), dx_dot.reshape(tape.shape)), None
@@ -90,7 +105,7 @@ def _linear(layer: Linear, tape: Any, dots: Mapping[str, Array], x_dot: Array, s
     return Second(clean(xp, y_dot, tape.timeline, layer.batch_first), None, back)
 
 
-@second.register
+@of_layer.register
 def _embedding(
     layer: Embedding, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Any
 ) -> Second:
@@ -114,7 +129,7 @@ def _embedding(
     return Second(clean(backend.xp, y_dot, tape.timeline, layer.batch_first), None, back)
 
 
-@second.register
+@of_layer.register
 def _dropout(layer: Dropout, tape: Any, dots: Any, x_dot: Array, state_dot: Any, products: Any) -> Second:
     xp, mask = layer.backend.xp, tape.kept
 
@@ -126,8 +141,8 @@ def _dropout(layer: Dropout, tape: Any, dots: Any, x_dot: Array, state_dot: Any,
     return Second(y_dot, None, lambda dy, dstate: (dy.each(masked), None))
 
 
-@second.register(LayerNorm)
-@second.register(BatchNorm)
+@of_layer.register(LayerNorm)
+@of_layer.register(BatchNorm)
 def _normalisation(layer: Any, tape: Any, dots: Any, x_dot: Array, state_dot: Any, products: Any) -> Second:
     xp, H = layer.backend.xp, layer.num_features
 
@@ -165,7 +180,7 @@ def _mean_of_duals(layer: BatchNorm, tape: Any) -> Callable[[Dual], Dual]:
     return lambda values: Dual(mean(values.value), mean(values.dot))
 
 
-@second.register
+@of_layer.register
 def _pool(layer: Pool, tape: Any, dots: Any, x_dot: Array, state_dot: Any, products: Any) -> Second:
     xp, timeline, (T, B, H) = layer.backend.xp, tape.timeline, tape.shape
     time_major = x_dot is not None and layer.batch_first
@@ -202,7 +217,7 @@ def _attention_pool(layer: Pool, tape: Any, dots: Any, x_dot: Array, products: A
     return Second((a[:, :, None] * x).dot.sum(axis=0), None, back)
 
 
-@second.register
+@of_layer.register
 def _sequential(
     layer: Sequential, tape: Any, dots: Mapping[str, Array], x_dot: Any, state_dot: Any, products: Any
 ) -> Second:
@@ -217,7 +232,7 @@ def _sequential(
     def back(dy: Any, dstate: Any) -> tuple[Any, tuple[Any, ...]]:
         dstates: list[Any] = []
         for walk in reversed(walks):
-            dy, part = walk.back(dy, None)
+            dy, part = (None, None) if dy is None else walk.back(dy, None)  # below, nothing moves
             dstates.insert(0, part)
         _gather(layer, found, products)
         return dy, tuple(dstates)
@@ -225,7 +240,7 @@ def _sequential(
     return Second(x_dot, tuple(states), back)
 
 
-@second.register
+@of_layer.register
 def _heads(layer: Heads, tape: Any, dots: Mapping[str, Array], x_dot: Any, state_dot: Any, products: Any) -> Second:
     inside = _parts(layer, tape, dots, state_dot)
     found: list[Products] = [{} for _ in inside]
