@@ -21,7 +21,7 @@ KERNELS = "the kernels"
 #: Of these the first that is compiled.  Its time tells how fast the machine is.
 FIRST = "pack"
 #: Seconds on one free core of an AMD EPYC (Zen 4): `FIRST`, and all that is compiled for the first cell of a dtype.
-SECONDS_OF_FIRST, SECONDS = 0.16, 5.0
+SECONDS_OF_FIRST, SECONDS = 0.11, 5.0
 _OF_A_CELL = "about 1 s"
 
 _TITLES: dict[int, str] = {}

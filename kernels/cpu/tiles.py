@@ -26,12 +26,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import JIT
-from kernels.cpu.vector_width import REGISTERS
+from kernels.cpu.vector_width import REGISTERS, largest_tile
 
 VECTOR_BYTES = REGISTERS.size
-#: Rows of A and vectors of B in the largest tile: their product, and the vectors of B themselves, fit the registers.
-ROWS = 6
-VECTORS = 4 if REGISTERS.number == 32 else 2
+#: Rows of A and vectors of B in the largest tile.
+ROWS, VECTORS = largest_tile(REGISTERS)
+#: LLVM unrolls the loop over k where a tile has so few rows.  With more, the pointers of several k would not fit the
+#: registers for addresses, and there is work enough without.
+UNROLLED = 2
 
 
 def lanes(dtype: Any) -> int:
@@ -117,7 +119,9 @@ def _emit(arithmetic: Arithmetic, rows: int, vectors: int, values: dict[str, Any
     a_at.add_incoming(builder.add(a_at, values["a_step"]), loop)
     for pair in grid:
         sums[pair].add_incoming(after[pair], loop)
-    builder.cbranch(builder.icmp_signed("<", k_next, values["depth"]), loop, finish)
+    branch = builder.cbranch(builder.icmp_signed("<", k_next, values["depth"]), loop, finish)
+    if rows > UNROLLED:
+        _keep_as_it_is(branch)
 
     builder.position_at_end(finish)
     builder.cbranch(builder.icmp_signed("!=", values["has_start"], _number(0)), add, store)
@@ -131,6 +135,15 @@ def _emit(arithmetic: Arithmetic, rows: int, vectors: int, values: dict[str, Any
         store_vector(builder, after[row, v], _at(builder, c_row[row], _number(v * width)))
     builder.branch(end)
     builder.position_at_end(end)
+
+
+def _keep_as_it_is(branch: Any) -> None:
+    """Keep LLVM from unrolling the loop that a branch closes."""
+    module = branch.module
+    wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = ir.values.MDValue(module, (), name=str(len(module.metadata)))
+    loop.operands = loop, wish  # a loop's mark begins with itself
+    branch.set_metadata("llvm.loop", loop)
 
 
 def _row_pointers(builder: ir.IRBuilder, values: dict[str, Any], rows: int, array: str) -> list[Any]:
