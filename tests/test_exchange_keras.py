@@ -135,7 +135,10 @@ def lstm_arrays() -> list[Any]:
     return [rng.normal(size=shape).astype(np.float32) for shape in ((D, 4 * H), (H, 4 * H), (4 * H,))]
 
 
-LSTM_PLACE = {"lstm/cell/vars": lstm_arrays()}
+LSTM_PLACE = {
+    "lstm/cell/vars": lstm_arrays(),
+    "dense/vars": [np.ones((H, 2), np.float32), np.arange(2, dtype=np.float32)],
+}
 #: Layers that change the result and have no place here, and what the message says of them.
 REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "unknown": (
@@ -160,7 +163,11 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
         "recurrent_activation='hard_sigmoid'",
     ),
     "backwards": ([layer("LSTM", units=H, go_backwards=True)], "go_backwards=False, got go_backwards=True"),
-    "softmax": ([layer("LSTM", units=H), layer("Dense", units=2, activation="softmax")], "Dense"),
+    "dense function": (
+        [layer("LSTM", units=H), layer("Dense", units=2, activation="gelu")],
+        r"Dense \(dense\) with activation='linear' or 'tanh' or .* or 'softmax', got activation='gelu'",
+    ),
+    "leaky": ([layer("LSTM", units=H), layer("ReLU", negative_slope=0.1)], "negative_slope=0.0, got negative_slope"),
     "units": ([layer("LSTM", units=H + 1)], "arrays of the shapes"),
     "without units": ([layer("LSTM")], "units as an integer >= 1"),
     "sum of directions": ([layer("Bidirectional", merge_mode="sum", layer=layer("LSTM", units=H))], "merge_mode='sum'"),
@@ -326,11 +333,16 @@ def test_many_layers_beside_keras(functional: bool, keras: Any, tmp_path: Path) 
         K.LSTM(H, return_sequences=True, name="z"),
         K.LayerNormalization(),
         K.BatchNormalization(),
-        K.TimeDistributed(K.Dense(4)),
+        K.TimeDistributed(K.Dense(4, activation="tanh")),
+        K.Dense(6, activation="sigmoid"),
+        K.Activation("relu"),
+        K.Dense(3, activation="relu"),
+        K.ReLU(),
         K.GRU(4, return_sequences=True, name="a"),
         K.Dropout(0.3),
         K.GlobalMaxPooling1D() if functional else K.GlobalAveragePooling1D(),
-        K.Dense(V),
+        K.Dense(V, activation="softmax"),
+        K.Softmax(),
     ]
     if functional:
         x = y = keras.Input((None,), dtype="int64")

@@ -155,6 +155,26 @@ def test_batch_normalisation(batch_first: bool, lengths: bool, tmp_path: Path) -
     assert back.config() == model.config()
 
 
+@pytest.mark.parametrize("lengths", [False, True], ids=["whole rows", "lengths"])
+@pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
+def test_functions(batch_first: bool, lengths: bool, tmp_path: Path) -> None:
+    layers = [
+        engine.GRU(D, H, batch_first=batch_first, **REFERENCE),
+        engine.Linear(H, 8, **REFERENCE),
+        engine.Activation("relu", **REFERENCE),
+        engine.Linear(8, 4, **REFERENCE),
+        engine.Activation("sigmoid", **REFERENCE),
+        engine.Activation("softmax", **REFERENCE),
+        engine.Pool("attention", 4, **REFERENCE),
+        engine.Activation("tanh", **REFERENCE),
+        engine.Linear(4, V, **REFERENCE),
+        engine.Activation("softmax", **REFERENCE),
+    ]
+    model = randomised(engine.Sequential(*layers))
+    back = both_ways(model, tmp_path / "model.onnx", inputs(model), LENGTHS if lengths else None)
+    assert back.config() == model.config()
+
+
 @pytest.mark.parametrize("directions", [1, 2])
 def test_the_last_valid_step(directions: int, tmp_path: Path) -> None:
     trunk = engine.LSTM(D, H, bidirectional=directions == 2, **REFERENCE)
@@ -370,7 +390,7 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: [*gru(), node("ReduceSum", "y zero", "sum", keepdims=0), node("Identity", "sum", "out")],
         "the model's y as the first output",
     ),
-    "a softmax over features": (lambda: [*gru(), node("Softmax", "y", "out", axis=2)], "not over the valid steps"),
+    "a softmax over rows": (lambda: [*gru(), node("Softmax", "y", "out", axis=1)], "not over the features or"),
     "pads within a mean": (
         lambda: [
             node("GRU", "x W R B lengths", "Y", hidden_size=H),
@@ -390,7 +410,7 @@ STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
         "weights of the steps that are no product of them",
     ),
     "no layer": (lambda: [node("Identity", "x", "y")], "an LSTM, GRU or RNN node that y depends on, got none"),
-    "unrolled": (lambda: [node("MatMul", "x V", "m"), node("Tanh", "m", "y")], "dynamo=False"),
+    "unrolled": (lambda: [node("MatMul", "x V", "m"), node("Relu", "m", "y")], "dynamo=False"),
     "first states": (lambda: [node("GRU", "x W R B  S", "Y"), node("Squeeze", "Y one", "y")], "initial_h that is not"),
     "a step": (lambda: [*gru()[:1], node("Gather", "Y three", "y")], "step 3 alone"),
     "a loop of names": (lambda: [node("GRU", "y W R B", "Y"), node("Squeeze", "Y one", "y")], "which nothing makes"),

@@ -18,6 +18,7 @@ from engine.layers import (
     CRF,
     GRU,
     LSTM,
+    Activation,
     Attention,
     BatchNorm,
     Dropout,
@@ -158,6 +159,8 @@ def _others(rng: np.random.Generator, backend: Backend, seed: int) -> Iterator[C
     for kind in ("last", "mean", "max", "attention"):
         pool = Pool(kind, INPUTS, directions=2 if kind == "last" else 1, **common)
         yield CheckedLayer("others", "Pool", f"{kind}, lengths", pool, x, lengths=lengths)
+    for kind in ("tanh", "relu", "sigmoid", "softmax"):
+        yield CheckedLayer("others", "Activation", f"{kind}, lengths", Activation(kind, **common), x, lengths=lengths)
     memory = backend.asarray(rng.normal(size=(STEPS - 1, BATCH, INPUTS)))
     for kind in ("additive", "dot", "general"):
         attention = Attention(kind, INPUTS, **common)

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.exchange.keras_weights import CLASSES, from_keras, shapes_of
 from engine.exchange.parts import Host, Part
+from engine.layers.activation import KINDS
 
 
 class Refused(Exception):  # noqa: N818 - caught by the reader, which knows the layer
@@ -81,13 +82,15 @@ def check_shapes(arrays: list[Host], shapes: list[tuple[int, ...]]) -> None:
         raise Refused(f"arrays of the shapes {shapes}", f"{found or 'none'}", "the file is damaged or was cut")
 
 
-def with_function(parts: list[Part], settings: Settings) -> list[Part]:
-    """The parts, whose layer must have no function of its own behind it."""
-    function = name_of(settings.get("activation"))
-    if function != "linear":
-        hint = "leave it out of the Keras model and apply it to y (a softmax belongs to the loss here)"
-        raise Refused("activation='linear'", f"activation={function!r}", hint)
-    return parts
+def functions(settings: Settings) -> list[Part]:
+    """The function behind a layer, as a part of its own; none for the identity."""
+    kind = name_of(settings.get("activation"))
+    if kind == "linear":
+        return []
+    if kind not in KINDS:
+        hint = "leave it out of the Keras model and apply it to y"
+        raise Refused(f"activation={' or '.join(map(repr, ('linear', *KINDS)))}", f"activation={kind!r}", hint)
+    return [Part("Activation", {"kind": kind})]
 
 
 # -- layers of single steps --------------------------------------------------------------------------------------------
@@ -95,14 +98,35 @@ def with_function(parts: list[Part], settings: Settings) -> list[Part]:
 
 @rule("Dense")
 def dense(settings: Settings, arrays: list[Host]) -> list[Part]:
-    """A Linear; its kernel is (D, V)."""
+    """A Linear, and the function behind it; its kernel is (D, V)."""
     units, bias = whole(settings, "units"), bool(settings.get("use_bias", True))
     features = arrays[0].shape[0] if arrays and arrays[0].ndim == 2 else 0
     check_shapes(arrays, [(features, units), (units,)] if bias else [(features, units)])
     named = {"weight": arrays[0].T} | ({"bias": arrays[1]} if bias else {})
-    return with_function(
-        [Part("Linear", {"in_features": features, "out_features": units, "bias": bias}, named)], settings
-    )
+    linear = Part("Linear", {"in_features": features, "out_features": units, "bias": bias}, named)
+    return [linear, *functions(settings)]
+
+
+@rule("Activation")
+def activation(settings: Settings, arrays: list[Host]) -> list[Part]:
+    """A function of every step."""
+    return functions(settings)
+
+
+@rule("ReLU")
+def relu(settings: Settings, arrays: list[Host]) -> list[Part]:
+    """The same by another name, where nothing is set."""
+    expect(settings, "max_value", None)
+    expect(settings, "negative_slope", 0.0)
+    expect(settings, "threshold", 0.0)
+    return [Part("Activation", {"kind": "relu"})]
+
+
+@rule("Softmax")
+def softmax(settings: Settings, arrays: list[Host]) -> list[Part]:
+    """Softmax over the features."""
+    expect(settings, "axis", -1, [-1])
+    return [Part("Activation", {"kind": "softmax"})]
 
 
 @rule("Embedding")

@@ -21,9 +21,10 @@ def import_keras(path: Any, *, lengths: bool = False) -> Any:
     """Read a model that Keras 3 or Keras 2 saved, a ``.keras`` or an ``.h5`` file.
 
     Keras itself is not needed.  Sequential models and Functional ones without branches are read, with SimpleRNN, GRU
-    (both ``reset_after``), LSTM, Bidirectional, Dense, Embedding, Dropout, LayerNormalization, BatchNormalization,
-    TimeDistributed(Dense) and global pooling.  A layer with ``return_sequences=False`` becomes a layer and a
-    `Pool`.  It needs the extra ``[keras]``.
+    (both ``reset_after``), LSTM, Bidirectional, Dense, Activation, ReLU, Softmax, Embedding, Dropout,
+    LayerNormalization, BatchNormalization, TimeDistributed(Dense) and global pooling.  A layer with
+    ``return_sequences=False`` becomes a layer and a `Pool`, a Dense layer with a function one and an `Activation`.  It
+    needs the extra ``[keras]``.
 
     Parameters
     ----------

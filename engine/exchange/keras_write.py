@@ -26,8 +26,8 @@ def export_keras(model: Layer, path: Any) -> None:
     Parameters
     ----------
     model : Layer
-        A layer, or a `Sequential` of layers that Keras has: RNN, GRU, LSTM, Linear, Embedding, Dropout, LayerNorm,
-        BatchNorm, and Pool with "last" (behind a recurrent layer), "mean" or "max".
+        A layer, or a `Sequential` of layers that Keras has: RNN, GRU, LSTM, Linear, Activation, Embedding, Dropout,
+        LayerNorm, BatchNorm, and Pool with "last" (behind a recurrent layer), "mean" or "max".
     path : str or Path
         The file to write, ``.keras`` or ``.h5``; one that is there is replaced, wholly or not at all.
 
@@ -140,6 +140,10 @@ def _linear(layer: Any) -> list[Written]:
     return [Written("Dense", settings, (arrays,))]
 
 
+def _activation(layer: Any) -> list[Written]:
+    return [Written("Activation", {"activation": layer.kind})]
+
+
 def _embedding(layer: Any) -> list[Written]:
     settings = {"input_dim": layer.num_embeddings, "output_dim": layer.embedding_dim}
     return [Written("Embedding", settings, ([_host(layer, "weight")],))]
@@ -176,6 +180,7 @@ def _host(layer: Any, name: str) -> Host:
 
 _WRITERS: dict[str, Callable[[Any], list[Written]]] = {
     "Linear": _linear,
+    "Activation": _activation,
     "Embedding": _embedding,
     "Dropout": _dropout,
     "LayerNorm": _layer_norm,

@@ -69,6 +69,13 @@ def add(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
     return replace(x, parts=(*x.parts[:-1], joined))
 
 
+@rule("Tanh", "Relu", "Sigmoid")
+def activation(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
+    """A function of every step."""
+    x = signal(inputs[0])
+    return x.then(Part("Activation", {"kind": attributes["operator"].lower()}), x.features)
+
+
 @rule("LayerNormalization")
 def layer_norm(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
     """Layer normalisation over the features."""

@@ -102,12 +102,14 @@ def _pooled(context: Any, x: Signal, part: Part, keep: bool) -> Signal:
 
 @rule("Softmax")
 def softmax(context: Any, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """The weights of the steps in a row's vector."""
+    """A function of the features; or the weights of the steps in a row's vector."""
     given = inputs[0]
     masked = isinstance(given, Stage) and given.meaning == "low"
     x = given.x if masked else signal(given)
+    if not masked and axis_of(x, attributes.get("axis", -1)) == "F":
+        return x.then(Part("Activation", {"kind": "softmax"}), x.features)
     if axis_of(x, attributes.get("axis", -1)) != context.time or (context.with_lengths and not masked):
-        raise Unreadable("a softmax that is not over the valid steps")
+        raise Unreadable("a softmax that is not over the features or the valid steps")
     return Stage("weights", x)
 
 

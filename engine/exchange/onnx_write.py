@@ -31,9 +31,9 @@ def export_onnx(model: Layer, path: Any, lengths: bool = False) -> None:
     Parameters
     ----------
     model : Layer
-        A layer, or a `Sequential` of these: RNN, GRU, LSTM, the cell ``"peephole_lstm"``, Linear, Embedding, Dropout,
-        LayerNorm, BatchNorm (with its running statistics), and Pool.  A float64 model is written as it is; ONNX Runtime
-        runs recurrent layers in float32 alone.
+        A layer, or a `Sequential` of these: RNN, GRU, LSTM, the cell ``"peephole_lstm"``, Linear, Activation,
+        Embedding, Dropout, LayerNorm, BatchNorm (with its running statistics), and Pool.  A float64 model is written as
+        it is; ONNX Runtime runs recurrent layers in float32 alone.
     path : str or Path
         The file to write; one that is there is replaced, wholly or not at all.
     lengths : bool
@@ -186,6 +186,12 @@ def _linear(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
     return Flow(name, flow.axes)
 
 
+def _activation(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
+    operator = layer.kind.capitalize()
+    own: dict[str, Any] = {"axis": -1} if operator == "Softmax" else {}
+    return Flow(graph.add(operator, [flow.name], f"{scope}{operator}", **own), flow.axes)
+
+
 def _embedding(graph: Graph, flow: Flow, scope: str, layer: Any) -> Flow:
     table = graph.constant(f"{scope}weight", layer.backend.to_host(layer.params["weight"]))
     name = graph.add("Gather", [table, flow.name], f"{scope}Gather", axis=0)
@@ -285,6 +291,7 @@ def _sum(graph: Graph, flow: Flow, scope: str) -> str:
 _POOLS: dict[str, Callable[[Graph, Flow, str, Any], str]] = {"mean": _mean, "max": _max, "attention": _attention}
 _WRITERS: dict[str, Callable[[Graph, Flow, str, Any], Flow]] = {
     "Linear": _linear,
+    "Activation": _activation,
     "Embedding": _embedding,
     "Dropout": _dropout,
     "LayerNorm": _layer_norm,

@@ -9,6 +9,7 @@ from typing import Any
 from engine.backend import Backend
 from engine.checks import describe
 from engine.errors import InputError, bad_input, bad_type
+from engine.layers.activation import Activation as Activation
 from engine.layers.attention import Attention as Attention
 from engine.layers.base import Layer as Layer
 from engine.layers.building import without_arrays
@@ -32,7 +33,7 @@ _TYPES: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool, CRF),
-        Translator,
+        *(Translator, Activation),
     )
 }
 

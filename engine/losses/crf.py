@@ -114,7 +114,8 @@ def crf_loss(
 def _forward(backend: Backend, s: Array, valid: Array | None, last: Array) -> tuple[Array, Array, Array]:
     """log Z (B,) float64, exp(alpha - log Z) (B, K) at each row's last step, and all w_t(i, j) (T, B, K, K).
 
-    Pads count as scores of 0, so that they stay finite; what they make is not used.
+    Pads count as scores of 0, so that they stay finite; what they make is not used.  The question whether the scaled
+    sums are exact waits for the device once, which costs less than logarithms at every step.
     """
     xp = backend.xp
     found, exact = _forward_scaled(backend, s, valid, last)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import bad_type
+from engine.layers.activation import Activation
 from engine.layers.attention import Attention
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
@@ -37,7 +38,7 @@ from kernels.reference import ReferenceKernels
 #: The layers that this file knows.  A subclass with its own forward runs copy by copy.
 KNOWN = (
     *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Sequential, LayerNorm, BatchNorm, Pool),
-    *(Attention, CRF, Heads, Translator),
+    *(Activation, Attention, CRF, Heads, Translator),
 )
 ALL_STEPS = slice(None)
 

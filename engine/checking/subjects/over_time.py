@@ -1,4 +1,4 @@
-"""Normalisation, pooling, heads, the CRF in a gradient check: copies (`batched`), forward mode (`forward_mode`)."""
+"""Functions, normalisation, pooling, heads, the CRF in a gradient check: copies (`batched`) and `forward_mode`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.checking.subjects import batched, forward_mode
+from engine.layers.activation import Activation, activated, through
 from engine.layers.crf import CRF, pair_scores
 from engine.layers.heads import Heads
 from engine.layers.normalisation import BatchNorm, LayerNorm
@@ -17,6 +18,13 @@ from kernels.gates.normalising import normalise
 Array = Any  # of the layer's backend
 
 # -- copies: every array has an axis of copies in front ----------------------------------------------------------------
+
+
+@batched.run.register
+def _activation(
+    layer: Activation, tape: Any, params: Mapping[str, Any], x: Any, state: Any, span: slice = batched.ALL_STEPS
+) -> tuple[Any, None]:
+    return batched.clean_layout(layer, tape, activated(layer.backend.xp, layer.kind, x)), None
 
 
 @batched.run.register
@@ -104,6 +112,14 @@ def _positions(shape: tuple[int, ...]) -> int:
 
 
 # -- forward mode ------------------------------------------------------------------------------------------------------
+
+
+@forward_mode.jvp.register
+def _activation_jvp(
+    layer: Activation, tape: Any, params_dot: Mapping[str, Any], x_dot: Any, state_dot: Any
+) -> tuple[Any, None]:
+    xp = layer.backend.xp
+    return clean(xp, through(xp, layer.kind, tape.kept, x_dot), tape.timeline, layer.batch_first), None
 
 
 @forward_mode.jvp.register

@@ -132,6 +132,16 @@ def _dropout(place: Place) -> Call:
     )
 
 
+@entry("Activation")
+def _activation(place: Place) -> Call:
+    return call(
+        engine.Activation,
+        kind=("softmax", choice("tanh", "relu", "sigmoid", "softmax")),
+        batch_first=(False, optional(flag)),
+        **common(place),
+    )
+
+
 @entry("LayerNorm")
 def _layer_norm(place: Place) -> Call:
     return call(
@@ -448,6 +458,9 @@ def _flat(kind: str, place: Place) -> tuple[Any, Any, Any, Any]:
     if kind == "Pool":
         pool = engine.Pool("attention", D, backend=place.spec)
         return pool, draw(T, B, D), floats("float32", None, None, D), (B, D)
+    if kind == "Activation":
+        tanh = engine.Activation("tanh", backend=place.spec)
+        return tanh, draw(T, B, D), floats("float32", None, None, None), (T, B, D)
     return engine.Dropout(0.5, backend=place.spec), draw(T, B, D), floats("float32", None, None, None), (T, B, D)
 
 
@@ -488,7 +501,7 @@ def _flat_passes(kind: str) -> None:
         return call(layer.window, tape=(tape, instance(type(tape))), start=(1, whole(0, T)), stop=(3, whole(0, T)))
 
 
-for _name in ("Linear", "Embedding", "Dropout", "LayerNorm", "BatchNorm", "Pool", "CRF"):
+for _name in ("Linear", "Embedding", "Dropout", "Activation", "LayerNorm", "BatchNorm", "Pool", "CRF"):
     _flat_passes(_name)
 
 
