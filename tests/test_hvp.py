@@ -152,6 +152,10 @@ MODELS: dict[str, Callable[[], Any]] = {
     "mean": lambda: engine.Sequential(recurrent("gru"), pool("mean"), linear(H, 2)),
     "max": lambda: engine.Sequential(recurrent("lstm"), pool("max"), linear(H, 2)),
     "attention": lambda: engine.Sequential(recurrent("rnn_tanh"), pool("attention", input_size=H), linear(H, 2)),
+    "functions": lambda: engine.Sequential(
+        *(linear(D, 5), function("softmax"), linear(5, D), function("sigmoid"), recurrent("gru")),
+        *(function("tanh"), linear(H, 8), function("relu"), linear(8, 2)),
+    ),
     "rows first": lambda: engine.Sequential(recurrent("gru", batch_first=True), linear(H, 4), pool("attention", 4)),
 }
 
@@ -162,6 +166,10 @@ def linear(inputs: int, outputs: int, **options: Any) -> Any:
 
 def pool(kind: str, input_size: int | None = None, **options: Any) -> Any:
     return engine.Pool(kind, input_size, dtype="float64", backend=BACKEND, **options)
+
+
+def function(kind: str) -> Any:
+    return engine.Activation(kind, dtype="float64", backend=BACKEND)
 
 
 def dropout() -> Any:

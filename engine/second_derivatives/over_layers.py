@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from engine.errors import bad_type
+from engine.layers.activation import Activation, through
 from engine.layers.dropout import Dropout
 from engine.layers.embedding import Embedding
 from engine.layers.heads import Heads
@@ -73,8 +74,10 @@ def of_layer(
     layer: Any, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Products
 ) -> Second:
     """See `second`; something moves."""
-    known = "Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, LayerNorm, BatchNorm, Pool, Sequential or Heads"
-    raise bad_type("model", f"layers with second derivatives ({known})", f"a {type(layer).__name__}")
+    known = "Recurrent, RNN, GRU, LSTM, Linear, Activation, Embedding, Dropout, LayerNorm, BatchNorm, Pool"
+    raise bad_type(
+        "model", f"layers with second derivatives ({known}, Sequential or Heads)", f"a {type(layer).__name__}"
+    )
 
 
 @of_layer.register
@@ -103,6 +106,24 @@ def _linear(layer: Linear, tape: Any, dots: Mapping[str, Array], x_dot: Array, s
         return Dual(multiply(rows, weight).reshape(tape.shape), dx_dot.reshape(tape.shape)), None
 
     return Second(clean(xp, y_dot, tape.timeline, layer.batch_first), None, back)
+
+
+@of_layer.register
+def _activation(layer: Activation, tape: Any, dots: Any, x_dot: Array, state_dot: Any, products: Any) -> Second:
+    xp, kind, y = layer.backend.xp, layer.kind, tape.kept
+    x_dot = clean(xp, x_dot, tape.timeline, layer.batch_first)
+    y_dot = through(xp, kind, y, x_dot)
+
+    def back(dy: Dual, dstate: Any) -> tuple[Dual, None]:
+        dy = dy.each(lambda part: clean(xp, part, tape.timeline, layer.batch_first))
+        d, dx_dot = dy.value, through(xp, kind, y, dy.dot)
+        if kind == "softmax":  # dx = y (dy - sum of dy y)
+            dx_dot = dx_dot + y_dot * (d - (y * d).sum(axis=-1)[..., None]) - y * (y_dot * d).sum(axis=-1)[..., None]
+        elif kind != "relu":  # dx = dy y (1 - y), or dy (1 - y^2)
+            dx_dot = dx_dot + d * y_dot * (1 - 2 * y if kind == "sigmoid" else -2 * y)
+        return Dual(through(xp, kind, y, d), dx_dot), None
+
+    return Second(y_dot, None, back)
 
 
 @of_layer.register

@@ -45,8 +45,8 @@ def hvp(
     Parameters
     ----------
     model : Layer
-        A layer, or a `Sequential` or `Heads` of them: recurrent layers of every cell, Linear, Embedding, Dropout,
-        LayerNorm, BatchNorm, Pool.
+        A layer, or a `Sequential` or `Heads` of them: recurrent layers of every cell, Linear, Activation, Embedding,
+        Dropout, LayerNorm, BatchNorm, Pool.
     tape : Tape
         What its forward returned; masks of dropout are those of that pass.
     dy : array, or mapping of str to array
