@@ -40,6 +40,7 @@ class PreparedPass:
     x : (T, B, D) array to read the input from, such as `y` of the layer below; None makes one.
     factors : k_X by name, see `kernels.cells.Pass`.
     packs : of these weights, which then never change: what is packed is shared; None packs them for this pass alone.
+    precision : of the products, see `kernels.cells.Pass`.
 
     Attributes
     ----------
@@ -71,6 +72,7 @@ class PreparedPass:
         x: Array | None = None,
         factors: Mapping[str, Array] = MappingProxyType({}),
         packs: Packs | None = None,
+        precision: str = "float32",
     ) -> None:
         loops = loops_of(cell)
         if loops is None:
@@ -78,7 +80,8 @@ class PreparedPass:
         own = {
             name: array if name in NAMES[:3] else array.copy() for name, array in weights.items()
         }  # the rest is read
-        self._packs, self._dtype = Packs(cell, own) if packs is None else packs, weights["weight_ih"].dtype
+        self._packs = Packs(cell, own, precision=precision) if packs is None else packs
+        self._dtype = weights["weight_ih"].dtype
         width, itemsize = weights["weight_ih"].shape[1], self._dtype.itemsize
         self.x = np.zeros((steps, batch, width), self._dtype) if x is None else x
         self._loops, self._size, self._given = loops, self._packs.sizes(self.x), Pass(cell, own, factors=factors)

@@ -195,7 +195,9 @@ class Stream:
 
     def _carried(self, part: Carried) -> Any:
         given = part.given
-        made = PreparedPass(given.cell, given.weights, 1, self.batch, self.y[None], given.factors, given.packs)
+        made = PreparedPass(
+            given.cell, given.weights, 1, self.batch, self.y[None], given.factors, given.packs, given.precision
+        )
         for state, start in zip(made.states, part.states, strict=True):
             state[...] = start
         self.states.append(made.states)
