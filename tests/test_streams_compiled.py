@@ -54,6 +54,19 @@ def test_a_compiled_step_has_the_bits_of_predict(kind: str, dtype: str) -> None:
     compare(layer, draw(6, 1, D, dtype=dtype))
 
 
+def test_a_step_in_bf16_has_the_bits_of_predict() -> None:
+    layer = engine.LSTM(D, H, 2, precision="bf16")
+    assert not np.array_equal(layer.predict(draw(6, 3, D))[0], build_like(layer).predict(draw(6, 3, D))[0])
+    compare(layer, draw(6, 3, D))
+
+
+def build_like(layer: Any) -> Any:
+    """The same layer in float32."""
+    other = engine.LSTM(D, H, 2)
+    other.load_state_dict(layer.state_dict())
+    return other
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_chain_of_layers_is_one_call(batch: int) -> None:
     model, ids = text_model(), np.random.default_rng(0).integers(0, 11, (9, batch))

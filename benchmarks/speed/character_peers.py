@@ -26,12 +26,15 @@ def _text_model(case: TimedStep) -> tuple[np.ndarray, np.ndarray, np.ndarray, li
     return table, weight, weight[:, 0].copy(), ids
 
 
-def engine_characters(case: TimedStep, threads: int) -> Step:
+def bf16_characters(case: TimedStep, threads: int) -> Step:
+    """The engine's stepper with the LSTM in bf16."""
+    return engine_characters(case, threads, peers.bf16_layer)
+
+
+def engine_characters(case: TimedStep, threads: int, layer_of: Callable[[TimedStep], Any] = engine_layer) -> Step:
     """The engine's stepper of a Sequential."""
     layers, (table, weight, bias, ids) = import_module("engine.layers"), _text_model(case)
-    model = layers.Sequential(
-        layers.Embedding(CHARACTERS, case.D), engine_layer(case), layers.Linear(case.H, CHARACTERS)
-    )
+    model = layers.Sequential(layers.Embedding(CHARACTERS, case.D), layer_of(case), layers.Linear(case.H, CHARACTERS))
     for name, value in {"0.weight": table, "2.weight": weight, "2.bias": bias}.items():
         model.params[name] = value
     return peers.stream(case, ids, lambda: model.stepper(case.B))
@@ -62,6 +65,7 @@ def onnxruntime_characters(case: TimedStep, threads: int) -> Step:
 
 LIBRARIES = {
     "engine": Library("stepper", "engine.layers", engine_characters, "bptt-engine"),
+    "bf16": Library("stepper in bf16", "engine.layers", bf16_characters, "bptt-engine"),
     "torch": Library("PyTorch's cell", "torch", torch_characters, "torch"),
     "onnxruntime": Library("ONNX Runtime", "onnxruntime", onnxruntime_characters, "onnxruntime"),
 }

@@ -27,7 +27,11 @@ def stream(case: TimedStep, inputs: list[Any], begin: Callable[[], Callable[[Any
 
     def values() -> dict[str, Any]:
         fresh = begin()
-        return {"y": np.stack([np.array(fresh(x)) for x in inputs])}
+        outputs = []
+        for x in inputs:
+            y = fresh(x)
+            outputs.append((y.numpy() if hasattr(y, "numpy") else y).copy())
+        return {"y": np.stack(outputs)}
 
     return Step(run, values)
 
@@ -40,6 +44,19 @@ def rows_of(case: TimedStep) -> list[np.ndarray]:
 def engine_stream(case: TimedStep, threads: int) -> Step:
     """The engine's stepper."""
     layer = engine_layer(case)
+    return stream(case, rows_of(case), lambda: layer.stepper(case.B))
+
+
+def bf16_layer(case: TimedStep) -> Any:
+    """The engine's layer whose products are rounded to bfloat16."""
+    layer = getattr(import_module("engine.layers"), case.cell)(case.D, case.H, precision="bf16")
+    layer.load_state_dict(case.parameters())
+    return layer
+
+
+def bf16_stream(case: TimedStep, threads: int) -> Step:
+    """The engine's stepper in bf16: half of the bytes."""
+    layer = bf16_layer(case)
     return stream(case, rows_of(case), lambda: layer.stepper(case.B))
 
 
@@ -166,6 +183,7 @@ def onnxruntime_stream(case: TimedStep, threads: int) -> Step:
 
 LIBRARIES = {
     "engine": Library("stepper", "engine.layers", engine_stream, "bptt-engine"),
+    "bf16": Library("stepper in bf16", "engine.layers", bf16_stream, "bptt-engine"),
     "torch": Library("PyTorch's cell", "torch", torch_stream, "torch"),
     "onnxruntime": Library("ONNX Runtime", "onnxruntime", onnxruntime_stream, "onnxruntime"),
 }

@@ -216,7 +216,7 @@ def stream(parts: Sequence[Part], batch: int, dtype: Any) -> Stream | None:
     for part in parts:
         if isinstance(part, Carried):
             given, weights = part.given, part.given.weights.values()
-            plainly = loops_of(given.cell) is not None and given.precision == "float32"
+            plainly = loops_of(given.cell) is not None and (given.precision == "float32" or given.packs is not None)
             if not plainly or not all(weight.flags.carray for weight in weights):
                 return None
     return Stream(parts, batch, dtype)
