@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.own_outputs import scheduled_sampling
     from engine.search.rates import find_learning_rate
+    from engine.search.search import Search
+    from engine.search.tune import tune
     from engine.second_derivatives import hvp
     from engine.thread_count import get_num_threads, set_num_threads
     from engine.training import Callback, History, evaluate, fit, load
@@ -100,6 +102,8 @@ _HOMES = {
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "own_outputs": ("scheduled_sampling",),
     "search.rates": ("find_learning_rate",),
+    "search.search": ("Search",),
+    "search.tune": ("tune",),
     "second_derivatives": ("hvp",),
     "thread_count": ("get_num_threads", "set_num_threads"),
     "training": ("Callback", "History", "evaluate", "fit", "load"),

@@ -40,6 +40,7 @@ WITHOUT_ARGUMENTS = {
     "Callback",
     "Checkpoint",
     "History",
+    "Search",
     "Outcome",
     "Parts",
     "PartWindows",

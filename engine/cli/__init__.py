@@ -36,6 +36,7 @@ from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
 from engine.cli.trace import trace
 from engine.cli.train import TrainCommand, train
+from engine.cli.tune import tune
 from engine.cli.warmup import warmup
 from engine.errors import BackendUnavailableError, EngineError, InputError, one_line
 from engine.streams import Forgiving, Watched, open_closed, silence_stdout
@@ -57,6 +58,7 @@ def bptt(context: click.Context) -> None:
 
 for _command in (
     train,
+    tune,
     sample,
     evaluate,
     predict,

@@ -92,7 +92,14 @@ def plain_numbers(command: click.Command) -> click.Command:
 
 
 #: Fields whose option has another name: `from` is a word of Python, and an option that is repeated is in the singular.
-_FLAGS = {"files": "FILE", "from_run": "--from", "rates": "--rate", "logs": "--log"}
+_FLAGS = {
+    "files": "FILE",
+    "from_run": "--from",
+    "rates": "--rate",
+    "logs": "--log",
+    "ranges": "--range",
+    "choices": "--choice",
+}
 
 
 def flag(name: str) -> str:

@@ -66,7 +66,7 @@ class TrainCommand(SectionedCommand):
         added = [_as_click(option, own) for option in kind.own]
         first = next(place for place, param in enumerate(params) if param.name == "steps")  # after the section Run
         params[first:first] = added
-        command = TrainCommand(self.name, params=params, callback=self.callback, epilog=self.epilog, help=self.help)
+        command = type(self)(self.name, params=params, callback=self.callback, epilog=self.epilog, help=self.help)
         plain_numbers(command)
         return command
 
@@ -204,10 +204,7 @@ def train(
 
     options = {name: value for name, value in given.items() if value not in (None, ())}
     kind = kind_of(task or LANGUAGE, flag)
-    if files and "files" not in kind.shared and "data" in kind.shared and len(files) == 1 and "data" not in options:
-        options["data"] = files[0]  # one file is the data of a task that takes one
-    elif files:
-        options["files"] = tuple(files)
+    given_files(options, files, kind)
     directory = out or kind.out or f"runs/{kind.name}"
     if find_rate:
         _suggest_rate(directory, task, resume, as_json, options)
@@ -219,6 +216,14 @@ def train(
         _summarise(result)
     if "not_drawn" in result:
         click.echo(f"bptt: {result['not_drawn']}", err=True)
+
+
+def given_files(options: dict[str, Any], files: tuple[str, ...], kind: type[TaskKind]) -> None:
+    """Put the files that stand on the command line without an option among the options."""
+    if files and "files" not in kind.shared and "data" in kind.shared and len(files) == 1 and "data" not in options:
+        options["data"] = files[0]  # one file is the data of a task that takes one
+    elif files:
+        options["files"] = tuple(files)
 
 
 def _suggest_rate(directory: str, task: str | None, resume: bool, as_json: bool, options: dict[str, Any]) -> None:

@@ -87,6 +87,7 @@ class EchoState(Forecaster):
         Option("ridge", real(0), 1e-8, "Penalty of the read-out's weights."),
     )
     out, standard = "runs/echo", False
+    varies = ("radius=0.3:1.3", "leak=0.1:1", "input_scale=0.05:2:log", "ridge=1e-10:1e-2:log")
     scaling_type = Levels
     mend = "try another --radius, --leak or --input-scale, a larger --ridge, or more --hidden units"
 

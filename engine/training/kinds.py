@@ -87,6 +87,8 @@ class TaskKind:
     asks : what ``bptt predict`` may be asked for beside files: ``"text"``, ``"beam"``.
     reads : what ``data`` is, in words, and `needs_data`, whether it has to be named.
     bundled : names of data that comes with a package, where no file has such a name.
+    higher : the names of those figures of its validations that are better the higher they are; of all others less is.
+    varies : what ``bptt tune`` varies if nobody says so, as its ``--range`` has it; none: rate, cell, units, dropout.
     standard, reads_ids : whether the model is the one that `engine.training.architecture.describe_model` makes of the
         options (a checkpoint is checked against it then), and whether it begins with an embedding.
     """
@@ -102,6 +104,8 @@ class TaskKind:
     reads: ClassVar[str] = "a file with data"
     needs_data: ClassVar[bool] = True
     bundled: ClassVar[frozenset[str]] = frozenset()
+    higher: ClassVar[frozenset[str]] = frozenset({"accuracy", "f1"})
+    varies: ClassVar[tuple[str, ...]] = ()
     standard: ClassVar[bool] = False
     reads_ids: ClassVar[bool] = False
 

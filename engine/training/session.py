@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.backend import Backend, get_backend
 from engine.checks import file_name, switch
@@ -15,6 +15,7 @@ from engine.training.checkpoint import BEST, LAST, Checkpoint, checkpoint_in, pr
 from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
 from engine.training.fine_tuning import take_over, trained
 from engine.training.interrupt import StopRequest
+from engine.training.keeping import Log
 from engine.training.kinds import as_task
 from engine.training.logs import make_log
 from engine.training.metrics import METRICS, read_metrics
@@ -25,6 +26,20 @@ from engine.training.task import RunTask, load_weights
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 
 
+class Watch(Log, Protocol):
+    """Follows the figures of a training, and may end it.
+
+    Attributes
+    ----------
+    figure : the name of the task's figure, set before training starts.
+    """
+
+    figure: str
+
+    def stop(self) -> bool:
+        """Asked after every step whether to save and end."""
+
+
 def run_training(
     out: str | Path,
     *,
@@ -32,6 +47,7 @@ def run_training(
     resume: bool = False,
     quiet: bool = False,
     logs: Sequence[str] = (),
+    watch: Watch | None = None,
     label: Callable[[str], str] = str,
     **options: Any,
 ) -> dict[str, Any]:
@@ -43,6 +59,7 @@ def run_training(
     resume : continue the run in `out`.
     quiet : no progress.
     logs : further logs of the figures in the run's folder: ``"csv"``, ``"tensorboard"``.
+    watch : follows the figures, and may end the training, whose state is saved then.
     label : gives the name of an option in messages.
     options : fields of `TrainConfig` and options of the task that differ from its defaults.
 
@@ -64,8 +81,12 @@ def run_training(
         started = "" if run.checkpoint else start(job, run.config)
         reporter = make_reporter(job.position, quiet)
         try:
-            writers = [make_log(name, run.directory, label) for name in dict.fromkeys(logs)]
-            trainer = Trainer(run, job, reporter, lambda: stop.requested, writers)
+            writers: list[Log] = [make_log(name, run.directory, label) for name in dict.fromkeys(logs)]
+            if watch is not None:
+                watch.figure = job.figure(1.0)[0]
+                writers.append(watch)
+            ending = lambda: stop.requested or (watch is not None and watch.stop())  # noqa: E731
+            trainer = Trainer(run, job, reporter, ending, writers)
             for note in (run.note, started, *job.notes()):
                 if note:
                     reporter.note(note)

@@ -153,6 +153,39 @@ def _find_learning_rate(place: Place) -> Call:
     )
 
 
+@entry("tune")
+def _tune(place: Place) -> Call:
+    values, targets = draw(N, T, D), draw(N, 1)
+
+    def build(values: Any) -> Any:
+        return _model(place)
+
+    def broken(values: Any) -> Any:
+        return "a model"
+
+    space: Any = {"a": (1, 3), "b": [True, False]}
+    wrong = {
+        "without choices": lambda: {"a": []},
+        "log with 0": lambda: {"a": (0.0, 1.0, "log")},
+        "upside down": lambda: {"a": (2, 1)},
+        "half a range": lambda: {"a": "1:"},
+    }
+    return call(
+        lambda **given: engine.tune(x=values, y=targets, trials=1, quiet=True, epochs=1, **given).trials[0].values,
+        build=(build, exactly(build), {"that builds none": lambda: broken}),
+        space=(space, exactly(space), wrong),
+        validation=(0.25, real(0, 0.9, over=0)),
+        figure=("loss", choice("loss"), {"that is not measured": lambda: "mae"}),
+        higher=(None, optional(flag)),
+        sampler=("random", choice("tpe", "random", "grid")),
+        pruner=("none", choice("median", "hyperband", "none")),
+        storage=(None, nothing, {"of no database": lambda: "none://x"}),
+        minutes=(None, optional(real(0, closed=True))),
+        points=(3, whole(2)),
+        seed=(0, whole(0)),
+    )
+
+
 @entry("load")
 def _load(place: Place) -> Call:
     path = place.folder / "saved.safetensors"
