@@ -20,7 +20,7 @@ class Compiler:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.announcer, self.now, self.seconds = announcing.Announcer(), 0.0, seconds
         self.made: list[Any] = []  # kept, as titles go by identity
-        monkeypatch.setattr(announcing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(announcing.time, "thread_time", lambda: self.now)
         monkeypatch.setattr(announcing, "_TITLES", {})
 
     def compile(self, name: str, dtype: str, title: str | None = announcing.KERNELS, kept: bool = True) -> None:

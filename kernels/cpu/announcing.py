@@ -18,9 +18,10 @@ from kernels.cpu.disk_cache import DiskCache
 
 #: What every cell shares; the line of a cell bears its name.
 KERNELS = "the kernels"
-#: Of these the first that is compiled.  Its time tells how fast the machine is.
+#: Of these the first that is compiled.  Its processor time tells how fast the machine is; what else happens to run in
+#: that tenth of a second does not.
 FIRST = "pack"
-#: Seconds on one free core of an AMD EPYC (Zen 4): `FIRST`, and all that is compiled for the first cell of a dtype.
+#: Processor seconds on one core of an AMD EPYC (Zen 4): `FIRST`, and all that is compiled for the first cell of a dtype.
 SECONDS_OF_FIRST, SECONDS = 0.11, 5.0
 _OF_A_CELL = "about 1 s"
 
@@ -73,7 +74,7 @@ class Announcer(event.Listener):
         if title == KERNELS:
             self._told_with_kernels.add(dtype)
             if dispatcher.py_func.__name__ == FIRST:
-                self._first = dispatcher, time.perf_counter()
+                self._first = dispatcher, time.thread_time()
             else:  # the others are on disk, or some of them
                 _say(dispatcher, title, dtype, f"up to {SECONDS:.0f} s")
         elif dtype in self._told_with_kernels:
@@ -85,7 +86,7 @@ class Announcer(event.Listener):
         """A function was compiled."""
         dispatcher = event.data["dispatcher"]
         if self._first is not None and self._first[0] is dispatcher:
-            self._took, self._first = max(self._took, time.perf_counter() - self._first[1]), None
+            self._took, self._first = max(self._took, time.thread_time() - self._first[1]), None
             seconds = round(SECONDS * self._took / SECONDS_OF_FIRST)
             _say(dispatcher, KERNELS, _dtype(event.data["args"]), f"about {max(1, seconds)} s")
 
