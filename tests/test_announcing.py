@@ -9,7 +9,7 @@ import pytest
 from conftest import JIT_OFF
 from numba import types
 
-from kernels.cpu import announcing, compiling, disk_cache
+from kernels.cpu import announcing, compiling, disk_cache, loops
 
 NUMBERS = {name: types.CPointer(getattr(types, name)) for name in ("float32", "float64", "int64")}
 
@@ -76,4 +76,5 @@ def test_where_some_is_on_disk_the_line_says_at_most(
 
 @pytest.mark.skipif(JIT_OFF, reason="nothing is compiled (NUMBA_DISABLE_JIT)")
 def test_the_first_function_is_the_one_whose_time_is_taken() -> None:
+    assert loops.start_forward is not None  # its import has brought all that is compiled for every cell
     assert compiling._SHARED[0].dispatcher.py_func.__name__ == announcing.FIRST

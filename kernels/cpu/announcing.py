@@ -21,7 +21,7 @@ KERNELS = "the kernels"
 #: Of these the first that is compiled.  Its processor time tells how fast the machine is; what else happens to run in
 #: that tenth of a second does not.
 FIRST = "pack"
-#: Processor seconds on one core of an AMD EPYC (Zen 4): `FIRST`, and all that is compiled for the first cell of a dtype.
+#: Processor seconds on an AMD EPYC (Zen 4): `FIRST`, and all that is compiled for the first cell of a dtype.
 SECONDS_OF_FIRST, SECONDS = 0.11, 5.0
 _OF_A_CELL = "about 1 s"
 
