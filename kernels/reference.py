@@ -40,6 +40,8 @@ class ReferenceKernels:
     """
 
     name = "reference"
+    #: Whether no pass makes NumPy warn of numbers that are not finite, for a cell without row functions.
+    silent = False
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import threading
 from typing import Any
@@ -224,3 +225,77 @@ def test_a_prepared_pass_on_a_team(by_units: bool, monkeypatch: pytest.MonkeyPat
         assert np.array_equal(alone.y, together.y)
         assert all(np.array_equal(*pair) for pair in zip(alone.states, together.states, strict=True))
     engine.set_num_threads(None)
+
+
+# -- the short way into a small pass ---------------------------------------------------------------------------------
+
+
+def shorts(layer: Any) -> set[Any]:
+    """The kinds of pass that have a short way."""
+    return {key[1] for packs in packs_of(layer) for key, small in packs.small.items() if small is not None}
+
+
+@needs_compiled
+@pytest.mark.parametrize("kind", [*FIVE_CELLS, "gru_before"])
+def test_small_passes_again_and_again(kind: str) -> None:
+    """From the second on they go the short way: other numbers, other gradients given or not, tapes that live on."""
+    layer = build(kind, 3, 5, dtype="float64", backend="numpy:numba")
+    truth = build(kind, 3, 5, dtype="float64", backend="numpy:reference")
+    truth.load_state_dict(layer.state_dict())
+    held = []
+    for n in range(6):
+        x, state, dy, dstate = random_arguments(layer, 4, 2, seed=n)
+        state, dy, dstate = (None if n % 3 == 0 else state), (None if n == 2 else dy), (None if n % 2 else dstate)
+        y, last, tape = layer.forward(x, state)
+        wanted_y, wanted_last, wanted_tape = truth.forward(x, state)
+        held.append((y, last, tape, wanted_y, wanted_last, wanted_tape, dy, dstate))
+        assert np.array_equal(layer.predict(x, state)[0], y)
+    assert shorts(layer) == {True, False}
+    layer.predict(x, state)[0][...] = np.nan  # memory that is used again
+    for y, last, tape, wanted_y, wanted_last, wanted_tape, dy, dstate in held:
+        pairs = [(y, wanted_y), *zip(parts(last), parts(wanted_last), strict=True)]
+        found, wanted = layer.backward(tape, dy, dstate), truth.backward(wanted_tape, dy, dstate)
+        pairs += [(found[0], wanted[0]), *zip(parts(found[1]), parts(wanted[1]), strict=True)]
+        pairs += [(layer.grads[name], truth.grads[name]) for name in layer.grads]
+        for value, right in pairs:
+            np.testing.assert_allclose(value, right, rtol=0, atol=1e-13)
+    assert shorts(layer) == {True, False, "backward"}
+
+
+def parts(state: Any) -> tuple[Any, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
+@needs_compiled
+@pytest.mark.parametrize("change", ["copy", "pickle", "window", "other x", "other gates", "kept"])
+def test_a_tape_that_is_not_as_forward_made_it(change: str) -> None:
+    """A small tape knows where its arrays lie; a copy's lie elsewhere, and so do arrays that were put in."""
+    layer = build("gru", 3, 5, dtype="float64", backend="numpy:numba")
+    x, state, dy, dstate = random_arguments(layer, 4, 2)
+    for _ in range(2):
+        tape = layer.forward(x, state)[2]
+        layer.backward(tape, dy, dstate)
+    record, other = tape.layers[0][0], tape
+    replaced = [record.x, record.run.gates, *record.run.states, *record.run.kept.values()]
+    if change in ("copy", "pickle"):
+        run = copy.deepcopy(record.run) if change == "copy" else pickle.loads(pickle.dumps(record.run))
+        other, replaced = dataclasses.replace(tape, layers=((dataclasses.replace(record, run=run),),)), replaced[1:]
+    elif change == "window":
+        other, replaced = tape.window(0, 4), []
+    elif change == "other x":
+        changed, replaced = dataclasses.replace(record, x=record.x.copy()), [record.x]
+        other = dataclasses.replace(tape, layers=((changed,),))
+    elif change == "other gates":
+        run, replaced = record.run._replace(gates=record.run.gates.copy()), [record.run.gates]
+        other = dataclasses.replace(tape, layers=((dataclasses.replace(record, run=run),),))
+    else:
+        replaced = [record.run.kept["h_n"]]
+        record.run.kept["h_n"] = replaced[0].copy()
+    layer.zero_grad()
+    wanted = layer.backward(layer.forward(x, state)[2], dy, dstate)[0]
+    grads = {name: grad.copy() for name, grad in layer.grads.items()}
+    for array in replaced:
+        array[...] = np.nan
+    layer.zero_grad()
+    assert np.array_equal(layer.backward(other, dy, dstate)[0], wanted)
+    assert all(np.array_equal(layer.grads[name], grad) for name, grad in grads.items())

@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.backend import Backend, check_dtype, get_backend
-from engine.backend.device_errors import explained
 from engine.checks import describe, integer, switch
 from engine.errors import StaleTapeError, bad_input, bad_type
 from engine.layers import loading, saving, showing
 from engine.layers.arrays import NamedArrays
-from engine.layers.building import check_seed, known_names, quiet, text
+from engine.layers.building import check_seed, guarded, known_names, text
 from engine.layers.stepping import Stepping
 
 _serial_numbers = itertools.count()
@@ -68,6 +67,9 @@ class Layer(Stepping):
         "path": text,
     }
 
+    #: Whether NumPy does no arithmetic in a pass, so that there are no warnings to suppress.
+    _silent = False
+
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32", seed: int | None = None) -> None:
         self.backend = get_backend(backend)
         self.dtype = check_dtype(dtype)
@@ -89,7 +91,7 @@ class Layer(Stepping):
         cls.fixed = cls.fixed | (set(cls.shaping) - cls.settings.keys())
         for name in ("forward", "backward", "backward_trace", "predict"):
             if name in vars(cls):
-                setattr(cls, name, quiet(explained()(vars(cls)[name])))
+                setattr(cls, name, guarded(vars(cls)[name]))
         if "__init__" in vars(cls):
             cls.__init__ = known_names(cls.__init__, cls.__mro__[1].__init__)  # type: ignore[method-assign, misc]
 

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from engine.backend.device_errors import explain
 from engine.checks import describe, integer
 from engine.errors import OptionWarning, bad_input, bad_type, sentence
 
@@ -30,6 +31,25 @@ def quiet(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         with np.errstate(all="ignore"):
             return method(self, *args, **kwargs)
+
+    return call
+
+
+def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A pass of a layer: `quiet`, and with a GPU's errors as the engine's own."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if self._silent:
+                return method(self, *args, **kwargs)
+            with np.errstate(all="ignore"):
+                return method(self, *args, **kwargs)
+        except Exception as error:
+            better = explain(error)
+            if better is None:
+                raise
+            raise better from error
 
     return call
 

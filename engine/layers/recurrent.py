@@ -23,7 +23,7 @@ from engine.layers.cell_parameters import checked_projection, shapes_of
 from engine.layers.noise import noisy_cell, zoneout_of
 from engine.layers.recurrent_passes import RecurrentPasses
 from engine.layers.streaming import steps
-from engine.layers.tape import RecurrentTape, RecurrentTrace
+from engine.layers.tape import DirectionTrace, RecurrentTape, RecurrentTrace
 from kernels.cells import Cell
 from kernels.rounding import PRECISIONS
 
@@ -146,6 +146,7 @@ class Recurrent(RecurrentPasses):
             hint = f"it acts between layers, so here it does nothing: put engine.Dropout({dropout}) behind the layer"
             warn_of_option("dropout", "0, or num_layers >= 2", f"{dropout} with num_layers=1", hint)
         self._allocate()
+        self._silent = self._is_silent()
 
     def input_shape(self, width: int | None) -> str:
         """See `Layer.input_shape`."""
@@ -224,9 +225,9 @@ class Recurrent(RecurrentPasses):
         InputError, InputTypeError
             For a wrong shape, dtype, library or length.
         """
-        x, timeline, states = arguments.enter(self, x, state, lengths)
+        x, timeline, firsts = arguments.enter(self, x, state, lengths)
         noise, stamp = self._noise(self._next_call(training), timeline), self._stamp()
-        y, last, tapes, masks = self._run(timeline.clean(x), timeline, states, noise, stamp[1], keep=True)
+        y, last, tapes, masks = self._run(timeline.clean(x), timeline, firsts, noise, stamp[1], keep=True)
         return y, last, RecurrentTape(self._by_layer(tapes), tuple(masks), timeline, stamp)
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
@@ -244,9 +245,9 @@ class Recurrent(RecurrentPasses):
         state : array or tuple of array
             The state after each row's last valid step.
         """
-        x, timeline, states = arguments.enter(self, x, state, lengths)
+        x, timeline, firsts = arguments.enter(self, x, state, lengths)
         noise, version = self._noise(None, timeline), self._stamp()[1]
-        return self._run(x, timeline, states, noise, version, keep=False)[:2]
+        return self._run(x, timeline, firsts, noise, version, keep=False)[:2]
 
     def _step(self, batch: int, state: Any) -> steps.Step:
         return steps.RecurrentStep(self, batch, state)
@@ -276,8 +277,7 @@ class Recurrent(RecurrentPasses):
             If the parameters have changed since the forward pass.
         """
         with self._lock:  # two threads that add to one array would lose some of it
-            trace = self._walk(tape, dy, dstate, self._grads.own, keep=False)
-        return trace.dx, trace.dstate
+            return self._walk(tape, dy, dstate, self._grads.own, keep=False)[:2]
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
         """Walk the pass of `backward` and return the gradients of every state and gate; adds nothing to ``grads``.
@@ -293,7 +293,9 @@ class Recurrent(RecurrentPasses):
             ``layers[l][d]`` holds ``dh``, ``dc`` and ``gates`` of every step; ``dx``, ``dstate`` and ``grads`` too.
         """
         grads = {name: self.backend.xp.zeros_like(grad) for name, grad in self._grads.own.items()}
-        return self._walk(tape, dy, dstate, grads, keep=True)
+        dx, dfirst, found = self._walk(tape, dy, dstate, grads, keep=True)
+        traces = self._by_layer([DirectionTrace(cell, adjoints) for cell, adjoints in found])
+        return RecurrentTrace(traces, dx, dfirst, grads)
 
     def window(self, tape: RecurrentTape, start: int, stop: int) -> RecurrentTape:
         """The part of a tape that holds the time steps ``start <= t < stop``, for truncated BPTT."""

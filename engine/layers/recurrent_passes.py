@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.checks import switch
 from engine.layers import arguments
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
 from engine.layers.masks import apply_mask
 from engine.layers.noise import Noise
-from engine.layers.tape import DirectionTape, DirectionTrace, RecurrentTape, RecurrentTrace
+from engine.layers.tape import DirectionTape, RecurrentTape
 from engine.layers.timeline import Timeline
 from engine.layers.walk import Direction, backward_walk, forward_walk
 from kernels import Kernels
-from kernels.cells import Cell, Pass
+from kernels.cells import Adjoints, Cell, Pass
 from kernels.reference import ReferenceKernels
 
 Array = Any  # of the layer's backend
@@ -47,11 +49,17 @@ class RecurrentPasses(Layer):
     _quiet: Cell
 
     def _run(
-        self, x: Array, timeline: Timeline, states: tuple[Array, ...], noise: Noise | None, version: int, keep: bool
+        self,
+        x: Array,
+        timeline: Timeline,
+        firsts: tuple[tuple[Array, ...], ...],
+        noise: Noise | None,
+        version: int,
+        keep: bool,
     ) -> tuple[Array, Any, list[DirectionTape], list[Array]]:
         """Output, last state, and what backward needs: a tape for each direction, a mask for each layer.
 
-        `version` is that of the weights, see `_stamp`.
+        `firsts` are the first states by slot; `version` is that of the weights, see `_stamp`.
         """
         xp, tapes, masks, last = self.backend.xp, [], [], []
         cell = self._quiet if noise is None or noise.call is None else self._noisy
@@ -72,18 +80,22 @@ class RecurrentPasses(Layer):
                     weights, packs = weights | {"weight_hh": weights["weight_hh"] * drop}, None
             if packs is not None:
                 packs.keep_for(version)
-            first = tuple([part[direction.slot] for part in states])
             given = Pass(cell, weights, timeline.lengths, factors, self.precision, packs)
-            found, y = self._kernels(timeline).forward_layer(given, values, first, keep or timeline.empty)
+            found, y = self._kernels(timeline).forward_layer(
+                given, values, firsts[direction.slot], keep or timeline.empty
+            )
             last.append([slots[-1] for slots in found.states])
-            tapes.append(DirectionTape(cell, values, found, factors, drop))
+            if keep:
+                tapes.append(DirectionTape(cell, values, found, factors, drop))
             return y
 
         y = forward_walk(self.num_layers, self.num_directions, x, enter, run, timeline.flip, self._joined)
         return self._laid_out(y), self._stacked(last), tapes, masks
 
-    def _walk(self, tape: RecurrentTape, dy: Any, dstate: Any, grads: dict[str, Array], keep: bool) -> RecurrentTrace:
-        """Reverse of `_run`; adds to `grads`."""
+    def _walk(
+        self, tape: RecurrentTape, dy: Any, dstate: Any, grads: dict[str, Array], keep: bool
+    ) -> tuple[Array, Any, list[tuple[Cell, Adjoints]]]:
+        """Reverse of `_run`: dx, dstate and the adjoints of each direction; adds to `grads`."""
         self.check_tape(tape)
         timeline, slots = tape.timeline, self.num_layers * self.num_directions
         dy = arguments.enter_dy(self, dy, timeline)
@@ -100,11 +112,11 @@ class RecurrentPasses(Layer):
             last = tuple([None if part is None else part[direction.slot] for part in dlast])
             adjoints, dx_d = self._walk_direction(record, direction, dy_d, last, timeline, grads, keep)
             dfirst[direction.slot] = adjoints.dstates
-            traces[direction.slot] = DirectionTrace(record.cell, adjoints)
+            traces[direction.slot] = record.cell, adjoints
             return dx_d
 
         dx = backward_walk(self.num_layers, self.num_directions, dy, leave, run, timeline.flip, self.widths[0])
-        return RecurrentTrace(self._by_layer(traces), self._laid_out(dx), self._stacked(dfirst), grads)
+        return self._laid_out(dx), self._stacked(dfirst), traces
 
     def _walk_direction(
         self,
@@ -148,7 +160,7 @@ class RecurrentPasses(Layer):
 
     def _by_layer(self, parts: list[Any]) -> tuple[tuple[Any, ...], ...]:
         N = self.num_directions
-        return tuple([tuple(parts[n : n + N]) for n in range(0, len(parts), N)])
+        return (tuple(parts),) if len(parts) == N else tuple([tuple(parts[n : n + N]) for n in range(0, len(parts), N)])
 
     def _joined(self, outputs: list[Array]) -> Array:
         return self.backend.xp.concatenate(outputs, axis=2)
@@ -161,16 +173,24 @@ class RecurrentPasses(Layer):
         """The state of all slots from those of each, new arrays: a tuple where the cell has several."""
         xp = self.backend.xp
         if len(parts) == 1:  # in a small pass, to stack takes as long as the gates
-            states = tuple([xp.copy(part[None]) for part in parts[0]])
+            copy = np.ndarray.copy if xp is np else xp.copy
+            states = tuple([copy(part[None]) for part in parts[0]])
         else:
             states = tuple([xp.stack(part) for part in zip(*parts, strict=True)])
         return states if len(states) > 1 else states[0]
 
     def _next_call(self, training: bool) -> int | None:
         """The call number for this pass's masks; None if no mask is drawn."""
-        between = self.dropout > 0.0 and self.num_layers > 1
+        between = self.num_layers > 1 and self.dropout > 0.0
         drawn = between or self.zoned or self.recurrent_dropout or self.weight_dropout
         return self._take_call() if switch("training", training) and drawn else None
+
+    def _is_silent(self) -> bool:
+        """Whether NumPy does no arithmetic in a pass: then there are no warnings to suppress."""
+        cell, kernels = self._noisy, self.backend.kernels
+        compiled = getattr(kernels, "silent", False) and all(work.between is None for work in cell.works)
+        one = self.num_layers == self.num_directions == 1 and not cell.given and not self.weight_dropout
+        return compiled and one and not cell.own and self.precision == "float32"
 
     def _noise(self, call: int | None, timeline: Timeline) -> Noise | None:
         """The masks of a pass; None where nothing is drawn, and no expectation stands in its place."""

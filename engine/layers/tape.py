@@ -98,20 +98,25 @@ class DirectionTape(Tape):
             Of the layer.
         """
         run, (steps, batch, _) = self.run, shape
-        kept, found = run.kept.values(), self.x.dtype
-        others = run.gates, *run.states, *kept
-        fits = (
-            self.x.shape == shape
-            and run.gates.shape == (steps, batch, len(self.cell.gates), units)
-            and [slots.shape for slots in run.states] == [(steps + 1, batch, width) for width in widths]
-            and [values.shape[:2] for values in kept] == [(steps, batch)] * len(kept)
-            and backend.dtype_of(self.x) == dtype
-            and [array.dtype for array in others] == [found] * len(others)
-        )
+        fits = self._fits(shape, (steps, batch, len(self.cell.gates), units), widths)
+        fits = fits and (self.x.dtype is dtype or backend.dtype_of(self.x) == dtype)
         if not fits:
             got = f"x {self.x.shape}, h {run.h.shape}, gates {run.gates.shape} of dtype {run.h.dtype}"
             hint = "a tape is only read: run forward again"
             raise bad_input("tape", f"arrays as forward left them (T = {steps}, B = {batch}, H = {units})", got, hint)
+
+    def _fits(self, of_x: tuple[int, int, int], of_gates: tuple[int, int, int, int], widths: tuple[int, ...]) -> bool:
+        run, x, (steps, batch, _) = self.run, self.x, of_x
+        found, gates = x.dtype, run.gates
+        if x.shape != of_x or gates.shape != of_gates or gates.dtype != found or len(run.states) != len(widths):
+            return False
+        for k, slots in enumerate(run.states):
+            if slots.shape != (steps + 1, batch, widths[k]) or slots.dtype != found:
+                return False
+        for values in run.kept.values():
+            if values.shape[:2] != (steps, batch) or values.dtype != found:
+                return False
+        return True
 
     def masked(self, weights: dict[str, Any]) -> dict[str, Any]:
         """The weights of this direction with the mask of its pass on the recurrent ones."""

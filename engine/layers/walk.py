@@ -91,7 +91,7 @@ def backward_walk(
         dx: Array = None
         for direction in directions(layer, count):
             d = int(direction.reverse)
-            part = None if dy is None else dy[:, :, d * width : (d + 1) * width]  # x = join(outputs)
+            part = dy if dy is None or count == 1 else dy[:, :, d * width : (d + 1) * width]  # x = join(outputs)
             if part is not None and direction.reverse:
                 part = flip(part)  # outputs = flip(y)
             dx_d = run(direction, part)

@@ -202,3 +202,12 @@ def enter_rest(table: Table, form: Form, given: Pass, size: Sizes) -> list[Array
         table[entry + 1], table[entry + 2] = (batch * units if steps > 1 else 0), (units if batch > 1 else 0)
         held.append(factor)
     return held
+
+
+def enter_gradients(table: Table, form: Form, targets: list[Any]) -> None:
+    """Enter the gradients of weights to add to (`Packs.places_of`)."""
+    for k, target in enumerate(targets):
+        if target is not None:
+            table[form.at["target_ih"] + k], table[tables.BACKWARD_WANTED + k] = target, 1
+            if not form.apart:
+                table[form.at["total_ih"] + k] = target

@@ -19,14 +19,14 @@ from kernels.cpu import workspace
 from kernels.cpu.arrays import line, rows
 from kernels.cpu.checksum import checksum
 from kernels.cpu.compiling import JIT
-from kernels.cpu.forms import Form, backward_form, enter_rest, forward_form, pack
+from kernels.cpu.forms import Form, backward_form, enter_gradients, enter_rest, forward_form, pack
 from kernels.cpu.loops import Loops, loops_of
 from kernels.cpu.packs import Packs
-from kernels.cpu.plan import Sizes, plan
+from kernels.cpu.plan import Plan, Sizes, plan, worth_a_team
+from kernels.cpu.small import SmallBackward, SmallForward
 from kernels.cpu.stream import stream
 from kernels.cpu.table import (
     BACKWARD_DY,
-    BACKWARD_WANTED,
     BACKWARD_X,
     FORWARD_X,
     Table,
@@ -51,6 +51,7 @@ class NumbaKernels(ReferenceKernels):
     """The compiled kernel set for NumPy arrays.  See `kernels.Kernels` for what it offers."""
 
     name = "numba"
+    silent = JIT
 
     def __init__(self) -> None:
         super().__init__(np)
@@ -73,6 +74,9 @@ class NumbaKernels(ReferenceKernels):
     @_quiet
     def forward_layer(self, given: Pass, x: Array, states: tuple[Array, ...], keep: bool = True) -> tuple[Run, Array]:
         """Run one layer and direction over all T steps; see `kernels.Kernels.forward_layer`."""
+        small = None if given.packs is None else given.packs.small.get((x.shape, keep))
+        if small is not None and _fits(small, given, x):
+            return small(given, x, states)
         cell, loops, full = given.cell, loops_of(given.cell), given.lengths is None
         if loops is None:
             return super().forward_layer(given, x, states, keep)
@@ -98,6 +102,8 @@ class NumbaKernels(ReferenceKernels):
             if "gate" not in form.found:  # an RNN's one gate block is its new state: kept once
                 table[form.at["gate"]] = further(table[form.at["states0"]], size.B * size.H, dtype)
             run(team, loops, "forward", dtype, table)
+            if given.packs is not None and full and _is_new(packs, (x.shape, keep), division, size):
+                packs.keep_small((x.shape, keep), SmallForward(form, loops, cell, dtype, size, keep))
         del held  # until here: their addresses are in the table
         slots, y = tuple([form.result(name, memory) for name in loops.states]), form.result("y", memory)
         if not keep:
@@ -122,6 +128,9 @@ class NumbaKernels(ReferenceKernels):
         trace: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
+        small = None if given.packs is None or trace else given.packs.small.get((x.shape, "backward"))
+        if small is not None and grads is given.packs.grads and _fits(small, given, x, dy):
+            return small(given, tape, x, dy, dlast)
         cell, loops = given.cell, loops_of(given.cell)
         if loops is None:
             return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
@@ -139,12 +148,18 @@ class NumbaKernels(ReferenceKernels):
                 table[BACKWARD_DY] = 1
                 held.append(enter_rows(table, form.at["dy"], BACKWARD_X + 3, dy))
             held += _enter_tape(table, form, tape, dlast)
-            own = _enter_gradients(table, form, packs, grads)
+            enter_gradients(table, form, packs.places_of(grads))
+            own = np.zeros((len(cell.own), size.H), dtype)
+            if cell.own:
+                table[form.at["own"]] = place(own)
             traced = _enter_trace(table, form, loops, size, tape) if trace else (None,) * 4
             dx = form.result("dx", memory)
             if given.lengths is not None:
                 dx.fill(0)
             run(team, loops, "backward", dtype, table)
+            known = packs.grads is grads and given.lengths is None and not (trace or cell.own)
+            if known and _is_new(packs, (x.shape, "backward"), division, size):
+                packs.keep_small((x.shape, "backward"), SmallBackward(form, loops, packs, size))
         del held  # until here: their addresses are in the table
         for name, found in zip(cell.own, own, strict=True):
             grad = grads.get(name)
@@ -170,6 +185,17 @@ class NumbaKernels(ReferenceKernels):
         return products.matmul(a, b)
 
 
+def _is_new(packs: Packs, key: Any, division: Plan, size: Sizes) -> bool:
+    """Whether a short way is still to be made for passes on one thread."""
+    return key not in packs.small and division.team == 1 and not worth_a_team(size.multiply_adds)
+
+
+def _fits(small: SmallForward | SmallBackward, given: Pass, x: Array, dy: Array | None = None) -> bool:
+    """Whether a pass may take the short way."""
+    plain = x.flags.carray and (dy is None or dy.flags.carray) and given.lengths is None
+    return plain and given.precision == "float32" and not worth_a_team(small.work)
+
+
 def _checksum_of(arrays: list[Array]) -> Callable[[], int]:
     """A function that returns the checksum of writeable arrays in one piece."""
     words = [*(a.reshape(-1).view(np.uint32) for a in arrays), np.empty(0, np.uint32)]  # there may be no arrays
@@ -193,19 +219,6 @@ def _enter_tape(table: Table, form: Form, tape: Run, dlast: tuple[Array | None, 
             table[entry], table[entry + 1] = place(array), 1
             held.append(array)
     return held
-
-
-def _enter_gradients(table: Table, form: Form, packs: Packs, grads: Weights) -> Array:
-    """Enter the gradients to add to; returns room for those of the cell's own weights, a row each."""
-    entry, own = form.at["target_ih"], np.zeros((len(packs.cell.own), packs.units), packs.dtype)
-    if own.size:
-        table[form.at["own"]] = place(own)
-    for k, target in enumerate(packs.places_of(grads)):
-        if target is not None:
-            table[entry + k], table[BACKWARD_WANTED + k] = target, 1
-            if not form.apart:
-                table[form.at["total_ih"] + k] = target
-    return own
 
 
 def _enter_trace(table: Table, form: Form, loops: Loops, size: Sizes, tape: Run) -> tuple[Any, ...]:

@@ -37,6 +37,8 @@ class Packs:
     in_pairs : whether weights are packed as pairs of rounded numbers (`kernels.cpu.bf16`).
     units, dtype : H, and the dtype of all arrays.
     version : of the weights whose packed copies are kept.
+    targets : where the gradients lie, see `places_of`.
+    small : the short ways into small passes (`kernels.cpu.small`), by the shape of x and whether there is a tape.
     arrays, places : weight_ih, weight_hh, weight_hr, bias_ih, bias_hh, then the cell's own weights, and where they lie.
 
     Examples
@@ -77,15 +79,16 @@ class Packs:
         self.places = [place(array) for array in self.arrays]
         self._forms: dict[Any, Any] = {}
         self._packed: dict[int, Array] = {}
-        self._grads: Mapping[str, Array] | None = None
-        self._targets = [] if grads is None else self.places_of(grads)
-        self._grads = grads
+        self.grads: Mapping[str, Array] | None = None
+        self.targets = [] if grads is None else self.places_of(grads)
+        self.grads = grads
+        self.small: dict[Any, Any] = {}
 
     def keep_for(self, version: Any) -> None:
         """Forget packed copies of weights of any other version."""
         if self.version != version:
             if self._packed:
-                self._packed, self._forms = {}, {}  # their tables have the addresses of the packed ones
+                self._packed, self._forms, self.small = {}, {}, {}  # their tables have the addresses of the packed ones
             self.version = version
 
     def sizes(self, x: Array) -> Sizes:
@@ -106,13 +109,18 @@ class Packs:
     def keep(self, division: Plan, packed: Array) -> None:
         """Keep them."""
         self._packed[_parts(division)] = packed
+        self.small = {}  # from now on, passes with a tape use them too
 
     def places_of(self, grads: Mapping[str, Array]) -> list[Any]:
         """Where the gradients lie to which a pass adds, in the order of the matrices and biases; None for none."""
-        if grads is self._grads:
-            return self._targets
+        if grads is self.grads:
+            return self.targets
         found = [grads.get(name) for name in NAMES]
         return [None if array is None else place(array) for array in found]
+
+    def keep_small(self, key: Any, small: Any) -> None:
+        """Keep a short way; None if the passes are too large for it."""
+        self.small[key] = small if small.fits else None
 
     def form(self, key: Any) -> Any:
         """The form (`kernels.cpu.forms.Form`) that is kept under this key; None if there is none."""
@@ -121,7 +129,7 @@ class Packs:
     def keep_form(self, key: Any, form: Any) -> Any:
         """Keep a form."""
         if len(self._forms) >= MOST_FORMS:
-            self._forms = {}
+            self._forms, self.small = {}, {}
         self._forms[key] = form
         return form
 
