@@ -12,7 +12,7 @@ from refusals import refused
 
 import engine
 from engine.losses import curvature_of_cross_entropy, curvature_of_mse
-from engine.second_derivatives import largest_eigenvalues
+from engine.second_derivatives import Hessian, largest_eigenvalues
 
 T, B, D, H = 5, 4, 3, 6
 LENGTHS = [3, 0, 5, 2]
@@ -236,6 +236,21 @@ def test_without_steps_or_rows_every_product_is_zero(steps: int, batch: int) -> 
     v = {name: np.ones_like(value) for name, value in model.params.items()}
     found = engine.hvp(model, tape, y, v)
     assert not any(value.any() for value in found.values())
+
+
+@pytest.mark.parametrize("name", ["lstm", "peephole_lstm", "indrnn", "mgu"])
+def test_a_hessian_gives_the_products_one_by_one(name: str) -> None:
+    model = engine.Sequential(recurrent(name, num_layers=2, bidirectional=True, weight_dropout=0.0), linear(2 * H, 2))
+    y, _, tape = model.forward(floats(1, T, B, D), lengths=LENGTHS)
+    dy, bend = floats(2, *y.shape), floats(3, *y.shape)
+    hessian = Hessian(model, tape, dy, bend)
+    directions = [{n: floats(seed, *value.shape) for n, value in model.params.items()} for seed in (4, 5)]
+    directions.append({"0.weight_ih_l1": floats(6, *model.params["0.weight_ih_l1"].shape), "x": floats(7, T, B, D)})
+    wanted = [engine.hvp(model, tape, dy, direction, bend) for direction in directions]
+    dy[...] = 0  # it was copied
+    for direction, product in zip(directions, wanted, strict=True):
+        for name, value in hessian(direction).items():
+            np.testing.assert_allclose(value, product[name], rtol=0, atol=1e-13)
 
 
 def test_gradients_and_tape_stay_as_they_are_and_the_product_repeats() -> None:

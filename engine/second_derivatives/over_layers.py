@@ -26,7 +26,16 @@ from kernels.duals import Dual, dual
 from kernels.gates.normalising import normalise, normalise_backward
 
 Array = Any  # of the layer's backend
-Products = dict[str, Array]
+
+
+class Products(dict[str, Any]):
+    """The products by name, and what a layer keeps from one direction for the next, by layer."""
+
+    def __init__(self, memory: dict[Any, Any]) -> None:
+        super().__init__()
+        self.memory = memory
+
+
 #: From the gradient of y, and of the last state (None: zeros), to those of x and of the first state.
 Back = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -242,8 +251,7 @@ def _attention_pool(layer: Pool, tape: Any, dots: Any, x_dot: Array, products: A
 def _sequential(
     layer: Sequential, tape: Any, dots: Mapping[str, Array], x_dot: Any, state_dot: Any, products: Any
 ) -> Second:
-    walks, states, inside = [], [], _parts(layer, tape, dots, state_dot)
-    found: list[Products] = [{} for _ in inside]
+    walks, states, inside, found = [], [], _parts(layer, tape, dots, state_dot), _inside(layer, products)
     for (part, part_tape, own, part_dot), into in zip(inside, found, strict=True):
         walk = second(part, part_tape, own, x_dot, part_dot, into)
         x_dot = walk.y
@@ -263,8 +271,7 @@ def _sequential(
 
 @of_layer.register
 def _heads(layer: Heads, tape: Any, dots: Mapping[str, Array], x_dot: Any, state_dot: Any, products: Any) -> Second:
-    inside = _parts(layer, tape, dots, state_dot)
-    found: list[Products] = [{} for _ in inside]
+    inside, found = _parts(layer, tape, dots, state_dot), _inside(layer, products)
     walks = [
         second(part, part_tape, own, x_dot, part_dot, into)
         for (part, part_tape, own, part_dot), into in zip(inside, found, strict=True)
@@ -289,6 +296,11 @@ def _parts(layer: Any, tape: Any, dots: Mapping[str, Array], state_dot: Any) -> 
         own = {full[len(prefix) :]: dot for full, dot in dots.items() if full.startswith(prefix)}
         found.append((part, part_tape, own, part_dot))
     return found
+
+
+def _inside(layer: Any, products: Products) -> list[Products]:
+    """For each layer that this one holds, what takes its products."""
+    return [Products(products.memory.setdefault(name, {})) for name, _ in layer.named_parts()]
 
 
 def _gather(layer: Any, found: list[Products], products: Products) -> None:

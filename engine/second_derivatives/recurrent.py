@@ -12,7 +12,7 @@ from engine.layers.masks import apply_mask
 from engine.layers.recurrent import Recurrent
 from engine.layers.tape import DirectionTape
 from engine.layers.walk import Direction, backward_walk, forward_walk
-from engine.second_derivatives.over_layers import Second, of_layer
+from engine.second_derivatives.over_layers import Products, Second, of_layer
 from kernels.cells import Adjoints, Pass, Run
 from kernels.duals import Dual, dual
 from kernels.products import recurrent_weight_backward
@@ -24,7 +24,7 @@ Array = Any  # of the layer's backend
 
 @of_layer.register
 def _recurrent(
-    layer: Recurrent, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Any
+    layer: Recurrent, tape: Any, dots: Mapping[str, Array], x_dot: Array, state_dot: Any, products: Products
 ) -> Second:
     if layer.precision != "float32":
         hint = 'rounding has no derivative: load the weights into a layer of precision="float32"'
@@ -35,7 +35,7 @@ def _recurrent(
 class _Walk:
     """The two walks of one layer along one direction."""
 
-    def __init__(self, layer: Recurrent, tape: Any, dots: Mapping[str, Array], products: dict[str, Array]) -> None:
+    def __init__(self, layer: Recurrent, tape: Any, dots: Mapping[str, Array], products: Products) -> None:
         self.layer, self.tape, self.dots, self.products = layer, tape, dots, products
         self.xp, self.timeline = layer.backend.xp, tape.timeline
         self.multiply = layer.backend.kernels.matmul
@@ -77,7 +77,8 @@ class _Walk:
         weights = of_direction(self.layer.cell, direction, self.layer.params)
         weights = {name: Dual(value, own[name]) if name in own else value for name, value in weights.items()}
         given = Pass(record.cell, record.masked(weights), self.timeline.lengths, record.factors)
-        walk = walk_of(self.layer.backend.kernels, given, record.run)
+        memory = self.products.memory.setdefault(direction.slot, {})
+        walk = walk_of(self.layer.backend.kernels, given, record.run, memory)
         moved = walk.forward(record.x, x_dot, states_dot)
         self.walks[direction.slot] = given, walk, moved, x_dot
         self.last.append(tuple(slots[-1] for slots in moved.states))
