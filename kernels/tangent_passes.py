@@ -76,7 +76,10 @@ class TangentWalk:
         operand = x.reshape(self.T * self.B, -1)
         if self.tangent.recurrent:
             tangent["weight_hh"] = weights["weight_hh"]
-            operand = self.xp.concatenate([operand, self.taped.h[:-1].reshape(len(operand), -1)], axis=1)
+            D, P = x.shape[2], self.taped.h.shape[2]
+            both = self.kernels.empty((len(operand), D + P), operand.dtype)
+            both[:, :D], both[:, D:] = operand, self.taped.h[:-1].reshape(len(operand), P)
+            operand = both
         tangent |= {name: self.xp.zeros_like(weights[name]) for name in self.tangent.own}
         own = {name: self.xp.zeros_like(weights[name]) for name in self.tangent.own}
         values = {name: self._value(name[4:], weights) for name in self.tangent.given if name.startswith("k_v_")}
@@ -93,7 +96,9 @@ class TangentWalk:
             return run.states[cell.states.index(name)][1:]
         if name in cell.kept:
             return run.kept[name]
-        return self.xp.ascontiguousarray(run.gates[:, :, cell.gates.index(name)])
+        found = self.kernels.empty((self.T, self.B, self.H), run.gates.dtype)
+        found[...] = run.gates[:, :, cell.gates.index(name)]
+        return found
 
     def forward(self, x: Array, x_dot: Array, states_dot: tuple[Array, ...]) -> Run:
         """See `kernels.second.Walk.forward`."""
@@ -150,7 +155,8 @@ class TangentWalk:
         if self._moved("weight_hh") is not None:  # a = h_prev U' + b, and h[t] is y[t-1]
             sent = self.multiply(plain.da_hidden.reshape(self.T * self.B, -1), self._moved("weight_hh"))
             sent = sent.reshape(self.T, self.B, -1)
-            dy_dot, first = self.xp.copy(dy_dot), sent[0]
+            dy_dot, first = self.kernels.empty(dy_dot.shape, dy_dot.dtype), sent[0]
+            dy_dot[...] = dy.dot
             dy_dot[:-1] += sent[1:]
         for total in self.same.own.values():
             total[...] = 0

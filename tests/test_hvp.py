@@ -13,6 +13,7 @@ from refusals import refused
 import engine
 from engine.losses import curvature_of_cross_entropy, curvature_of_mse
 from engine.second_derivatives import Hessian, largest_eigenvalues
+from kernels import tangent_cells, tangent_passes
 
 T, B, D, H = 5, 4, 3, 6
 LENGTHS = [3, 0, 5, 2]
@@ -251,6 +252,32 @@ def test_a_hessian_gives_the_products_one_by_one(name: str) -> None:
     for direction, product in zip(directions, wanted, strict=True):
         for name, value in hessian(direction).items():
             np.testing.assert_allclose(value, product[name], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm", "slstm"])
+def test_the_compiled_kernels_give_the_same(name: str) -> None:
+    plain = recurrent(name, num_layers=2, bidirectional=True)
+    compiled = plain.to(backend="numpy:numba")
+    x, state = floats(1, T, B, D), state_of(plain, 2)
+    found = []
+    for model in (plain, compiled):
+        y, _, tape = model.forward(x, state, LENGTHS)
+        v = {n: floats(3, *value.shape) for n, value in model.params.items()} | {"x": floats(4, T, B, D)}
+        found.append(engine.hvp(model, tape, floats(5, *y.shape), v, floats(6, *y.shape)))
+    for n, value in found[0].items():
+        np.testing.assert_allclose(found[1][n], value, rtol=0, atol=1e-12 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm", "coupled_lstm", "indrnn", "leaky_rnn", "rnn_relu"])
+def test_the_tangent_of_a_cell_gives_what_dual_numbers_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = recurrent(name, num_layers=2, bidirectional=True, weight_dropout=0.0 if name == "indrnn" else 0.3)
+    y, _, tape = model.forward(floats(1, T, B, D), state_of(model, 2), LENGTHS)
+    v = {n: floats(3, *value.shape) for n, value in model.params.items()}
+    assert tangent_cells.tangent_of(model.cell) is not None
+    found = engine.hvp(model, tape, y, v)
+    monkeypatch.setattr(tangent_passes, "tangent_of", lambda cell: None)
+    for n, value in engine.hvp(model, tape, y, v).items():
+        np.testing.assert_allclose(found[n], value, rtol=0, atol=1e-12 * np.abs(value).max())
 
 
 def test_gradients_and_tape_stay_as_they_are_and_the_product_repeats() -> None:

@@ -134,7 +134,12 @@ class Hessian:
         self._dy = self._copied(self._dy)
 
     def _copied(self, value: Any) -> Any:
-        return self._model.backend.xp.copy(value) if self._model.backend.is_array(value) else value
+        backend = self._model.backend
+        if not backend.is_array(value):
+            return value
+        copy = backend.empty(tuple(value.shape), backend.dtype_of(value))
+        copy[...] = value
+        return copy
 
     @explained()
     def __call__(self, direction: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,10 +225,10 @@ def _enter_trace(table: Table, form: Form, loops: Loops, size: Sizes, tape: Run)
     """Room for a trace: of the states, of the pre-activations on both sides, and of the projection."""
     T, B, _, G, _, H, P, projected = size
     dtype = tape.h.dtype
-    traces = tuple([np.zeros(slots.shape, dtype) for slots in tape.states])
-    da = np.zeros((T, B, G, H), dtype)
-    hidden = np.zeros((T, B, G, H), dtype) if loops.split else da
-    dprojected = np.zeros((T, B, P), dtype) if projected else None
+    traces = tuple([workspace.zeros(slots.shape, dtype) for slots in tape.states])
+    da = workspace.zeros((T, B, G, H), dtype)
+    hidden = workspace.zeros((T, B, G, H), dtype) if loops.split else da
+    dprojected = workspace.zeros((T, B, P), dtype) if projected else None
     found = {f"traces{k}": array for k, array in enumerate(traces)} | {"trace_da": da, "trace_da_hidden": hidden}
     found |= {"trace_dprojected": dprojected} if dprojected is not None else {}
     for name, array in found.items():
