@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds that a call may take, and how much address space the process has.
-PATIENCE, MEMORY = 10, 12 << 30
+PATIENCE, MEMORY = 30, 12 << 30
 
 
 def main() -> None:

@@ -107,6 +107,7 @@ def _fit(place: Place) -> Call:
         schedule=("cosine", optional(choice("cosine", "step", "constant"))),
         patience=(0, whole(0)),
         resume=(False, nothing),
+        checkpoint_every=(0, whole(0, 0)),
         callbacks=((), many(exactly())),
         weights=(None, optional(_mask)),
         buckets=(0, whole(0)),
@@ -192,9 +193,9 @@ def _load(place: Place) -> Call:
     _model(place).save(path)
 
     def file(value: Any) -> Path:
-        if not isinstance(value, str | Path) or Path(value) != path:
+        if not isinstance(value, str | Path) or not Path(value).is_file():  # another call may have saved a model there
             raise Illegal
-        return path
+        return Path(value)
 
     return call(
         lambda **given: engine.load(**given),

@@ -167,7 +167,7 @@ def _batch_norm(place: Place) -> Call:
 
 @entry("CRF")
 def _crf(place: Place) -> Call:
-    return call(engine.CRF, num_tags=(D, whole(1, 10**3)), batch_first=(None, optional(flag)), **common(place))
+    return call(engine.CRF, num_tags=(D, whole(1, 10**4)), batch_first=(None, optional(flag)), **common(place))
 
 
 @entry("Pool")

@@ -81,6 +81,13 @@ def _file(value: Any) -> Any:
     return str(value)
 
 
+def _name(value: Any) -> str:
+    """The name of a column or a file, which may be empty: whether there is one is known when the data is read."""
+    if not isinstance(value, str) or "\0" in value:
+        raise Illegal
+    return str(value)
+
+
 def _files(value: Any) -> Any:
     if type(value) not in (tuple, list):
         raise Illegal
@@ -100,6 +107,7 @@ def _options_entry(task: str) -> None:
     def make_(place: Place) -> Call:
         options = {**_options(task, place), "steps": (1, count), "hidden": (5, count), "layers": (1, count)}
         options |= {name: (options[name][0], whole(0)) for name in ("season", "horizon", "window") if name in options}
+        options |= {name: (options[name][0], _name) for name in ("column", "data") if name in options}
 
         def run(**given: Any) -> Any:
             return make(task, given).to_json()
@@ -172,7 +180,7 @@ def _from_json(place: Place) -> Call:
         "files": _names,
         "backend": text,
         "data": optional(text),
-        "column": optional(text),
+        "column": optional(_name),
         "momentum": share,
         "weight_decay": real(0),
         "epochs": optional(positive),
