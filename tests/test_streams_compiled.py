@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -178,6 +181,31 @@ def test_a_step_that_is_work_for_two_threads_has_the_same_bits() -> None:
     finally:
         engine.set_num_threads(None)
     assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
+
+
+def pickled(stepper: Any) -> Any:
+    return pickle.loads(pickle.dumps(stepper))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_a_copy_of_a_stepper_goes_on_by_itself(copied: Callable[[Any], Any]) -> None:
+    heads = engine.Heads({"a": engine.Linear(H, 2), "b": engine.Sequential(engine.GRU(H, 3), engine.Linear(3, 2))})
+    model, x = engine.Sequential(engine.LSTM(D, H, 2), heads, seed=3), draw(6, 3, D)
+    state = model.predict(draw(4, 3, D))[1]
+    y, _ = model.predict(x, state)
+    stepper = model.stepper(3, state)
+    for x_t in x[:3]:
+        stepper(x_t)
+    twin = copied(stepper)
+    for t in (3, 4, 5):  # turn about, so that each would disturb the other
+        for one in (twin, stepper):
+            found = one(x[t])
+            assert all(np.array_equal(found[name], y[name][t]) for name in y)
+    twin.reset()
+    found = twin(x[0])
+    assert all(np.array_equal(found[name], y[name][0]) for name in y)
+    before, after = leaves(stepper.state), leaves(model.predict(x, state)[1])
+    assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
 @needs_compiled

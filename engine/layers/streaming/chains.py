@@ -70,7 +70,18 @@ class SideBySide(Step):
     def __init__(self, layer: Layer, batch: int, parts: Mapping[str, Step]) -> None:
         wide = {name: part.inputs for name, part in parts.items() if part.inputs is not None}
         super().__init__(layer, batch, next(iter(wide.values()), None))
-        self.heads, self.runs = dict(parts), {name: runs_of(part) for name, part in parts.items()}
+        self.heads = dict(parts)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.runs = {name: runs_of(part) for name, part in self.heads.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "runs": None}  # see `Stepper._prepare`
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
 
     def check(self, x: Any) -> Array:
         """See `Step.check`."""

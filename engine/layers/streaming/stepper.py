@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class Stepper:
 
     It has the weights that the model had when it was made: what is written into the model's parameters later does not
     change it.  A row of the batch is a stream of its own.  A stepper belongs to one thread at a time.
+    `copy.copy`, `copy.deepcopy` and `pickle` make a stepper that goes on from the same state by itself.
 
     Parameters
     ----------
@@ -60,6 +62,10 @@ class Stepper:
         self.batch = integer("batch", batch, 1)
         self._backend, self._text = model.backend, one_line(model)
         self._step = model._step(self.batch, state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what runs the steps; it holds addresses of arrays, so every copy of a stepper makes its own."""
         self._runs, self._y = runs_of(self._step), None
         only = self._runs[0] if len(self._runs) == 1 else None
         self._stream: Any = only.stream if isinstance(only, StreamStep) else None
@@ -107,6 +113,16 @@ class Stepper:
             self._y = _like(self._backend, found)
         _copy(found, self._y)
         return self._y
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in ("batch", "_backend", "_text", "_step")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+    def __copy__(self) -> Stepper:
+        return copy.deepcopy(self)  # two steppers with one state would disturb each other
 
     @property
     def state(self) -> Any:

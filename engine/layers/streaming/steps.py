@@ -199,8 +199,19 @@ class RecurrentStep(Step):
             for part, width in zip(given, layer.widths, strict=True)
         )
         self.now = [tuple([xp.copy(part[number]) for part in self.first]) for number in range(layer.num_layers)]
-        noise, cell = layer._noise(None, Timeline(layer.backend, 1, batch)), layer._quiet
-        self.passes = [self._pass(cell, direction, noise) for direction in every_direction(layer.num_layers, 1)]
+        self.passes = self._every_pass()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "passes": None}  # packed weights are known by their addresses, which a copy has not
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.passes = self._every_pass()
+
+    def _every_pass(self) -> list[Pass]:
+        layer = self.layer
+        noise, cell = layer._noise(None, Timeline(layer.backend, 1, self.batch)), layer._quiet
+        return [self._pass(cell, direction, noise) for direction in every_direction(layer.num_layers, 1)]
 
     def _pass(self, cell: Cell, direction: Direction, noise: Noise | None) -> Pass:
         weights, _, packs = self.layer._arrays(cell, direction)
