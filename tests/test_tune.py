@@ -224,7 +224,6 @@ def test_an_interrupted_search_ends_with_130_and_goes_on(
 
 
 @pytest.mark.proof
-@pytest.mark.slow
 def test_two_processes_share_a_study(text: Path, tmp_path: Path) -> None:
     whole_of_twelve = command(text, tmp_path / "alone", 12)
     assert bptt(*whole_of_twelve) == 0

@@ -101,6 +101,10 @@ def _arrange(search: Search, name: str, figure: Any, axes: Any) -> None:
     for one in axes:
         for place in ("center", "left"):
             one.set_title("", loc=place)
+    if name == "history":
+        axes[0].xaxis.get_major_locator().set_params(integer=True)
+    if name == "slices":
+        _tick(search, axes)
     if name == "curves":
         axes[0].set_xlabel("evaluation")
         axes[0].set_ylabel(search.figure)
@@ -116,3 +120,14 @@ def _arrange(search: Search, name: str, figure: Any, axes: Any) -> None:
         figure.axes[-1].set_position((0.92, 0.14, 0.012, 0.76))
     else:
         figure.tight_layout()
+
+
+def _tick(search: Search, axes: Any) -> None:
+    """Ticks that do not overlap, and none between whole numbers."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    for one in axes:
+        values = [trial.values[one.get_xlabel()] for trial in search.trials if one.get_xlabel() in trial.values]
+        if one.get_xscale() == "log":
+            one.xaxis.set_minor_formatter(ticker.NullFormatter())
+        elif values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+            one.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))

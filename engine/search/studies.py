@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ INSTALL = "pip install 'bptt-engine[tune]'"
 HEARTBEAT, GRACE = 30, 120
 #: Seconds to wait for another process that writes into an SQLite file.
 _PATIENCE = 60
+#: How often the tables of a database are looked for, or made.
+_TRIES = 6
 #: Points of a range on a grid.
 POINTS = 4
 
@@ -91,13 +94,25 @@ def open_storage(given: Any, on_stale: Callable[[Any, Any], None], label: Callab
             if url.startswith("sqlite:///"):
                 _make_folder(Path(url.removeprefix("sqlite:///")))
                 options = {"connect_args": {"timeout": _PATIENCE}}
-            return optuna.storages.RDBStorage(
-                url, options, heartbeat_interval=HEARTBEAT, grace_period=GRACE, heartbeat_stale_trial_callback=on_stale
-            )
+            return _database(optuna, url, options, on_stale)
     except EngineError:
         raise
     except Exception as error:  # whatever the database's module raises
         raise bad_input(label("storage"), "a storage that can be opened", _reason(text, error), hint) from error
+
+
+def _database(optuna: Any, url: str, options: dict[str, Any], on_stale: Callable[[Any, Any], None]) -> Any:
+    """The storage in a database; tried again where two processes make its tables at the same moment."""
+    for tried in range(_TRIES):
+        try:
+            return optuna.storages.RDBStorage(
+                url, options, heartbeat_interval=HEARTBEAT, grace_period=GRACE, heartbeat_stale_trial_callback=on_stale
+            )
+        except Exception as error:
+            if tried == _TRIES - 1 or not re.search("already exists|UNIQUE|[Dd]uplicate|locked", str(error)):
+                raise
+            time.sleep(0.2 * (tried + 1))
+    raise AssertionError
 
 
 def _make_folder(path: Path) -> None:
