@@ -354,7 +354,7 @@ def test_a_batch_and_a_state_that_do_not_fit_are_refused() -> None:
     for batch, state, words in (
         (0, None, "batch: expected an integer >= 1, got 0"),
         (1.5, None, "batch: expected an integer"),
-        (10**14, None, "batch: expected states that fit"),
+        (10**14, None, "batch: expected states and gates that fit"),
         (2, np.zeros((1, 3, H), np.float32), "state: expected batch size 2"),
         (3, np.zeros((1, 3, H)), "state: expected dtype float32"),
         (3, (np.zeros((1, 3, H)), np.zeros((1, 3, H))), "state: expected one array h"),

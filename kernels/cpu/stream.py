@@ -215,8 +215,7 @@ def stream(parts: Sequence[Part], batch: int, dtype: Any) -> Stream | None:
     """The stream of these parts; None if a layer of a cell takes array code."""
     for part in parts:
         if isinstance(part, Carried):
-            given, weights = part.given, part.given.weights.values()
-            plainly = loops_of(given.cell) is not None and (given.precision == "float32" or given.packs is not None)
-            if not plainly or not all(weight.flags.carray for weight in weights):
+            arrays = part.given.weights.values()
+            if loops_of(part.given.cell) is None or not all(array.flags.carray for array in arrays):
                 return None
     return Stream(parts, batch, dtype)

@@ -191,8 +191,9 @@ class RecurrentStep(Step):
         if layer.num_directions > 1:
             raise refusal(layer, "its reverse half needs the whole future", f"bidirectional {type(layer).__name__}")
         super().__init__(layer, batch, layer.input_size, layer.widths[0])
-        size = 2 * layer.num_layers * batch * sum(layer.widths) * layer.dtype.itemsize
-        require_room("batch", "states", size, f"batch {describe(batch)}, {self.title}")
+        numbers = 4 * sum(layer.widths) + 2 * len(layer.cell.gates) * layer.hidden_size + layer.input_size
+        size = layer.num_layers * batch * numbers * layer.dtype.itemsize
+        require_room("batch", "states and gates", size, f"batch {describe(batch)}, {self.title}")
         xp, given = layer.backend.xp, arguments.enter_state(layer, "state", state, batch)
         self.first = tuple(
             xp.zeros((layer.num_layers, batch, width), dtype=layer.dtype) if part is None else xp.copy(part)
