@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from builders import FIVE_CELLS, KERNELS, build, distance, passes, random_argume
 from fake_cupy import use_backend
 
 import engine
+from benchmarks.speed.half_precision import errors
+from engine.measuring.timed_step import TIMED_CELLS, TimedStep
+from engine.training.architecture import describe_model
+from engine.training.config import TrainConfig
 from kernels.rounding import round_to_bf16
 
 T, B, D, H = 4, 3, 5, 6
@@ -183,6 +188,15 @@ def test_a_window_of_many_rows_and_an_odd_one() -> None:
         assert distance(found["dweight_ih_l0"], wanted["dweight_ih_l0"]) < 1e-5
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("cell", TIMED_CELLS)
+def test_the_error_is_at_most_twice_that_of_pytorch(cell: str, torch: ModuleType) -> None:
+    """Of y and all gradients against float64; PyTorch's layer has its weights, input and cotangent in bf16."""
+    found = errors(TimedStep(cell, T=20, B=8, D=33, H=64))
+    assert found["engine"] < 1e-5
+    assert 1e-4 < found["engine-bf16"] <= 2 * found["torch-bf16"]
+
+
 # -- the option --------------------------------------------------------------------------------------------------------
 
 
@@ -216,3 +230,13 @@ def test_a_gradient_check_is_of_the_equations() -> None:
     assert layer.precision == "bf16"
     with pytest.raises(engine.InputError, match=r"^dtype: expected 'float64' for a layer with precision='bf16'"):
         engine.gradcheck(engine.Sequential(layer), x, dtype="float32")
+
+
+def test_the_option_of_training_runs() -> None:
+    """It is part of a model's description; a run without it says nothing of it, as older runs."""
+    config, plain = TrainConfig(precision="bf16", layers=2, steps=9), TrainConfig(layers=2)
+    (described,) = (part for part in describe_model(config, 7, 7)["args"]["layers"] if part["type"] == "LSTM")
+    assert described["args"]["precision"] == "bf16"
+    assert TrainConfig.from_json(config.to_json()) == config
+    assert "precision" not in str(plain.to_json())
+    assert "precision" not in str(describe_model(plain, 7, 7))

@@ -27,6 +27,7 @@ from engine.cli.common import (
 from engine.errors import bad_input
 from engine.training.config import DEFAULTS, LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
 from engine.training.kinds import Option, TaskKind, kind_names, kind_of
+from kernels.rounding import PRECISIONS
 
 run_ = section("Run")
 budget = section("Budget (one of them; a resumed run may be given another)")
@@ -159,6 +160,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @model("--hidden", type=int, help="Units of each. [256; forecast: 32]")
 @model("--embed", type=int, help="Numbers that a character is turned into. [64]")
 @model("--dropout", type=float, help="Between layers and before the output. [0]")
+@model("--precision", type=click.Choice(PRECISIONS), help="Of the recurrent layers' products. [float32]")
 @learning("--batch", type=int, help="Rows that are read side by side. [32; forecast: 64]")
 @learning("--sequence", type=int, help="Characters of each row in a step: gradients go back so far. [64]")
 @learning("--optimizer", type=click.Choice(OPTIMIZERS), help="[adam]")

@@ -60,7 +60,7 @@ class TranslationTask(TaskKind):
     """
 
     name, words = "translate", "translate sentences"
-    shared = LAYERS | {"data", "embed", "encoding"}
+    shared = LAYERS - {"precision"} | {"data", "embed", "encoding"}
     higher: ClassVar[frozenset[str]] = frozenset({"BLEU"})
     reads = "a file with a sentence, a tab and its translation in each line"
     defaults: ClassVar[Mapping[str, Any]] = {

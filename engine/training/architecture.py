@@ -43,7 +43,8 @@ def recurrent_part(config: TrainConfig, inputs: int, **more: Any) -> tuple[str, 
     # With one layer there is no "between layers"; the dropout before the output layer is what is left.
     between = config.dropout if config.layers > 1 else 0.0
     sizes = {"input_size": inputs, "hidden_size": config.hidden, "num_layers": config.layers}
-    return recurrent_of(config.cell, **sizes, dropout=between, **more)
+    rounded = {} if config.precision == "float32" else {"precision": config.precision}  # as older runs describe it
+    return recurrent_of(config.cell, **sizes, dropout=between, **rounded, **more)
 
 
 def recurrent_of(cell: str, **args: Any) -> tuple[str, dict[str, Any]]:

@@ -46,7 +46,7 @@ class TrainConfig:
     horizon, window, season : values ahead to forecast, known values in a window, period in rows (0: none).
     scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
-    cell, layers, hidden, embed, dropout : the model.
+    cell, layers, hidden, embed, dropout, precision : the model.
     batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
     optimizer, lr, l1, l2 : as in `engine.optimizers`.
     momentum, weight_decay : of SGD and RMSprop, and of AdamW.
@@ -112,6 +112,7 @@ class TrainConfig:
     freeze: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     unfreeze_every: int = 0
+    precision: str = "float32"
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

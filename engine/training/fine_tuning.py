@@ -40,7 +40,7 @@ def options_before(
         names = (known.shared - _OF_DATA) | own
         task = stored.task
     else:
-        names = known.shared & kind_of(task, label).shared & (LAYERS | {"embed"})
+        names = known.shared & kind_of(task, label).shared & (LAYERS - {"precision"} | {"embed"})
     return task, {**{name: stored.value(name) for name in names}, **given}
 
 

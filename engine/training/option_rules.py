@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.cell import cells
 from engine.training.rules import Rule, choice, listed, real, record, switch, text, whole
+from kernels.rounding import PRECISIONS
 
 #: Options that say how long to train.  Exactly one applies; a resumed run may be given another.
 BUDGETS = ("steps", "epochs", "minutes")
@@ -64,6 +65,7 @@ RULES: dict[str, Rule] = {
     "hidden": whole(1),
     "embed": whole(1),
     "dropout": real(0, below=1),
+    "precision": choice(*PRECISIONS),
     "batch": whole(1),
     "sequence": whole(1),
     "optimizer": choice(*OPTIMIZERS),
@@ -97,14 +99,21 @@ OPTIONAL = ("from_run", "data", "column", "time", "decimal", "delimiter", "encod
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 #: Options that came still later; a run that does not use them says nothing of them.
-ADDED_LATER: dict[str, Any] = {"from_run": None, "freeze": (), "rates": (), "unfreeze_every": 0, "own": {}}
+ADDED_LATER: dict[str, Any] = {
+    "from_run": None,
+    "freeze": (),
+    "rates": (),
+    "unfreeze_every": 0,
+    "own": {},
+    "precision": "float32",
+}
 
 #: How a series is read: the rows of a table in the order of time.
 SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "window", "season", "scaling"})
 #: How a file with a table is written.
 TABLE = frozenset({"decimal", "delimiter", "encoding", "skip"})
 #: The recurrent layers.
-LAYERS = frozenset({"cell", "layers", "hidden", "dropout"})
+LAYERS = frozenset({"cell", "layers", "hidden", "dropout", "precision"})
 #: Options that a task has only if it lists them in `TaskKind.shared`.
 PARTICULAR = SERIES | TABLE | LAYERS | {"files", "data", "test", "embed", "sequence"}
 OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
