@@ -139,7 +139,7 @@ class TrainConfig:
         record = {**ADDED_LATER, **ADDED, **record}
         known = {f.name for f in fields(cls)}
         if set(record) != known:
-            odd = sorted(set(record) ^ known)
+            odd = sorted(map(str, set(record) ^ known))
             raise bad_input("config", "the options of this release", f"a difference in {', '.join(map(repr, odd))}")
         files = record["files"]
         config = cls(**{**record, "files": tuple(files) if isinstance(files, list) else files})

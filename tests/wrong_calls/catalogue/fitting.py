@@ -58,6 +58,7 @@ def _is_of_numbers(value: Any) -> bool:
 
 
 def _mask(value: Any) -> np.ndarray:
+    value = np.array(value) if type(value) in (tuple, list) else value
     if not is_plain_array(value) or value.dtype.kind not in "biuf" or value.shape != (N,):
         raise Illegal
     if not ((value >= 0) & np.isfinite(value)).all() or not value.any() or value.max() > 1e30:

@@ -179,7 +179,7 @@ def _from_json(place: Place) -> Call:
     domains |= {
         "files": _names,
         "backend": text,
-        "data": optional(text),
+        "data": optional(_name),
         "column": optional(_name),
         "momentum": share,
         "weight_decay": real(0),
@@ -193,13 +193,14 @@ def _from_json(place: Place) -> Call:
         "sequence": count,
         "task": choice("language"),
     }
+    domains |= {name: optional(_name) for name in ("time", "delimiter") if name in record}
     return call(training.TrainConfig.from_json, record=(record, mapping(domains)))
 
 
 def _names(value: Any) -> Any:
     if type(value) not in (tuple, list):
         raise Illegal
-    return [text(name) for name in value]
+    return [_name(name) for name in value]
 
 
 # -- checkpoints and models --------------------------------------------------------------------------------------------
