@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import signal
@@ -15,10 +16,12 @@ import pytest
 from commands import TINY, bptt, finish, metrics, refused, start, write_series, write_text
 
 import engine
+from engine.atomic import storage_error
 from engine.search.options import space_of, values_of
 from engine.search.search import found_in
 from engine.search.space import Dimension, make_space
 from engine.training.interrupt import StopRequest
+from engine.training.keeping import RunFiles
 from engine.training.kinds import kind_names, kind_of
 
 optuna = pytest.importorskip("optuna", reason="needs Optuna: pip install 'bptt-engine[tune]'")
@@ -219,6 +222,24 @@ def test_an_interrupted_search_ends_with_130_and_goes_on(
     assert "Give the same command again" in capsys.readouterr().out
     assert bptt(*command(text, tmp_path, 4)) == 0
     assert "5 trials (4 complete, 1 interrupted)" in capsys.readouterr().out
+    assert complete(tmp_path) == complete(whole)
+    assert_same_runs(tmp_path, whole)
+
+
+def test_a_full_disk_ends_the_search_with_1_and_loses_nothing(
+    text: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The third state that the second trial would save does not find room."""
+    saved, calls = RunFiles.keep_state, itertools.count()
+
+    def full(self: RunFiles, live: Any) -> None:
+        if self.directory.name == "trial-0001" and next(calls) == 2:
+            raise storage_error(self.directory, "to write", OSError(errno.ENOSPC, "No space left on device"))
+        saved(self, live)
+
+    monkeypatch.setattr(RunFiles, "keep_state", full)
+    assert "No space left on device" in refused(capsys, *command(text, tmp_path, 4), code=1)
+    assert bptt(*command(text, tmp_path, 4)) == 0
     assert complete(tmp_path) == complete(whole)
     assert_same_runs(tmp_path, whole)
 
