@@ -262,6 +262,39 @@ def test_small_passes_again_and_again(kind: str) -> None:
     assert shorts(layer) == {True, False, "backward"}
 
 
+@needs_compiled
+def test_a_pass_worth_a_team_goes_the_short_way_only_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("lstm", 3, 13, backend="numpy:numba")
+    x, state, dy, dstate = random_arguments(layer, 6, 5)
+    force(monkeypatch, 1, False, 4)
+    for _ in range(2):
+        y, _, tape = layer.forward(x, state)
+        dx = layer.backward(tape, dy, dstate)[0]
+    assert shorts(layer) == {True, "backward"}
+    (packs,) = packs_of(layer)
+    calls: list[Any] = []
+    for key, small in list(packs.small.items()):
+        packs.small[key] = Counted(small, calls)
+    for team, chunk, short in [(1, 4, True), (2, 4, False), (1, 2, False), (1, 4, True)]:
+        force(monkeypatch, team, False, chunk)
+        found, _, tape = layer.forward(x, state)
+        assert np.array_equal(found, y)
+        np.testing.assert_allclose(layer.backward(tape, dy, dstate)[0], dx, rtol=0, atol=1e-14)
+        assert len(calls) == (2 if short else 0), (team, chunk)
+        calls.clear()
+
+
+class Counted:
+    """A short way that notes its calls."""
+
+    def __init__(self, small: Any, calls: list[Any]) -> None:
+        self.size, self.division, self._small, self._calls = small.size, small.division, small, calls
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._calls.append(arguments)
+        return self._small(*arguments)
+
+
 def parts(state: Any) -> tuple[Any, ...]:
     return state if isinstance(state, tuple) else (state,)
 

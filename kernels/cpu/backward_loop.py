@@ -19,7 +19,7 @@ from kernels.cpu.products import (
     pack,
     padded_to_vectors,
     portion,
-    product,
+    product_to_and_fro,
     vector_lanes,
 )
 from kernels.cpu.program import BACKWARD, COLUMNS, HH, HR, IH, MOVE, NEW, PRODUCT, PROJECTED, ROWS, WIDTH_P, fields
@@ -93,7 +93,7 @@ def backward(share, sizes, options, steps, lines, rows, one):
                 elif operation[0] == MOVE:
                     move(operation, total if operation[4] else count, t, part, one)
                 else:
-                    multiply(operation, count, at_row, share, part, (packed, starts[k], scratch), one)
+                    multiply(operation, count, (t, at_row), share, part, (packed, starts[k], scratch), one)
             for i in range(still):
                 slots[at_row + i] = t * B + order[i]
                 x_rows[at_row + i] = steps[0] + t * steps[1] + order[i] * steps[2]
@@ -153,12 +153,12 @@ def move(operation, count, t, part, one):
 
 
 @inlined
-def multiply(operation, count, at_row, share, part, memory, one):
+def multiply(operation, count, when, share, part, memory, one):
     """What comes through a product joins what came directly: of a = x + U source + b, or of h = W_hr m.
 
     In the second case dh first becomes the chunk's dprojected, and nothing of it has reached h_prev yet.
     """
-    _, team, by_units, barrier, _, _ = share
+    (t, at_row), (_, team, by_units, barrier, _, _) = when, share
     sizes, spans, batch, places, lines = part
     _, _, _, G, _, H, P, _ = sizes
     S, width = G * H + PADDING, P + PADDING
@@ -182,18 +182,18 @@ def multiply(operation, count, at_row, share, part, memory, one):
     if by_units:
         wait(barrier, team)
     packed, packed_at, scratch = memory
-    multiply_rows(pointer(lines[ROUNDED], 1), count, columns, a, (packed, packed_at, depth), c, added, scratch)
+    multiply_rows(pointer(lines[ROUNDED], 1), t, count, columns, a, (packed, packed_at, depth), c, added, scratch)
 
 
 @inlined
-def multiply_rows(rounded, count, columns, a, b, c, added, scratch):
-    """C (+)= A B, with rounded operands if that is asked for."""
+def multiply_rows(rounded, turn, count, columns, a, b, c, added, scratch):
+    """C (+)= A B, with rounded operands if that is asked for; `turn` as in `product_to_and_fro`."""
     start = c[0], c[1], c[2], c[3], added
     if rounded[0]:
         at_gates, span = rounded[bf16.GATES], (0, columns)
         bf16.gates(at_gates, rounded, count, columns, (0, 1), span, a, b, c, start, scratch)
     else:
-        product(count, columns, a, b, c, start)
+        product_to_and_fro(turn, count, columns, a, b, c, start)
 
 
 # -- once a chunk ----------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def gradients(chunk, share, options, part, d_span, sums, memory, one):
     packed, room, scratch = memory
     rounded = pointer(lines[ROUNDED], 1)
     ih = packed, room - bf16.stored(rounded, G * H) * padded_to_vectors(columns, one), G * H
-    multiply_rows(rounded, last - first, columns, a, ih, c, 0, scratch)
+    multiply_rows(rounded, 0, last - first, columns, a, ih, c, 0, scratch)
     for k in range(program[1] + 1, program[2] + 1):
         operation = after(program, k * COLUMNS)
         weight_gradient(operation, chunk, share, options, part, sums, memory, one)

@@ -86,7 +86,7 @@ def forward(share, sizes, options, x, lines, rows, one):
             at_gates = rounded[bf16.GATES]
             bf16.gates(at_gates, rounded, count, H, gates, units, values, (packed, 0, D), pre, bias, scratch)
         else:
-            multiply_gates(count, H, gates, units, values, (packed, 0, D), pre, bias)
+            multiply_gates(0, count, H, gates, units, values, (packed, 0, D), pre, bias)
         for t in range(begin, end):
             if running > 0 and lengths[order[running - 1]] <= t:
                 running, own = still_running(running, t, mine, lengths, order)
@@ -134,7 +134,7 @@ def multiply(operation, count, when, part, memory, has_hh, one):
     sizes, spans, batch, places, lines = part
     packed, packed_at, scratch = memory
     _, B, _, G, _, H, P, _ = sizes
-    _, s, s_next, g, at_pre = when
+    t, s, s_next, g, at_pre = when
     _, _, line, slot, width, offset, weight, row, gates, narrow, to, to_slot, to_width, to_offset, add = fields(
         operation
     )
@@ -152,7 +152,7 @@ def multiply(operation, count, when, part, memory, has_hh, one):
     if rounded[0]:
         bf16.gates(rounded[bf16.GATES], rounded, count, units, (0, gates), span, a, b, c, start, scratch)
     else:
-        multiply_gates(count, units, (0, gates), span, a, b, c, start)
+        multiply_gates(t, count, units, (0, gates), span, a, b, c, start)
 
 
 @inlined

@@ -15,7 +15,7 @@ import numpy as np
 from kernels import Weights, events
 from kernels.cells import Adjoints, Cell, Pass, Run
 from kernels.cpu import matmul as products
-from kernels.cpu import workspace
+from kernels.cpu import threads, workspace
 from kernels.cpu.arrays import line, rows
 from kernels.cpu.checksum import checksum
 from kernels.cpu.compiling import JIT
@@ -102,8 +102,8 @@ class NumbaKernels(ReferenceKernels):
             if "gate" not in form.found:  # an RNN's one gate block is its new state: kept once
                 table[form.at["gate"]] = further(table[form.at["states0"]], size.B * size.H, dtype)
             run(team, loops, "forward", dtype, table)
-            if given.packs is not None and full and _is_new(packs, (x.shape, keep), division, size):
-                packs.keep_small((x.shape, keep), SmallForward(form, loops, cell, dtype, size, keep))
+            if given.packs is not None and full and _is_new(packs, (x.shape, keep), division):
+                packs.keep_small((x.shape, keep), SmallForward(form, loops, packs, size, division, keep))
         del held  # until here: their addresses are in the table
         slots, y = tuple([form.result(name, memory) for name in loops.states]), form.result("y", memory)
         if not keep:
@@ -158,8 +158,8 @@ class NumbaKernels(ReferenceKernels):
                 dx.fill(0)
             run(team, loops, "backward", dtype, table)
             known = packs.grads is grads and given.lengths is None and not (trace or cell.own)
-            if known and _is_new(packs, (x.shape, "backward"), division, size):
-                packs.keep_small((x.shape, "backward"), SmallBackward(form, loops, packs, size))
+            if known and _is_new(packs, (x.shape, "backward"), division):
+                packs.keep_small((x.shape, "backward"), SmallBackward(form, loops, packs, size, division))
         del held  # until here: their addresses are in the table
         for name, found in zip(cell.own, own, strict=True):
             grad = grads.get(name)
@@ -185,15 +185,19 @@ class NumbaKernels(ReferenceKernels):
         return products.matmul(a, b)
 
 
-def _is_new(packs: Packs, key: Any, division: Plan, size: Sizes) -> bool:
+def _is_new(packs: Packs, key: Any, division: Plan) -> bool:
     """Whether a short way is still to be made for passes on one thread."""
-    return key not in packs.small and division.team == 1 and not worth_a_team(size.multiply_adds)
+    return key not in packs.small and division.team == 1
 
 
 def _fits(small: SmallForward | SmallBackward, given: Pass, x: Array, dy: Array | None = None) -> bool:
-    """Whether a pass may take the short way."""
+    """Whether a pass may take the short way: it must be one that would run on one thread anyway."""
     plain = x.flags.carray and (dy is None or dy.flags.carray) and given.lengths is None
-    return plain and given.precision == "float32" and not worth_a_team(small.work)
+    if not plain or given.precision != "float32":
+        return False
+    if not worth_a_team(small.size.multiply_adds):
+        return True
+    return threads.get_num_threads() == 1 and plan(small.size, x.itemsize, 1) == small.division
 
 
 def _checksum_of(arrays: list[Array]) -> Callable[[], int]:

@@ -204,8 +204,29 @@ def product(count, columns, a, b, c, start):
 
 
 @inlined
-def multiply_gates(count, units, gates, span, a, b, c, start):
-    """C = start + A W' for what `pack_gates` has packed; column 0 of C is the first unit of gate 0."""
+def product_to_and_fro(turn, count, columns, a, b, c, start):
+    """`product`, at every other turn with the panels of B from the last to the first.
+
+    Time steps read the same B again and again.  If it is larger than a cache, going on in one direction finds nothing
+    of it there; going back finds what was read last.
+    """
+    packed, packed_at, depth = b
+    panel = VECTORS * vector_lanes(packed)
+    if turn & 1:
+        for first in range((columns - 1) // panel * panel, -1, -panel):
+            part, to = (packed, packed_at + first * depth, depth), (c[0], c[1], c[2], c[3] + first)
+            add = start[0], start[1], start[2], start[3] + first, start[4]
+            product(count, min(panel, columns - first), a, part, to, add)
+    else:
+        product(count, columns, a, b, c, start)
+
+
+@inlined
+def multiply_gates(turn, count, units, gates, span, a, b, c, start):
+    """C = start + A W' for what `pack_gates` has packed; column 0 of C is the first unit of gate 0.
+
+    `turn` : as in `product_to_and_fro`.
+    """
     packed, packed_at, depth = b
     gate, last_gate = gates
     first, last = span
@@ -214,7 +235,7 @@ def multiply_gates(count, units, gates, span, a, b, c, start):
         columns = (last_gate - gate) * units if joined else last - first
         begin = gate * units + first
         to, add = (c[0], c[1], c[2], c[3] + begin), (start[0], start[1], start[2], start[3] + begin, start[4])
-        product(count, columns, a, (packed, packed_at, depth), to, add)
+        product_to_and_fro(turn, count, columns, a, (packed, packed_at, depth), to, add)
         packed_at += depth * padded_to_vectors(columns, packed)
         gate += last_gate if joined else 1
 

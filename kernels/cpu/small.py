@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from kernels import events
-from kernels.cells import Adjoints, Cell, Pass, Run
+from kernels.cells import Adjoints, Pass, Run
 from kernels.cpu import workspace
 from kernels.cpu.arrays import rows
 from kernels.cpu.compiling import JIT
 from kernels.cpu.forms import Form, enter_gradients, enter_rest
 from kernels.cpu.loops import Loops
 from kernels.cpu.packs import Packs
-from kernels.cpu.plan import Sizes
+from kernels.cpu.plan import Plan, Sizes
 from kernels.cpu.table import BACKWARD_DY, ROWS, Table, blocks, place
 
 Array = np.ndarray
@@ -93,9 +93,10 @@ class _Kept(dict[str, Array]):
 
 
 class SmallForward(_Small):
-    """Small passes forward over x of one shape, with a tape or without (`keep`)."""
+    """Small passes forward over x of one shape, divided in one way, with a tape or without (`keep`)."""
 
-    def __init__(self, form: Form, loops: Loops, cell: Cell, dtype: np.dtype, size: Sizes, keep: bool) -> None:
+    def __init__(self, form: Form, loops: Loops, packs: Packs, size: Sizes, division: Plan, keep: bool) -> None:
+        dtype = packs.dtype
         gate = ("gate",) if keep and "gate" in form.found else ()
         kept = loops.kept_lines if keep else ()
         tape = (*loops.states, *gate, *kept)
@@ -103,7 +104,7 @@ class SmallForward(_Small):
         self._apart = form.found["y"][1] if keep and sum(form.found[n][1].size for n in tape) > TOGETHER else None
         super().__init__(form, loops, "forward", dtype, ("y", *tape) if self._apart is None else tape)
         first = 0 if self._apart else 1  # of the states
-        self._keep, self._size_of, self._names, self.work = keep, size, cell.kept, size.multiply_adds
+        self._keep, self.size, self._names, self.division = keep, size, packs.cell.kept, division
         self._states = len(loops.states)
         T, B, H = size.T, size.B, size.H
         if keep and not gate:  # an RNN's one gate block is its new state
@@ -132,7 +133,7 @@ class SmallForward(_Small):
             for entry, state in zip(self._form.states, held, strict=True):
                 table[entry] = place(state)
             taken[2] = states if all(map(is_, held, states)) else None
-        factors = enter_rest(table, self._form, given, self._size_of) if given.factors else ()
+        factors = enter_rest(table, self._form, given, self.size) if given.factors else ()
         self._start(table, 0, 0, self._one)
         del held, factors  # until here: their addresses are in the table
         self._free.append(taken)
@@ -159,9 +160,9 @@ def _known_places(tape: Run, x: Array) -> list[int] | None:
 class SmallBackward(_Small):
     """Small passes backward over x of one shape, without a trace, that add to the gradients which packs know."""
 
-    def __init__(self, form: Form, loops: Loops, packs: Packs, size: Sizes) -> None:
+    def __init__(self, form: Form, loops: Loops, packs: Packs, size: Sizes, division: Plan) -> None:
         super().__init__(form, loops, "backward", packs.dtype, ("dx", *loops.dstates))
-        self._packs, self._size_of, self.work = packs, size, size.multiply_adds
+        self._packs, self.size, self.division = packs, size, division
         self._at_dy = form.at["dy"]
         self._tape = form.at["x"], *form.tape
         self._last = tuple([form.at[f"last{k}"] for k in range(len(loops.dstates))])
@@ -195,7 +196,7 @@ class SmallBackward(_Small):
                 array = rows(part)
                 table[entry], table[entry + 1] = place(array), 1
                 held.append(array)
-        factors = enter_rest(table, self._form, given, self._size_of) if given.factors else ()
+        factors = enter_rest(table, self._form, given, self.size) if given.factors else ()
         self._start(table, 0, 0, self._one)
         del held, factors  # until here: their addresses are in the table
         self._free.append(taken)
