@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `benchmar
 import engine
 from benchmarks.flow import pictures as flow
 from benchmarks.speed import gather, performance_picture
+from benchmarks.studies import hessian
 from engine import zoo
 
 FORWARD, BACKWARD = "#1f5f99", "#c2500a"  # told apart in grey as well: forward is solid, backward dashed
@@ -317,6 +318,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "gru_step.svg": gru_step,
     "gradient_check.svg": gradient_check,
     **flow.PICTURES,
+    "sharpness.svg": lambda: hessian.picture(hessian.kept()),
 }
 if performance_picture.has_picture(gather.load()):
     PICTURES[performance_picture.PICTURE] = performance

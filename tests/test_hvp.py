@@ -414,6 +414,19 @@ def test_lanczos_stops_where_nothing_is_left() -> None:
     assert (zero.values.tolist(), zero.residuals.tolist()) == ([0], [0])
 
 
+def test_the_study_tells_a_rate_that_diverges_from_one_that_does_not() -> None:
+    from benchmarks.studies import hessian
+
+    runs = [hessian.trained(rate, steps=60) for rate in (0.3, 0.8)]
+    assert [run.diverged is None for run in runs] == [True, False]
+    assert runs[0].steps == [0, 50]
+    assert runs[0].largest[0] == runs[1].largest[0] > 2 / 0.8
+    assert runs[0].loss < 0.2
+    figure = hessian.picture(runs)
+    assert len(figure.axes[0].lines) == 2  # the run that diverged has none
+    assert [len(row.split("|")) for row in hessian.rows(runs)] == [8, 8, 8, 8]
+
+
 # -- against PyTorch ---------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from engine.second_derivatives import Hessian, largest_eigenvalues
 
 T, B, H, LAGS = 16, 24, 12, (0.5, 0.3, 0.2)
 RATES, STEPS, EVERY = (0.2, 0.3, 0.4, 0.8), 1500, 50
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "studies" / "hessian.json"
 #: Told apart in grey as well, by their marks and lines.
 STYLES = (("#1f5f99", "-", "o"), ("#c2500a", "--", "s"), ("#4a7a2c", "-.", "^"), ("#6b4a8a", ":", "D"))
 
@@ -86,6 +87,11 @@ def trained(rate: float, steps: int) -> Run:
         made.backward(tape, dy)
         optimizer.step()
     return found
+
+
+def kept() -> list[Run]:
+    """The runs in benchmarks/results."""
+    return [Run(**run) for run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]]
 
 
 def picture(runs: list[Run]) -> Any:
@@ -170,8 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
     if given.picture is not None:
         picture(runs).savefig(given.picture)
     if given.json is not None:
-        kept = {"machine": machine(), "runs": [run._asdict() for run in runs]}
-        given.json.write_text(json.dumps(kept, indent=1) + "\n")
+        found = {"command": "python -m benchmarks.studies.hessian", "machine": machine()}
+        found |= {"runs": [run._asdict() for run in runs]}
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
