@@ -286,6 +286,14 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(network(), X, Y, loss={**LOSS, "tag": "mae"}), "loss['tag']: expected one of 'mse', 'cross_entropy'"),
     (lambda: fit(network(), X, Y, loss={**LOSS, "tag": ("mse", -1)}), "loss['tag']: expected a number >= 0, got -1"),
     (
+        lambda: fit(network(), X, Y, loss={**LOSS, "tag": lambda y, target: 1.0}),
+        "loss['tag']: expected a function that returns the pair (loss, gradient), got 1.0",
+    ),
+    (
+        lambda: fit(network(), X, Y, loss={**LOSS, "topic": (lambda y, target: (1.0, y[0]), 0.5)}),
+        "loss['topic']: expected a function whose second result has the outputs' shape",
+    ),
+    (
         lambda: fit(network(), X, Y, loss=dict.fromkeys(LOSS, ("mse", 0))),
         "loss: expected some head with a weight above",
     ),

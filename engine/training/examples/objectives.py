@@ -31,35 +31,37 @@ class Objective:
     name : for messages and tables.
     function : from outputs, targets and (only where there is one) a mask to the pair (loss, gradient by the outputs).
     kind : what targets are, one of `CLASSES`, `NUMBERS`, `LABELS`, `FREE`.
+    argument : what messages call the function.
     """
 
     name: str
     function: Callable[..., tuple[Any, Any]]
     kind: str
+    argument: str = "loss"
 
     def __call__(self, prediction: Any, targets: Any, mask: Any = None) -> tuple[Any, Any]:
         """Loss, and its gradient by the prediction."""
         pair = self.function(prediction, targets) if mask is None else self.function(prediction, targets, mask)
         if not isinstance(pair, tuple) or len(pair) != 2:
             hint = "return the value and the gradient by the model's output, as engine.mse does"
-            raise bad_type("loss", "a function that returns the pair (loss, gradient)", describe(pair), hint)
+            raise bad_type(self.argument, "a function that returns the pair (loss, gradient)", describe(pair), hint)
         if self.kind == FREE and hasattr(prediction, "shape"):
-            return _checked(prediction, *pair)
+            return _checked(self.argument, prediction, *pair)
         return pair
 
 
-def _checked(prediction: Any, loss: Any, gradient: Any) -> tuple[Any, Any]:
+def _checked(argument: str, prediction: Any, loss: Any, gradient: Any) -> tuple[Any, Any]:
     """What a function of the user's returned: the loss as a 0-d array, and a gradient in the prediction's shape."""
     if isinstance(loss, Real) and not isinstance(loss, bool):
         host = np.asarray(loss, dtype=loss.dtype if isinstance(loss, np.floating) else np.float64)
         loss = backend_of(prediction, "output").asarray(host)
     elif getattr(loss, "shape", None) != () or isinstance(loss, np.generic):
-        raise bad_type("loss", "a function whose first result is a number", describe(loss), "return the mean")
+        raise bad_type(argument, "a function whose first result is a number", describe(loss), "return the mean")
     shape = tuple(prediction.shape)
     if getattr(gradient, "shape", None) != shape:
         got = f"shape {gradient.shape}" if hasattr(gradient, "shape") else describe(gradient)
         hint = "return the derivative of the loss by each number of its first argument"
-        raise bad_input("loss", f"a function whose second result has the outputs' shape {shape}", got, hint)
+        raise bad_input(argument, f"a function whose second result has the outputs' shape {shape}", got, hint)
     return loss, gradient
 
 
@@ -101,7 +103,7 @@ def make_objective(loss: Any, argument: str = "loss") -> Objective:
         return LOSSES[loss]
     known = {objective.function: objective for objective in LOSSES.values()}
     if callable(loss) and not isinstance(loss, type):
-        return known.get(loss) or Objective(getattr(loss, "__name__", type(loss).__name__), loss, FREE)
+        return known.get(loss) or Objective(getattr(loss, "__name__", type(loss).__name__), loss, FREE, argument)
     raise bad_type(argument, f"one of {', '.join(map(repr, LOSSES))}, or a function", describe(loss))
 
 
