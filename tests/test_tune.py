@@ -377,6 +377,25 @@ def test_a_grid_is_tried_once_and_whole() -> None:
     assert (found.best.values, found.best.figure) == ({"a": 3, "b": 0}, 0.0)
 
 
+def test_a_trial_that_failed_is_not_counted_but_on_a_grid_it_is_tried_once(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def failing(values: dict[str, Any]) -> float:
+        tried.append(values["a"])
+        if len(tried) in (2, 4):
+            raise engine.InputError("a: expected another one")
+        return float(values["a"])
+
+    given: dict[str, Any] = {"space": {"a": [1, 2, 3, 4]}, "seed": 1, "quiet": True}
+    found = engine.tune(failing, sampler="random", trials=4, **given)
+    states = [one.state for one in found.trials]
+    assert states == ["complete", "failed", "complete", "failed", "complete", "complete"]
+    tried.clear()
+    for _ in range(2):
+        engine.tune(failing, sampler="grid", out=tmp_path, **given)
+        assert sorted(tried) == [1, 2, 3, 4]
+
+
 def test_tpe_comes_closer_than_chance() -> None:
     """To the lowest place of a bowl, with the same number of trials, for three seeds."""
 

@@ -113,7 +113,8 @@ def _summarise(found: Any, result: Mapping[str, Any]) -> None:
         counts[one.state] = counts.get(one.state, 0) + 1
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     better = "higher" if found.higher else "lower"
-    title = f"Study {result['study']}: {len(ranked)} trials ({told}); {better} {found.figure} is better"
+    count = f"{len(ranked)} trial{'s' * (len(ranked) != 1)}"
+    title = f"Study {result['study']}: {count} ({told}); {better} {found.figure} is better"
     print_table(("trial", "state", *names, found.figure, "seconds"), rows, title, numbers=len(names) + 2)
     if result["importances"]:
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["importances"].items())
@@ -126,5 +127,5 @@ def _summarise(found: Any, result: Mapping[str, Any]) -> None:
     if result["plots"]:
         click.echo(f"Pictures: {', '.join(result['plots'].values())}")
     where = result["best_folder"] or f"{found.best.folder}, on another machine"
-    verb = "sample" if result["task"] == LANGUAGE else "predict"
+    verb = "sample" if result["task"] == LANGUAGE else "evaluate"
     click.echo(f"Best: trial {found.best.number}, in {where}. Use it: bptt {verb} {where}")

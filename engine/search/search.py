@@ -176,7 +176,7 @@ def search(
     worker: Worker,
     told: Callable[[Found], None] = lambda found: None,
 ) -> bool:
-    """Make trials until the study has as many as are `wanted`; returns whether it was interrupted.
+    """Make trials until the study has as many as are `wanted`, without those that fail; whether it was interrupted.
 
     Other processes may work on the same study: all their trials count.
 
@@ -251,11 +251,17 @@ class _EndError(Exception):
 
 
 def enough(study: Any, wanted: int) -> bool:
-    """Whether so many trials have been begun, and none waits; one that goes on with another is the same one."""
+    """Whether so many trials are done or at work, and none waits; or whether a grid has no point left.
+
+    One that goes on with another is the same one; those that failed do not count.
+    """
     trials = study.get_trials(deepcopy=False)
-    if any(trial.state.name == "WAITING" for trial in trials):
+    states = {first_number(trial): trial.state.name for trial in trials}  # of several, the last one counts
+    if "WAITING" in states.values():
         return False
-    return sum(first_number(trial) == trial.number for trial in trials) >= wanted
+    if isinstance(study.sampler, load_optuna().samplers.GridSampler) and study.sampler.is_exhausted(study):
+        return True
+    return sum(state != "FAIL" for state in states.values()) >= wanted
 
 
 def found_of(trial: Any) -> Found:

@@ -72,7 +72,7 @@ def tune(
     x, y : array, array
         Rows and targets, as `engine.fit` takes them.
     trials : int
-        Trials of the study in all, those of other processes and of an earlier call included.
+        Trials of the study in all, those of other processes and of an earlier call included; those that fail are not.
     figure : str
         ``"loss"``, or one of `metrics`: its value on the validation rows, for the weights with the lowest loss.
     higher : bool or None

@@ -70,6 +70,7 @@ class Worker:
             os.close(self._handle)
             with contextlib.suppress(OSError):
                 self._folder.rmdir()  # where no other process is at work
+                self._folder.parent.rmdir()  # and where no trial left anything
 
     def is_dead(self, trial: Any) -> bool:
         """Whether the process of a running trial is known to have died: only if it ran on this machine."""
