@@ -23,7 +23,7 @@ Array = Any  # of any array library
 class Dual:
     """A value and its tangent, of one shape."""
 
-    __array_ufunc__ = None  # NumPy leaves array * Dual to the methods below
+    __array_ufunc__ = None  # NumPy and CuPy leave array * Dual to the methods below
 
     def __init__(self, value: Array, dot: Array) -> None:
         self.value, self.dot = value, dot

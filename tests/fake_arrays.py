@@ -170,6 +170,8 @@ ndarray.__module__ = "cupy"  # as the real class says of itself
 
 def _operator(function: Any, swapped: bool = False, in_place: bool = False) -> Any:
     def operate(self: ndarray, *others: Any) -> Any:
+        if any(getattr(other, "__array_ufunc__", run) is None for other in others):
+            return NotImplemented  # the other object's own method takes it (NEP 13)
         if in_place:
             return run(function, (self, *others), {"out": self})
         return run(function, (*others, self) if swapped else (self, *others), {})
