@@ -197,7 +197,7 @@ def _fits(small: SmallForward | SmallBackward, given: Pass, x: Array, dy: Array 
         return False
     if not worth_a_team(small.size.multiply_adds):
         return True
-    return threads.get_num_threads() == 1 and plan(small.size, x.itemsize, 1) == small.division
+    return plan(small.size, x.itemsize, threads.get_num_threads()) == small.division
 
 
 def _checksum_of(arrays: list[Array]) -> Callable[[], int]:
