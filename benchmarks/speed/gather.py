@@ -17,18 +17,20 @@ Document = dict[str, Any]
 
 
 def load(folder: Path = RESULTS) -> list[Document]:
-    """The results of all runs, oldest first."""
+    """The results of all runs of `benchmarks.speed.compare`, oldest first; other files have rows of another form."""
     found = [
         {"file": path.name, **json.loads(path.read_text(encoding="utf-8"))} for path in sorted(folder.glob("*.json"))
     ]
-    return sorted(found, key=lambda document: str(document["date"]))
+    compared = [document for document in found if all("mode" in row for row in document["rows"])]
+    return sorted(compared, key=lambda document: str(document["date"]))
 
 
 def by_machine(documents: Iterable[Document]) -> list[list[Document]]:
-    """Runs of one machine together; the machine with the most rows first."""
+    """Runs on one kind of processor together, whatever system ran there; the one with the most rows first."""
     groups: dict[str, list[Document]] = {}
     for document in documents:
-        groups.setdefault(json.dumps(document["machine"], sort_keys=True), []).append(document)
+        processor = [document["machine"][name] for name in ("cpu", "cores", "isa")]
+        groups.setdefault(json.dumps(processor), []).append(document)
     return sorted(groups.values(), key=lambda group: -sum(len(document["rows"]) for document in group))
 
 

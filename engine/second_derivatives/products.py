@@ -104,8 +104,14 @@ class Hessian:
 
     Parameters
     ----------
-    model, tape, dy, curvature
-        As for `hvp`; dy is copied.
+    model : Layer
+        As for `hvp`.
+    tape : Tape
+        What its forward returned.
+    dy : array, or mapping of str to array
+        The gradient of y; it is copied.
+    curvature : callable, array or None
+        As for `hvp`.
 
     Raises
     ------
