@@ -177,10 +177,10 @@ class RowForgotten(engine.LSTM):
         name = "weight_ih_l1"
         rest = [scaled(part, np.s_[:, 1], 0.0) for part in (dy, *dstate)]
         spare = {key: np.zeros_like(grad) for key, grad in self.grads.items()}
-        without = self._walk(tape, rest[0], tuple(rest[1:]), spare, keep=False)
+        self._walk(tape, rest[0], tuple(rest[1:]), spare, keep=False)
         start = self.grads[name].copy()
         found = super().backward(tape, dy, dstate)
-        self.grads[name][...] = start + without.grads[name]
+        self.grads[name][...] = start + spare[name]
         return found
 
 

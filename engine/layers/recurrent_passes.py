@@ -132,7 +132,8 @@ class RecurrentPasses(Layer):
         weights, own, packs = self._arrays(record.cell, direction)
         shape = (timeline.steps, timeline.batch, weights["weight_ih"].shape[1])
         record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
-        targets = own = own if grads is self._grads.own else of_direction(self.cell, direction, grads)
+        own = own if grads is self._grads.own else of_direction(self.cell, direction, grads)
+        targets = own
         if record.weight_mask is not None:
             weights, packs = weights | {"weight_hh": weights["weight_hh"] * record.weight_mask}, None
             targets = own | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}

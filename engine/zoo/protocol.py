@@ -53,7 +53,7 @@ BUGS = (
         "Backward adds the forward direction's gradients and overwrites those of the reverse direction.",
         recurrent("gru_before", bidirectional=True),
         WALK_DIRECTION.line(
-            "targets = grads\n", "targets = grads; [grad.fill(0) for grad in grads.values() if direction.reverse]\n"
+            "targets = own\n", "targets = own; [grad.fill(0) for grad in own.values() if direction.reverse]\n"
         ),
         parameters("_l0_reverse"),
     ),
@@ -76,8 +76,9 @@ BUGS = (
         "Backward puts new arrays in place of the old ones: whoever holds the old ones, as a chain does, sees nothing.",
         model,
         BACKWARD.line(
-            "trace = self._walk",
-            "self._grads.own.update({name: grad.copy() for name, grad in self._grads.own.items()}); trace = self._walk",
+            "return self._walk",
+            "self._params.memo.clear(); "
+            "self._grads.own.update({name: grad.copy() for name, grad in self._grads.own.items()}); return self._walk",
         ),
         parameters(prefix="0.") | parameters(prefix="1."),
         NO_GATE,

@@ -17,7 +17,6 @@ _ADD = "dx = dx_d if dx is None else dx + dx_d"
 _DOWN = "dy = leave(layer, dx)"
 _MASKED = "apply_mask(self.backend.xp, values, mask)"
 _LAST = "part[direction.slot]"
-_GRADS = "of_direction(self.cell, direction, grads)"
 
 # The reverse direction walks x's time axis the other way: what goes wrong in it alone is met first at t = 0, and what
 # that spoils lies at larger t.  No single time step says both, so none is given.
@@ -149,7 +148,10 @@ _LAYERS = (
         "layers-exchanged",
         "The recurrent weights of the two layers get each other's gradient.",
         _TWO,
-        WALK.line(_GRADS, _GRADS + ' | {"weight_hh": grads[f"weight_hh_l{self.num_layers - 1 - direction.layer}"]}'),
+        WALK_DIRECTION.line(
+            "targets = own\n",
+            'targets = own = own | {"weight_hh": grads[f"weight_hh_l{self.num_layers - 1 - direction.layer}"]}\n',
+        ),
         only("weight_hh_l0", "weight_hh_l1"),
         NO_GATE,
         None,
@@ -241,7 +243,7 @@ _AXES = (
         "batch-first-dy-reshaped",
         "The output's gradient is reshaped to time-major order in place of having its axes swapped.",
         recurrent("gru", batch_first=True),
-        ENTER_DY.line("dy = dy.swapaxes(0, 1) if", "dy = dy.reshape(shape) if"),
+        ENTER_DY.line("dy = dy.swapaxes(0, 1) if", "dy = dy.reshape(steps, batch, width) if"),
         CELL,
         NO_GATE,
         LAST,
