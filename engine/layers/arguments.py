@@ -138,7 +138,8 @@ def enter_dy(layer: RecurrentPasses, dy: Array, timeline: Timeline) -> Array:
         return None
     width, steps, batch = layer.num_directions * layer.widths[0], timeline.steps, timeline.batch
     wanted = (batch, steps, width) if layer.batch_first else (steps, batch, width)
-    if type(dy) is not np.ndarray or dy.shape != wanted or dy.dtype is not layer.dtype:
+    known = type(dy) is np.ndarray and dy.shape == wanted and dy.dtype is layer.dtype
+    if not known or layer.backend.xp is not np:  # in a small pass, to check takes as long as the gates
         axes = "(B, T, N*H)" if layer.batch_first else "(T, B, N*H)"
         layer.backend.require("dy", dy, dtype=layer.dtype, shape=wanted, axes=f"{axes}, that of y")
     dy = dy.swapaxes(0, 1) if layer.batch_first else dy
