@@ -317,6 +317,10 @@ def test_each_mistake_has_one_clear_error(torch: ModuleType, backend: Backend) -
             lambda: layer.forward(tensor, lengths=torch.tensor([1, 2, 3, T + 1])),
             f"lengths: expected values in 0..{T} (T = {T}), got {T + 1} at row 3",
         ),
+        (
+            lambda: layer.backward(layer.forward(tensor)[2], np.ones((T, B, H), np.float32)),
+            "dy: expected a torch array, got a numpy.ndarray",
+        ),
         (lambda: engine.mse(logits, target), "target: expected a torch array, got a numpy.ndarray"),
         (
             lambda: engine.mse(torch.nn.Parameter(logits), logits),
