@@ -84,7 +84,7 @@ def draw_loss(path: Path, records: Sequence[Mapping[str, Any]], figure: str, uni
         _clip_start(top, [r[figure] for r in train], [r[figure] for r in validation])
         top.set_ylabel(unit)
         top.set_title(title)
-        top.legend(loc="upper right")
+        top.legend(loc="best")
         bottom.plot(*_curve(train, "lr"), color=MUTED, linewidth=1.3)
         bottom.set_ylim(bottom=0)
         bottom.set_ylabel("learning\nrate")
