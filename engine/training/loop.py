@@ -9,67 +9,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from engine.errors import CheckpointError, InputError, NonFiniteError
 from engine.optimizers.base import Optimizer
-from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.keeping import Keeper, Log
 from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
+from engine.training.plan import COMPLETE, INTERRUPTED, STOPPED_EARLY, Outcome, Plan
 from engine.training.progress import Moment, Reporter
 from engine.training.state import Live, Position
-from engine.training.task import Task, forward, load_weights
+from engine.training.step import take_step
+from engine.training.task import Task, load_weights
 
-#: How a run ended.
-COMPLETE, STOPPED_EARLY, INTERRUPTED = "complete", "stopped early", "interrupted"
 #: After so many steps the device is asked whether an update was refused, even if no report is due.
 _LOOK_EVERY = 1000
-
-
-class Plan(NamedTuple):
-    """How long a run trains, and what it does at which steps.
-
-    Attributes
-    ----------
-    total, minutes : the budget: steps in all, or minutes; the other one is None.
-    clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).
-    patience : validations without improvement before training stops (0: never).
-    report_every, validate_every, checkpoint_every : in steps; 0: never, which a report cannot be.
-    hint : what to do if a number is not finite.
-    """
-
-    total: int | None
-    minutes: float | None
-    clip: float
-    clip_value: float
-    patience: int
-    report_every: int
-    validate_every: int
-    checkpoint_every: int
-    hint: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    ending : `COMPLETE`, `STOPPED_EARLY` or `INTERRUPTED`.
-    step : steps made in all.
-    best_loss, best_step : the lowest validation loss and where it was reached; None before the first validation.
-    seconds : of training in all, over all sessions.
-    """
-
-    ending: str
-    step: int
-    best_loss: float | None
-    best_step: int | None
-    seconds: float
 
 
 class Loop:
@@ -162,28 +118,9 @@ class Loop:
                 log.close()
 
     def _step(self) -> None:
-        """One update, in the order of rule 15."""
-        task, plan, state, optimizer = self.task, self.plan, self.state, self.optimizer
-        model = task.model
-        xp = model.backend.xp
-        self._recorded.append(Recorded(state.step, self.live.carried, model.call_counters()))
-        # If an update is refused, the flag and the replay say so; NumPy's warnings would only repeat it.
-        with np.errstate(all="ignore"):
-            out = forward(task, state.step, self.live.carried)
-            model.zero_grad()
-            model.backward(out.tape, out.dy)
-            if plan.clip_value:
-                clip_grad_value(optimizer, plan.clip_value)
-            norm = clip_grad_norm(optimizer, plan.clip or math.inf)
-            optimizer.lr = self.schedule(state.step)
-            # After a refused update all later ones are refused too, so the weights stay those that the replay needs.
-            optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
-            self.live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
-            self.live.norm_sum += norm
-        state.positions += out.positions
-        state.since += 1
-        state.step += 1
-        self.live.carried = task.carried(state.step, out.state)  # what the next step does not need is not kept
+        """One update."""
+        self._recorded.append(Recorded(self.state.step, self.live.carried, self.task.model.call_counters()))
+        take_step(self.task, self.live, self.plan, self.schedule)
 
     def _after_step(self) -> None:
         """Reports, validations and checkpoints where the plan has them."""

@@ -10,8 +10,9 @@ from engine.errors import bad_type
 from engine.training.config import TrainConfig
 from engine.training.fine_tuning import rates_at
 from engine.training.keeping import Log, RunFiles
-from engine.training.loop import COMPLETE, INTERRUPTED, STOPPED_EARLY, Loop, Outcome, Plan
+from engine.training.loop import Loop
 from engine.training.optimizer_and_schedule import course_changed, make_optimizer, make_schedule, total_steps
+from engine.training.plan import COMPLETE, INTERRUPTED, STOPPED_EARLY, Outcome, Plan
 from engine.training.progress import Reporter
 from engine.training.rundir import RunFolder
 from engine.training.task import Task

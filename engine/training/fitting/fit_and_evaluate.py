@@ -32,7 +32,7 @@ from engine.training.fitting.fit_loop import (
 from engine.training.fitting.history import History, history_of
 from engine.training.interrupt import StopRequest
 from engine.training.keeping import Memory
-from engine.training.loop import INTERRUPTED, Plan
+from engine.training.plan import INTERRUPTED, Plan
 from engine.training.progress import make_reporter
 
 _HINT = "lower the optimiser's lr, or give a smaller clip; the weights are those from before it"
