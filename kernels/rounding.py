@@ -1,14 +1,15 @@
-"""What `precision="bf16"` rounds: the two operands of every matrix product, and nothing else.
+"""What `precision="bf16"` and `"fp16"` round: the two operands of every matrix product, and nothing else.
 
-A bfloat16 number is the upper half of a float32: its sign, its 8 bits of exponent, 7 bits of its fraction.  Weights,
-inputs, states and, in backward, the gradients of pre-activations are rounded to it, to nearest and ties to even, when a
-product takes them as operands.  The products are added up in float32.  Biases, gate functions, states, the gradients of
-weights and the weights themselves stay in float32.
+A bfloat16 number is the upper half of a float32: its sign, its 8 bits of exponent, 7 bits of its fraction.  An IEEE
+half number (float16) has a sign, 5 bits of exponent and 10 of its fraction: the largest is 65504, the smallest above 0
+is 2**-24.  Weights, inputs, states and, in backward, the gradients of pre-activations are rounded to such numbers, to
+nearest and ties to even, when a product takes them as operands.  The products are added up in float32.  Biases, gate
+functions, states, the gradients of weights and the weights themselves stay in float32.
 
 Backward is straight-through: rounding has slope 1, so that it is the product rule with rounded operands
 (y = round(x) round(W)' -> dx = round(dy) round(W), dW = round(dy)' round(x)).
 
-This defines what is true; `kernels.cpu.bf16` computes it with a processor's own instructions.
+This defines what is true; `kernels.cpu.half` computes it with a processor's own instructions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Array = Any  # of any array library
 Product = Callable[[Array, Array], Array]
 
 #: What a layer's products may be computed in.
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "bf16", "fp16")
 
 
 def round_to_bf16(xp: Any, values: Array) -> Array:
@@ -37,8 +38,21 @@ def round_to_bf16(xp: Any, values: Array) -> Array:
     return xp.where(values == values, rounded, values)  # a NaN has no nearest number
 
 
+def round_to_fp16(xp: Any, values: Array) -> Array:
+    """Round float32 numbers to the nearest IEEE half numbers, ties to even; the result is a float32 array of these.
+
+    Below 2**-14 the numbers are subnormal: multiples of 2**-24, down to 0.  From 65520 on they become infinite.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(np.float16).astype(np.float32)
+
+
+ROUNDINGS: dict[str, Callable[[Any, Array], Array]] = {"bf16": round_to_bf16, "fp16": round_to_fp16}
+
+
 def product_in(xp: Any, precision: str, matmul: Product) -> Product:
     """The matrix product in that precision, from one in the arrays' own dtype."""
     if precision == "float32":
         return matmul
-    return lambda a, b: matmul(round_to_bf16(xp, a), round_to_bf16(xp, b))
+    rounded = ROUNDINGS[precision]
+    return lambda a, b: matmul(rounded(xp, a), rounded(xp, b))

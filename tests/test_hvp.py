@@ -214,10 +214,13 @@ def test_a_layer_without_second_derivatives_is_refused_by_name(layer: Any) -> No
         engine.hvp(layer, tape, y, {"x": x})
 
 
-def test_rounded_products_are_refused() -> None:
-    rounded = engine.GRU(D, H, precision="bf16", backend=BACKEND)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_rounded_products_are_refused(precision: str) -> None:
+    rounded = engine.GRU(D, H, precision=precision, backend=BACKEND)
     y, _, tape = rounded.forward(floats(1, T, B, D).astype("float32"))
-    with refused(engine.InputError, "model: expected recurrent layers of precision 'float32', got one of 'bf16'"):
+    with refused(
+        engine.InputError, f"model: expected recurrent layers of precision 'float32', got one of '{precision}'"
+    ):
         engine.hvp(rounded, tape, y, {"x": floats(2, T, B, D).astype("float32")})
 
 

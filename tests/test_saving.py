@@ -29,7 +29,7 @@ MODELS = {
     "a lone layer": lambda: engine.LSTM(D, H, 2, bidirectional=True, dropout=0.25, **PLAIN, seed=7),
     "projected": lambda: engine.LSTM(D, H, proj_size=2, **DOUBLE),
     "a cell by its name": lambda: engine.Recurrent("peephole_lstm", D, H, batch_first=True, **PLAIN),
-    "of half precision": lambda: engine.GRU(D, H, precision="bf16", **PLAIN),
+    "of half precision": lambda: engine.GRU(D, H, precision="fp16", **PLAIN),
     "before the reset": lambda: engine.GRU(D, H, reset_after=False, **PLAIN),
     "nested": lambda: engine.Sequential(
         engine.Sequential(engine.GRU(D, H, **DOUBLE), engine.Dropout(0.5, **DOUBLE)),

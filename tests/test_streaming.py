@@ -80,9 +80,10 @@ def test_a_step_is_a_step_of_predict(kind: str, given: bool) -> None:
     assert isinstance(stepper.state, tuple) == isinstance(last, tuple)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("kernels", ["reference", "numba"])
-def test_a_step_has_the_precision_of_the_layer(kernels: str) -> None:
-    layer = engine.LSTM(D, H, precision="bf16", backend=f"numpy:{kernels}")
+def test_a_step_has_the_precision_of_the_layer(kernels: str, precision: str) -> None:
+    layer = engine.LSTM(D, H, precision=precision, backend=f"numpy:{kernels}")
     x = np.random.default_rng(0).normal(size=(T, B, D)).astype(np.float32)
     y, stepper = layer.predict(x)[0], layer.stepper(B)
     assert all(distance(stepper(x_t), y_t) <= 1e-6 for x_t, y_t in zip(x, y, strict=True))

@@ -57,8 +57,9 @@ def test_a_compiled_step_has_the_bits_of_predict(kind: str, dtype: str) -> None:
     compare(layer, draw(6, 1, D, dtype=dtype))
 
 
-def test_a_step_in_bf16_has_the_bits_of_predict() -> None:
-    layer = engine.LSTM(D, H, 2, precision="bf16")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_step_in_half_precision_has_the_bits_of_predict(precision: str) -> None:
+    layer = engine.LSTM(D, H, 2, precision=precision)
     assert not np.array_equal(layer.predict(draw(6, 3, D))[0], build_like(layer).predict(draw(6, 3, D))[0])
     compare(layer, draw(6, 3, D))
 

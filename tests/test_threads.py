@@ -778,10 +778,13 @@ WAYS = [(2, False), (2, True), (3, False), (3, True)]
 
 
 @needs_compiled
-@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
-@pytest.mark.parametrize("kind", FIVE_CELLS)
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [*itertools.product(FIVE_CELLS, ("float32", "float64", "bf16")), ("lstm", "fp16")],
+)
 def test_bits_do_not_depend_on_the_threads(kind: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    common: dict[str, Any] = {"dtype": "float32", "precision": "bf16"} if precision == "bf16" else {"dtype": precision}
+    half = precision in ("bf16", "fp16")
+    common: dict[str, Any] = {"dtype": "float32", "precision": precision} if half else {"dtype": precision}
     options: list[dict[str, Any]] = [{}, {"layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
     for number, option in enumerate(options):
         layer = build(kind, 11, 71, backend="numpy:numba", **common, **option)

@@ -69,9 +69,9 @@ class RNN(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
-    precision : {"float32", "bf16"}
-        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
-        and weights stay in float32.  docs/half_precision.md tells what that gives.
+    precision : {"float32", "bf16", "fp16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
+        half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -151,9 +151,9 @@ class GRU(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
-    precision : {"float32", "bf16"}
-        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
-        and weights stay in float32.  docs/half_precision.md tells what that gives.
+    precision : {"float32", "bf16", "fp16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
+        half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -232,9 +232,9 @@ class LSTM(Recurrent):
         Probability of dropping a unit of h before the recurrent product, one mask a sequence (Gal and Ghahramani 2016).
     weight_dropout : float
         Probability of dropping an entry of the recurrent weights, one mask a sequence (Wan et al. 2013).
-    precision : {"float32", "bf16"}
-        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, sums, gates, states
-        and weights stay in float32.  docs/half_precision.md tells what that gives.
+    precision : {"float32", "bf16", "fp16"}
+        What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
+        half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype

@@ -8,7 +8,7 @@ rows of the weight, and no sum is ever split: the bits are the same for every te
 
 from __future__ import annotations
 
-from kernels.cpu import bf16
+from kernels.cpu import half
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
@@ -32,7 +32,7 @@ from kernels.cpu.tiles import ROWS as TILE_ROWS
 from kernels.cpu.tiles import VECTORS
 
 X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, DX, DY, PACKS, LENGTHS, ORDER, INDICES, PROGRAM, PLAIN = range(12)
-ROUNDED, SCRATCH = range(12, 14)  # both only where products are rounded (`kernels.cpu.bf16`)
+ROUNDED, SCRATCH = range(12, 14)  # both only where products are rounded (`kernels.cpu.half`)
 DA, DA_HIDDEN, DOWN, DPROJECTED, TRACE_DA, TRACE_DA_HIDDEN, TRACE_DPROJECTED, OWN, TARGETS = range(14, 23)
 TOTALS = TARGETS + 5
 DH = len(BACKWARD)  # the gradient of the first state
@@ -69,7 +69,8 @@ def backward(share, sizes, options, steps, lines, rows, one):
     notes, operations = program[0], program[1]
     packed = from_a_cache_line(after(pointer(lines[PACKS], one), rank * room))
     pack_as_they_stand(part, d_span, packed, starts, one)
-    scratch = after(pointer(lines[SCRATCH], one), rank * bf16.scratch_backward(chunk, sizes))
+    rounded = pointer(lines[ROUNDED], 1)
+    scratch = after(pointer(lines[SCRATCH], one), rank * half.scratch_backward(rounded[half.SLOTS], chunk, sizes))
     begin_gradients(total, part, one)
     # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
     apart = T > chunk or chunk * B > DEPTH
@@ -190,8 +191,8 @@ def multiply_rows(rounded, turn, count, columns, a, b, c, added, scratch):
     """C (+)= A B, with rounded operands if that is asked for; `turn` as in `product_to_and_fro`."""
     start = c[0], c[1], c[2], c[3], added
     if rounded[0]:
-        at_gates, span = rounded[bf16.GATES], (0, columns)
-        bf16.gates(at_gates, rounded, count, columns, (0, 1), span, a, b, c, start, scratch)
+        at_gates, span = rounded[half.GATES], (0, columns)
+        half.gates(at_gates, rounded, count, columns, (0, 1), span, a, b, c, start, scratch)
     else:
         product_to_and_fro(turn, count, columns, a, b, c, start)
 
@@ -221,7 +222,7 @@ def gradients(chunk, share, options, part, d_span, sums, memory, one):
     a, c = (da, after(plain, first), S, 0, 1), (dx, after(slots, first), D, d_span[0])
     packed, room, scratch = memory
     rounded = pointer(lines[ROUNDED], 1)
-    ih = packed, room - bf16.stored(rounded, G * H) * padded_to_vectors(columns, one), G * H
+    ih = packed, room - half.stored(rounded, G * H) * padded_to_vectors(columns, one), G * H
     multiply_rows(rounded, 0, last - first, columns, a, ih, c, 0, scratch)
     for k in range(program[1] + 1, program[2] + 1):
         operation = after(program, k * COLUMNS)
@@ -268,8 +269,8 @@ def weight_gradient(operation, chunk, share, options, part, sums, memory, one):
         if options[5 + weight]:
             b, total = (source, after(rows, r), row, begin), (pointer(lines[into + weight], one), summed)
             if rounded[0]:
-                at_gradient = rounded[bf16.GRADIENT]
-                bf16.gradient(at_gradient, rounded, a, b, depth, columns, plain, packed, room, scratch, span, total)
+                at_gradient = rounded[half.GRADIENT]
+                half.gradient(at_gradient, rounded, a, b, depth, columns, plain, packed, room, scratch, span, total)
             else:
                 multiply_transposed(a, b, depth, columns, plain, packed, room, span, total)
         if weight != HR and options[8 + weight]:
@@ -314,10 +315,10 @@ def pack_as_they_stand(part, d_span, packed, starts, one):
 def pack_weight(rounded, weight, depth, columns, packed, packed_at):
     """Pack a part of a weight; as pairs of rounded numbers, if that is asked for.  Returns where it ends."""
     if rounded[0]:
-        bf16.pack_rows(rounded[bf16.PACK_ROWS], weight, depth, columns, packed, packed_at)
+        half.pack_rows(rounded[half.PACK_ROWS], weight, depth, columns, packed, packed_at)
     else:
         pack(weight, depth, columns, packed, packed_at)
-    return packed_at + bf16.stored(rounded, depth) * padded_to_vectors(columns, packed)
+    return packed_at + half.stored(rounded, depth) * padded_to_vectors(columns, packed)
 
 
 @inlined

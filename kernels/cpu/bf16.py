@@ -1,65 +1,42 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="call-arg"
-"""The products of `kernels.cpu.products` with operands rounded to bfloat16 (`precision="bf16"`, rule 30).
+"""What bfloat16 has of its own among the products of `kernels.cpu.half` (`precision="bf16"`, rule 30).
 
-All arrays hold float32 numbers.  What is rounded exists only here, as packed weights and, for as long as a product
-takes, as the other operand in a scratch memory that the caller lends.  Both are made of pairs
-(`kernels.cpu.bf16_tiles`): `depth` numbers along k are `pairs(depth)` of them, the last one filled up with 0.
-
-The loops call these functions by their addresses, which stand in one array (`addresses`, `known` in the functions
-themselves).  So they are compiled for those who ask for them only, and another precision, or another instruction, is
-another such array.
+Both operands are made of pairs (`kernels.cpu.bf16_tiles`): two numbers that follow each other along k, in the 32 bits
+of one float32.
 """
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from kernels.cpu.bf16_tiles import LANE, join_vectors, pair, round_square, round_vector, tile
-from kernels.cpu.compiling import JIT, Shared, by_address, inlined, ready
-from kernels.cpu.pointers import after, at, room
-from kernels.cpu.products import DEPTH, EDGE, OPERAND, PACKED, RESULT, START, padded_to_vectors, rows_of_tile
-from kernels.cpu.tiles import ROWS, VECTORS
+from kernels.cpu.bf16_tiles import join_vectors, pair, round_square, round_vector, tile
+from kernels.cpu.compiling import inlined
+from kernels.cpu.half import BLOCK, LANE, PANEL, WIDTH, functions_of, pairs
+from kernels.cpu.pointers import after, at
+from kernels.cpu.products import rows_of_tile
+from kernels.cpu.tiles import ROWS
 
-WIDTH = VECTORS * LANE  # columns of a panel
-#: Columns of A' whose pairs are made at once for the gradient of a weight: with 256 rows they stay in the first cache.
-BLOCK = 8 * ROWS
-#: Added to the pairs of a row in the scratch memory, as rows of a power of two would share one part of the cache.
-PADDING = 16
+#: Float32 numbers that a pair takes in the scratch memory.
+SLOTS = 1
 _FIRST_ROWS = np.arange(ROWS)
 
-#: Which entry of `addresses` is which function.
-PANEL, PRODUCT, GATES, PACK_GATES, PACK_ROWS, GRADIENT = range(6)
+
+def bf16_panel(count, vectors, a, b, c, start):
+    """C = start + A B, of pairs, for one panel of B, so many vectors wide."""
+    row = 0
+    while row < count:
+        rows = rows_of_tile(count - row)
+        operand = a[0], at(_FIRST_ROWS), a[2], a[1] + row * a[2], a[3]
+        to, begin = (c[0], after(c[1], row), c[2], c[3]), (start[0], after(start[1], row), start[2], start[3], start[4])
+        tile(rows, vectors, 0, operand, b, to, begin)
+        row += rows
 
 
-@inlined
-def pairs(depth):
-    """How many pairs hold so many numbers."""
-    return (depth + 1) // 2
-
-
-@inlined
-def stored(rounded, depth):
-    """How many rows a packed weight of that depth has: of pairs, if products are rounded."""
-    return pairs(depth) if rounded[0] else depth
-
-
-@inlined
-def scratch_forward(chunk, sizes):
-    """Numbers of scratch memory of a thread, forward."""
-    _, B, D, _, _, H, P, _ = sizes
-    return max(chunk * B * (pairs(D) + PADDING), B * (pairs(max(H, P)) + PADDING))
-
-
-@inlined
-def scratch_backward(chunk, sizes):
-    """Numbers of scratch memory of a thread, backward."""
-    _, B, _, G, _, H, P, _ = sizes
-    return max(chunk * B * (pairs(G * H) + PADDING), B * (pairs(P) + PADDING), BLOCK * pairs(DEPTH))
-
-
-# -- rounding and packing ---------------------------------------------------------------------------------------------
+def bf16_round_rows(count, a, depth, scratch, step):
+    """Rows of A as pairs along them, `step` numbers apart."""
+    line, rows, width, a_at, _ = a
+    for n in range(count):
+        _round_row(line, rows[n] * width + a_at, depth, scratch, n * step)
 
 
 @inlined
@@ -72,6 +49,14 @@ def _round_row(source, begin, depth, target, to):
         target[to + k] = pair(source[begin + 2 * k], source[begin + 2 * k + 1])
     if depth % 2:
         target[to + depth // 2] = pair(source[begin + depth - 1], 0)
+
+
+def bf16_round_columns(a, depth, count, scratch):
+    """`count` columns of A, given by its numbers, where they begin and its row's length: pairs of its rows."""
+    line, begin, step = a
+    for k in range(0, depth, 2):
+        other = begin + (k + 1) * step if k + 1 < depth else -1
+        _join_rows(line, begin + k * step, other, count, scratch, k // 2 * BLOCK)
 
 
 @inlined
@@ -87,8 +72,8 @@ def _join_rows(source, one, other, count, target, to):
             target[to + n] = pair(source[one + n], 0)
 
 
-@inlined
-def _pack_rows(b, depth, columns, packed, packed_at):
+def bf16_pack_rows(b, depth, columns, packed, packed_at):
+    """Pack the matrix (depth, columns) whose rows are b's: `kernels.cpu.products.pack`."""
     source, rows, row_width, b_at = b
     for first in range(0, columns, WIDTH):
         count = min(WIDTH, columns - first)
@@ -103,13 +88,7 @@ def _pack_rows(b, depth, columns, packed, packed_at):
             packed_at += width
 
 
-def bf16_pack_rows(b, depth, columns, packed, packed_at):
-    """Pack the matrix (depth, columns) whose rows are b's: `kernels.cpu.products.pack`."""
-    _pack_rows(b, depth, columns, packed, packed_at)
-
-
-@inlined
-def _pack_columns(b, b_at, b_step, depth, columns, packed, packed_at):
+def bf16_pack_columns(b, b_at, b_step, depth, columns, packed, packed_at):
     """Pack the matrix (depth, columns) whose *column* n begins at b[b_at + n * b_step]."""
     half = pairs(depth)
     for first in range(0, columns, WIDTH):
@@ -134,152 +113,4 @@ def _pack_columns(b, b_at, b_step, depth, columns, packed, packed_at):
         packed_at += half * width
 
 
-def bf16_pack_gates(weight, depth, units, gates, span, packed, packed_at):
-    """Pack a part of the units of some gates of a weight (G*units, depth): `kernels.cpu.products.pack_gates`."""
-    gate, last_gate = gates
-    first, last = span
-    joined = last - first == units
-    while gate < last_gate:
-        columns = (last_gate - gate) * units if joined else last - first
-        _pack_columns(weight, (gate * units + first) * depth, depth, depth, columns, packed, packed_at)
-        packed_at += pairs(depth) * padded_to_vectors(columns, weight)
-        gate += last_gate if joined else 1
-
-
-# -- products ---------------------------------------------------------------------------------------------------------
-
-#: The other operand as pairs: numbers, where they begin, the way from row to row, the way from pair to pair.
-ROWS_OF_PAIRS = ("numbers", "int", "int", "int")
-_INTS = ("int", "int")
-_KINDS = {
-    PANEL: ("int", "int", ROWS_OF_PAIRS, PACKED, RESULT, START),
-    PRODUCT: ("rows", "int", "int", ROWS_OF_PAIRS, PACKED, RESULT, START),
-    GATES: ("rows", "int", "int", _INTS, _INTS, OPERAND, PACKED, RESULT, START, "numbers"),
-    PACK_GATES: ("numbers", "int", "int", _INTS, _INTS, "numbers", "int"),
-    PACK_ROWS: (RESULT, "int", "int", "numbers", "int"),
-    GRADIENT: (
-        "rows", ("numbers", "int", "int"), RESULT, "int", "int", "rows", "numbers", "int", "numbers", _INTS,
-        ("numbers", "int"),
-    ),
-}  # fmt: skip
-#: Calls by address; the address comes first.
-panel, product, gates, pack_gates, pack_rows, gradient = (by_address(*kinds) for kinds in _KINDS.values())
-
-
-def bf16_panel(count, vectors, a, b, c, start):
-    """C = start + A B, of pairs, for one panel of B, so many vectors wide."""
-    row = 0
-    while row < count:
-        rows = rows_of_tile(count - row)
-        operand = a[0], at(_FIRST_ROWS), a[2], a[1] + row * a[2], a[3]
-        to, begin = (c[0], after(c[1], row), c[2], c[3]), (start[0], after(start[1], row), start[2], start[3], start[4])
-        tile(rows, vectors, 0, operand, b, to, begin)
-        row += rows
-
-
-def bf16_product(known, count, columns, a, b, c, start):
-    """C = start + A B, of pairs: `kernels.cpu.products.product`."""
-    packed, packed_at, depth = b
-    for first in range(0, columns, WIDTH):
-        width = min(WIDTH, columns - first)
-        vectors = -(-width // LANE)
-        part = packed, packed_at + first * depth, depth
-        to, begin = (c[0], c[1], c[2], c[3] + first), (start[0], start[1], start[2], start[3] + first, start[4])
-        if width == vectors * LANE:
-            panel(known[PANEL], count, vectors, a, part, to, begin)
-        else:
-            _product_at_the_edge(known, count, width, a, part, to, begin)
-
-
-@inlined
-def _product_at_the_edge(known, count, width, a, b, c, start):
-    """A panel whose last vector would reach past the end of C's rows: it goes through a buffer of its own."""
-    c_line, c_rows, c_width, c_at = c
-    start_line, start_rows, start_width, start_at, has_start = start
-    buffer, plain = room(EDGE, c_line), at(_FIRST_ROWS)
-    for row in range(0, count, ROWS):
-        rows = min(ROWS, count - row)
-        for i in range(rows if has_start else 0):
-            source = start_rows[row + i] * start_width + start_at
-            for n in range(width):
-                buffer[i * WIDTH + n] = start_line[source + n]
-        operand = a[0], a[1] + row * a[2], a[2], a[3]
-        to, begin = (buffer, plain, WIDTH, 0), (buffer, plain, WIDTH, 0, has_start)
-        panel(known[PANEL], rows, -(-width // LANE), operand, b, to, begin)
-        for i in range(rows):
-            target = c_rows[row + i] * c_width + c_at
-            for n in range(width):
-                c_line[target + n] = buffer[i * WIDTH + n]
-
-
-def bf16_gates(known, count, units, gates, span, a, b, c, start, scratch):
-    """C = start + A W' for what `bf16_pack_gates` has packed: `kernels.cpu.products.multiply_gates`.
-
-    Parameters
-    ----------
-    a : its rows lie in one piece; they are rounded into the scratch memory.
-    b : its depth counts numbers.
-    """
-    line, rows, width, a_at, _ = a
-    packed, packed_at, depth = b
-    step = pairs(depth) + PADDING
-    for n in range(count):
-        _round_row(line, rows[n] * width + a_at, depth, scratch, n * step)
-    gate, last_gate = gates
-    first, last = span
-    joined = last - first == units
-    while gate < last_gate:
-        columns = (last_gate - gate) * units if joined else last - first
-        begin = gate * units + first
-        to, add = (c[0], c[1], c[2], c[3] + begin), (start[0], start[1], start[2], start[3] + begin, start[4])
-        part = packed, packed_at, pairs(depth)
-        product(known[PRODUCT], known, count, columns, (scratch, 0, step, 1), part, to, add)
-        packed_at += pairs(depth) * padded_to_vectors(columns, packed)
-        gate += last_gate if joined else 1
-
-
-def bf16_gradient(known, a, b, depth, width, plain, packed, packed_at, scratch, span, into):
-    """Rows first to last of total (M, width) (+)= A' B: `kernels.cpu.products.multiply_transposed`.
-
-    Parameters
-    ----------
-    packed, packed_at, scratch : room for B and for a block of A'.
-    """
-    line, begin, step = a
-    first, last = span
-    total, summed = into
-    if last > first:
-        _pack_rows(b, depth, width, packed, packed_at)
-    for m in range(first, last, BLOCK):
-        count, at_pair = min(BLOCK, last - m), 0
-        for k in range(0, depth, 2):
-            other = begin + (k + 1) * step + m if k + 1 < depth else -1
-            _join_rows(line, begin + k * step + m, other, count, scratch, at_pair)
-            at_pair += BLOCK
-        to, part = (total, after(plain, m), width, 0), (packed, packed_at, pairs(depth))
-        add = to[0], to[1], to[2], to[3], summed
-        product(known[PRODUCT], known, count, width, (scratch, 0, 1, BLOCK), part, to, add)
-
-
-# -- their addresses --------------------------------------------------------------------------------------------------
-
-FUNCTIONS = [
-    Shared(function, kinds, title="bf16 products", overlapping=True)
-    for function, kinds in zip(
-        (bf16_panel, bf16_product, bf16_gates, bf16_pack_gates, bf16_pack_rows, bf16_gradient),
-        _KINDS.values(),
-        strict=True,
-    )
-]
-
-
-#: In place of the addresses where no product is rounded.
-NONE = np.zeros(1, np.int64)
-
-
-@functools.cache
-def addresses() -> np.ndarray:
-    """The addresses of these functions, in the order of PANEL, PRODUCT, ...; compiles them, if nobody did before."""
-    ready(np.dtype(np.float32))
-    found = [function.address(np.dtype(np.float32)) for function in FUNCTIONS]
-    return np.array(found, np.int64 if JIT else object)
+FUNCTIONS = functions_of(PANEL, [bf16_panel, bf16_round_rows, bf16_round_columns, bf16_pack_columns, bf16_pack_rows])

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.cells import Pass
 from kernels.cpu import barrier as barriers
-from kernels.cpu import bf16, workspace
+from kernels.cpu import half, precisions, workspace
 from kernels.cpu import table as tables
 from kernels.cpu.arrays import in_order, nothing, plain, rows
 from kernels.cpu.backward_loop import PADDING
@@ -88,7 +88,9 @@ def forward_form(
     scratch = [Part(at["pre"], (division.chunk * B, G, H), dtype)]
     scratch.append(Part(at["indices"], (division.team, index_room), _INTEGER))
     if packs.in_pairs:
-        scratch.append(Part(at["scratch"], (division.team, bf16.scratch_forward(division.chunk, size)), dtype))
+        scratch.append(
+            Part(at["scratch"], (division.team, half.scratch_forward(packs.slots, division.chunk, size)), dtype)
+        )
     if packed is None:
         scratch.append(Part(at["packs"], (division.team, room), dtype))
     if not keep:
@@ -142,7 +144,9 @@ def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace
         Part(at["dprojected"], (count, (P + PADDING) * projected), dtype),
     ]
     if packs.in_pairs:
-        scratch.append(Part(at["scratch"], (division.team, bf16.scratch_backward(division.chunk, size)), dtype))
+        scratch.append(
+            Part(at["scratch"], (division.team, half.scratch_backward(packs.slots, division.chunk, size)), dtype)
+        )
     for which, narrow in (("values", loops.values), ("spares", loops.spares)):
         scratch += [Part(at[f"{which}{k}"], (B, P if one else H), dtype) for k, one in enumerate(narrow)]
     apart = division.chunk < T or count > DEPTH
@@ -168,7 +172,7 @@ def _table(
     team = [division.team, int(division.by_units), place(NOBODYS_BARRIER), place(_NOBODYS_BELL), 0]
     lines = [0 if name.endswith("_there") else none for name in loops.names[way]]
     table = table_of([*team, *size, *head, *lines])
-    rounded = bf16.addresses() if packs.in_pairs else bf16.NONE
+    rounded = precisions.addresses(packs.precision)
     fixed = {"lengths": place(ends[0]), "order": place(ends[1]), "program": place(program), "rounded": place(rounded)}
     names = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
     for name, entry in {**dict(zip(names, packs.places, strict=False)), **fixed}.items():

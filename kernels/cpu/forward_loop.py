@@ -14,7 +14,7 @@ part        sizes (`kernels.cpu.plan.Sizes`); spans: first and last of this thre
 
 from __future__ import annotations
 
-from kernels.cpu import bf16
+from kernels.cpu import half
 from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
@@ -27,7 +27,7 @@ from kernels.cpu.table import OPTIONS as OPTIONS_AT
 from kernels.cpu.table import ROWS as ROWS_AT
 
 X, WEIGHT_IH, WEIGHT_HH, WEIGHT_HR, BIAS_IH, BIAS_HH, Y, PRE_LINE, PACKS, LENGTHS, ORDER, INDICES, PROGRAM = range(13)
-ROUNDED, SCRATCH = range(13, 15)  # both only where products are rounded (`kernels.cpu.bf16`)
+ROUNDED, SCRATCH = range(13, 15)  # both only where products are rounded (`kernels.cpu.half`)
 H_LINE = len(FORWARD)  # the first state
 #: Chunk, a thread's room in packs and in indices, keep, whether there are bias_ih and bias_hh, whether the weights are
 #: packed already.
@@ -62,7 +62,7 @@ def forward(share, sizes, options, x, lines, rows, one):
     packed = after(packs, padded_to_vectors(G * H, one))  # the joint bias comes first
     program, rounded = pointer(lines[PROGRAM], 1), pointer(lines[ROUNDED], 1)
     operations = program[0]
-    scratch = after(pointer(lines[SCRATCH], one), rank * bf16.scratch_forward(chunk, sizes))
+    scratch = after(pointer(lines[SCRATCH], one), rank * half.scratch_forward(rounded[half.SLOTS], chunk, sizes))
     pack_weights(part, packed, starts, there, one)
     if not there:
         join_biases(part, has_ih, has_hh, packs, one)
@@ -83,8 +83,8 @@ def forward(share, sizes, options, x, lines, rows, one):
         values, bias = (pointer(lines[X], one), x_rows, 1, 0, 1), (packs, x_rows, 0, 0, has_ih)
         gates, units = (0, G), (spans[0], spans[1])
         if rounded[0]:
-            at_gates = rounded[bf16.GATES]
-            bf16.gates(at_gates, rounded, count, H, gates, units, values, (packed, 0, D), pre, bias, scratch)
+            at_gates = rounded[half.GATES]
+            half.gates(at_gates, rounded, count, H, gates, units, values, (packed, 0, D), pre, bias, scratch)
         else:
             multiply_gates(0, count, H, gates, units, values, (packed, 0, D), pre, bias)
         for t in range(begin, end):
@@ -150,7 +150,7 @@ def multiply(operation, count, when, part, memory, has_hh, one):
         start = pointer(lines[BIAS_HH], one), batch, 0, row * H, has_hh
     b, rounded = (packed, packed_at, H if weight == HR else P), pointer(lines[ROUNDED], 1)
     if rounded[0]:
-        bf16.gates(rounded[bf16.GATES], rounded, count, units, (0, gates), span, a, b, c, start, scratch)
+        half.gates(rounded[half.GATES], rounded, count, units, (0, gates), span, a, b, c, start, scratch)
     else:
         multiply_gates(t, count, units, (0, gates), span, a, b, c, start)
 
@@ -196,26 +196,26 @@ def pack_weights(part, packed, starts, there, one):
     rounded = pointer(lines[ROUNDED], 1)
     if not there:
         pack_weight(rounded, pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
-    end = end_of_gates(bf16.stored(rounded, D), H, (0, G), units, 0, one)
+    end = end_of_gates(half.stored(rounded, D), H, (0, G), units, 0, one)
     for k in range(1, program[0] + 1):
         kind, _, _, _, _, _, weight, row, gates, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
         starts[k] = end
         if kind == PRODUCT and weight == HR:
             if not there:
                 pack_weight(rounded, pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
-            end = end_of_gates(bf16.stored(rounded, H), P, (0, 1), wide, end, one)
+            end = end_of_gates(half.stored(rounded, H), P, (0, 1), wide, end, one)
         elif kind == PRODUCT:
             if not there:
                 weight_hh = pointer(lines[WEIGHT_HH], one)
                 pack_weight(rounded, weight_hh, P, H, (row, row + gates), units, packed, end)
-            end = end_of_gates(bf16.stored(rounded, P), H, (row, row + gates), units, end, one)
+            end = end_of_gates(half.stored(rounded, P), H, (row, row + gates), units, end, one)
 
 
 @inlined
 def pack_weight(rounded, weight, depth, units, gates, span, packed, packed_at):
     """Pack a part of a weight; as pairs of rounded numbers, if that is asked for."""
     if rounded[0]:
-        bf16.pack_gates(rounded[bf16.PACK_GATES], weight, depth, units, gates, span, packed, packed_at)
+        half.pack_gates(rounded[half.PACK_GATES], rounded, weight, depth, units, gates, span, packed, packed_at)
     else:
         pack_gates(weight, depth, units, gates, span, packed, packed_at)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cells import Cell
+from kernels.cpu import precisions
 from kernels.cpu.arrays import nothing, rows
 from kernels.cpu.plan import Plan, Sizes, room_for_packs
 from kernels.cpu.table import place
@@ -34,7 +35,8 @@ class Packs:
 
     Attributes
     ----------
-    in_pairs : whether weights are packed as pairs of rounded numbers (`kernels.cpu.bf16`).
+    precision, slots, in_pairs : of the products; the room of a pair of rounded numbers; whether weights are packed as
+        such pairs (`kernels.cpu.half`).
     units, dtype : H, and the dtype of all arrays.
     version : of the weights whose packed copies are kept.
     targets : where the gradients lie, see `places_of`.
@@ -67,7 +69,8 @@ class Packs:
         grads: Mapping[str, Array] | None = None,
         precision: str = "float32",
     ) -> None:
-        self.in_pairs = precision == "bf16"
+        self.precision, self.slots = precision, precisions.slots(precision)
+        self.in_pairs = self.slots > 0
         first = weights["weight_ih"]
         self.cell, self.weights, self.dtype = cell, weights, first.dtype
         self.version: Any = None

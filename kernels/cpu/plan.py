@@ -88,7 +88,7 @@ def worth_a_team(multiply_adds: int) -> bool:
 def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool, in_pairs: bool = False) -> int:
     """How many numbers a thread's packed weights take; the same for forward and backward, which then share memory.
 
-    `in_pairs` : whether two numbers along k are packed into the room of one (`kernels.cpu.bf16`).
+    `in_pairs` : whether two numbers along k are packed into the room of one (`kernels.cpu.half`).
     """
 
     def deep(depth: int) -> int:

@@ -70,10 +70,18 @@ def _align(vector: ir.VectorType) -> int:
 
 
 class Arithmetic:
-    """The arithmetic of a tile, on vectors of one type; `kernels.cpu.bf16_tiles` has another."""
+    """The arithmetic of a tile, on vectors of one type; `bf16_tiles` and `fp16_tiles` have others."""
 
     def __init__(self, builder: ir.IRBuilder, vector: ir.VectorType) -> None:
         self.builder, self.vector = builder, vector
+
+    def packed(self, pointer: Any) -> Any:
+        """A pointer to the numbers of B, from one to where they lie."""
+        return pointer
+
+    def load(self, pointer: Any) -> Any:
+        """A vector of B."""
+        return load_vector(self.builder, self.vector, pointer)
 
     def operand(self, value: Any) -> Any:
         """A vector of A or B, made ready for as many products as it takes part in."""
@@ -93,7 +101,7 @@ def _emit(arithmetic: Arithmetic, rows: int, vectors: int, values: dict[str, Any
     width = vector.count
     grid = [(row, v) for row in range(rows) for v in range(vectors)]
     a_row, c_row, start_row = (_row_pointers(builder, values, rows, array) for array in ("a", "c", "start"))
-    packed = _at(builder, values["packed"], values["packed_at"])
+    packed = arithmetic.packed(_at(builder, values["packed"], values["packed_at"]))
     entry = builder.block
     loop, add, store, end, finish = map(builder.append_basic_block, ("loop", "add", "store", "end", "finish"))
     builder.branch(loop)
@@ -106,9 +114,7 @@ def _emit(arithmetic: Arithmetic, rows: int, vectors: int, values: dict[str, Any
     for pair in grid:
         sums[pair].add_incoming(ir.Constant(vector, [0.0] * width), entry)
     line = _at(builder, packed, builder.mul(k, _number(vectors * width)))
-    b = [
-        arithmetic.operand(load_vector(builder, vector, _at(builder, line, _number(v * width)))) for v in range(vectors)
-    ]
+    b = [arithmetic.operand(arithmetic.load(_at(builder, line, _number(v * width)))) for v in range(vectors)]
     after = {}
     for row in range(rows):
         a = arithmetic.operand(_spread(builder, vector, builder.load(_at(builder, a_row[row], a_at))))
@@ -219,8 +225,13 @@ def _tile_in_python(rows, vectors, first, a, b, c, start):
 tile: Any = _tile if JIT else _tile_in_python
 
 
-def emit_transpose(builder: ir.IRBuilder, width: int, values: dict[str, Any], load: Any) -> None:
-    """Emit the transpose of a square of `width` rows by `width` columns: `load` gives the vector of a row."""
+def emit_transpose(
+    builder: ir.IRBuilder, width: int, values: dict[str, Any], load: Any, store: Any = store_vector
+) -> None:
+    """Emit the transpose of a square of `width` rows by `width` columns: `load` gives the vector of a row.
+
+    `store` : as `store_vector`, which writes the vector of a column.
+    """
     lines = []
     for row in range(width):
         offset = builder.add(values["source_at"], builder.mul(values["source_step"], _number(row)))
@@ -235,7 +246,7 @@ def emit_transpose(builder: ir.IRBuilder, width: int, values: dict[str, Any], lo
         lines = [interleave(lines[n // 2], lines[n // 2 + half], half * (n % 2)) for n in range(width)]
     for n, line in enumerate(lines):
         target = builder.add(values["target_at"], builder.mul(values["target_step"], _number(n)))
-        store_vector(builder, line, _at(builder, values["target"], target))
+        store(builder, line, _at(builder, values["target"], target))
 
 
 @intrinsic

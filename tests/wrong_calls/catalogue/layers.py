@@ -85,7 +85,7 @@ def _constructor(kind: Any, own: dict[str, tuple[Any, ...]]) -> Callable[[Place]
             dropout=(0.25, share),
             variational=(False, flag),
             bidirectional=(True, flag),
-            precision=("float32", choice("float32", "bf16")),
+            precision=("float32", choice("float32", "bf16", "fp16")),
             **own,
             **common(place),
         )
