@@ -43,6 +43,7 @@ WITHOUT_ARGUMENTS = {
     "Search",
     "Outcome",
     "Parts",
+    "Packing",
     "PartWindows",
     "WindowBatch",
     "TextBatch",

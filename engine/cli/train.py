@@ -162,6 +162,11 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @model("--dropout", type=float, help="Between layers and before the output. [0]")
 @model("--precision", type=click.Choice(PRECISIONS), help="Of the recurrent layers' products. [float32]")
 @learning("--batch", type=int, help="Rows that are read side by side. [32; forecast: 64]")
+@learning("--buckets", type=int, help="Width of the buckets of like length, in steps; 0: no buckets.")
+@learning("--bucket-pool", type=int, help="Sort by length within so many shuffled batches; 0: all of them. [0]")
+@learning(
+    "--batch-steps", type=int, help="Batches of at most so many steps, pads included, whatever --batch; 0: off. [0]"
+)
 @learning("--sequence", type=int, help="Characters of each row in a step: gradients go back so far. [64]")
 @learning("--optimizer", type=click.Choice(OPTIMIZERS), help="[adam]")
 @learning("--lr", type=float, help="Highest learning rate. [0.003; forecast: 0.01]")
@@ -258,6 +263,8 @@ def _summarise(result: dict[str, Any]) -> None:
     best = result["validation"]
     name = next((key for key in best if key not in ("loss", "step")), "loss")
     click.echo(f"Best validation: {decimal(best[name], 3)} {result['unit']}, at step {best['step']:,}.")
+    if "wasted_steps" in result:
+        click.echo(f"Wasted steps: {100 * result['wasted_steps']:.1f} % of those in the last epoch were pads.")
     print_results(result)
     click.echo(f"Checkpoint: {result['best']}")
     pictures = [result[name] for name in ("picture", "forecast_picture") if result.get(name)]

@@ -16,6 +16,7 @@ from engine.data.batching import (
     pad_sequences,
     shuffled_order,
 )
+from engine.data.buckets import BatchSampler, Buckets, Packing
 from engine.data.reading import read_table
 from engine.data.scaling import Identity, MinMaxScaler, Scaler, ZScoreScaler, scaler_from_json
 from engine.data.series import Series, load_series
@@ -45,6 +46,9 @@ __all__ = [
     "shuffled_order",
     "bucket_by_length",
     "pad_sequences",
+    "Buckets",
+    "BatchSampler",
+    "Packing",
     # series
     "Series",
     "load_series",

@@ -33,6 +33,7 @@ from engine.training.examples.evaluation import predict_rows
 from engine.training.examples.objectives import make_objective
 from engine.training.examples.rows import read_rows
 from engine.training.kinds import TaskKind
+from engine.training.packing import buckets_of
 from engine.training.plots import drawn
 from engine.training.task import Validation, load_model
 
@@ -101,7 +102,7 @@ class ArrayTask(ExamplesTask, TaskKind):
             loss=loss,
             metrics=self.answers.metrics,
             batch_size=config.batch,
-            buckets=self.bucket,
+            buckets=buckets_of(config, self.bucket),
             seed=config.seed,
             unit=self.answers.unit,
             position=self.noun,

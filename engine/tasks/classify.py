@@ -40,13 +40,14 @@ from engine.tasks.class_answers import (
 from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
-from engine.training.config import LAYERS, TrainConfig
+from engine.training.config import LAYERS, PACKING, TrainConfig
 from engine.training.examples import Examples, ExamplesTask
 from engine.training.examples.evaluation import predict_rows
 from engine.training.examples.objectives import make_objective
 from engine.training.examples.rows import read_rows
 from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, TaskKind
+from engine.training.packing import buckets_of
 from engine.training.rules import choice, switch, text, whole
 from engine.training.task import Validation, load_model
 
@@ -69,7 +70,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
     """
 
     name, words = "classify", "tell the class of a text"
-    shared = LAYERS | {"data", "embed", "delimiter", "encoding", "skip"}
+    shared = LAYERS | PACKING | {"data", "embed", "delimiter", "encoding", "skip"}
     reads = "a CSV or TSV file with texts and labels, or a folder of classes"
     defaults: ClassVar[Mapping[str, Any]] = {
         "steps": 1500,
@@ -79,6 +80,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         "hidden": 64,
         "dropout": 0.5,
         "batch": 32,
+        "buckets": BUCKET,
         "lr": 3e-3,
         "report_every": 50,
     }
@@ -119,7 +121,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
             Examples(model, loss, x_held, self.targets),
             loss=loss,
             batch_size=config.batch,
-            buckets=BUCKET,
+            buckets=buckets_of(config, BUCKET),
             seed=config.seed,
             unit="cross-entropy",
             position="texts",

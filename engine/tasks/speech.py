@@ -24,13 +24,15 @@ from engine.tasks.answers import Answers, Letters
 from engine.tasks.arrays import WORST_PICTURE, ArrayData, ArrayTask, pictures_of
 from engine.tasks.class_answers import CONFUSION_PICTURE
 from engine.tasks.galleries import MOST, draw_spectrogram
-from engine.training.config import LAYERS, TrainConfig
+from engine.training.config import LAYERS, PACKING, TrainConfig
 from engine.training.examples.figures import edit_distance
 from engine.training.kinds import Option
 from engine.training.plots import drawn
 from engine.training.rules import choice, switch, text, whole
 
 CLASS, CHARACTERS = "class", "characters"
+#: Batches hold recordings of similar length: those that need equally many blocks of so many steps count as equal.
+BUCKET = 6
 SPECTROGRAM = "spectrogram.png"
 
 
@@ -38,13 +40,14 @@ class SpeechRecogniser(ArrayTask):
     """Tell what was said; see `engine.tasks.arrays.ArrayTask`."""
 
     name, words = "speech", "tell what was said in a recording: a word, or a text by CTC"
-    shared = LAYERS | {"data", "test"}
+    shared = LAYERS | PACKING | {"data", "test"}
     reads = "a folder, a zip file or a table (.tsv) of WAV files"
     defaults: ClassVar[Mapping[str, Any]] = {
         "epochs": 12,
         "cell": "gru",
         "hidden": 48,
         "batch": 32,
+        "buckets": BUCKET,
         "lr": 5e-3,
         "report_every": 25,
     }
@@ -61,7 +64,7 @@ class SpeechRecogniser(ArrayTask):
     )
     pictures = (CONFUSION_PICTURE, SPECTROGRAM, WORST_PICTURE)
     asks = frozenset({"beam"})
-    noun, bucket, upward = "recordings", 6, True
+    noun, bucket, upward = "recordings", BUCKET, True
 
     @classmethod
     def read(cls, source: str, config: TrainConfig, said: Mapping[str, Any] | None, labelled: bool = True) -> ArrayData:

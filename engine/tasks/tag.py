@@ -27,20 +27,21 @@ from engine.tasks.tag_scores import scores_of, title_of, wrong_words
 from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.training.architecture import build_described, recurrent_part, sequential
 from engine.training.checkpoint import Checkpoint
-from engine.training.config import LAYERS, TrainConfig
+from engine.training.config import LAYERS, PACKING, TrainConfig
 from engine.training.examples import Examples, ExamplesTask
 from engine.training.examples.evaluation import in_order, loss_of, outputs
 from engine.training.examples.objectives import CLASSES, Objective, make_objective
 from engine.training.examples.rows import Rows
 from engine.training.fine_tuning import described_before
 from engine.training.kinds import Option, Square, TaskKind
+from engine.training.packing import buckets_of
 from engine.training.plots import drawn
 from engine.training.rules import switch, text, whole
 from engine.training.task import Validation, load_model
 
 #: First vectors of words are normal numbers of this size.
 SMALL = 0.3
-#: Batches hold sentences of similar length: lengths that need equally many blocks of so many words count as equal.
+#: The width of the buckets in runs of before, which say nothing of it.
 BUCKET = 4
 CRF = Objective("crf", crf_loss, CLASSES)
 
@@ -56,7 +57,7 @@ class Tagger(ExamplesTask, TaskKind):
     """
 
     name, words = "tag", "give each word of a sentence its tag"
-    shared = LAYERS | {"data", "embed", "delimiter", "encoding"}
+    shared = LAYERS | PACKING | {"data", "embed", "delimiter", "encoding"}
     reads = "a file with a word, a tab and its tag in each line, and an empty line after each sentence"
     defaults: ClassVar[Mapping[str, Any]] = {
         "steps": 1000,
@@ -66,6 +67,7 @@ class Tagger(ExamplesTask, TaskKind):
         "embed": 32,
         "dropout": 0.3,
         "batch": 16,
+        "buckets": 1,
         "lr": 5e-3,
         "report_every": 50,
     }
@@ -98,7 +100,7 @@ class Tagger(ExamplesTask, TaskKind):
             Examples(model, loss, x_held, self.targets),
             loss=loss,
             batch_size=config.batch,
-            buckets=BUCKET,
+            buckets=buckets_of(config, BUCKET),
             seed=config.seed,
             unit="nats a word",
             position="words",

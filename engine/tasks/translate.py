@@ -16,6 +16,7 @@ import numpy as np
 from engine.backend import Backend
 from engine.checks import describe
 from engine.data.batching import bucket_by_length
+from engine.data.buckets import BatchSampler, Packing
 from engine.data.pairs import SentencePairs, read_pairs, read_sources
 from engine.data.tokens import CUTTERS, TokenVocabulary
 from engine.errors import bad_input
@@ -37,8 +38,9 @@ from engine.tasks.trained import one_source, restored, typed_or_named
 from engine.tasks.translation_scores import MISSING, TranslationMemory, can_score, draw_attention, text_scores
 from engine.training.architecture import build_described
 from engine.training.checkpoint import Checkpoint
-from engine.training.config import LAYERS, TrainConfig
+from engine.training.config import LAYERS, PACKING, TrainConfig
 from engine.training.kinds import Option, TaskKind
+from engine.training.packing import buckets_of
 from engine.training.plots import drawn
 from engine.training.rules import choice, real, switch, text, whole
 from engine.training.task import Batch, Validation, fingerprint, load_model
@@ -60,7 +62,7 @@ class TranslationTask(TaskKind):
     """
 
     name, words = "translate", "translate sentences"
-    shared = LAYERS - {"precision"} | {"data", "embed", "encoding"}
+    shared = LAYERS - {"precision"} | PACKING | {"data", "embed", "encoding"}
     higher: ClassVar[frozenset[str]] = frozenset({"BLEU"})
     reads = "a file with a sentence, a tab and its translation in each line"
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -70,6 +72,7 @@ class TranslationTask(TaskKind):
         "embed": 96,
         "dropout": 0.2,
         "batch": 32,
+        "buckets": BUCKET,
         "lr": 3e-3,
         "warmup": 100,
         "report_every": 100,
@@ -111,7 +114,9 @@ class TranslationTask(TaskKind):
         self._train, self._held = (
             Encoded(part, self.cut, self.source, self.target) for part in (self.train, self.held_out)
         )
-        self.batches = -(-len(self.train) // config.batch)
+        lengths, buckets = self._train.target_lengths, buckets_of(config, BUCKET)
+        self.sampler = BatchSampler(lengths, config.batch, buckets, seed=config.seed)
+        self.batches = len(self.sampler)
         self.fingerprint = fingerprint(*("\n".join(column) for column in (pairs.sources, pairs.targets)))
         longest = int(max(self._train.target_lengths.max(), self._held.target_lengths.max()))
         description = describe_translator(config, len(self.source), len(self.target))
@@ -121,7 +126,6 @@ class TranslationTask(TaskKind):
             made.params[name] = made.params[name] * SMALL
         self.model = self.translator = made
         self.title = f"{config.cell.upper()} {config.hidden} with attention on {len(self.train):,} pairs"
-        self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 
     @classmethod
     def check_described(cls, config: TrainConfig, described: Mapping[str, Any], model: Mapping[str, Any]) -> None:
@@ -147,12 +151,15 @@ class TranslationTask(TaskKind):
 
     def batch(self, step: int) -> Batch:
         """The pairs of `step`: the source, the words that the decoder is fed, and those that follow them."""
-        epoch, number = divmod(step, self.batches)
-        if self._epoch[0] != epoch:
-            lengths, options = self._train.target_lengths, {"bucket_width": BUCKET, "seed": self.config.seed}
-            self._epoch = epoch, bucket_by_length(lengths, self.config.batch, epoch=epoch, **options)
-        self.translator.sampling = self.config.own["sampling"] if epoch else 0.0
-        return self._train.batch(self._epoch[1][number])
+        self.translator.sampling = self.config.own["sampling"] if step >= self.batches else 0.0
+        return self._train.batch(self.sampler.rows(step))
+
+    def packing(self, start: int, stop: int) -> Packing:
+        """How full the batches of steps ``start .. stop - 1`` are, sources and translations together."""
+        sizes = [self._train.target_lengths, np.array([len(row) for row in self._train.sources])]
+        batches = [self.sampler.rows(step) for step in range(start, stop)]
+        valid = sum(int(own[rows].sum()) for own in sizes for rows in batches)
+        return Packing(valid, sum(int(own[rows].max()) * len(rows) for own in sizes for rows in batches), len(batches))
 
     def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
         """Cross-entropy of the logits (T, B, V) in nats, over the words that are there."""

@@ -17,6 +17,7 @@ from engine.training.option_rules import (
     OPTIMIZERS,
     OPTIMIZERS_WITH,
     OPTIONAL,
+    PACKING,
     PARTICULAR,
     RULES,
     SCALINGS,
@@ -48,6 +49,8 @@ class TrainConfig:
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
     cell, layers, hidden, embed, dropout, precision : the model.
     batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
+    buckets, bucket_pool, batch_steps : how rows are put together by their length (`engine.data.Buckets`: width, pool
+        and steps; 0 each: not); None in runs of before is the width that the task had then.
     optimizer, lr, l1, l2 : as in `engine.optimizers`.
     momentum, weight_decay : of SGD and RMSprop, and of AdamW.
     schedule, warmup : the learning rate's course, and the steps over which it first rises.
@@ -113,6 +116,9 @@ class TrainConfig:
     rates: tuple[str, ...] = ()
     unfreeze_every: int = 0
     precision: str = "float32"
+    buckets: int | None = None
+    bucket_pool: int = 0
+    batch_steps: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -168,6 +174,7 @@ class TrainConfig:
             raise bad_input(label("data"), kind.reads, "none", f"give {label('data')} FILE")
         for word in self.rates:
             read_rate(word, label)
+        _check_buckets(self, label)
         kind.check(self, label)
 
     def kind(self, label: Callable[[str], str] = str) -> type[TaskKind]:
@@ -177,6 +184,16 @@ class TrainConfig:
     def value(self, name: str) -> Any:
         """The value of an option, of every task or of this one alone."""
         return self.own[name] if name in self.own else getattr(self, name)
+
+
+def _check_buckets(config: TrainConfig, label: Callable[[str], str]) -> None:
+    """Raise for ways to put rows together that exclude each other."""
+    if config.bucket_pool and config.batch_steps:
+        hint = f"leave out {label('batch_steps')}, or this"
+        raise bad_input(label("bucket_pool"), f"0 with {label('batch_steps')}", shown(config.bucket_pool), hint)
+    for name in ("bucket_pool", "batch_steps"):
+        if getattr(config, name) and config.buckets == 0:
+            raise bad_input(label(name), f"0 with {label('buckets')} 0", shown(getattr(config, name)))
 
 
 def _check_own(kind: type[TaskKind], own: Any, label: Callable[[str], str]) -> None:
@@ -284,6 +301,7 @@ __all__ = [
     "LANGUAGE",
     "LAYERS",
     "OPTIMIZERS",
+    "PACKING",
     "PARTICULAR",
     "SCALINGS",
     "SCHEDULES",

@@ -18,6 +18,7 @@ from engine.optimizers.base import Optimizer
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.keeping import Keeper, Log
 from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
+from engine.training.packing import share_of
 from engine.training.plan import COMPLETE, INTERRUPTED, STOPPED_EARLY, Outcome, Plan
 from engine.training.progress import Moment, Reporter
 from engine.training.state import Live, Position
@@ -172,6 +173,7 @@ class Loop:
             "epoch": state.step / self.task.batches,
             "loss": loss,
             name: figure,
+            **share_of(self.task, state.step - state.since, state.step),
             "lr": self.optimizer.lr,
             "grad_norm": norm if math.isfinite(norm) else None,  # finite gradients can have a norm that float32 has not
             "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},

@@ -92,10 +92,13 @@ RULES: dict[str, Rule] = {
     "freeze": listed(text(), tuple),
     "rates": listed(text(), tuple),
     "unfreeze_every": whole(0),
+    "buckets": whole(0),
+    "bucket_pool": whole(0),
+    "batch_steps": whole(0),
     "own": record(),
 }
 #: Options that may be left open.
-OPTIONAL = ("from_run", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
+OPTIONAL = ("from_run", "buckets", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 #: Options that came still later; a run that does not use them says nothing of them.
@@ -106,6 +109,9 @@ ADDED_LATER: dict[str, Any] = {
     "unfreeze_every": 0,
     "own": {},
     "precision": "float32",
+    "buckets": None,
+    "bucket_pool": 0,
+    "batch_steps": 0,
 }
 
 #: How a series is read: the rows of a table in the order of time.
@@ -114,6 +120,8 @@ SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "
 TABLE = frozenset({"decimal", "delimiter", "encoding", "skip"})
 #: The recurrent layers.
 LAYERS = frozenset({"cell", "layers", "hidden", "dropout", "precision"})
+#: How rows are put together by their length.
+PACKING = frozenset({"buckets", "bucket_pool", "batch_steps"})
 #: Options that a task has only if it lists them in `TaskKind.shared`.
-PARTICULAR = SERIES | TABLE | LAYERS | {"files", "data", "test", "embed", "sequence"}
+PARTICULAR = SERIES | TABLE | LAYERS | PACKING | {"files", "data", "test", "embed", "sequence"}
 OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}

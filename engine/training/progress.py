@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 
 from engine.html_tables import FRAME, escaped
 from engine.streams import Forgiving
+from engine.training.packing import WASTED
 
 #: Seconds between two plain lines, and between two movements of the live bar.
 PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
@@ -252,6 +253,8 @@ def describe(record: Mapping[str, Any], position: str, figure: str | None = None
 
 
 def _in_words(name: str, value: float | None) -> str:
+    if name == WASTED and value is not None:
+        return f"{100 * value:.1f} % pads"
     shown = "infinite" if value is None else f"{value:.3f}"
     return f"{shown} {_UNITS[name]}" if name in _UNITS else f"{name} {shown}"
 

@@ -19,6 +19,7 @@ from engine.training.keeping import Log
 from engine.training.kinds import as_task
 from engine.training.logs import make_log
 from engine.training.metrics import METRICS, read_metrics
+from engine.training.packing import note_of, share_of
 from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
 from engine.training.rundir import LOSS_PICTURE, RunFolder, open_run
@@ -87,7 +88,7 @@ def run_training(
                 writers.append(watch)
             ending = lambda: stop.requested or (watch is not None and watch.stop())  # noqa: E731
             trainer = Trainer(run, job, reporter, ending, writers)
-            for note in (run.note, started, *job.notes()):
+            for note in (run.note, started, *job.notes(), note_of(job)):
                 if note:
                     reporter.note(note)
             if run.warning:
@@ -123,6 +124,7 @@ def _result(run: RunFolder, job: RunTask, outcome: Outcome, warning: str) -> dic
         "validation": None if figure is None else {figure: best, "loss": outcome.best_loss, "step": outcome.best_step},
         "unit": job.unit,
         "warning": warning or None,
+        **share_of(job, max(0, outcome.step - job.batches), outcome.step),
         "checkpoint": str(run.directory / LAST),
         "best": str(run.directory / BEST) if figure is not None and (run.directory / BEST).exists() else None,
     }

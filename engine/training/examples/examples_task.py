@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from engine.checks import describe, instance, integer, switch
-from engine.data import bucket_by_length, shuffled_order
+from engine.data import BatchSampler, Packing
+from engine.data.buckets import read_buckets
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.training.examples.evaluation import Measured, loss_of, measure
@@ -37,9 +38,13 @@ class ExamplesTask:
     stateful : row i of a batch goes on from the state that row i of the batch before left; each epoch starts from
         zeros, the rows keep their order, and their number must be a multiple of `batch_size`.
     buckets : with a width > 0, batches hold rows of similar length: lengths that need equally many blocks of that many
-        steps count as equal.
+        steps count as equal; or `engine.data.Buckets`.
     seed : of the orders.
     unit, position, title : for pictures and progress.
+
+    Attributes
+    ----------
+    sampler : which rows each batch holds, a `BatchSampler`.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class ExamplesTask:
         batch_size: int = 32,
         shuffle: bool = True,
         stateful: bool = False,
-        buckets: int = 0,
+        buckets: Any = 0,
         seed: int = 0,
         unit: str = "loss",
         position: str = "",
@@ -65,18 +70,18 @@ class ExamplesTask:
         self.train = train
         self.validation: Any = validation
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.stateful, self.buckets = switch("stateful", stateful), integer("buckets", buckets, 0)
+        self.stateful, found = switch("stateful", stateful), read_buckets("buckets", buckets or 0)
         self.shuffle = switch("shuffle", shuffle) and not self.stateful
         self.seed = integer("seed", seed, 0)
-        if self.stateful and self.buckets:
+        if self.stateful and found:
             raise bad_input("buckets", "0 for stateful rows, which keep their order", describe(buckets))
-        self.batches = -(-len(train) // self.batch_size)
+        self.sampler = BatchSampler(train.lengths, self.batch_size, found, seed=self.seed, shuffle=self.shuffle)
+        self.batches = len(self.sampler)
         for name, part in (("x", train), ("validation", validation)):
             if self.stateful and isinstance(part, ExampleSet):
                 require_whole_batches(name, len(part), self.batch_size)
         self.unit, self.position = unit, position or train.position
         self.title = title or f"{type(model).__name__} on {len(train):,} rows"
-        self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -85,24 +90,18 @@ class ExamplesTask:
 
     def batch(self, step: int) -> Batch:
         """The rows of `step`."""
-        epoch, number = divmod(step, self.batches)
-        if not self.shuffle and not self.buckets:
+        if self.sampler.in_order:  # a part of an array, which is not gathered row by row
+            number = step % self.batches
             return self.train.batch(slice(number * self.batch_size, (number + 1) * self.batch_size))
-        return self.train.batch(self.order(epoch)[number])
+        return self.train.batch(self.sampler.rows(step))
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch: a function of the seed and the epoch alone."""
-        if self._epoch[0] != epoch:
-            size = self.batch_size
-            if self.buckets:
-                seed = self.seed if self.shuffle else None
-                options: dict[str, Any] = {"bucket_width": self.buckets, "seed": seed, "epoch": epoch}
-                batches = bucket_by_length(self.train.lengths, size, **options)
-            else:
-                order = shuffled_order(len(self.train), self.seed, epoch)
-                batches = [order[start : start + size] for start in range(0, len(order), size)]
-            self._epoch = epoch, batches
-        return self._epoch[1]
+        return self.sampler.epoch(epoch)
+
+    def packing(self, start: int, stop: int) -> Packing | None:
+        """How full the batches of steps ``start .. stop - 1`` are; None if there are no pads, as rows are alike."""
+        return self.sampler.packing(start, stop) if self.sampler.uneven else None
 
     def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
         """The loss of the outputs that have a target, its gradient by the whole output, and the number of targets."""

@@ -125,6 +125,9 @@ class SourceTask(ExamplesTask):
         """A hash of the first batch and the number of batches: a source may be too large to read it all."""
         return fingerprint(str(self.batches), *map(np.ascontiguousarray, self.source.examples(0).parts()))
 
+    def packing(self, start: int, stop: int) -> None:
+        """Not known: batches of a source are looked at one by one."""
+
     def batch(self, step: int) -> Batch:
         """The batch of `step`."""
         epoch, number = divmod(step, self.batches)

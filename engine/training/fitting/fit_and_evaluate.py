@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from engine.checks import describe, instance, integer, number, switch
+from engine.data.buckets import Buckets, read_buckets
 from engine.errors import bad_input
 from engine.layers.base import Layer
 from engine.optimizers.base import Optimizer
@@ -61,7 +62,7 @@ def fit(
     checkpoint_every: int = 0,
     callbacks: Any = (),
     weights: Any = None,
-    buckets: int = 0,
+    buckets: int | Buckets = 0,
     parallel: bool = False,
     seed: int = 0,
     quiet: bool = False,
@@ -139,9 +140,9 @@ def fit(
         (N,) a weight for each training row in the loss, or a dict from classes to weights; others have 1.  The loss is
         the weighted mean, as with a mask of numbers; of a held-out fraction too.  With `Heads` an array is for the
         losses of all heads; or a dict by head of arrays or dicts.
-    buckets : int
+    buckets : int or Buckets
         With a width > 0, batches hold rows of similar length: lengths that need equally many blocks of so many steps
-        count as equal.
+        count as equal.  `engine.data.Buckets` has pools and a budget of steps as well.
     parallel : bool
         False: this release trains in one process.
     seed : int
@@ -187,7 +188,7 @@ def fit(
         "batch_size": integer("batch_size", batch_size, 1),
         "shuffle": switch("shuffle", shuffle),
         "stateful": switch("stateful", stateful),
-        "buckets": integer("buckets", buckets, 0),
+        "buckets": read_buckets("buckets", buckets) or 0,
         "seed": integer("seed", seed, 0),
     }
     rows = {"lengths": lengths, "mask": mask, "weights": weights}

@@ -104,7 +104,8 @@ def _existing(directory: Path, settings: Mapping[str, Any], fingerprint: str) ->
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise if a setting differs from that of the run that is resumed; it would change the result."""
-    for name in sorted(before.keys() | now.keys()):
+    # The number of batches comes last: it follows from the others, and from the data.
+    for name in sorted(before.keys() | now.keys(), key=lambda name: (name == "batches", name)):
         if before.get(name) != now.get(name):
             hint = f"give {name} as it was, or start a new run in another folder"
             was, got = (_short(said.get(name)) for said in (before, now))

@@ -163,7 +163,7 @@ def settings_of(task: ExamplesTask, optimizer: Optimizer, clip: float, schedule:
         "batches": task.batches,
         "shuffle": task.shuffle,
         "stateful": task.stateful,
-        "buckets": task.buckets,
+        "buckets": 0 if task.sampler.buckets is None else task.sampler.buckets.to_json(),
         "seed": task.seed,
         "clip": clip,
         "schedule": course,

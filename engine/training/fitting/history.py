@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.html_tables import table
+from engine.training.packing import WASTED
 
 #: What every line of the metrics has; its other entries are figures.
 _FIXED = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "best", "timing"}
@@ -27,6 +28,8 @@ class History:
         Loss on the validation rows after each epoch; empty without validation.
     metrics : dict of str to list of float
         The metrics asked for after each epoch: on the validation rows, or on the training rows if there are none.
+    wasted_steps : list of float
+        The share of the steps of each epoch that were pads, in [0, 1); empty if the rows are of one length.
     lr : list of float
         Learning rate of the last step of each epoch.
     seconds : list of float
@@ -52,6 +55,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
+    wasted_steps: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int | None = None
@@ -70,6 +74,8 @@ class History:
             found["validation_loss"] = self.validation_loss
         clash = {name: f"metric_{name}" for name in self.metrics if name in found}
         found |= {clash.get(name, name): values for name, values in self.metrics.items()}
+        if self.wasted_steps:
+            found[WASTED] = self.wasted_steps
         return {**found, "lr": self.lr, "seconds": self.seconds}
 
     def to_frame(self) -> Any:
@@ -141,6 +147,8 @@ def history_of(
         if record["kind"] == "train":
             found.loss.append(record["loss"])
             found.lr.append(record["lr"])
+            if WASTED in record:
+                found.wasted_steps.append(record[WASTED])
             found.seconds.append(record["timing"]["elapsed_s"])
             continue
         for name in metrics:

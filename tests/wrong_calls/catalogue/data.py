@@ -19,6 +19,7 @@ from wrong_calls.domains import (
     either,
     exactly,
     flag,
+    instance,
     integers,
     many,
     mapping,
@@ -168,6 +169,54 @@ def _buckets(place: Place) -> Call:
         seed=(None, optional(whole(0))),
         epoch=(0, whole(0)),
     )
+
+
+@entry("Buckets")
+def _bucket_options(place: Place) -> Call:
+    def made(**given: Any) -> tuple[Any, ...]:
+        found = data.Buckets(**given)
+        return found.width, found.pool, found.steps
+
+    return call(made, width=(3, whole(1)), pool=(0, whole(0)), steps=(0, whole(0)))
+
+
+@entry("BatchSampler")
+def _sampler(place: Place) -> Call:
+    def made(**given: Any) -> Any:
+        sampler = data.BatchSampler(**given)
+        return len(sampler), sampler.epoch(1), sampler.packing(0)
+
+    kinds = either(optional(whole(0)), instance(data.Buckets))
+    return call(
+        made,
+        lengths=([3, 1, 2, 5], integers(0, 2**31 - 1, None)),
+        batch_size=(2, whole(1)),
+        buckets=(data.Buckets(pool=1), kinds),
+        seed=(0, whole(0)),
+        shuffle=(True, flag),
+    )
+
+
+@entry("BatchSampler.epoch")
+def _sampler_epoch(place: Place) -> Call:
+    return call(data.BatchSampler([3, 1, 2], 2, 1).epoch, epoch=(1, whole(0)))
+
+
+@entry("BatchSampler.rows")
+def _sampler_rows(place: Place) -> Call:
+    return call(data.BatchSampler([3, 1, 2], 2, 1).rows, step=(3, whole(0)))
+
+
+@entry("BatchSampler.packing")
+def _sampler_packing(place: Place) -> Call:
+    packing = data.BatchSampler([3, 1, 2], 2, 1).packing
+    return call(lambda start: packing(start), start=(1, whole(0)))
+
+
+@entry("BatchSampler.packing up to a step")
+def _sampler_packing_to(place: Place) -> Call:
+    packing = data.BatchSampler([3, 1, 2], 2, 1).packing
+    return call(lambda stop: packing(1, stop), stop=(None, optional(whole(1, 10**5 + 1))))
 
 
 @entry("pad_sequences")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import engine
+from engine import data
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import backend, draw
 from wrong_calls.domains import (
@@ -18,6 +19,7 @@ from wrong_calls.domains import (
     either,
     exactly,
     flag,
+    instance,
     integers,
     is_plain_array,
     many,
@@ -111,7 +113,7 @@ def _fit(place: Place) -> Call:
         checkpoint_every=(0, whole(0, 0)),
         callbacks=((), many(exactly())),
         weights=(None, optional(_mask)),
-        buckets=(0, whole(0)),
+        buckets=(0, either(whole(0), instance(data.Buckets))),
         parallel=(False, lambda value: _false(value)),
         seed=(0, whole(0)),
     )
