@@ -62,6 +62,7 @@ FLOORS = {
     "engine.exchange": 4,
     "engine.tasks": 4,
     "engine.search": 4,
+    "engine.studies": 4,
     "engine.pretrained": 1,
     "engine.estimators": 5,
     "engine.cli": 5,

@@ -21,7 +21,7 @@ ORDER = {
         "notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers", "heads_and_losses",
     ],
     "Look": ["vanishing_gradients", "truncated_bptt", "batch_size_and_time_steps", "explorer", "second_derivatives",
-             "articles_measured", "paper_tables"],
+             "studies", "articles_measured", "paper_tables"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "text_classification", "speech",
               "translation", "fit", "search", "streaming", "weights_in_and_out", "your_own_task", "estimators",

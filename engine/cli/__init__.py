@@ -34,6 +34,7 @@ from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
+from engine.cli.study import study
 from engine.cli.trace import trace
 from engine.cli.train import TrainCommand, train
 from engine.cli.tune import tune
@@ -70,6 +71,7 @@ for _command in (
     exercise,
     compare,
     bench,
+    study,
     backends,
     warmup,
     notebooks,
