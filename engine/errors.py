@@ -82,6 +82,19 @@ class NonFiniteError(EngineError, ArithmeticError):
     """A loss or a gradient became NaN or infinite."""
 
 
+class RankError(EngineError, RuntimeError):
+    """Another process of a parallel training failed: the message says which one, and why.
+
+    Attributes
+    ----------
+    code : the exit code that it ends with.
+    """
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def bad_input(argument: str, expected: str, got: object, hint: str = "") -> InputError:
     """Build an `InputError` in the one form that all messages share."""
     return InputError(sentence(argument, expected, got, hint))

@@ -485,7 +485,10 @@ BAD[3, 1, 2] = np.nan
 
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit("model", X, Y), "model: expected a layer or Sequential of engine, got 'model'"),
-    (lambda: fit(network(), X, Y, parallel=True), "parallel: expected False, got True; this release"),
+    (
+        lambda: fit(network(), X, Y, parallel=4),
+        "parallel: expected True, False or an engine.parallel.Communicator, got 4",
+    ),
     (
         lambda: fit(network(), BAD, Y),
         "x: expected finite numbers that float32 holds, got nan at index [3, 1, 2]",

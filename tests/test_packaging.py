@@ -59,6 +59,7 @@ FLOORS = {
     "engine.data": 4,
     "engine.explorer": 4,
     "engine.training": 4,
+    "engine.parallel": 4,
     "engine.exchange": 4,
     "engine.tasks": 4,
     "engine.search": 4,

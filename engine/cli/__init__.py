@@ -39,8 +39,9 @@ from engine.cli.trace import trace
 from engine.cli.train import TrainCommand, train
 from engine.cli.tune import tune
 from engine.cli.warmup import warmup
-from engine.errors import BackendUnavailableError, EngineError, InputError, one_line
+from engine.errors import BackendUnavailableError, EngineError, InputError, RankError, one_line
 from engine.streams import Forgiving, Watched, open_closed, silence_stdout
+from engine.training.team import launched_as
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -98,8 +99,12 @@ def run(args: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else SUCCESS
     except click.ClickException as error:
+        if launched_as():
+            return BAD_INPUT
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "bptt"
         return _complain(f"{path}: {error.format_message()} (see '{path} --help')", BAD_INPUT)
+    except RankError as error:  # that other process says it
+        return error.code
     except (InputError, BackendUnavailableError) as error:
         return _complain(f"bptt: {in_options(error, _command_of(args))}", BAD_INPUT)
     except EngineError as error:

@@ -27,6 +27,7 @@ from engine.cli.common import (
 from engine.errors import bad_input
 from engine.training.config import DEFAULTS, LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
 from engine.training.kinds import Option, TaskKind, kind_names, kind_of
+from engine.training.team import launched
 from kernels.rounding import PRECISIONS
 
 run_ = section("Run")
@@ -45,6 +46,7 @@ Examples:
   bptt train --minutes 2
   bptt train novel.txt --cell gru --layers 2 --out runs/novel
   bptt train --task forecast --data co2.csv --column co2 --horizon 13 --season 52
+  mpiexec -n 4 bptt train novel.txt --hidden 512 --out runs/novel
   bptt train --task NAME --help      (the options of a task)
 """
 
@@ -206,6 +208,7 @@ def train(
 
     With --task NAME another model is trained, on data of its kind. Writes checkpoints (last, best), metrics.jsonl and
     loss.png into the directory of the run. Ctrl-C saves and ends; --resume continues from there, also after a kill.
+    Under 'mpiexec -n 4 bptt train ...' four processes share the rows of each batch, with the result of one.
     """
     from engine.training import run_training
 
@@ -216,7 +219,12 @@ def train(
     if find_rate:
         _suggest_rate(directory, task, resume, as_json, options)
         return
-    result = run_training(directory, task=task, resume=resume, quiet=quiet, logs=logs, label=flag, **options)
+    several = launched()
+    result = run_training(
+        directory, task=task, resume=resume, quiet=quiet, logs=logs, parallel=several, label=flag, **options
+    )
+    if several and "out" not in result:  # the first process says it
+        return
     if as_json:
         print_json(result)
     else:
@@ -237,6 +245,8 @@ def _suggest_rate(directory: str, task: str | None, resume: bool, as_json: bool,
     """Find a learning rate for the options, and say it."""
     from engine.search.rates_of_runs import find_rate
 
+    if launched():
+        raise bad_input("--find-rate", "one process", "several, started by MPI", "leave mpiexec out")
     if resume:
         raise bad_input("--find-rate", "a new run", "--resume", "leave one of them out")
     result = find_rate(directory, task, options, flag)

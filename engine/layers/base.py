@@ -51,6 +51,8 @@ class Layer(Stepping):
     batch_first = False
     #: Whether y has a time axis where x has one: the layers behind a layer without get no lengths.
     keeps_time = True
+    #: Whether the result for a row of a batch depends on its other rows in training.
+    mixes_rows = False
     #: Arguments that `repr` shows even where they have their default value.
     always_shown: ClassVar[frozenset[str]] = frozenset()
     #: The class of the tapes that the layer's forward makes.

@@ -204,6 +204,7 @@ class BatchNorm(_Normalisation):
     """
 
     shaping = ("num_features", "eps", "momentum", "batch_first")
+    mixes_rows = True
 
     def __init__(
         self,

@@ -74,6 +74,8 @@ class Forecaster(TaskKind):
     reads = "a CSV or NPY file with the series"
     pictures, out, standard = ("forecast.png",), "runs/forecast", True
     position = "windows"
+    #: Whether a batch has its targets by row, (B, ...), and not by step.
+    by_row: ClassVar[bool] = True
     scaling_type: ClassVar[type[Scaling]] = Scaling
     #: What to do where persistence is better, in the options of the task.
     mend: ClassVar[str] = MEND
@@ -152,6 +154,10 @@ class Forecaster(TaskKind):
         dy = self.model.backend.xp.zeros_like(y)
         dy[-1] = dlast
         return loss, dy, len(targets)
+
+    def weight(self, batch: Batch) -> float:
+        """How many targets of a batch were measured."""
+        return float((batch.targets == batch.targets).sum())
 
     def carried(self, step: int, state: Any) -> Any:
         """Windows are shuffled: each starts from zeros."""

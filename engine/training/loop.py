@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.errors import CheckpointError, InputError, NonFiniteError
 from engine.optimizers.base import Optimizer
+from engine.training.alone import ALONE, Alone
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.keeping import Keeper, Log
 from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
@@ -42,6 +43,7 @@ class Loop:
     reporter : shows the progress.
     stop : asked after every step whether to save and end.
     logs : get the lines of the metrics too.
+    team : the processes that train together.
     """
 
     def __init__(
@@ -54,15 +56,18 @@ class Loop:
         reporter: Reporter,
         stop: Callable[[], bool] = lambda: False,
         logs: Sequence[Log] = (),
+        team: Alone = ALONE,
     ) -> None:
         self.task, self.optimizer, self.plan, self.schedule = task, optimizer, plan, schedule
-        self.keeper, self.reporter, self.stop, self.logs = keeper, reporter, stop, logs
+        self.team, self.keeper, self.stop = team, team.keeper(keeper), team.stop(stop)
+        self.reporter, self.logs = reporter, logs
         reporter.figure = task.figure(1.0)[0]
         self.live = Live(task.model, optimizer)
         self._recorded: list[Recorded] = []
         self._before = 0.0
         self._started = self._reported = time.monotonic()
         self._first_step = 0
+        self._clock = self._seconds if plan.minutes is None else team.clock(self._seconds)
 
     @property
     def state(self) -> Position:
@@ -79,6 +84,7 @@ class Loop:
         except InputError as error:
             hint = "resume with the options and the release that wrote it"
             raise problem(checkpoint.path, "the state of this run", f"'{error}'", hint) from error
+        self.live.carried = self.team.own_state(self.live.carried)
         self._first_step = self.state.step
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -99,6 +105,7 @@ class Loop:
             self._before = float(earlier[-1]["timing"]["elapsed_s"]) if earlier else 0.0
             for log in self.logs:
                 log.begin(earlier)
+            self.team.begin(self.live)
             self._started = self._reported = time.monotonic()
             while not self._finished():
                 if self.stop():
@@ -121,7 +128,7 @@ class Loop:
     def _step(self) -> None:
         """One update."""
         self._recorded.append(Recorded(self.state.step, self.live.carried, self.task.model.call_counters()))
-        take_step(self.task, self.live, self.plan, self.schedule)
+        take_step(self.task, self.live, self.plan, self.schedule, self.team)
 
     def _after_step(self) -> None:
         """Reports, validations and checkpoints where the plan has them."""
@@ -191,12 +198,11 @@ class Loop:
         self._require_finite(weights=True)
         state = self.state
         with np.errstate(all="ignore"):
-            loss, figures = self.task.validate()
+            loss, figures = self.team.on_first(self._measure)
         if not math.isfinite(loss):
             hint = self.plan.hint.partition(";")[0]
-            raise NonFiniteError(
-                f"step {state.step}: expected a finite validation loss, got {loss}; {hint}, and train anew"
-            )
+            words = f"step {state.step}: expected a finite validation loss, got {loss}; {hint}, and train anew"
+            raise self.team.worst(NonFiniteError(words))
         better = state.best_loss is None or loss < state.best_loss
         state.strikes = 0 if better else state.strikes + 1
         state.validated = state.step
@@ -217,6 +223,11 @@ class Loop:
         self._write(record)
         self.reporter.report(record, self._moment())
         self._reported = time.monotonic()  # the speed that is shown is that of training alone
+
+    def _measure(self) -> tuple[float, dict[str, float]]:
+        """Loss and figures of the validation part."""
+        found = self.task.validate()
+        return found.loss, dict(found.figures)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self.keeper.write(record)
@@ -240,10 +251,10 @@ class Loop:
             # Updates made are counted, refused ones are not: the count is the number of the first refused step.
             bad = int(to_host(self.optimizer.steps)) - self.live.made_before
             recorded = next(record for record in self._recorded if record.step == bad)
-            raise diagnose(self.task, recorded, self.plan.hint)
+            raise self.team.worst(diagnose(self.task, recorded, self.plan.hint))
         if weights and not finite_weights(self.task):
             error = overflow(self.task, self.state.step, self.plan.hint)
-            raise error or AssertionError("weights that change by themselves")
+            raise self.team.worst(error or AssertionError("weights that change by themselves"))
         self._recorded.clear()
 
     def _replan(self) -> None:
@@ -253,6 +264,10 @@ class Loop:
 
     def _elapsed(self) -> float:
         """Seconds of training, earlier sessions included."""
+        return self._clock()
+
+    def _seconds(self) -> float:
+        """Those that this process knows of."""
         return self._before + time.monotonic() - self._started
 
     def _moment(self) -> Moment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
 from engine.training.rundir import LOSS_PICTURE, RunFolder, open_run
 from engine.training.task import RunTask, load_weights
+from engine.training.team import team_of
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 
 
@@ -49,6 +51,7 @@ def run_training(
     quiet: bool = False,
     logs: Sequence[str] = (),
     watch: Watch | None = None,
+    parallel: Any = False,
     label: Callable[[str], str] = str,
     **options: Any,
 ) -> dict[str, Any]:
@@ -61,44 +64,57 @@ def run_training(
     quiet : no progress.
     logs : further logs of the figures in the run's folder: ``"csv"``, ``"tensorboard"``.
     watch : follows the figures, and may end the training, whose state is saved then.
+    parallel : as for `engine.fit`: whether all processes of MPI's launcher train this one model.
     label : gives the name of an option in messages.
     options : fields of `TrainConfig` and options of the task that differ from its defaults.
 
     Returns
     -------
     dict
-        the result, JSON-able: ``"ending"``, ``"step"``, the best validation figure, the files, the scores.
+        the result, JSON-able: ``"ending"``, ``"step"``, the best validation figure, the files, the scores.  Of several
+        processes the first one has it; all others have ``"ending"`` and ``"step"`` alone.
 
     Raises
     ------
     EngineError
         see `open_run` and `Trainer.train`.
     """
-    quiet = switch("quiet", quiet)
-    with StopRequest() as stop, open_run(file_name("out", out), task, options, resume, label) as run:
+    quiet, team = switch("quiet", quiet), team_of(parallel)
+    opening = open_run(file_name("out", out), task, options, resume, label)
+    with StopRequest() as stop, team.opened(opening) as run:
         # A run that started from another one has its vocabulary in its own checkpoint.
         resumed = run.checkpoint.meta["task"] if run.checkpoint and run.config.from_run else None
-        job = make_task(run.config, resumed)
+        job = team.together(lambda: make_task(run.config, resumed))
+        team.require_equal("data", lambda: job.fingerprint)
         started = "" if run.checkpoint else start(job, run.config)
-        reporter = make_reporter(job.position, quiet)
-        try:
-            writers: list[Log] = [make_log(name, run.directory, label) for name in dict.fromkeys(logs)]
-            if watch is not None:
-                watch.figure = job.figure(1.0)[0]
-                writers.append(watch)
+        reporter = make_reporter(job.position, quiet or team.rank > 0)
+        with contextlib.ExitStack() as stack:
+            stack.callback(reporter.close)
+            stack.enter_context(team.guard())
+            writers = _writers(run, job, logs, watch, label) if team.rank == 0 else []
             ending = lambda: stop.requested or (watch is not None and watch.stop())  # noqa: E731
-            trainer = Trainer(run, job, reporter, ending, writers)
-            for note in (run.note, started, *job.notes(), note_of(job)):
-                if note:
-                    reporter.note(note)
-            if run.warning:
+            trainer = team.together(lambda: Trainer(run, team.shard(job), reporter, ending, writers, team))
+            # The warning is said again with the results, which --quiet does not take away.
+            notes = (run.note, started, *job.notes(), note_of(job), trainer.warning)
+            for note in filter(None, notes if team.rank == 0 else ()):
+                reporter.note(note)
+            if run.warning and team.rank == 0:
                 reporter.warn(run.warning)
-            if trainer.warning:  # said again with the results, which --quiet does not take away
-                reporter.note(trainer.warning)
             outcome = trainer.train()
-        finally:
-            reporter.close()
+        if team.rank > 0:
+            return {"ending": outcome.ending, "step": outcome.step}
         return _result(run, job, outcome, trainer.warning)
+
+
+def _writers(
+    run: RunFolder, job: RunTask, logs: Sequence[str], watch: Watch | None, label: Callable[[str], str]
+) -> list[Log]:
+    """What gets the figures beside the run's own files."""
+    writers: list[Log] = [make_log(name, run.directory, label) for name in dict.fromkeys(logs)]
+    if watch is not None:
+        watch.figure = job.figure(1.0)[0]
+        writers.append(watch)
+    return writers
 
 
 def start(job: RunTask, config: TrainConfig) -> str:

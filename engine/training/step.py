@@ -12,12 +12,13 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
+from engine.training.alone import Alone
 from engine.training.plan import Plan
 from engine.training.state import Live
 from engine.training.task import Task, forward
 
 
-def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], float]) -> None:
+def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], float], team: Alone) -> None:
     """Make one update of the model.
 
     Parameters
@@ -26,6 +27,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
     live : the state of the run; it is that of the next step afterwards.
     plan : how gradients are clipped.
     schedule : from a step's number to its learning rate.
+    team : the processes that train together.
     """
     model, optimizer, position = live.model, live.optimizer, live.position
     xp = model.backend.xp
@@ -33,7 +35,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
     with np.errstate(all="ignore"):
         out = forward(task, position.step, live.carried)
         model.zero_grad()
-        model.backward(out.tape, out.dy)
+        out = team.backward(live, out)
         if plan.clip_value:
             clip_grad_value(optimizer, plan.clip_value)
         norm = clip_grad_norm(optimizer, plan.clip or math.inf)

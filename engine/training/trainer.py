@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.checks import describe, instance
 from engine.errors import bad_type
+from engine.training.alone import ALONE, Alone
 from engine.training.config import TrainConfig
 from engine.training.fine_tuning import rates_at
 from engine.training.keeping import Log, RunFiles
@@ -30,6 +31,7 @@ class Trainer(Loop):
     reporter : shows the progress.
     stop : asked after every step whether to save and end.
     logs : get the lines of the metrics too (`engine.training.logs`).
+    team : the processes that train together.
 
     Attributes
     ----------
@@ -43,6 +45,7 @@ class Trainer(Loop):
         reporter: Reporter,
         stop: Callable[[], bool] = lambda: False,
         logs: Sequence[Log] = (),
+        team: Alone = ALONE,
     ) -> None:
         instance("run", run, RunFolder, "a run", "open one with open_run")
         instance("reporter", reporter, Reporter, "a Reporter", "make one with make_reporter")
@@ -56,7 +59,7 @@ class Trainer(Loop):
         lines = int(run.checkpoint.meta["metrics_lines"]) if run.checkpoint else 0
         keeper = RunFiles(run.directory, self._begin, self._about, task.figure(1.0)[0], lines)
         optimizer = make_optimizer(task.model, self.config)
-        super().__init__(task, optimizer, plan, lambda step: optimizer.lr, keeper, reporter, stop, logs)
+        super().__init__(task, optimizer, plan, lambda step: optimizer.lr, keeper, reporter, stop, logs, team)
         if run.checkpoint:
             self.restore(run.checkpoint)
         self._set_groups()

@@ -35,6 +35,7 @@ from engine.training.interrupt import StopRequest
 from engine.training.keeping import Memory
 from engine.training.plan import INTERRUPTED, Plan
 from engine.training.progress import make_reporter
+from engine.training.team import team_of
 
 _HINT = "lower the optimiser's lr, or give a smaller clip; the weights are those from before it"
 
@@ -63,7 +64,7 @@ def fit(
     callbacks: Any = (),
     weights: Any = None,
     buckets: int | Buckets = 0,
-    parallel: bool = False,
+    parallel: Any = False,
     seed: int = 0,
     quiet: bool = False,
 ) -> History:
@@ -143,8 +144,9 @@ def fit(
     buckets : int or Buckets
         With a width > 0, batches hold rows of similar length: lengths that need equally many blocks of so many steps
         count as equal.  `engine.data.Buckets` has pools and a budget of steps as well.
-    parallel : bool
-        False: this release trains in one process.
+    parallel : bool or Communicator
+        With True the processes that MPI's launcher has started (``mpiexec -n 4 python train.py``) share the rows of
+        each batch, and all get the same weights and the same history; see `engine.parallel`.
     seed : int
         Of the order of the rows and of the held-out fraction.  First weights and dropout have the model's own.
     quiet : bool
@@ -176,8 +178,7 @@ def fit(
     (10, True)
     """
     instance("model", model, Layer, "a layer or Sequential of engine")
-    if switch("parallel", parallel):
-        raise bad_input("parallel", "False", "True", "this release trains in one process")
+    team = team_of(parallel)
     quiet, resume = switch("quiet", quiet), switch("resume", resume)
     saving = _saving(out, resume, checkpoint_every)
     objective = read_loss(loss)
@@ -192,7 +193,7 @@ def fit(
         "seed": integer("seed", seed, 0),
     }
     rows = {"lengths": lengths, "mask": mask, "weights": weights}
-    task = make_fit_task(model, objective, x, y, rows, validation, options)
+    task = team.together(lambda: make_fit_task(model, objective, x, y, rows, validation, options))
     validated = task.validation is not None
     if not validated and metrics:
         task.validation = task.source if isinstance(task, SourceTask) else task.train
@@ -204,16 +205,20 @@ def fit(
     course = course_of(schedule, optimizer, plan.total or 0)
     listeners, logs = check_callbacks(callbacks)
     records = Records()
+    team.require_equal("x", lambda: data_of(task))
     with contextlib.ExitStack() as stack:
         folder = None
         if out is not None:
             settings = settings_of(task, optimizer, plan.clip, schedule)
-            folder = stack.enter_context(open_fit(out, resume, settings, data_of(task)))
+            folder = stack.enter_context(team.opened(open_fit(out, resume, settings, data_of(task))))
         stop = stack.enter_context(StopRequest([signal.SIGINT]))
-        reporter = make_reporter(task.position, quiet)
+        reporter = make_reporter(task.position, quiet or team.rank > 0)
         stack.callback(reporter.close)
+        stack.enter_context(team.guard())
         keeper = Memory(wanted=patience > 0) if folder is None else files(folder, task)
-        loop = FitLoop(task, optimizer, plan, course, keeper, reporter, lambda: stop.requested, [records, *logs])
+        writers = [records, *logs] if team.rank == 0 else [records]
+        shard = team.shard(task)
+        loop = FitLoop(shard, optimizer, plan, course, keeper, reporter, lambda: stop.requested, writers, team)
         if folder is not None and folder.checkpoint is not None:
             loop.restore(folder.checkpoint)
             reporter.note(f"resuming {folder.directory} {_reached(loop.state.step, task.batches)}")

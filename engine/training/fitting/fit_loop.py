@@ -65,6 +65,8 @@ class FitLoop(Loop):
         if not self._started_callbacks:
             self._started_callbacks = True
             self._tell("on_start")
+        if self.listeners and (self.each_step or self.state.step % self.task.batches == 0):
+            self.progress.stopped = self.team.any(self.progress.stopped)
         return self.progress.stopped or super()._finished()
 
     def _between(self) -> None:

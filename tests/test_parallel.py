@@ -1,0 +1,264 @@
+"""Data-parallel training: the same losses and weights on any number of ranks, whatever the rows look like."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import ROOT, bptt, tiny, write_text
+from fake_cupy import installed
+
+import engine
+from engine.errors import InputError, RankError
+from engine.parallel import Communicator, run_ranks
+from engine.parallel.buckets import Buckets
+from engine.parallel.shards import part_of
+
+KIND: dict[str, Any] = {"backend": "numpy:reference", "dtype": "float64"}
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+needs_mpi = pytest.mark.skipif(
+    MPIEXEC is None or importlib.util.find_spec("mpi4py") is None,
+    reason="no MPI: pip install 'bptt-engine[mpi]' brings mpi4py and mpiexec",
+)
+
+
+def rows(count: int, most: int = 7, width: int = 3) -> list[np.ndarray]:
+    """Rows of unequal length."""
+    draw = np.random.default_rng(5)
+    return [draw.normal(size=(int(steps), width)) for steps in draw.integers(1, most + 1, count)]
+
+
+def network(*last: Any, **options: Any) -> Any:
+    """Two recurrent layers with all kinds of masks."""
+    given = {**KIND, **options}
+    lstm = engine.LSTM(3, 5, 2, dropout=0.3, zoneout=0.1, weight_dropout=0.2, **given)
+    return engine.Sequential(lstm, engine.Dropout(0.2, **given), *(last or [engine.Linear(5, 2, **given)]), seed=3)
+
+
+def steps_of_rows() -> tuple[Any, dict[str, Any]]:
+    x = rows(23)
+    return network(), {"x": x, "y": [row[:, :2] ** 2 for row in x], "batch_size": 7, "validation": 0.2, "patience": 2}
+
+
+def weighted_classes() -> tuple[Any, dict[str, Any]]:
+    draw = np.random.default_rng(1)
+    given = {"x": rows(22), "y": draw.integers(0, 2, 22), "loss": "cross_entropy", "weights": draw.random(22)}
+    return network(batch_first=True), {**given, "batch_size": 5, "buckets": 2, "metrics": ["f1"]}
+
+
+def masked_heads() -> tuple[Any, dict[str, Any]]:
+    heads = engine.Heads({"tag": engine.Linear(5, 3, **KIND), "score": engine.Linear(5, 1, **KIND)})
+    draw = np.random.default_rng(2)
+    x, mask = draw.normal(size=(12, 6, 3)), draw.random((12, 6)) < 0.2
+    mask[0] = True
+    given: dict[str, Any] = {"x": x, "y": {"tag": draw.integers(0, 3, (12, 6)), "score": x.sum(axis=(1, 2))}}
+    given["loss"] = {"tag": ("cross_entropy", 0.3), "score": "mse"}
+    return network(heads), {**given, "mask": {"tag": mask}, "batch_size": 5, "lengths": draw.integers(1, 7, 12)}
+
+
+def labels() -> tuple[Any, dict[str, Any]]:
+    x = rows(9, most=9)
+    y = [np.arange(1, 1 + len(row) // 3) % 2 + 1 for row in x]
+    return network(engine.Linear(5, 3, **KIND)), {"x": x, "y": y, "loss": "ctc", "batch_size": 4}
+
+
+def stateful() -> tuple[Any, dict[str, Any]]:
+    draw = np.random.default_rng(3)
+    x = draw.normal(size=(15, 4, 3))
+    return network(), {"x": x, "y": x[:, ::-1, :2], "stateful": True, "batch_size": 5}
+
+
+def trained(case: Callable[[], tuple[Any, dict[str, Any]]], parallel: Any, epochs: int = 3) -> tuple[Any, Any]:
+    """The history and the weights after a training."""
+    model, given = case()
+    optimizer = engine.Adam(model, lr=0.02, l2=1e-3)
+    options: dict[str, Any] = {"epochs": epochs, "clip": 0.5, "optimizer": optimizer, "quiet": True}
+    history = engine.fit(model, parallel=parallel, **options, **given)
+    return history, {name: model.backend.to_host(param).copy() for name, param in model.params.items()}
+
+
+@pytest.mark.parametrize("case", [steps_of_rows, weighted_classes, masked_heads, labels, stateful])
+@pytest.mark.parametrize("size", [2, 7])
+def test_ranks_train_as_one(case: Callable[[], Any], size: int) -> None:
+    """Unequal shards, ranks without a row, rows of unequal length, masks, weights, carried states, dropout."""
+    history, weights = trained(case, False)
+    for other, found in run_ranks(size, functools.partial(trained, case)):
+        np.testing.assert_allclose(other.loss, history.loss, rtol=1e-12)
+        np.testing.assert_allclose(other.validation_loss, history.validation_loss, rtol=1e-12)
+        for name, value in weights.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-11, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.device
+def test_gradients_of_a_gpu_go_through_the_host() -> None:
+    history, weights = trained(steps_of_rows, False)
+
+    def on_device(communicator: Communicator) -> Any:
+        model, given = steps_of_rows()
+        moved = model.to(backend="cupy:reference")
+        return trained(lambda: (moved, given), communicator)
+
+    with installed():
+        for other, found in run_ranks(2, on_device):
+            np.testing.assert_allclose(other.loss, history.loss, rtol=1e-12)
+            for name, value in weights.items():
+                np.testing.assert_allclose(found[name], value, rtol=1e-11, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_sums_are_equal_everywhere_and_their_bytes_as_predicted(size: int) -> None:
+    def work(communicator: Communicator) -> tuple[dict[str, np.ndarray], int, int]:
+        model = network(dtype="float32")
+        draw = np.random.default_rng(communicator.rank)
+        for name, grad in model.grads.items():
+            model.grads[name] = draw.normal(size=grad.shape).astype(np.float32)
+        buckets = Buckets(model, communicator, size=300)
+        assert len(buckets.buckets) > 3
+        buckets.finish()
+        return {name: grad.copy() for name, grad in model.grads.items()}, communicator.sent, buckets.bytes
+
+    found = run_ranks(size, work)
+    draws = [np.random.default_rng(rank) for rank in range(size)]
+    for name, grad in found[0][0].items():
+        wanted = np.zeros(grad.shape, np.float32)
+        for draw in draws:
+            wanted += draw.normal(size=grad.shape).astype(np.float32)
+        for other, sent, held in found:
+            assert (other[name] == wanted).all()  # in the order of the ranks: to the bit
+            assert sent == 2 * held * (size - 1) // size
+
+
+@pytest.mark.parametrize(("rows", "size"), [(10, 4), (3, 5), (1, 1), (8, 2)])
+def test_every_row_is_in_one_part(rows: int, size: int) -> None:
+    parts = [part_of(rows, rank, size) for rank in range(size)]
+    assert [row for part in parts if not part.empty for row in range(part.start, part.stop)] == list(range(rows))
+    assert all(0 <= part.start < part.stop <= rows for part in parts)
+
+
+# -- what is refused, and what ends all -------------------------------------------------------------------------------
+
+
+def test_layers_that_mix_rows_are_refused() -> None:
+    def case() -> tuple[Any, dict[str, Any]]:
+        norm = engine.BatchNorm(5, **KIND)
+        return network(norm, engine.Linear(5, 2, **KIND)), steps_of_rows()[1]
+
+    with pytest.raises(InputError, match="model: expected layers whose result for a row depends on that row alone"):
+        run_ranks(2, functools.partial(trained, case))
+
+
+def test_other_data_on_another_rank_is_refused() -> None:
+    def work(communicator: Communicator) -> None:
+        x = np.full((4, 3, 3), 1.0 + communicator.rank)
+        engine.fit(network(), x, x[:, :, :2], parallel=communicator, quiet=True)
+
+    with pytest.raises(InputError, match="x: expected the same on all ranks, got another one on rank 1"):
+        run_ranks(3, work)
+
+
+def test_a_rank_that_fails_ends_the_others() -> None:
+    def work(communicator: Communicator) -> None:
+        def loss(prediction: Any, target: Any) -> Any:
+            if communicator.rank == 1:
+                raise ArithmeticError("no more")
+            return engine.mse(prediction, target)
+
+        x = np.ones((4, 3, 3))
+        try:
+            engine.fit(network(), x, x[:, :, :2], loss=loss, parallel=communicator, quiet=True)
+        except RankError as error:
+            ended.append(str(error))
+            raise
+
+    ended: list[str] = []
+    with pytest.raises(ArithmeticError, match="no more"):
+        run_ranks(3, work)
+    assert ended == ["bptt: rank 1: ArithmeticError: no more"] * 2
+
+
+# -- over MPI ---------------------------------------------------------------------------------------------------------
+
+HUNDRED_STEPS = """
+import json, sys
+import numpy as np
+from mpi4py import MPI
+import engine
+from engine.parallel import MPICommunicator
+from test_parallel import steps_of_rows
+
+world = MPI.COMM_WORLD
+losses = {}
+for size in (1, 2, 4):
+    group = world.Split(world.rank < size, world.rank)
+    if world.rank < size:
+        model, given = steps_of_rows()
+        seen = []
+        class Each(engine.Callback):
+            def on_step(self, progress):
+                seen.append(float(sum(np.abs(param).sum() for param in model.params.values())))
+        given |= {"epochs": 34, "batch_size": 6, "patience": 0, "callbacks": [Each()], "quiet": True}
+        history = engine.fit(model, parallel=MPICommunicator(group), **given)
+        losses[size] = [history.loss, history.validation_loss, seen]
+if world.rank == 0:
+    print(json.dumps(losses))
+"""
+
+
+def mpiexec(ranks: int, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python on so many ranks."""
+    assert MPIEXEC is not None
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [MPIEXEC, "-n", str(ranks), sys.executable, *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, **options)
+
+
+@needs_mpi
+def test_one_two_and_four_ranks_have_one_curve_over_a_hundred_steps() -> None:
+    done = mpiexec(4, "-c", HUNDRED_STEPS)
+    assert (done.returncode, done.stderr) == (0, "")
+    losses = json.loads(done.stdout)
+    assert len(losses["1"][2]) >= 100
+    for size in ("2", "4"):
+        for found, wanted in zip(losses[size], losses["1"], strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
+
+
+BPTT = "from bptt_engine.command import main; main()"
+
+
+@needs_mpi
+def test_the_command_writes_as_one_process_and_resumes_with_another_number(tmp_path: Path) -> None:
+    text, three = write_text(tmp_path / "text.txt"), tmp_path / "three"
+    options = [str(text), *tiny(dtype="float64", batch=5), "--schedule", "constant", "--quiet"]
+    assert bptt("train", *options, "--steps", 20, "--out", tmp_path / "one") == 0
+    done = mpiexec(3, "-c", BPTT, "train", *options, "--steps", "11", "--out", str(three))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Complete at step 11") == 1
+    done = mpiexec(2, "-c", BPTT, "train", "--resume", "--steps", "20", "--quiet", "--out", str(three))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "three")
+    ]
+    of_one, of_three = ({(line["kind"], line["step"]): line["loss"] for line in found} for found in lines)
+    assert len(of_one) == 22
+    for key, loss in of_one.items():
+        assert abs(of_three[key] - loss) < 1e-12
+
+
+@needs_mpi
+def test_bad_input_is_one_line_of_one_rank(tmp_path: Path) -> None:
+    done = mpiexec(2, "-c", BPTT, "train", str(tmp_path / "none.txt"), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"bptt: {tmp_path / 'none.txt'}: expected a UTF-8 text file")
