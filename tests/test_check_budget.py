@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,47 @@ def test_what_makes_no_time_or_progress() -> None:
     for options in ({"seconds": -1.0}, {"seconds": float("nan")}, {"seconds": "5"}, {"progress": "yes"}):
         with pytest.raises(engine.EngineError, match=next(iter(options))):
             engine.check_gradients(gates_forward, gates_backward, GATES, **options)
+
+
+LARGE = [np.random.default_rng(4).normal(size=shape) for shape in ((40, 3, 9), (90, 60))]
+
+
+def large_forward(x: np.ndarray, w: np.ndarray) -> Any:
+    return (np.tanh(x), np.sin(w)), (x, w)
+
+
+def large_backward(dout: Any, cache: Any) -> Any:
+    (dx, dw), (x, w) = dout, cache
+    return dx * (1.0 - np.tanh(x) ** 2), dw * np.cos(w)
+
+
+@pytest.mark.parametrize("method", ["directional", "taylor", "central"])
+@pytest.mark.parametrize(
+    ("tensor", "place", "words"),
+    [
+        (0, np.s_[7], "a whole time step: 7"),
+        (1, np.s_[:, 15:20], "only columns 15 to 19"),
+        (1, ([5, 60, 31], [2, 8, 8]), "3 entries: [5, 2], [31, 8], [60, 8]"),
+        (1, np.s_[42, 17], "one entry: [42, 17]"),
+    ],
+)
+def test_the_wrong_entries_of_a_large_tensor_are_named(
+    monkeypatch: pytest.MonkeyPatch, method: str, tensor: int, place: Any, words: str
+) -> None:
+    """Whatever looks along directions, and within a time too; errors of the same size do not cancel."""
+    forward, limit = Counted(large_forward), {}
+    if method == "central":  # a clock that counts evaluations
+        clock = types.SimpleNamespace(perf_counter=lambda: 1e-2 * forward.calls)
+        monkeypatch.setattr("engine.checking.verdicts.budget.time", clock)
+        monkeypatch.setattr("engine.checking.verdicts.looking.time", clock)
+        limit = {"seconds": 8.0}
+
+    def wrong(dout: Any, cache: Any) -> Any:
+        gradients = [np.array(one) for one in large_backward(dout, cache)]
+        gradients[tensor][place] += 0.3 * dout[tensor][place]
+        return gradients
+
+    report = engine.check_gradients(forward, wrong, LARGE, method, time_axis=0, **limit)
+    assert report.verdict == "wrong"
+    assert words in " ".join(str(report).split()), report
+    assert not limit or forward.calls <= 820

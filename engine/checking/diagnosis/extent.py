@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 #: So many entries or indices are listed one by one.
@@ -35,6 +37,8 @@ def extent(
         return f"one entry: {_place(departs)}"
     axes = _Axes(departs.shape, time_axis, batch_axis)
     box = axes.of(departs, silent)
+    if box is not None and 1 < len(box) and count <= LISTED and count < math.prod(map(len, box.values())):
+        box = None  # a block of which most was not looked at
     other = ~departs & ~silent
     without = axes.of(other, silent)
     if box is not None and (without is None or _simple(box) or not _simple(without)):

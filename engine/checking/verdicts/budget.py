@@ -13,6 +13,8 @@ from engine.checks import describe, number
 from engine.errors import bad_type
 from engine.streams import Forgiving
 
+#: This part of a time limit is kept for what comes after the entries: the diagnosis, the report.
+RESERVE = 0.05
 #: Seconds before a terminal shows a line, and between two lines.
 QUIET, BETWEEN = 0.5, 0.25
 
@@ -71,8 +73,10 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds that are left."""
-        return float("inf") if self.seconds is None else self.seconds - (time.perf_counter() - self._started)
+        """Seconds that are left for entries."""
+        if self.seconds is None:
+            return float("inf")
+        return (1.0 - RESERVE) * self.seconds - (time.perf_counter() - self._started)
 
     def reached(self, verdict: str, directions: int, entries: int, total: int) -> None:
         """Keep how far the check has come, and say it: a callback hears of every such place."""

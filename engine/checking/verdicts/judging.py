@@ -218,13 +218,17 @@ def _compare(
 
 
 def _doubtful(finding: Finding, chosen: np.ndarray, error: np.ndarray, tol: float) -> np.ndarray:
-    """(n,) entries worth a longer sweep: hidden, or departing by no more than their own uncertainty explains."""
+    """(n,) entries worth a longer sweep: hidden, or departing by no more than their own uncertainty explains.
+
+    An entry that departs for certain in one group of outputs is wrong, whatever the others say.
+    """
     lead = len(finding.claimed)
     gap = np.abs(finding.claimed - finding.numeric).reshape(lead, -1)[:, chosen].T
     departs = finding.departs.reshape(lead, -1)[:, chosen].T
     size = np.abs(finding.numeric).reshape(lead, -1)[:, chosen].T
     unsure = departs & ((gap < 1e3 * error) | (error > 1e-3 * size) | ~np.isfinite(gap))
-    return np.asarray(unsure.any(axis=1) | finding.hidden.reshape(-1)[chosen])
+    certain = (departs & ~unsure).any(axis=1)
+    return np.asarray((unsure.any(axis=1) & ~certain) | finding.hidden.reshape(-1)[chosen])
 
 
 def forgive_noise(subject: Subject, finding: Finding) -> None:

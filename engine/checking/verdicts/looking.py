@@ -8,18 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.checking.oracles.chosen_entries import choose
-from engine.checking.report.report import SERIOUS
 from engine.checking.subjects.subject import Part, Subject
 from engine.checking.verdicts import judging
 from engine.checking.verdicts.along_directions import along
 from engine.checking.verdicts.budget import Clock
 from engine.checking.verdicts.finding import Finding
+from engine.checking.verdicts.locating import beside, merged, rank, suspects
 
 ENTRYWISE = ("central", "complex", "rtrl")
 #: How many evaluations most entries take.
 EVALUATIONS = {"central": 2}
 #: Entries that are looked at together where the time is short, at first and at most.
 FIRST_FEW, TOGETHER = 8, 1024
+#: A sample of a tensor that is wrong in many places.
+SPREAD = 64
+#: A wrong entry may take so many times as long as a right one.
+LONGER = 16.0
 #: Directions take differences; their tolerance is at least this.
 ALONG = 1e-6
 
@@ -46,7 +50,7 @@ def look_at_all(
         walk = _Walk(subject, method, seed, tol, noise, entries, clock, scans)
         order = list(range(len(subject.parts)))
         if scans:
-            order.sort(key=lambda number: _rank(scans[number].verdict))
+            order.sort(key=lambda number: rank(scans[number].verdict))
         if clock.seconds is not None:
             walk.taste(order)
         subject.on_rows = walk.on_rows
@@ -125,11 +129,29 @@ class _Walk:
         if self.clock.seconds is None:
             self._look(number, rest)
             return
-        rest = rest[np.argsort(-_suspicion(self.scans[number])[rest], kind="stable")]
+        scan = self.scans[number]
+        if scan.departs.any():
+            tol, noise = max(self.tol, ALONG), self.noise[scan.part.name]
+            few = suspects(self.subject, scan.part, tol, noise, self.seed)
+            spread = choose(scan.part, SPREAD, self.seed)
+            self._look_first(number, few[:FIRST_FEW] if few.size or spread is None else spread)
+            found = self.found[number]
+            if found is not None:
+                self._look_first(number, beside(found, self.seed))
+            rest = np.setdiff1d(rest, self.looked[number])
+            self.per_entry *= LONGER
+        rest = rest[np.argsort(-_suspicion(scan)[rest], kind="stable")]
         while len(rest) and self.clock.left > 0.0:
             size = self._enough_for(0.25 * self.clock.left)
             self._look(number, np.sort(rest[:size]))
             rest = rest[size:]
+
+    def _look_first(self, number: int, entries: np.ndarray) -> None:
+        """Look at some of the entries that were not looked at yet."""
+        few = np.setdiff1d(np.intersect1d(entries, self._wanted(number)), self.looked[number])
+        size = self._enough_for(0.25 * self.clock.left)
+        if few.size:
+            self._look(number, few[np.linspace(0, few.size - 1, min(size, few.size)).astype(int)])
 
     def settled(self) -> list[Finding]:
         """The findings; where entries were left out, what the directions say if that is more serious."""
@@ -139,7 +161,7 @@ class _Walk:
             found = self.found[number] or scan
             assert found is not None
             everything = len(self.looked[number]) == len(_every_entry(part, self.seed))
-            if scan is not None and not everything and _rank(scan.verdict) < _rank(found.verdict):
+            if scan is not None and not everything and rank(scan.verdict) < rank(found.verdict):
                 found = scan
             found.entries = None if everything else self.looked[number]
             found.scanned = 0 if scan is None else len(scan.looks)
@@ -169,7 +191,7 @@ class _Walk:
         if len(entries):
             self.per_entry = max(0.5 * self.per_entry, (time.perf_counter() - started) / len(entries))
         before = self.found[number]
-        self.found[number] = one if before is None else _merged(before, one, entries)
+        self.found[number] = one if before is None else merged(before, one, entries)
         self.looked[number] = np.concatenate([self.looked[number], entries])
         self.tell()
 
@@ -190,18 +212,6 @@ def _along_all(
         found.append(along(subject, part, method, tol, noise[part.name], seed))
         clock.reached(_verdict(found), sum(len(one.looks) for one in found), 0, total)
     return found
-
-
-def _merged(before: Finding, one: Finding, entries: np.ndarray) -> Finding:
-    """Two findings for one tensor, the second for some entries more."""
-    more = np.zeros(one.part.size, dtype=bool)
-    more[entries] = True
-    more = more.reshape(one.part.shape)
-    for name in ("numeric", "allowed", "departs", "hidden"):
-        setattr(before, name, np.where(more, getattr(one, name), getattr(before, name)))
-    before.scale = np.maximum(before.scale, one.scale)
-    before.verdict = min(before.verdict, one.verdict, key=_rank)
-    return before
 
 
 def _suspicion(scan: Finding) -> np.ndarray:
@@ -230,9 +240,5 @@ def _all_blocks(finding: Finding) -> bool:
     return all(block.any() for block in part.blocks(looked))
 
 
-def _rank(verdict: str) -> int:
-    return SERIOUS.index(verdict) if verdict in SERIOUS else len(SERIOUS)
-
-
 def _verdict(findings: Sequence[Finding]) -> str:
-    return min((finding.verdict for finding in findings), key=_rank, default="ok")
+    return min((finding.verdict for finding in findings), key=rank, default="ok")
