@@ -52,9 +52,12 @@ if TYPE_CHECKING:
     )
     from engine.ledgers import Ledger, ledger
     from engine.losses import crf_loss, cross_entropy, ctc_loss, mse
+    from engine.losses.activity import activation_regularization, temporal_activation_regularization
     from engine.microscope import Trace, trace
     from engine.optimizers.adam import Adam, AdamW
+    from engine.optimizers.averaging import WeightAverage
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
+    from engine.optimizers.gradient_noise import add_gradient_noise
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.own_outputs import scheduled_sampling
     from engine.search.rates import find_learning_rate
@@ -98,8 +101,19 @@ _HOMES = {
     ),
     "ledgers": ("Ledger", "ledger"),
     "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),
+    "losses.activity": ("activation_regularization", "temporal_activation_regularization"),
     "microscope": ("Trace", "trace"),
-    "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_grad_norm", "clip_grad_value"),
+    "optimizers": (
+        "SGD",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "RMSprop",
+        "WeightAverage",
+        "add_gradient_noise",
+        "clip_grad_norm",
+        "clip_grad_value",
+    ),
     "own_outputs": ("scheduled_sampling",),
     "search.rates": ("find_learning_rate",),
     "search.search": ("Search",),

@@ -23,6 +23,10 @@ from engine.studies.batch_vs_steps import QUICK, _gradient_in_windows, _model
 FILES = ("speed-of-sound.json", "speed-of-sound.md", "speed-of-sound.png")
 
 
+def draw(figure: Any) -> None:
+    figure.add_subplot()
+
+
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyResult]:
     """A study that takes no time, under a name of its own."""
@@ -33,7 +37,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyResult]:
         say("listening")
         rows = [("water | sea", 1497.25, 3), ("air", math.nan, seed), ("iron", None, 5)]
         columns = (Column("where"), Column("m/s", ".1f"), Column("n"))
-        return StudyResult("Speed of sound", columns, rows, ["It is quick."], lambda figure: figure.add_subplot())
+        return StudyResult("Speed of sound", columns, rows, ["It is quick."], draw)
 
     module = ModuleType("engine.studies.speed_of_sound")
     module.run = run  # type: ignore[attr-defined]

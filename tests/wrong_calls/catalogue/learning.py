@@ -352,3 +352,62 @@ def _scaled(place: Place) -> Call:
         lr=(0.1, rate),
         factor=(factor, plain, extras),
     )
+
+
+def _weights_of(average: engine.WeightAverage) -> dict[str, Any]:
+    """What an average holds, to be compared."""
+    return average.state_dict()
+
+
+@entry("WeightAverage")
+def _weight_average(place: Place) -> Call:
+    model = engine.Linear(2, 3, backend=place.spec)
+
+    def run(model: Any, decay: Any, **given: Any) -> Any:
+        average = engine.WeightAverage(model, decay, **given)
+        for _ in range(3):
+            average.update()
+        return _weights_of(average)
+
+    return call(
+        run,
+        lambda: dict(model.params),
+        model=(model, exactly(model)),
+        decay=(0.9, optional(real(0, 1, over=0))),
+        start=(1, whole(0)),
+        every=(2, whole(1)),
+    )
+
+
+@entry("WeightAverage.load_state_dict")
+def _load_average(place: Place) -> Call:
+    model = engine.Linear(2, 3, backend=place.spec)
+    average, saved = engine.WeightAverage(model, 0.5, start=1), engine.WeightAverage(model, 0.5, start=1)
+    for _ in range(3):
+        saved.update()
+    domains: dict[str, Any] = {
+        "decay": exactly_equal(0.5),
+        "start": exactly_equal(1),
+        "every": exactly_equal(1),
+        "seen": whole(0),
+        "count": whole(0),
+        "average.weight": array("f", 3, 2, dtype="float32", finite=True),
+        "average.bias": array("f", 3, dtype="float32", finite=True),
+    }
+
+    def run(mapping: Any) -> Any:
+        average.load_state_dict(mapping)
+        return _weights_of(average)
+
+    return call(run, lambda: _weights_of(average), mapping=(saved.state_dict(), mapping(domains)))
+
+
+def exactly_equal(wanted: float) -> Callable[[Any], Any]:
+    """Accept this number alone, as any kind of number."""
+
+    def plain(value: Any) -> Any:
+        if real()(value) != wanted:
+            raise Illegal
+        return wanted
+
+    return plain

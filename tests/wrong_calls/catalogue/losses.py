@@ -180,6 +180,44 @@ def _mse(place: Place) -> Call:
     )
 
 
+@entry("activation_regularization")
+def _activation(place: Place) -> Call:
+    return call(
+        engine.activation_regularization,
+        y=(draw(T, B, H), floats("float32", T, B, H)),
+        alpha=(2.0, real(0)),
+        mask=(np.ones((T, B), bool), optional(_mask(T, B))),
+        normalizer=(15, optional(_normalizer)),
+    )
+
+
+@entry("temporal_activation_regularization")
+def _temporal_activation(place: Place) -> Call:
+    return call(
+        engine.temporal_activation_regularization,
+        y=(draw(T, B, H), floats("float32", T, B, H)),
+        beta=(1.0, real(0)),
+        mask=(np.ones((T, B), bool), optional(_mask(T, B))),
+        normalizer=(15, optional(_normalizer)),
+        batch_first=(False, flag),
+    )
+
+
+@entry("add_gradient_noise")
+def _noise(place: Place) -> Call:
+    layer = _with_gradients(place)
+
+    return call(
+        engine.add_gradient_noise,  # in a list the names are others, and so is the noise: the result is not looked at
+        lambda: dict(layer.grads),
+        model=(layer, _one_of(layer)),
+        step=(3, whole(0)),
+        eta=(0.3, real(0)),
+        gamma=(0.55, real(0)),
+        seed=(1, whole(0)),
+    )
+
+
 @entry("clip_grad_norm")
 def _clip_norm(place: Place) -> Call:
     layer = _with_gradients(place)
