@@ -268,8 +268,7 @@ def _functions(forward: Any, backward: Any, inputs: Any, names: Any, shape: Shap
     forward, backward = with_cache(forward, backward, inputs, own)
     is_complex = complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs)
     if is_complex:
-        if options.method == "complex":
-            raise bad_input("method", "another than 'complex' for complex arrays", "'complex'", "take 'central'")
+        complex_inputs.refuse_complex_step(options.method)
         forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, shape.names)
     subject = FunctionSubject(forward, backward, inputs, options.seed, shape)
     if is_complex:

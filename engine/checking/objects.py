@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from engine.checking.options import FOR_ALL, Options, read_options
 from engine.checking.report.report import Report
 from engine.checking.reporting import report_on
+from engine.checking.subjects import complex_inputs
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.shapes.arguments import Convention
 from engine.checking.subjects.shapes.function_options import Shape, input_names, read_shape
@@ -133,8 +134,15 @@ def _subject(functions: ObjectAsFunctions, names: Any, shape: Shape, options: Op
     shape = dataclasses.replace(shape, names=[*functions.names, *_apart(functions)], convention=convention)
     inputs = [*functions.given, *functions.values()]
     backward = functions.pull if with_dout else lambda held: functions.pull(None, held)
-    subject = FunctionSubject(functions.run, backward, inputs, options.seed, shape)
-    subject.notes[:0] = [_in_words(functions), *functions.notes]
+    forward: Callable[..., Any] = functions.run
+    notes = [_in_words(functions), *functions.notes]
+    if complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs):
+        complex_inputs.refuse_complex_step(options.method)
+        forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, shape.names)
+        shape = dataclasses.replace(shape, convention=None)
+        notes.append(complex_inputs.NOTE)
+    subject = FunctionSubject(forward, backward, inputs, options.seed, shape)
+    subject.notes[:0] = notes
     return subject
 
 

@@ -32,6 +32,8 @@ INPUTS, STATES = (
     ("x", "xs", "inputs", "input", "inp", "xt", "x_t"),
     r"(prev_?)?[hcs](_?(prev|0|init|old|tm1))?|state\d*",
 )
+#: Errors smaller by this factor are those that a fault carries along: back through time, or from a loss on.
+CARRIED, FROM_A_LOSS = 2.0, 10.0
 #: Gate blocks that a block's error reaches within one step: they are not to blame if that block departs as well.
 DOWNSTREAM = {"n": ("r",)}
 
@@ -62,9 +64,12 @@ def diagnose(subject: Subject, findings: list[Finding]) -> Diagnosis:
     group = _simplest_group(subject, findings)
     blocks = [block for finding in findings for block in blocks_of(finding, group) if departs(block)]
     missing = _missing_state(subject, findings)
-    chosen = _nearest(blocks)
+    chosen = _nearest(blocks, sum(int(np.prod(out.shape)) for out in subject.outputs) == 1)
     if missing is not None:
+        over_time = any(group.steps is not None for group in subject.groups)
         group, cause = missing, NO_FINAL_STATE
+        if not over_time and re.fullmatch(r"out\b.*", subject.groups[missing].name):
+            cause = f"no gradient comes back from {subject.groups[missing].name}"
         blocks = [block for finding in findings for block in blocks_of(finding, group) if departs(block)]
         chosen = _final_state_block(subject, blocks, group)
     else:
@@ -164,7 +169,7 @@ def _final_state_block(subject: Subject, blocks: list[Block], group: int) -> Blo
     return same[0] if same else _nearest(blocks)
 
 
-def _nearest(blocks: list[Block]) -> Block:
+def _nearest(blocks: list[Block], a_loss: bool = False) -> Block:
     """The departing block nearest to the bug: in the topmost layer, parameters before states, x last."""
     top = max(_layer(block.name) for block in blocks if _rank(block.name) == min(_rank(b.name) for b in blocks))
     rank = min(_rank(block.name) for block in blocks)
@@ -177,7 +182,12 @@ def _nearest(blocks: list[Block]) -> Block:
         by_name.setdefault(block.name, []).append(block)
     fewest = min(len(own) for own in by_name.values())
     candidates = [block for own in by_name.values() if len(own) == fewest for block in own]
-    return max(candidates, key=lambda block: block.error)
+    farthest = max(candidates, key=lambda block: block.error)
+    if farthest.finding.part.own_axes and farthest.gate is None:  # the last of someone's parameters is the topmost
+        clearly = FROM_A_LOSS if a_loss else CARRIED
+        near = [block for block in candidates if clearly * block.error >= farthest.error]
+        return near[-1]
+    return farthest
 
 
 def _gate(blocks: list[Block], chosen: Block) -> str | None:

@@ -91,9 +91,13 @@ def _transposed_factor(pair: Pair) -> str:
 
 def _repeated(pair: Pair) -> str:
     """Rows of an embedding that were assigned instead of added."""
-    rows: np.ndarray = np.asarray(pair.departs.reshape(len(pair.departs), -1).any(axis=1))
+    rows, alive = (
+        np.asarray(one.reshape(len(pair.departs), -1).any(axis=1)) for one in (pair.departs, pair.numeric != 0.0)
+    )
     for name, repeated in pair.around.repeated.items():
-        if len(repeated) == len(rows) and rows.any() and not (rows & ~repeated).any():
+        if len(repeated) != len(rows) or not (alive & ~rows & ~repeated).any():
+            continue  # no row of an index that occurs once is known to be right
+        if rows.any() and not (rows & ~repeated).any():
             return f"only where an index occurs twice or more in {name}: assigned, not added (np.add.at adds)?"
     return ""
 
@@ -138,7 +142,8 @@ def _factor_of_each(pair: Pair) -> str:
         )
         square = (numeric * numeric).sum(axis=1)
         alive = square > 0.0
-        if np.count_nonzero(alive) < ENOUGH or claimed.shape[1] < ENOUGH:
+        several = np.count_nonzero(numeric, axis=1) > 1  # a single number is always some factor of another
+        if np.count_nonzero(several) < ENOUGH or claimed.shape[1] < ENOUGH:
             continue
         factors = np.where(alive, (claimed * numeric).sum(axis=1) / np.where(alive, square, 1.0), 0.0)
         flat = Pair(claimed, numeric, claimed != numeric, pair.around)

@@ -16,6 +16,10 @@ from engine.checking.verdicts.finding import Finding
 from engine.checking.verdicts.judging import HIDDEN
 from engine.checking.verdicts.linearity import DECAY
 
+#: Patterns that a part of the outputs may show by chance, as most of the gradient is 0 there.
+IN_PART = ("not 0 where", "all zero", "zero there")
+MOVED = ("reversed", "shifted", "places ", "blocks ", "the right numbers in another order")
+
 
 def worded(row: Row, finding: Finding, detail: Finding, subject: Subject, alone: bool = True) -> Row:
     """The row with its words.
@@ -63,7 +67,8 @@ def with_pattern(diagnosis: Diagnosis, findings: list[Finding], subject: Subject
         k = part.gates.index(diagnosis.gate)
         block = [part.blocks(values)[k] for values in (claimed, numeric, departs)]
         words = pattern(block[0], block[1], block[2], Around(sizes=known.sizes, scalars=known.scalars))
-    if words.startswith(("not 0 where", "all zero", "zero there")) or any(words in row.pattern for row in rows):
+    said = next((row.pattern for row in rows if row.name == diagnosis.name), "")
+    if words.startswith(IN_PART) or (said and words.startswith(MOVED)) or any(words in row.pattern for row in rows):
         return diagnosis  # an early group has zeros where later steps would not
     return replace(diagnosis, pattern=words)
 

@@ -16,6 +16,7 @@ import numpy as np
 from engine.checking.subjects.shapes import returned
 from engine.checking.subjects.shapes.arguments import convention_of
 from engine.checking.subjects.trees import kind, leaves, named_leaves, refill, transform
+from engine.errors import bad_input
 
 NOTE = "complex tensors have a last axis here: real and imaginary part; a gradient is dL/da + i dL/db, as in PyTorch"
 
@@ -32,6 +33,12 @@ def gives_complex(forward: Callable[..., Any], inputs: Sequence[Any]) -> bool:
     except Exception:  # the check itself says what is wrong
         return False
     return any(_is_complex(leaf) for leaf in leaves(found[:-1] if isinstance(found, tuple) else found))
+
+
+def refuse_complex_step(method: str) -> None:
+    """Raise for the complex step, which needs real arrays."""
+    if method == "complex":
+        raise bad_input("method", "another than 'complex' for complex arrays", "'complex'", "take 'central'")
 
 
 def as_real(

@@ -16,6 +16,7 @@ from engine.checking.subjects.shapes.arguments import convention_of
 from engine.checking.subjects.shapes.calling import called
 from engine.checking.subjects.shapes.function_options import Shape
 from engine.checking.subjects.shapes.gate_blocks import gates_by_name
+from engine.checking.subjects.shapes.graph_gradients import GraphGradients, has_closures
 from engine.checking.subjects.shapes.inputs import Inputs, chosen_names, free_entries
 from engine.checking.subjects.shapes.insides import float_arrays
 from engine.checking.subjects.subject import Part, Subject, draw_weights, split_weights
@@ -242,9 +243,11 @@ class FunctionSubject(Subject):
         return self._returned(cotangents, cache)
 
     def pull_again(self) -> dict[str, Any] | None:
-        """The gradients of a second call on the same cache."""
+        """The gradients of a second call on the same cache; those in the nodes of a graph may add up until reset."""
         _, cache = self.call(self.inputs.given({}))
+        nodes = GraphGradients(cache)
         self.gradients(self.cotangents(), cache)
+        nodes.put_back()
         try:
             return self.gradients(self.cotangents(), cache)
         except Exception:  # a cache that is good for one use is no fault
@@ -253,10 +256,10 @@ class FunctionSubject(Subject):
     def blur(self, generator: np.random.Generator, group: int = 0, roundings: float = 1.0) -> dict[str, Any]:
         """Backward with cache and cotangents moved by a rounding; a cache that cannot be copied stays.
 
-        Without arrays in the cache backward reads what it finds elsewhere, and the inputs are moved in their place.
+        Without arrays in the cache, or with closures that hold some, the inputs are moved in their place.
         """
         _, cache = self.call(self.inputs.given({}))
-        if next(float_arrays(cache), None) is None:
+        if next(float_arrays(cache), None) is None or has_closures(cache):
             moved = {part.name: copied(part.array) for part in self.parts}
             self.jitter(moved.values(), generator, roundings=roundings)
             cache = self.call(self.inputs.given(moved))[1]

@@ -22,6 +22,8 @@ TINY = 2.0**-20
 PARTS = 4.0
 #: What sums in another order, as on a GPU, may change in a repetition, relative to the largest gradient of all.
 STILL = 1e-12
+#: If noise is this part of the largest gradient, backward may be different every time: more repetitions show it.
+LOUD, REPETITIONS = 0.01, 8
 #: How closely the results must follow, relative to the largest value of a tensor, beside measured noise.
 CLOSE, CLOSE_NARROW = 1e-6, 1e-4
 #: How closely what is added must be a multiple of the tensor.
@@ -29,7 +31,10 @@ FITS = 1e-4
 DECAY = "weight decay? Check the loss that has the term, or set it to 0"
 NOT_LINEAR = "backward is not linear in dout: clipping, a threshold, or something added?"
 SPECIAL = "backward is not linear in dout: zeros, ones or tiny numbers in dout give something else"
-CHANGES = "backward gives something else when it is called again at the same place: a sum that is not reset?"
+CHANGES = (
+    "backward gives something else when it is called again at the same place: a sum that is not reset, random numbers, "
+    "or the order of a set?"
+)
 UNUSED = "backward gives the same for any dout: is its result multiplied by dout?"
 SPOILS = "a second backward on the same cache gives something else: backward spoils its cache"
 
@@ -43,7 +48,9 @@ def check_linearity(subject: Subject, noise: dict[str, np.ndarray]) -> None:
     """
     largest = max((float(np.max(np.abs(one[0]), initial=0.0)) for one in subject.claimed.values()), default=0.0)
     still = {part.name: np.full(part.shape, STILL * largest) for part in subject.parts}  # nothing is moved here
-    _compare(subject, still, _pull(subject, subject.cotangents()), 1.0, CHANGES)
+    loud = any((noise[name] > LOUD * np.abs(one[0]).max(initial=0.0)).any() for name, one in subject.claimed.items())
+    for _ in range(REPETITIONS if loud else 1):
+        _compare(subject, still, _pull(subject, subject.cotangents()), 1.0, CHANGES)
     for factor in FACTORS:
         pulled = _pull(subject, [one * factor for one in subject.cotangents()])
         _compare(subject, noise, pulled, factor, NOT_LINEAR)

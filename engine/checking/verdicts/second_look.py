@@ -26,6 +26,12 @@ MOVES = (-8.0, -1.0, 1.0, 8.0)
 STILL = 64.0
 #: Random directions through the entries in doubt; so many entries are tried one by one if these move something.
 DIRECTIONS, FEW = 2, 32
+#: Longer and longer moves, in units of a tensor's size, up to the first that changes something.
+LONGER = tuple(2.0**-13 * 1.5**k for k in range(29))
+#: A first change of so many roundings is that of a kink: a saturated function sets off from the last digit.
+SUDDEN = 1e6
+#: So often the way from the last move without a change to the first with one is halved, in search of a smaller change.
+HALVINGS = 9
 
 
 def excuse_saturation(subject: Subject, finding: Finding, redo: Callable[[Subject, Part], Finding]) -> None:
@@ -78,6 +84,8 @@ def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray
         hidden[doubtful] = False
     elif doubtful.size <= FEW:
         hidden[doubtful] = ~_nothing_moves(places, finding.part, rows)
+        for k in np.flatnonzero(hidden[doubtful]):
+            hidden[doubtful[k]] = not _still_between_kinks(subject, finding.part, rows[k])
     finding.hidden = hidden.reshape(np.shape(finding.hidden))
 
 
@@ -96,6 +104,49 @@ def _places(subject: Subject) -> list[Subject]:
 def part_of(subject: Subject, part: Part) -> Part:
     """The part of the same name."""
     return next(one for one in subject.parts if one.name == part.name)
+
+
+def _still_between_kinks(subject: Subject, part: Part, row: np.ndarray) -> bool:
+    """Whether outputs stay what they are along a direction, up to a kink on one side at least.
+
+    If a relu before batch normalisation is on in every row, a shift of its input changes nothing, until it is off in
+    one of them.
+    """
+    sides = [_first_change(subject, part, sign * row) for sign in (1.0, -1.0)]
+    return "kink" in sides and "slow" not in sides
+
+
+def _first_change(subject: Subject, part: Part, row: np.ndarray) -> str:
+    """How the outputs begin to change along a direction: ``"kink"``, ``"slow"``, or empty if they never do.
+
+    A saturated function changes by little before it changes by much; beyond a kink it is much at once.
+    """
+    values, here = subject.host(part).astype(np.float64), subject.here()
+    unit = row.reshape(values.shape) / np.max(np.abs(row)) * max(1.0, float(np.max(np.abs(values), initial=0.0)))
+    noise = np.maximum(subject.output_noise(), differences.EPS * float(np.max(np.abs(here), initial=0.0)))
+    noise = np.maximum(noise, precision.behind_zeros(subject))
+    if not (noise > 0.0).all():
+        return "slow"  # any change is more than nothing
+
+    def changes(moves: np.ndarray) -> np.ndarray:
+        stack = (values + moves.reshape(-1, *(1,) * values.ndim) * unit).astype(part.dtype)
+        change = np.abs(differences.in_blocks(subject, part, stack) - here) / noise
+        return np.asarray(np.nan_to_num(change, nan=2.0 * STILL).max(axis=1)) / (1.0 + moves)
+
+    found = changes(np.array(LONGER))
+    if not (found > STILL).any():
+        return ""
+    first = int(np.argmax(found > STILL))
+    if first == 0 or found[first] < SUDDEN:
+        return "slow"
+    near, far = LONGER[first - 1], LONGER[first]
+    for _ in range(HALVINGS):
+        middle = 0.5 * (near + far)
+        change = float(changes(np.array([middle]))[0])
+        if STILL < change < SUDDEN:
+            return "slow"
+        near, far = (near, middle) if change > STILL else (middle, far)
+    return "kink"
 
 
 def _nothing_moves(places: list[Subject], part: Part, rows: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ class ObjectAsFunctions:
         layer = held.layer
         for one in self.parameters:
             old: Any = None if one.grad is None else get(layer, one.grad)
-            if one.grad is not None and kind(old) == "f":
+            if one.grad is not None and kind(old) in ("f", "c"):
                 put(layer, [one.grad], old * 0)
         before = {one.name: copy.deepcopy(get(layer, one.place)) for one in self.parameters}
         found = Returned.of(self.pass_backward(held, dout))
@@ -127,7 +127,7 @@ class ObjectAsFunctions:
                 gradients.append(found.parts)  # a list over time steps
             else:
                 gradients.append(next(rest, None))
-        own = {key: one for key, one in attributes(layer).items() if kind(one) == "f"}
+        own = {key: one for key, one in attributes(layer).items() if kind(one) in ("f", "c")}
         for k, (name, given) in enumerate(zip(self.names, self.given, strict=True)):
             if gradients[k] is None:
                 key = _input_attribute(name, given, own, first=k == 0)

@@ -22,6 +22,7 @@ from engine.checking.subjects.shapes.object_as_functions import STEP, ObjectAsFu
 from engine.checking.subjects.shapes.parameters import (
     Parameter,
     aliases,
+    as_returned,
     empty_gradient,
     find,
     stable_places,
@@ -72,6 +73,7 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     with called(backward, ["dout"], [dout], dict(zip(functions.names, given, strict=True))):
         returned = Returned.of(functions.pass_backward(held, dout))
     functions.parameters = find(trial, stable)
+    functions.parameters, functions.returned = as_returned(functions.parameters, trial, returned.named, functions.names)
     if "rate" in functions.handed or _set_rates(functions, trial, before):
         _take_steps(functions, trial, before)
     without = [one for one in functions.parameters if one.grad is None and one.name not in functions.returned]
@@ -182,7 +184,7 @@ def _cotangent(out: Any) -> Any:
         return {key: _cotangent(part) for key, part in out.items()}
     if isinstance(out, (tuple, list)):
         return type(out)(_cotangent(part) for part in out)
-    return 1.0 if isinstance(out, float) else out * 0 + 1 if kind(out) == "f" else None
+    return 1.0 if isinstance(out, float) else out * 0 + 1 if kind(out) in ("f", "c") else None
 
 
 def _set_rates(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, Any]) -> bool:
@@ -198,7 +200,7 @@ def _set_rates(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, 
 
 def _moved(now: Any, value: Any) -> bool:
     """Whether an array holds other numbers than before."""
-    return kind(value) == "f" and np.shape(now) == np.shape(value) and bool((now != value).any())
+    return kind(value) in ("f", "c") and np.shape(now) == np.shape(value) and bool((now != value).any())
 
 
 def _take_steps(functions: ObjectAsFunctions, trial: Any, before: Mapping[Place, Any]) -> None:

@@ -198,12 +198,44 @@ def aliases(value: Any, place: Place) -> list[Place]:
     return [place, *(other for other, found in numbers(value) if found is wanted and other != place and kind(found))]
 
 
+def as_returned(
+    parameters: Sequence[Parameter], trial: Any, returned: Mapping[str, Any], arguments: Sequence[str]
+) -> tuple[list[Parameter], dict[str, str]]:
+    """Parameters whose gradients backward returns by name: these count, not those in the layers inside.
+
+    ``params["W1"]`` may be the W of a layer, whose dW is handed on under the name W1, or under a wrong one.
+
+    Parameters
+    ----------
+    returned : gradients by name, as backward returned them.
+    arguments : names of forward's arguments, whose gradients may stand among them.
+
+    Returns
+    -------
+    parameters, names
+        and by name of a parameter the name of its gradient.
+    """
+    own = {key_for(name, returned) for name in arguments}
+    keys = [key for key in returned if key not in own]
+    found: dict[int, tuple[Parameter, str]] = {}
+    for k, one in enumerate(parameters if keys else ()):
+        for place in aliases(trial, one.place):
+            key = key_for(str(place[-1][1]), keys)
+            if key is not None:
+                found[k] = Parameter(in_words(place, UNNAMED), place, None), key
+                break
+    taken = [key for _, key in found.values()]
+    found = {k: pair for k, pair in found.items() if taken.count(pair[1]) == 1}
+    chosen = [found[k][0] if k in found else one for k, one in enumerate(parameters)]
+    return chosen, {parameter.name: key for parameter, key in found.values()}
+
+
 def unmatched(trial: Any, stable: set[Place], known: Sequence[Parameter]) -> list[tuple[str, Place]]:
     """Arrays that may be parameters without a gradient in the object, in the order in which it made them."""
     taken = {id(get(trial, one.place)) for one in known} | {id(get(trial, one.grad)) for one in known if one.grad}
     found = []
     for place, value in numbers(trial):
-        if place in stable and kind(value) == "f" and id(value) not in taken:
+        if place in stable and kind(value) in ("f", "c") and id(value) not in taken:
             taken.add(id(value))
             found.append((in_words(place, UNNAMED), place))
     return found

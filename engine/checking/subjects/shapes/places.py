@@ -44,8 +44,8 @@ def put(value: Any, places: list[Place], new: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether something can be a parameter or a gradient: a float array or a float."""
-    return isinstance(value, float) or kind(value) == "f"
+    """Whether something can be a parameter or a gradient: a float array or a float, or a complex one."""
+    return isinstance(value, (float, complex)) or kind(value) in ("f", "c")
 
 
 def holders(value: Any) -> Iterator[tuple[Place, Any]]:
