@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from kernels.equations import Equation
 
 Array = Any  # of any array library
@@ -21,7 +23,7 @@ class Between(NamedTuple):
 
     Attributes
     ----------
-    forward : (R, G*H) -> (R, G*H), on all rows of a step.
+    forward : (R, G*H) -> (R, G*H), on all rows of a step that are not past their end.
     backward : (dout, rows, out) -> drows, each (R, G*H).
     scaled : whether what they make of the input part and of the hidden part is scaled by weights of a unit:
         ``x_X = p_xgain_X * ... + p_bias_X``, and ``h_X = p_hgain_X * ...``, ``+ p_hbias_X`` if the gate functions ask
@@ -31,6 +33,16 @@ class Between(NamedTuple):
     forward: Callable[[Array], Array]
     backward: Callable[[Array, Array, Array], Array]
     scaled: bool = False
+
+    def mixes_rows(self, gates: int) -> bool:
+        """Whether the forward function makes a row out of other rows too, as batch normalisation does."""
+        rows = np.cos(np.arange(12.0 * max(1, gates))).reshape(3, -1)
+        return not is_ours(self.forward) and not np.allclose(self.forward(rows)[:1], self.forward(rows[:1]))
+
+
+def is_ours(function: Callable[..., Any]) -> bool:
+    """Whether a row function is one of this package: those take each row alone, any axes in front, and dual numbers."""
+    return function.__module__.startswith("kernels.")
 
 
 def scale_of(gate: str, part: str) -> tuple[str, str]:

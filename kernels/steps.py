@@ -9,15 +9,16 @@ recurrent weights.  A gradient check runs K changed copies at once: any array ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kernels.activations import library
 from kernels.cells import Cell, Pass, Run
-from kernels.phases import Place, Work, scale_of
+from kernels.phases import Place, Work, is_ours, scale_of
 
 Array = Any
 Values = dict[Place, Array]
+_VALID = Place("given", "valid")  # (B,) which rows are not past their end, for a user's row functions
 
 
 class Gradients:
@@ -111,6 +112,8 @@ class Steps:
     ) -> None:
         self.xp, self.multiply = xp, multiply
         self.cell, weights, self.factors = given.cell, given.weights, given.factors
+        mine = any(work.between and not is_ours(work.between.forward) for work in self.cell.works)
+        self.lengths = given.lengths if mine else None
         self.weight_hh: Array = weights.get("weight_hh")
         self.bias_hh: Array = weights.get("bias_hh")
         self.weight_hr: Array = weights.get("weight_hr")
@@ -119,7 +122,9 @@ class Steps:
 
     def _fixed(self, t: int) -> Values:
         """The values of a step that are not on the tape: functions, weights of a unit, factors of this step."""
-        return self.constants | {Place("given", name): f[t if len(f) > 1 else 0] for name, f in self.factors.items()}
+        valid = {} if self.lengths is None else {_VALID: self.lengths > t}
+        given = {Place("given", name): f[t if len(f) > 1 else 0] for name, f in self.factors.items()}
+        return self.constants | given | valid
 
     def _results(self, found: Any, shape: tuple[int, ...]) -> tuple[Array, ...]:
         """The results of a gate function in that shape: a result made of weights and numbers alone is smaller."""
@@ -202,8 +207,32 @@ class Steps:
             if part is not None:
                 rows = part.reshape(*part.shape[:-2], part.shape[-2] * part.shape[-1])
                 at[Place("kept", f"rows_{'xh'[number]}_{work.gates[0]}")] = rows
-                found[number] = work.between.forward(rows).reshape(part.shape)  # type: ignore[union-attr]
+                found[number] = self.through(at, work.between.forward, rows).reshape(part.shape)  # type: ignore[union-attr]
         return found
+
+    def through(self, at: Values, function: Callable[..., Array], *parts: Array) -> Array:
+        """A row function on all rows of a step.
+
+        One of ours takes any axes in front, and each row alone.  A user's gets (R, W), the R rows that are not past
+        their end, as it may work along either axis; the copies of a gradient check come one after the other.
+        """
+        if is_ours(function):
+            return function(*parts)
+        valid = at.get(_VALID)
+        if valid is None:
+            return self.through_copies(function, parts)
+        found = self.xp.zeros_like(parts[0])
+        if valid.any():
+            found[..., valid, :] = self.through_copies(function, [part[..., valid, :] for part in parts])
+        return found
+
+    def through_copies(self, function: Callable[..., Array], parts: Sequence[Array]) -> Array:
+        """A user's row function on (R, W), or on K copies of it; what has no axis of copies is the same for all."""
+        copies = max(len(part) if len(part.shape) > 2 else 0 for part in parts)
+        if not copies:
+            return function(*parts)
+        apart = [part if len(part.shape) > 2 else part[None] for part in parts]
+        return self.xp.stack([function(*(part[k % len(part)] for part in apart)) for k in range(copies)])
 
     def _scaled(self, at: Values, gate: str, part: str, value: Array) -> Array:
         """What the row functions made, times its gain and plus its bias (`kernels.phases.Between`); None stays None."""
@@ -215,7 +244,7 @@ class Steps:
     def _between_forward_of_value(self, at: Values, work: Work) -> None:
         """The row functions on a value; their result goes on the tape too if backward asks for it."""
         name = _between(work)
-        value = work.between.forward(at[work.source])  # type: ignore[union-attr, index]
+        value = self.through(at, work.between.forward, at[work.source])  # type: ignore[union-attr, index]
         at |= dict.fromkeys([Place("between", name), *([Place("kept", name)] if name in self.cell.kept else [])], value)
 
     # -- backward -----------------------------------------------------------------------------------------------------
@@ -266,13 +295,14 @@ class Steps:
                 found.hidden |= {gate: found.input[gate] for gate in work.gates}
                 break
             rows = at[Place("kept", f"rows_{kind}_{work.gates[0]}")]
-            out, H = work.between.forward(rows), rows.shape[-1] // len(work.gates)  # type: ignore[union-attr]
+            out = self.through(at, work.between.forward, rows)  # type: ignore[union-attr]
+            H = rows.shape[-1] // len(work.gates)
             blocks = {gate: slice(block * H, (block + 1) * H) for block, gate in enumerate(work.gates)}
             if work.between.scaled:  # type: ignore[union-attr]
                 for gate, block in blocks.items():
                     self._scaled_backward(at, found, gate, kind, side, out[..., block])
             dout = self.xp.concatenate([side[gate] for gate in work.gates], axis=-1)
-            drows = work.between.backward(dout, rows, out)  # type: ignore[union-attr]
+            drows = self.through(at, work.between.backward, dout, rows, out)  # type: ignore[union-attr]
             side |= {gate: drows[..., block] for gate, block in blocks.items()}
 
     def _scaled_backward(
@@ -286,8 +316,9 @@ class Steps:
         side[gate] = side[gate] * at[Place("own", gain)]  # gain * value + bias
 
     def _between_backward_of_value(self, at: Values, work: Work, found: Gradients) -> None:
-        place = work.source
+        place, between = work.source, work.between
         assert place is not None
+        assert between is not None
         rows, dout = at[place], found.values.pop(_between(work))
-        drows = work.between.backward(dout, rows, work.between.forward(rows))  # type: ignore[union-attr]
-        found.add_place(place, drows)
+        out = self.through(at, between.forward, rows)
+        found.add_place(place, self.through(at, between.backward, dout, rows, out))

@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from engine.data.labelled import (
-    LabelledTexts,
-    TableForm,
-    class_names,
-    encode_labels,
-    read_labelled,
-    read_texts,
-    stratified_split,
-)
+from engine.data.classes import class_names, encode_labels, stratified_split
+from engine.data.labelled import LabelledTexts, TableForm, read_labelled, read_texts
 from engine.data.tagged import FrequentTags, encode_tags, read_tagged, tag_names
 from engine.data.tokens import TextEncoder, TokenVocabulary, cut_characters, cut_words
 from engine.errors import DataError, InputError

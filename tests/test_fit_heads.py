@@ -312,7 +312,15 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: fit(network(), X, Y, loss=LOSS, metrics={"size": ["accuracy"]}, epochs=10**12),
-        "metrics: expected classes as targets for 'accuracy'",
+        "metrics['size']: expected classes as targets for 'accuracy'",
+    ),
+    (
+        lambda: fit(network(), X, Y, loss=LOSS, metrics={"topic": ["mae"]}),
+        "metrics['topic']: expected errors of targets in the output's shape, got 'mae' of classes",
+    ),
+    (
+        lambda: fit(network(), X, Y, loss=LOSS, metrics={"tag": [lambda outputs, targets: "good"]}, quiet=True),
+        "metrics['tag']: expected a number from the function '<lambda>', got 'good'; return one float",
     ),
     (lambda: fit(network(), X, Y, loss=LOSS, mask=np.ones(N)), f"mask: expected a dict by heads of {HEADS}, got"),
     (

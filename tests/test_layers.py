@@ -324,6 +324,32 @@ def test_copies_and_pickles_are_layers_of_their_own() -> None:
     seq.backward(tape, y)
 
 
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda tape: pickle.loads(pickle.dumps(tape))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("kernels", ["reference", "numba"])
+def test_a_copied_tape_is_as_good_as_the_first(kernels: str, way: Any) -> None:
+    options: dict[str, Any] = F64 | {"backend": f"numpy:{kernels}"}
+    noisy = engine.LSTM(3, 4, 2, bidirectional=True, zoneout=0.2, weight_dropout=0.3, **options)
+    seq = engine.Sequential(
+        noisy, engine.LayerNorm(8, **options), engine.Dropout(0.2, **options), engine.CRF(8, **options)
+    )
+    rng = np.random.default_rng(0)
+    x, memory = rng.normal(size=(5, 3, 3)), rng.normal(size=(4, 3, 3))
+    cases: list[tuple[Any, tuple[Any, Any], list[int]]] = [
+        (seq, (x, None), [5, 0, 2]),
+        (engine.Attention("additive", 3, **options), (x, memory), [4, 1, 0]),
+        (engine.Pool("max", **options), (x, None), [2, 3, 5]),
+    ]
+    for layer, arguments, lengths in cases:
+        y, _, tape = layer.forward(*arguments, lengths)
+        found = []
+        for one in (tape, way(tape)):
+            layer.zero_grad()
+            dx, _ = layer.backward(one, y)
+            found.append((dx, {name: grad.copy() for name, grad in layer.grads.items()}))
+        np.testing.assert_equal(found[1], found[0])
+    assert not way(tape).timeline.lengths.flags.writeable  # compiled code walks as far as they say
+
+
 def test_a_description_builds_the_same_model() -> None:
     seq = model(seed=5)
     again = from_config(json.loads(json.dumps(seq.config())), **F64)

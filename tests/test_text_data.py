@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.tasks.case import all_cases
 from benchmarks.tasks.job import run
-from engine.data.labelled import class_names, read_labelled, stratified_split
+from engine.data.classes import class_names, stratified_split
+from engine.data.labelled import read_labelled
 from engine.data.tagged import read_tagged, tag_names
 
 DATA = os.environ.get("BPTT_TEST_DATA")

@@ -64,10 +64,6 @@ def trace(
     text: str | None,
     which: str | None,
     loss: str | None,
-    k1: int | None,
-    k2: int | None,
-    rows: int,
-    only: tuple[str, ...],
     plot: str | None,
     seed: int,
     backend: str,
@@ -87,13 +83,11 @@ def trace(
     require_a_picture(plot, "--plot")
     if plot is not None and not Path(plot).resolve().parent.is_dir():
         raise bad_input("--plot", "a file in a folder that exists", plot)
-    if k1 is not None and k2 is None:
-        raise bad_input("--k1", "--k2 beside it", f"--k1 {k1} alone")
     options: dict[str, Any] = {
-        "rows": rows,
-        "only": only or None,
+        "rows": given.pop("rows"),
+        "only": given.pop("only") or None,
         "seed": seed,
-        "truncation": None if k2 is None else (1 if k1 is None else k1, k2),
+        "truncation": _truncation(given.pop("k1"), given.pop("k2")),
     }
     asked = {name: value for name, value in given.items() if value is not None}
     if run is None:
@@ -114,6 +108,17 @@ def trace(
         click.echo(str(found))
     if plot is not None:
         draw_into(plot, lambda: found.plot(plot))
+
+
+def _truncation(k1: int | None, k2: int | None) -> tuple[int, int] | None:
+    """What `engine.trace` takes for ``--k1`` and ``--k2``."""
+    from engine.errors import bad_input
+
+    if k2 is None:
+        if k1 is not None:
+            raise bad_input("--k1", "--k2 beside it", f"--k1 {k1} alone")
+        return None
+    return 1 if k1 is None else k1, k2
 
 
 def _fresh(

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.classes import stratified_split
 from engine.data.data_checks import bad_data
-from engine.data.labelled import LabelledTexts, stratified_split
+from engine.data.labelled import LabelledTexts
 
 
 class RowParts(NamedTuple):

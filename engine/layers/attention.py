@@ -6,9 +6,7 @@ score a step of the memory: additive (Bahdanau et al. 2014), dot and general (Lu
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +15,11 @@ import numpy as np
 from engine.backend import Backend, philox
 from engine.checks import describe, integer, one_of, switch
 from engine.errors import bad_input
+from engine.layers.attention_scores import attend, rows, valid_of
 from engine.layers.base import Layer
 from engine.layers.showing import Tape
 from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline
-from kernels.activations import activations, matmul
 
 Array = Any  # of the layer's backend
 KINDS = ("additive", "dot", "general")
@@ -246,16 +244,16 @@ class Attention(Layer):
         if self.kind == "general":
             p, weight = tape.inner, w["weight"]
             dp, dm = de @ m, de.swapaxes(1, 2) @ p  # e_ts = p_t . m_s
-            self._add("weight", self._product(_rows(q).T, _rows(dp)))  # p_t = q_t W
-            return self._product(_rows(dp), weight.T).reshape(q.shape), dm  # p_t = q_t W
+            self._add("weight", self._product(rows(q).T, rows(dp)))  # p_t = q_t W
+            return self._product(rows(dp), weight.T).reshape(q.shape), dm  # p_t = q_t W
         act, v = tape.inner, w["weight_score"]
-        self._add("weight_score", self._product(de.reshape(1, -1), _rows(act))[0])  # e_ts = act_ts . v
+        self._add("weight_score", self._product(de.reshape(1, -1), rows(act))[0])  # e_ts = act_ts . v
         dz = de[..., None] * v * (1 - act * act)  # e_ts = act_ts . v;  act_ts = tanh(z_ts)
         from_query, from_memory = dz.sum(axis=2), dz.sum(axis=1)  # z_ts = Wq q_t + Wm m_s
-        self._add("weight_query", self._product(_rows(from_query).T, _rows(q)))  # z_ts = Wq q_t + Wm m_s
-        self._add("weight_memory", self._product(_rows(from_memory).T, _rows(m)))  # z_ts = Wq q_t + Wm m_s
-        dq = self._product(_rows(from_query), w["weight_query"]).reshape(q.shape)  # z_ts = Wq q_t + Wm m_s
-        return dq, self._product(_rows(from_memory), w["weight_memory"]).reshape(m.shape)  # z_ts = Wq q_t + Wm m_s
+        self._add("weight_query", self._product(rows(from_query).T, rows(q)))  # z_ts = Wq q_t + Wm m_s
+        self._add("weight_memory", self._product(rows(from_memory).T, rows(m)))  # z_ts = Wq q_t + Wm m_s
+        dq = self._product(rows(from_query), w["weight_query"]).reshape(q.shape)  # z_ts = Wq q_t + Wm m_s
+        return dq, self._product(rows(from_memory), w["weight_memory"]).reshape(m.shape)  # z_ts = Wq q_t + Wm m_s
 
     def _step(self, batch: int, state: Any) -> steps.Step:
         raise steps.refusal(self, "its queries look at a memory of many steps")
@@ -303,67 +301,3 @@ class Attention(Layer):
     def _add(self, name: str, gradient: Array) -> None:
         with self._lock:
             self._grads.own[name] += gradient
-
-
-def _rows(values: Array) -> Array:
-    """(..., H) as a matrix with H columns."""
-    return values.reshape(-1, values.shape[-1])
-
-
-def valid_of(layer: Attention, timeline: Timeline) -> Array | None:
-    """(B, 1, S) which steps of the memory are valid; None: all."""
-    if timeline.lengths is None:
-        return None
-    return (layer.backend.xp.arange(timeline.steps) < timeline.lengths[:, None])[:, None]
-
-
-def attend(
-    layer: Attention, params: Mapping[str, Array], q: Array, m: Array, valid: Array | None
-) -> tuple[Array, Array, Array | None]:
-    """What the queries find, their weights, and what backward needs of the scores.
-
-    Parameters
-    ----------
-    params : by name; where q and m have axes in front, the copies of a gradient check, the parameters have them too.
-    q, m : (..., B, T, Hq) and (..., B, S, Hm), the pads of m 0.
-    valid : (B, 1, S) or None.
-
-    Returns
-    -------
-    y (..., B, T, Hm), weights (..., B, T, S), inner: see `AttentionTape`.
-    """
-    xp, inner = layer.backend.xp, None
-    product = functools.partial(matmul, xp)
-    if layer.kind == "additive":
-        from_query = _times(layer, q, params["weight_query"].swapaxes(-1, -2))[..., :, None, :]
-        from_memory = _times(layer, m, params["weight_memory"].swapaxes(-1, -2))[..., None, :, :]
-        inner = activations(xp)["tanh"](from_query + from_memory)  # act_ts = tanh(Wq q_t + Wm m_s)
-        e = _times(layer, inner, params["weight_score"][..., None])[..., 0]  # e_ts = act_ts . v
-    elif layer.kind == "general":
-        inner = _times(layer, q, params["weight"])  # p_t = q_t W
-        e = product(inner, m.swapaxes(-1, -2))  # e_ts = p_t . m_s
-    else:
-        e = product(q, m.swapaxes(-1, -2))  # e_ts = q_t . m_s
-    a = _softmax(xp, e, valid)
-    return product(a, m), a, inner  # y_t = sum_s a_ts m_s
-
-
-def _times(layer: Attention, values: Array, weight: Array) -> Array:
-    """values @ weight over the last axis: in one large product, or copy by copy where the weight has axes in front."""
-    if weight.ndim == 2:
-        found = layer.backend.kernels.matmul(_rows(values), weight)
-        return found.reshape(*values.shape[:-1], weight.shape[-1])
-    between = (1,) * (values.ndim - weight.ndim)
-    return matmul(layer.backend.xp, values, weight.reshape(*weight.shape[:-2], *between, *weight.shape[-2:]))
-
-
-def _softmax(xp: Any, e: Array, valid: Array | None) -> Array:
-    """Softmax over the valid steps, the last axis; zeros for a row without any."""
-    if e.shape[-1] == 0:
-        return e
-    size = e.real if valid is None else xp.where(valid, e.real, -math.inf)
-    top = xp.max(size, axis=-1)[..., None]
-    grown = xp.exp(e - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))  # no exponential overflows
-    grown = grown if valid is None else xp.where(valid, grown, xp.zeros_like(grown))
-    total = grown.sum(axis=-1)[..., None]
-    return grown / (total + (total == 0))

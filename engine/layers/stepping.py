@@ -6,16 +6,14 @@ import copy
 from typing import Any
 
 from engine.layers.arrays import NamedArrays
-from engine.layers.parameter_holder import ParameterHolder
 from engine.layers.streaming import steps
 from engine.layers.streaming.frozen import Frozen
 from engine.layers.streaming.stepper import Stepper
+from engine.layers.tape_owner import TapeOwner
 
 
-class Stepping(ParameterHolder):
+class Stepping(TapeOwner):
     """The part of a `Layer` that makes steppers and frozen copies."""
-
-    _checked: set[int]
 
     def stepper(self, batch: int = 1, state: Any = None) -> Stepper:
         """Make a stepper: it takes one time step a call and carries the state, for inputs that arrive one by one.

@@ -29,7 +29,7 @@ class Timeline:
 
     def __init__(self, backend: Backend, steps: int, batch: int, lengths: Any = None) -> None:
         self.steps, self.batch = steps, batch
-        self._xp, self._empty = backend.xp, backend.empty
+        self._backend = backend
         self.host_lengths: np.ndarray | None = None
         self._lengths: Any = None
         self._valid: Any = None
@@ -40,14 +40,21 @@ class Timeline:
                 # only B numbers are uploaded; the rest is computed on the device
                 self.host_lengths = host
                 xp, self._lengths = backend.xp, backend.asarray(host)
-                if isinstance(self._lengths, np.ndarray):
-                    self._lengths.flags.writeable = False  # compiled code walks as far as they say
+                self._lock()
                 t = xp.arange(steps)[:, None]
                 valid = t < self._lengths
                 self._valid = valid[:, :, None]
                 # the reverse direction starts at each row's own last valid step (rule 10); pads stay where they are
                 self._order = xp.where(valid, self._lengths - 1 - t, t)
                 self._rows = xp.arange(batch)
+
+    def _lock(self) -> None:
+        if isinstance(self._lengths, np.ndarray):
+            self._lengths.flags.writeable = False  # compiled code walks as far as they say
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock()  # a copy of an array can be written to
 
     @property
     def lengths(self) -> Any:
@@ -69,28 +76,28 @@ class Timeline:
         if self._valid is None:
             if type(values) is np.ndarray and values.nbytes < SMALL:
                 return values.copy()
-            copy = self._empty(values.shape, values.dtype)
+            copy = self._backend.empty(values.shape, values.dtype)
             copy[...] = values
             return copy
-        return self._xp.where(self._valid, values, self._xp.zeros_like(values))
+        return self._backend.xp.where(self._valid, values, self._backend.xp.zeros_like(values))
 
     def flip(self, values: Any) -> Any:
         """(T, B, ...) from time order into the reverse direction's processing order, or back: it is its own inverse."""
         if self._order is None:
-            return self._xp.flip(values, axis=0)
+            return self._backend.xp.flip(values, axis=0)
         return values[self._order, self._rows]
 
     def chunk(self, start: int, stop: int) -> Any:
         """Lengths (B,) within the processing steps ``start <= t < stop``, or None."""
         if self.lengths is None:
             return None
-        return self._xp.clip(self.lengths - start, 0, stop - start)
+        return self._backend.xp.clip(self.lengths - start, 0, stop - start)
 
     def window(self, start: int, stop: int) -> Timeline:
         """The timeline of the steps ``start <= t < stop``."""
         part = object.__new__(Timeline)
         part.steps, part.batch, part._order = stop - start, self.batch, None
-        part._xp, part._empty = self._xp, self._empty
+        part._backend = self._backend
         part._lengths = self.chunk(start, stop)
         host = self.host_lengths
         part.host_lengths = None if host is None else np.clip(host - start, 0, stop - start)

@@ -225,7 +225,8 @@ def _measured(record: Record, flow: Flow, rows: int, windows: tuple[int, int] | 
         name: passes.norm(np.where(there[:, :, None], values, 0.0), 1, 2)
         for name, values in zip(record.cell.states, flow.states, strict=True)
     }
-    found = jacobians.measure(record, rows) if rows else None
+    mixing = any(work.between and work.between.mixes_rows(len(work.gates)) for work in record.cell.works)
+    found = jacobians.measure(record, rows) if rows and not mixing else None  # a Jacobian is of one row
     verdict, rate, memory, findings = reading.verdict_of(found, record.lengths, states)
     by_gate, by_weight = gates.measure(record, flow), shares.weights(record, flow)
     if verdict not in ("non-finite", "no gradient"):

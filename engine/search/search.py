@@ -224,25 +224,29 @@ def search(
 
     with quiet_optuna():
         take_again(study, worker)
-        if enough(study, wanted):
-            return False
-        try:
-            seconds = None if minutes is None else 60.0 * minutes
-            study.optimize(run, timeout=seconds, callbacks=[after], catch=(EngineError, MemoryError))
-        except StoppedError:
+        seconds = None if minutes is None else 60.0 * minutes
+        return not enough(study, wanted) and _optimize(study, run, again, {"timeout": seconds, "callbacks": [after]})
+
+
+def _optimize(study: Any, run: Callable[[Any], float], again: Callable[[], None], options: dict[str, Any]) -> bool:
+    """Have Optuna make trials with `run`; whether they were interrupted.  A trial that was cut off is made `again`."""
+    optuna = load_optuna()
+    try:
+        study.optimize(run, catch=(EngineError, MemoryError), **options)
+    except StoppedError:
+        again()
+        return True
+    except KeyboardInterrupt:
+        again()
+        raise
+    except _EndError as ends:
+        error = ends.args[0]
+        if isinstance(error, StorageError):
             again()
-            return True
-        except KeyboardInterrupt:
-            again()
-            raise
-        except _EndError as ends:
-            error = ends.args[0]
-            if isinstance(error, StorageError):
-                again()
-            raise error from None
-        except optuna.exceptions.StorageInternalError as error:
-            hint = "what was saved before is untouched; give the same command again to go on"
-            raise StorageError(sentence("study", "to write into its storage", one_line(error), hint)) from error
+        raise error from None
+    except optuna.exceptions.StorageInternalError as error:
+        hint = "what was saved before is untouched; give the same command again to go on"
+        raise StorageError(sentence("study", "to write into its storage", one_line(error), hint)) from error
     return False
 
 

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from engine.data.classes import class_names, encode_labels
 from engine.data.data_checks import bad_data
-from engine.data.labelled import LabelledTexts, class_names, encode_labels
+from engine.data.labelled import LabelledTexts
 from engine.errors import bad_input
 from engine.losses.ctc_decoding import best_path_steps, prefix_beam
 from engine.tasks.class_answers import class_scores, majority, softmax

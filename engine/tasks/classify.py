@@ -14,15 +14,8 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checks import describe, number
-from engine.data.labelled import (
-    LabelledTexts,
-    TableForm,
-    class_names,
-    encode_labels,
-    read_labelled,
-    read_texts,
-    stratified_split,
-)
+from engine.data.classes import class_names, encode_labels, stratified_split
+from engine.data.labelled import LabelledTexts, TableForm, read_labelled, read_texts
 from engine.data.tokens import CUTTERS, TextEncoder
 from engine.errors import bad_input
 from engine.layers.pooling import KINDS

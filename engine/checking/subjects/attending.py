@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.checking.subjects import batched, forward_mode
-from engine.layers.attention import Attention, attend, valid_of
+from engine.layers.attention import Attention
+from engine.layers.attention_scores import attend, valid_of
 from engine.layers.translator import Translator
 from engine.layers.translator_parts import join_directions
 from kernels.activations import activations

@@ -105,12 +105,12 @@ class _Meter:
 
     Parameters
     ----------
-    place : what messages put behind "mask", such as ``"['tag']"``.
+    place : what messages put behind "mask" and "metrics", such as ``"['tag']"``.
     """
 
     def __init__(self, model: Any, objective: Objective, metrics: Sequence[Any], by_row: bool, place: str = "") -> None:
         self.model, self.objective, self.by_row, self.place = model, objective, by_row, place
-        self._figures = make_figures(metrics)
+        self._figures = make_figures(metrics, f"metrics{place}")
         self._total, self._weight = model.backend.xp.zeros((), dtype=np.float64), 0.0
 
     def add(self, y: Any, batch: Batch) -> None:
@@ -139,7 +139,10 @@ def check_figures(model: Any, examples: Any, metrics: Any) -> None:
     heads = getattr(examples, "heads", None)
     parts = {"": (examples, metrics)} if heads is None else {head: (heads[head], metrics[head]) for head in heads}
     figures = {
-        head: make_figures([metric for metric in own if isinstance(metric, str)]) for head, (_, own) in parts.items()
+        head: make_figures(
+            [metric for metric in own if isinstance(metric, str)], f"metrics[{head!r}]" if head else "metrics"
+        )
+        for head, (_, own) in parts.items()
     }
     if not any(figures.values()):
         return
@@ -181,7 +184,7 @@ def _add(figures: list[Figure], model: Any, y: Any, batch: Batch, by_row: bool, 
         targets, mask = targets.swapaxes(0, 1), None if mask is None else mask.swapaxes(0, 1)
     for figure in figures:
         if figure.sequences:
-            require_class_targets(figure.name, targets)
+            require_class_targets(figure, targets)
     whole = host, targets, mask
     places = host.shape[: 1 if by_row else 2]
     host = host.reshape(-1, *host.shape[len(places) :])

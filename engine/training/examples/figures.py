@@ -23,10 +23,12 @@ class Figure(Protocol):
     ----------
     name : in tables and in the lines of the metrics.
     sequences : whether `add` takes whole rows (lists of sequences) instead of valid positions (P, ...).
+    argument : what errors call the metrics; of a head it has the head's name in it.
     """
 
     name: str
     sequences: bool
+    argument: str
 
     def add(self, prediction: Any, target: Any) -> None:
         """Take in the positions of a batch: outputs (P, K), and targets (P,) or (P, K)."""
@@ -38,14 +40,14 @@ class Figure(Protocol):
 class Accuracy:
     """The share of positions whose largest output is that of their class; of equal outputs the first counts."""
 
-    name, sequences = "accuracy", False
+    name, sequences, argument = "accuracy", False, "metrics"
 
     def __init__(self) -> None:
         self.right = self.count = 0
 
     def add(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """See `Figure.add`."""
-        _require_classes(self.name, target)
+        _require_classes(self, target)
         self.right += int((prediction.argmax(axis=-1) == target).sum())
         self.count += len(target)
 
@@ -60,14 +62,14 @@ class F1:
     Every class counts alike, however rare (macro average).
     """
 
-    name, sequences = "f1", False
+    name, sequences, argument = "f1", False, "metrics"
 
     def __init__(self) -> None:
         self.table = np.zeros((0, 0), np.int64)  # [target, answer]
 
     def add(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """See `Figure.add`."""
-        _require_classes(self.name, target)
+        _require_classes(self, target)
         size = prediction.shape[-1]
         if not len(self.table):
             self.table = np.zeros((size, size), np.int64)
@@ -85,14 +87,14 @@ class F1:
 class Perplexity:
     """exp of the mean cross-entropy: between how many equally likely classes the model wavers."""
 
-    name, sequences = "perplexity", False
+    name, sequences, argument = "perplexity", False, "metrics"
 
     def __init__(self) -> None:
         self.nats, self.count = 0.0, 0
 
     def add(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """See `Figure.add`."""
-        _require_classes(self.name, target)
+        _require_classes(self, target)
         logits = prediction.astype(np.float64)
         top = logits.max(axis=-1, keepdims=True)
         log_sum = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
@@ -107,7 +109,7 @@ class Perplexity:
 class _Deviation:
     """Sum of a function of prediction - target, over all elements."""
 
-    name, sequences = "", False
+    name, sequences, argument = "", False, "metrics"
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -115,7 +117,7 @@ class _Deviation:
     def add(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """See `Figure.add`."""
         if target.shape != prediction.shape:
-            raise bad_input("metrics", "errors of targets in the output's shape", f"{self.name!r} of classes")
+            raise bad_input(self.argument, "errors of targets in the output's shape", f"{self.name!r} of classes")
         self.total += float(self._of(prediction.astype(np.float64) - target).sum())
         self.count += target.size
 
@@ -156,7 +158,7 @@ class EditDistance:
     left out.  With targets for each step it is the largest output of each valid step.
     """
 
-    name, sequences = "edit_distance", True
+    name, sequences, argument = "edit_distance", True, "metrics"
 
     def __init__(self) -> None:
         self.edits = self.labels = 0
@@ -175,7 +177,7 @@ class EditDistance:
 class Own:
     """A function of the user's: ``function(outputs, targets) -> float`` over all valid positions of the data set."""
 
-    sequences = False
+    sequences, argument = False, "metrics"
 
     def __init__(self, function: Callable[[np.ndarray, np.ndarray], float]) -> None:
         self.function = function
@@ -194,7 +196,9 @@ class Own:
             return float(found)
         except (TypeError, ValueError) as error:
             got = describe(found)
-            raise bad_type("metrics", f"a number from the function {self.name!r}", got, "return one float") from error
+            raise bad_type(
+                self.argument, f"a number from the function {self.name!r}", got, "return one float"
+            ) from error
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -259,17 +263,25 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def make_figures(metrics: Sequence[Any]) -> list[Figure]:
-    """New figures, with nothing added; ``"loss"`` is none of them, for it is always measured."""
-    return [FIGURES[metric]() if isinstance(metric, str) else Own(metric) for metric in metrics if metric != "loss"]
+def make_figures(metrics: Sequence[Any], argument: str = "metrics") -> list[Figure]:
+    """New figures, with nothing added; ``"loss"`` is none of them, for it is always measured.
+
+    Parameters
+    ----------
+    argument : what their errors call the metrics, such as ``"metrics['tag']"`` of a head.
+    """
+    found = [FIGURES[metric]() if isinstance(metric, str) else Own(metric) for metric in metrics if metric != "loss"]
+    for figure in found:
+        figure.argument = argument
+    return found
 
 
-def require_class_targets(name: str, target: Any) -> None:
-    """Raise unless the targets are class numbers, which the figure of that name needs."""
+def require_class_targets(figure: Figure, target: Any) -> None:
+    """Raise unless the targets are class numbers, which the figure needs."""
     if not isinstance(target, np.ndarray) or target.dtype.kind not in "iu":
         hint = "of numbers take 'mae' or 'rmse'"
-        raise bad_input("metrics", f"classes as targets for {name!r}", "targets of another kind", hint)
+        raise bad_input(figure.argument, f"classes as targets for {figure.name!r}", "targets of another kind", hint)
 
 
-def _require_classes(name: str, target: Any) -> None:
-    require_class_targets(name, target if getattr(target, "ndim", 0) == 1 else None)
+def _require_classes(figure: Figure, target: Any) -> None:
+    require_class_targets(figure, target if getattr(target, "ndim", 0) == 1 else None)
