@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, bptt, tiny, write_text
 from fake_cupy import installed
 
 import engine
@@ -25,11 +17,6 @@ from engine.parallel.buckets import Buckets
 from engine.parallel.shards import part_of
 
 KIND: dict[str, Any] = {"backend": "numpy:reference", "dtype": "float64"}
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-needs_mpi = pytest.mark.skipif(
-    MPIEXEC is None or importlib.util.find_spec("mpi4py") is None,
-    reason="no MPI: pip install 'bptt-engine[mpi]' brings mpi4py and mpiexec",
-)
 
 
 def rows(count: int, most: int = 7, width: int = 3) -> list[np.ndarray]:
@@ -138,6 +125,30 @@ def test_sums_are_equal_everywhere_and_their_bytes_as_predicted(size: int) -> No
             assert sent == 2 * held * (size - 1) // size
 
 
+def test_buckets_leave_while_backward_still_works_below() -> None:
+    """The sum of the last layers has begun before backward of the first, and within a stack before its lower layer."""
+
+    def work(communicator: Communicator) -> list[tuple[str, int]]:
+        model = network(engine.Linear(5, 4, **KIND), engine.GRU(4, 3, 2, **KIND))
+        buckets = Buckets(model, communicator, size=400)
+        y, _, tape = model.forward(np.ones((4, 2, 3)))
+        seen, ready = [], buckets.ready
+
+        def watched(names: list[str]) -> None:
+            ready(names)
+            seen.append((names[0] if names else "", buckets._next))
+
+        buckets.ready = watched  # type: ignore[method-assign]
+        with buckets.following(model):
+            model.backward(tape, np.ones_like(y))
+        return seen
+
+    seen = [(name.rpartition("_")[2], sent) for name, sent in run_ranks(2, work)[0] if name]
+    assert [name for name, _ in seen] == ["l1", "l0", "l0", "2.weight", "l1", "l0", "l0"]
+    sent = [begun for _, begun in seen]
+    assert 0 < sent[0] < sent[3] < sent[4] < sent[5]
+
+
 @pytest.mark.parametrize(("rows", "size"), [(10, 4), (3, 5), (1, 1), (8, 2)])
 def test_every_row_is_in_one_part(rows: int, size: int) -> None:
     parts = [part_of(rows, rank, size) for rank in range(size)]
@@ -184,81 +195,3 @@ def test_a_rank_that_fails_ends_the_others() -> None:
     with pytest.raises(ArithmeticError, match="no more"):
         run_ranks(3, work)
     assert ended == ["bptt: rank 1: ArithmeticError: no more"] * 2
-
-
-# -- over MPI ---------------------------------------------------------------------------------------------------------
-
-HUNDRED_STEPS = """
-import json, sys
-import numpy as np
-from mpi4py import MPI
-import engine
-from engine.parallel import MPICommunicator
-from test_parallel import steps_of_rows
-
-world = MPI.COMM_WORLD
-losses = {}
-for size in (1, 2, 4):
-    group = world.Split(world.rank < size, world.rank)
-    if world.rank < size:
-        model, given = steps_of_rows()
-        seen = []
-        class Each(engine.Callback):
-            def on_step(self, progress):
-                seen.append(float(sum(np.abs(param).sum() for param in model.params.values())))
-        given |= {"epochs": 34, "batch_size": 6, "patience": 0, "callbacks": [Each()], "quiet": True}
-        history = engine.fit(model, parallel=MPICommunicator(group), **given)
-        losses[size] = [history.loss, history.validation_loss, seen]
-if world.rank == 0:
-    print(json.dumps(losses))
-"""
-
-
-def mpiexec(ranks: int, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program of Python on so many ranks."""
-    assert MPIEXEC is not None
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [MPIEXEC, "-n", str(ranks), sys.executable, *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, **options)
-
-
-@needs_mpi
-def test_one_two_and_four_ranks_have_one_curve_over_a_hundred_steps() -> None:
-    done = mpiexec(4, "-c", HUNDRED_STEPS)
-    assert (done.returncode, done.stderr) == (0, "")
-    losses = json.loads(done.stdout)
-    assert len(losses["1"][2]) >= 100
-    for size in ("2", "4"):
-        for found, wanted in zip(losses[size], losses["1"], strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
-
-
-BPTT = "from bptt_engine.command import main; main()"
-
-
-@needs_mpi
-def test_the_command_writes_as_one_process_and_resumes_with_another_number(tmp_path: Path) -> None:
-    text, three = write_text(tmp_path / "text.txt"), tmp_path / "three"
-    options = [str(text), *tiny(dtype="float64", batch=5), "--schedule", "constant", "--quiet"]
-    assert bptt("train", *options, "--steps", 20, "--out", tmp_path / "one") == 0
-    done = mpiexec(3, "-c", BPTT, "train", *options, "--steps", "11", "--out", str(three))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("Complete at step 11") == 1
-    done = mpiexec(2, "-c", BPTT, "train", "--resume", "--steps", "20", "--quiet", "--out", str(three))
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "three")
-    ]
-    of_one, of_three = ({(line["kind"], line["step"]): line["loss"] for line in found} for found in lines)
-    assert len(of_one) == 22
-    for key, loss in of_one.items():
-        assert abs(of_three[key] - loss) < 1e-12
-
-
-@needs_mpi
-def test_bad_input_is_one_line_of_one_rank(tmp_path: Path) -> None:
-    done = mpiexec(2, "-c", BPTT, "train", str(tmp_path / "none.txt"), "--out", str(tmp_path / "run"))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"bptt: {tmp_path / 'none.txt'}: expected a UTF-8 text file")

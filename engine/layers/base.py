@@ -52,6 +52,9 @@ class Layer(Stepping):
     keeps_time = True
     #: Whether the result for a row of a batch depends on its other rows in training.
     mixes_rows = False
+    #: Called within a backward pass when gradients are what they will be: those of one of the stacked layers, by its
+    #: number, or (None) all of them.
+    on_gradients: Callable[[int | None], None] | None = None
     #: Arguments that `repr` shows even where they have their default value.
     always_shown: ClassVar[frozenset[str]] = frozenset()
     #: The constructor's arguments that shape the model, beside backend, dtype and seed.

@@ -103,7 +103,11 @@ class RecurrentPasses(Layer):
         traces: list[Any] = [None] * slots
         dfirst: list[Any] = [None] * slots
 
+        tell = self.on_gradients if grads is self._grads.own else None
+
         def leave(layer: int, values: Array) -> Array:
+            if tell is not None:
+                tell(layer)
             mask = tape.masks[layer]
             return values if mask is None else apply_mask(self.backend.xp, values, mask)  # enter: apply_mask
 

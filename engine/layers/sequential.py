@@ -125,6 +125,8 @@ class Sequential(Container):
         for layer, layer_tape, layer_dstate in reversed(pairs):
             with layer.already_checked(layer_tape):
                 dy, layer_dstate = layer.backward(layer_tape, dy, layer_dstate)
+            if layer.on_gradients is not None:
+                layer.on_gradients(None)
             dstates.append(layer_dstate)
         return dy, tuple(reversed(dstates))
 

@@ -6,10 +6,14 @@ while it works on the layers below.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.layers.sequential import Sequential
 from engine.parallel.communicator import Communicator, Sum
 
 #: Bytes of a bucket, unless a parameter alone has more: long enough that its bytes cost more than its messages.
@@ -77,6 +81,22 @@ class Buckets:
             self._next += 1
         self.move_on()
 
+    @contextlib.contextmanager
+    def following(self, model: Any) -> Iterator[None]:
+        """Within, a backward pass of the model sends each bucket as soon as it is whole."""
+        parts = [(f"{name}.", layer) for name, layer in _parts(model)] or [("", model)]
+        for prefix, layer in parts:
+            layer.on_gradients = functools.partial(self._on_gradients, prefix, list(layer.grads))
+        try:
+            yield
+        finally:
+            for _, layer in parts:
+                layer.on_gradients = None
+
+    def _on_gradients(self, prefix: str, names: list[str], layer: int | None) -> None:
+        ends = () if layer is None else (f"_l{layer}", f"_l{layer}_reverse")
+        self.ready([prefix + name for name in names if layer is None or name.endswith(ends)])
+
     def move_on(self) -> None:
         """Let the sums that are on their way make progress, each after the one before it."""
         for bucket in self.buckets[: self._next]:
@@ -103,6 +123,16 @@ class Buckets:
             bucket.missing.discard(name)
             piece = next(piece for piece in bucket.pieces if piece.name == name)
             bucket.array[piece.start : piece.stop] = self.backend.to_host(self.grads[name]).reshape(-1)
+
+
+def _parts(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The layers that a backward pass is done with one after another, with the beginnings of their names."""
+    if isinstance(model, Sequential):
+        for name, layer in model.named_parts():
+            if isinstance(layer, Sequential):
+                yield from _parts(layer, f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", layer
 
 
 def _plan(model: Any, size: int) -> list[tuple[dict[str, int], np.dtype]]:

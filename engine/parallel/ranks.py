@@ -66,7 +66,8 @@ class Ranks(Alone):
         """See `Alone.backward`."""
         if self._buckets is None:
             self._buckets = Buckets(live.model, self.communicator, self.bucket)
-        live.model.backward(out.tape, out.dy)
+        with self._buckets.following(live.model):
+            live.model.backward(out.tape, out.dy)
         self._buckets.finish()
         return self._whole(live, out)
 

@@ -77,7 +77,7 @@ def cut(batch: Batch, part: Part, batch_first: bool, by_row: Any) -> Batch:
         return rows(values, 0 if single or values.ndim < 2 else axis)
 
     lengths = None if batch.lengths is None else np.asarray(batch.lengths)[part.rows]
-    x = tuple(rows(one, axis) for one in batch.x) if isinstance(batch.x, tuple) else rows(batch.x, axis)
+    x: Any = tuple(rows(one, axis) for one in batch.x) if isinstance(batch.x, tuple) else rows(batch.x, axis)
     targets, mask = answers(batch.targets, by_row), answers(batch.mask, by_row)
     if lengths is None or isinstance(batch.x, tuple):
         return Batch(_whole(x), _whole(targets), lengths, _whole(mask))
