@@ -19,6 +19,7 @@ FORMAT: dict[str, Any] = {"decimal": None, "delimiter": None, "encoding": None, 
 SOURCES = ("files", "data")
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+AVERAGES = ("none", "ema", "swa")
 SCHEDULES = ("cosine", "step", "constant")
 
 
@@ -78,6 +79,13 @@ RULES: dict[str, Rule] = {
     "warmup": whole(0),
     "clip": real(0),
     "clip_value": real(0),
+    "gradient_noise": real(0),
+    "ar": real(0),
+    "tar": real(0),
+    "average": choice(*AVERAGES),
+    "average_decay": real(0, open_=True, below=1),
+    "average_from": whole(0),
+    "average_every": whole(1),
     "steps": whole(1, _MOST_STEPS),
     "epochs": real(0, open_=True, most=_MOST_EPOCHS),
     "minutes": real(0, open_=True, most=_MOST_MINUTES),
@@ -112,6 +120,13 @@ ADDED_LATER: dict[str, Any] = {
     "buckets": None,
     "bucket_pool": 0,
     "batch_steps": 0,
+    "gradient_noise": 0.0,
+    "ar": 0.0,
+    "tar": 0.0,
+    "average": "none",
+    "average_decay": 0.999,
+    "average_from": 0,
+    "average_every": 1,
 }
 
 #: How a series is read: the rows of a table in the order of time.

@@ -12,9 +12,10 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checks import instance
-from engine.layers import from_config
+from engine.layers import Sequential, from_config
 from engine.layers.base import Layer
 from engine.training.checkpoint import Checkpoint, match_arrays
+from engine.training.regularisers import NO_PENALTIES, Penalties
 
 
 class Batch(NamedTuple):
@@ -57,6 +58,7 @@ class ForwardPass(NamedTuple):
     state : the state after the batch, or None if none is carried on.
     tape : the tape for the model's backward pass.
     positions : how many targets the mean is over.
+    inner : gradients of the outputs of the model's layers by their places, beside that of its own output.
     """
 
     loss: Any
@@ -64,6 +66,14 @@ class ForwardPass(NamedTuple):
     state: Any
     tape: Any
     positions: int
+    inner: Mapping[int, Any] = MappingProxyType({})
+
+    def backward(self, model: Any) -> None:
+        """The backward pass: adds to the gradients of the model."""
+        if self.inner:
+            model.backward(self.tape, self.dy, inner=self.inner)
+        else:
+            model.backward(self.tape, self.dy)
 
 
 class Task(Protocol):
@@ -121,12 +131,18 @@ class RunTask(Task, Protocol):
         """What came of a run beside its loss."""
 
 
-def forward(task: Task, step: int, state: Any) -> ForwardPass:
+def forward(task: Task, step: int, state: Any, penalties: Penalties = NO_PENALTIES) -> ForwardPass:
     """The forward pass of `step` from the state that the step before it left."""
-    batch = task.batch(step)
-    y, state, tape = task.model.forward(batch.x, task.carried(step, state), batch.lengths)
+    batch, model = task.batch(step), task.model
+    carried = task.carried(step, state)
+    if not penalties:
+        y, state, tape = model.forward(batch.x, carried, batch.lengths)
+        loss, dy, positions = task.loss(y, batch)
+        return ForwardPass(loss, dy, state, tape, positions)
+    assert isinstance(model, Sequential)
+    y, state, tape, outputs = model.forward_with_outputs(batch.x, carried, batch.lengths)
     loss, dy, positions = task.loss(y, batch)
-    return ForwardPass(loss, dy, state, tape, positions)
+    return ForwardPass(loss, dy, state, tape, positions, penalties.gradients(model, outputs, batch.lengths))
 
 
 def load_model(checkpoint: Checkpoint, backend: Backend) -> Any:
