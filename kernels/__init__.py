@@ -116,7 +116,7 @@ class Kernels(Protocol):
         dlast : for each state, the gradient of the final one; None means zeros.
         grads : where the gradients of `weights` are added, by the same names.
         trace : also keep the gradient of every state and of every pre-activation.
-        going_on : whether these steps are a part of a longer pass: `grads` hold the sums over the steps behind them, and
+        going_on : whether these steps are a part of a longer pass: `grads` hold the sums over the steps behind them and
             the sums go on from there.  Parts whose borders are whole numbers of `block` before the end give the bits of
             one pass, where the sums begin with zeros and are added to the gradients after the last part.
         """

@@ -48,7 +48,7 @@ FLOORS = {
     "engine.losses": 2,  # a loss knows arrays alone; a layer may know its loss (the CRF)
     "engine.layers": 2,
     "engine.truncation": 3,
-    "engine.long_sequences": 4,
+    "engine.long_sequences": 3,
     "engine.echo_state": 3,
     "engine.own_outputs": 3,
     "engine.second_derivatives": 3,

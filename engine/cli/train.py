@@ -178,7 +178,8 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning(
     "--batch-steps", type=int, help="Batches of at most so many steps, pads included, whatever --batch; 0: off. [0]"
 )
-@learning("--sequence", type=int, help="Characters of each row in a step: gradients go back so far. [64]")
+@learning("--sequence", type=int, help="Characters of each row in a step. [64]")
+@learning("--k2", type=int, help="Characters that a loss goes back at most; 0: as many as --sequence. [0]")
 @learning("--optimizer", type=click.Choice(OPTIMIZERS), help="[adam]")
 @learning("--lr", type=float, help="Highest learning rate. [0.003; forecast: 0.01]")
 @learning("--schedule", type=click.Choice(SCHEDULES), help="Its course; step: a tenth after each third. [cosine]")
@@ -207,6 +208,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @rhythm("--checkpoint-every", type=int, help="Steps between two checkpoints. [100]")
 @technical("--seed", type=int, help="Of weights, dropout and order. [0]")
 @technical("--backend", metavar="NAME", help="numpy, cupy, torch, or with kernels: numpy:reference. [numpy]")
+@technical("--memory", metavar="SIZE", help="Of a pass, such as 64MiB: recompute gates in backward; same bits.")
 @technical("--dtype", type=click.Choice(["float32", "float64"]), help="[float32]")
 @json_option
 def train(

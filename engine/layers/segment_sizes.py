@@ -87,7 +87,7 @@ def _size(layer: RecurrentPasses, steps: int, batch: int, lengths: bool) -> int:
     needs = {size: need_of(layer, steps, batch, size, lengths).whole for size in [*range(block, steps, block), steps]}
     fitting = [size for size, need in needs.items() if need <= budget]
     if not fitting:
-        raise too_little("recompute", budget, min(needs.values()), f"{steps:,} steps of {batch:,} rows")
+        raise too_little("memory", budget, min(needs.values()), f"{steps:,} steps of {batch:,} rows")
     return max(fitting)
 
 

@@ -12,6 +12,7 @@ from engine.checks import describe, integer
 from engine.drawing import load_matplotlib, new_figure
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
+from engine.long_sequences.parts import require_sequence
 from engine.truncation import truncated_bptt
 
 
@@ -166,8 +167,7 @@ def truncation_bias(
     for name in wanted:
         if not isinstance(name, str) or name not in layer.params:
             raise bad_input("names", f"some of {sorted(layer.params)}", describe(name))
-    if not hasattr(x, "shape") or len(x.shape) < 2:
-        raise bad_type("x", "an array with an axis of time and one of rows", describe(x))
+    require_sequence(layer, x)
     steps = x.shape[1 if layer.batch_first else 0]
     before, counters = {name: layer.backend.xp.copy(grad) for name, grad in layer.grads.items()}, layer.call_counters()
 
@@ -189,7 +189,7 @@ def truncation_bias(
 
 def _several(argument: str, what: str, given: Any) -> list[Any]:
     """A list with at least one entry."""
-    if not isinstance(given, (list, tuple, range)):
+    if not isinstance(given, (list, tuple)):
         raise bad_type(argument, f"a list of {what}", describe(given))
     if not given:
         raise bad_input(argument, f"a list of {what}", "an empty one")

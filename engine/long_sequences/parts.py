@@ -12,6 +12,7 @@ from engine.checks import describe, switch
 from engine.errors import bad_input, bad_type
 from engine.layers import CRF, Attention, BatchNorm, Heads, Pool, Recurrent, Sequential, Translator
 from engine.layers.base import Layer
+from engine.layers.composite import Composite
 from engine.layers.timeline import Remaining, check_lengths
 
 #: From the output of some steps, the first of them and the one behind the last, to the pair (loss, dy).
@@ -20,8 +21,9 @@ Loss = Callable[[Any, int, int], tuple[Any, Any]]
 
 def leaves_of(model: Layer) -> list[Layer]:
     """The layers of a model that hold no others, in order."""
-    inside = getattr(model, "layers", None)
-    return [model] if inside is None else [leaf for layer in inside for leaf in leaves_of(layer)]
+    if not isinstance(model, Composite):
+        return [model]
+    return [leaf for _, layer in model.named_parts() for leaf in leaves_of(layer)]
 
 
 class Reader:
@@ -47,10 +49,7 @@ class Reader:
         if not isinstance(model, Layer):
             raise bad_type("model", "a layer of engine", describe(model))
         _require_one_way(model)
-        if type(x) not in (np.ndarray, np.memmap):  # these may be ids, or be uploaded part by part
-            model.backend.require("x", x)
-        if x.ndim < 2:
-            raise bad_input("x", "an array with an axis of time and one of rows", f"shape {tuple(x.shape)}")
+        require_sequence(model, x)
         self.model, self.x, self.training = model, x, switch("training", training)
         self.axis, shape = 1 if model.batch_first else 0, x.shape
         self.steps, self.batch = shape[self.axis], shape[1 - self.axis]
@@ -71,7 +70,7 @@ class Reader:
         """The state after some steps; nothing else is kept."""
         self.model.step_offset = self._first + start
         self.model.load_call_counters(self._counters)
-        return _advance(self.model, self._input(start, stop), state, self._left(start), self.training)
+        return advance(self.model, self._input(start, stop), state, self._left(start), self.training)
 
     def _input(self, start: int, stop: int) -> Any:
         values, backend = self.part(self.x, start, stop), self.model.backend
@@ -102,6 +101,14 @@ class Reader:
         return pair[0], pair[1]
 
 
+def require_sequence(model: Layer, x: Any) -> None:
+    """Raise unless x is an array with an axis of time and one of rows."""
+    if type(x) not in (np.ndarray, np.memmap):  # these may be ids, or be uploaded part by part
+        model.backend.require("x", x)
+    if x.ndim < 2:
+        raise bad_input("x", "an array with an axis of time and one of rows", f"shape {tuple(x.shape)}")
+
+
 def require_loss(loss: Any) -> None:
     """Raise unless `loss` can be called."""
     if not callable(loss) or isinstance(loss, type):
@@ -115,7 +122,8 @@ def each_state(function: Callable[..., Any], *states: Any) -> Any:
     return None if states[0] is None else function(*states)
 
 
-def _advance(model: Layer, x: Any, state: Any, lengths: Any, training: bool) -> Any:
+def advance(model: Layer, x: Any, state: Any, lengths: Any = None, training: bool = True) -> Any:
+    """The state of a model after x, with the masks of a forward pass; no tape is kept."""
     if isinstance(model, Recurrent):
         return model.advance(x, state, lengths, training)[1]
     if not isinstance(model, Sequential):
@@ -125,7 +133,7 @@ def _advance(model: Layer, x: Any, state: Any, lengths: Any, training: bool) -> 
     last = max([n for n, layer in enumerate(model.layers) if _carries(layer)], default=-1)  # no state comes after it
     for number, layer in enumerate(model.layers[: last + 1]):
         if number == last:
-            found[number] = _advance(layer, x, parts[number], lengths, training)
+            found[number] = advance(layer, x, parts[number], lengths, training)
         elif isinstance(layer, Recurrent):
             x, found[number] = layer.advance(x, parts[number], lengths, training)
         else:

@@ -49,7 +49,9 @@ class TrainConfig:
     scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
     cell, layers, hidden, embed, dropout, precision : the model.
-    batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
+    batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 of truncated BPTT).
+    k2 : the steps that a loss goes back at most; 0 is `sequence`.
+    memory : the budget of the recurrent layers' passes, such as ``"64MiB"`` (`engine.recompute`); None: all they take.
     buckets, bucket_pool, batch_steps : how rows are put together by their length (`engine.data.Buckets`: width, pool
         and steps; 0 each: not); None in runs of before is the width that the task had then.
     optimizer, lr, l1, l2 : as in `engine.optimizers`.
@@ -130,6 +132,8 @@ class TrainConfig:
     average_decay: float = 0.999
     average_from: int = 0
     average_every: int = 1
+    memory: str | None = None
+    k2: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, draw
 from wrong_calls.domains import (
     absent,
+    choice,
     either,
     exactly,
     flag,
@@ -125,5 +126,5 @@ def _bias(place: Place) -> Call:
         k2=([2, 3], many(whole(2), least=1)),
         k1=(2, optional(whole(1))),
         state=((draw(1, B, H), draw(1, B, H)), optional(sequence(part, part))),
-        names=(["weight_hh_l0"], optional(many(exactly("weight_hh_l0"), least=1))),
+        names=(["weight_hh_l0"], optional(many(choice("weight_hh_l0"), least=1))),
     )
