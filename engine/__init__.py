@@ -51,14 +51,14 @@ if TYPE_CHECKING:
         Translator,
     )
     from engine.ledgers import Ledger, ledger
-    from engine.long_sequences import memory_of, recompute, segmented_bptt, truncation_bias, windowed_bptt
     from engine.losses import crf_loss, cross_entropy, ctc_loss, mse
     from engine.losses.activity import activation_regularization, temporal_activation_regularization
-    from engine.microscope import Trace, trace
+    from engine.microscope import Trace, trace, underflow
     from engine.optimizers.adam import Adam, AdamW
     from engine.optimizers.averaging import WeightAverage
     from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
     from engine.optimizers.gradient_noise import add_gradient_noise
+    from engine.optimizers.loss_scaling import LossScaler
     from engine.optimizers.rules import SGD, Adagrad, RMSprop
     from engine.own_outputs import scheduled_sampling
     from engine.search.rates import find_learning_rate
@@ -101,16 +101,16 @@ _HOMES = {
         "Translator",
     ),
     "ledgers": ("Ledger", "ledger"),
-    "long_sequences": ("memory_of", "recompute", "segmented_bptt", "truncation_bias", "windowed_bptt"),
     "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),
     "losses.activity": ("activation_regularization", "temporal_activation_regularization"),
-    "microscope": ("Trace", "trace"),
+    "microscope": ("Trace", "trace", "underflow"),
     "optimizers": (
         "SGD",
         "Adagrad",
         "Adam",
         "AdamW",
         "RMSprop",
+        "LossScaler",
         "WeightAverage",
         "add_gradient_noise",
         "clip_grad_norm",

@@ -7,5 +7,17 @@ from __future__ import annotations
 
 from engine.microscope.result import DirectionFlow, GateFlow, Jacobians, Trace, Truncation, WeightFlow
 from engine.microscope.tracing import trace
+from engine.microscope.underflowing import Counts, Underflow, underflow
 
-__all__ = ["DirectionFlow", "GateFlow", "Jacobians", "Trace", "Truncation", "WeightFlow", "trace"]
+__all__ = [
+    "Counts",
+    "DirectionFlow",
+    "GateFlow",
+    "Jacobians",
+    "Trace",
+    "Truncation",
+    "Underflow",
+    "WeightFlow",
+    "trace",
+    "underflow",
+]

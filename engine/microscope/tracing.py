@@ -108,7 +108,7 @@ def trace(
     if windows is not None and lengths is not None:
         raise bad_input("lengths", "None with truncation", describe(lengths), "truncated BPTT takes full rows")
     y, _, tape = model.forward(x, state, lengths, training=False)
-    objective = _objective(model, y, lengths, dy, loss, seed)
+    objective = objective_of(model, y, lengths, dy, loss, seed)
     found = passes.leaves(model, tape)
     flows = passes.backward(found, objective.dy)
     full = flows
@@ -131,12 +131,7 @@ def trace(
 
 def _names(model: Any, only: Any) -> set[str]:
     """The names of the layers and directions that were asked for."""
-    if not isinstance(model, Layer):
-        raise bad_type("model", "a recurrent layer, or a Sequential with one", describe(model))
-    recurrent = [leaf for leaf in passes.leaves(model) if isinstance(leaf.layer, Recurrent)]
-    known = [name for leaf in recurrent for name, _ in passes.names_of(leaf)]
-    if not known:
-        raise bad_input("model", "a model with a recurrent layer", f"a {type(model).__name__} without one")
+    known = model_names(model)
     if only is None:
         return set(known)
     asked = [only] if isinstance(only, str) else only
@@ -146,6 +141,17 @@ def _names(model: Any, only: Any) -> set[str]:
         if not isinstance(name, str) or name not in known:
             raise bad_input("only", f"some of {', '.join(known)}", describe(name))
     return set(asked)
+
+
+def model_names(model: Any) -> list[str]:
+    """The names of all layers and directions of a model."""
+    if not isinstance(model, Layer):
+        raise bad_type("model", "a recurrent layer, or a Sequential with one", describe(model))
+    recurrent = [leaf for leaf in passes.leaves(model) if isinstance(leaf.layer, Recurrent)]
+    known = [name for leaf in recurrent for name, _ in passes.names_of(leaf)]
+    if not known:
+        raise bad_input("model", "a model with a recurrent layer", f"a {type(model).__name__} without one")
+    return known
 
 
 def _windows(model: Layer, truncation: Any) -> tuple[int, int]:
@@ -166,7 +172,8 @@ def _two_ways(model: Layer) -> bool:
     return any(isinstance(leaf.layer, Recurrent) and leaf.layer.bidirectional for leaf in passes.leaves(model))
 
 
-def _objective(model: Layer, y: Array, lengths: Any, dy: Any, loss: Any, seed: int) -> Objective:
+def objective_of(model: Layer, y: Array, lengths: Any, dy: Any, loss: Any, seed: int) -> Objective:
+    """The gradient that a backward pass starts from, as given or from random weights."""
     axis = 1 if model.batch_first else 0
     pooled = y.ndim == 2  # (B, K), one output a row
     if y.ndim < 2 or 0 in y.shape[: 1 if pooled else 2]:

@@ -4,6 +4,7 @@ from engine.optimizers.adam import Adam, AdamW
 from engine.optimizers.averaging import WeightAverage
 from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
 from engine.optimizers.gradient_noise import add_gradient_noise
+from engine.optimizers.loss_scaling import LossScaler
 from engine.optimizers.rules import SGD, Adagrad, RMSprop
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "RMSprop",
+    "LossScaler",
     "WeightAverage",
     "add_gradient_noise",
     "clip_grad_norm",

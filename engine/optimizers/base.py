@@ -59,6 +59,8 @@ class Optimizer:
         The updates made, 0-d of the backend; refused ones are not counted.
     nonfinite : array of bool
         Whether an update was refused since the last `clear_nonfinite`, 0-d.  Reading its truth waits for the device.
+    made, skipped : array of bool
+        Whether the last call of `step` made an update, and whether it skipped one (`engine.LossScaler`), 0-d.
     """
 
     lr, l1, l2 = Number(settable=True), Number(), Number()
@@ -73,7 +75,7 @@ class Optimizer:
         xp = self.backend.xp
         self.steps = xp.zeros((), dtype=np.int64)
         self.nonfinite = xp.zeros((), dtype=bool)
-        self._ok = xp.ones((), dtype=bool)
+        self.made, self.skipped = xp.ones((), dtype=bool), xp.zeros((), dtype=bool)
         self._lay_out()
 
     def _slots(self) -> dict[str, float]:
@@ -91,27 +93,31 @@ class Optimizer:
     # -- the step -----------------------------------------------------------------------------------------------------
 
     @explained()
-    def step(self, guard: Any = None) -> None:
+    def step(self, guard: Any = None, forgive: Any = None) -> None:
         """Update all parameters in place, or none of them if a gradient or the guard is not finite.
 
         Parameters
         ----------
         guard : array, float or None
             A value that has to be finite too, such as the loss: a 0-d array of the backend or a Python float.
+        forgive : array of bool or None
+            Whether gradients that are not finite only `skipped` the update, and leave `nonfinite` as it is: a 0-d array
+            of the backend, as `engine.LossScaler` has it.  None is no.
         """
         xp = self.backend.xp
         trained = [place for place, scale in enumerate(self._scales) if scale]
         pairs = [self._all[place].arrays(self.backend) for place in trained]
         rooms = [self._rooms[place] for place in trained]
-        ok = self._ok
+        ok = self.made
 
         def keep(dst: Any, new: Any) -> None:
             xp.copyto(dst, new, where=ok)
 
         # What would warn here is either refused by the flag or selected away.
         with np.errstate(all="ignore"):
-            self._judge(pairs, rooms, guard)
-            xp.logical_or(self.nonfinite, xp.logical_not(ok), out=self.nonfinite)
+            self._judge(pairs, rooms, guard, forgive)
+            refused = xp.logical_not(xp.logical_or(ok, self.skipped))
+            xp.logical_or(self.nonfinite, refused, out=self.nonfinite)
             xp.add(self.steps, ok, out=self.steps)
             t, rate = xp.asarray(self.steps, dtype=np.float64), self.lr
             try:
@@ -178,9 +184,9 @@ class Optimizer:
         """Forget refused updates: `nonfinite` is False again."""
         self.nonfinite[...] = False
 
-    def _judge(self, pairs: list[tuple[Any, Any]], rooms: list[Room], guard: Any) -> None:
-        """Set the flag of this step: whether the guard and all gradients are finite."""
-        xp, ok = self.backend.xp, self._ok
+    def _judge(self, pairs: list[tuple[Any, Any]], rooms: list[Room], guard: Any, forgive: Any) -> None:
+        """Set the flags of this step: whether the guard and all gradients are finite, and whether it is skipped."""
+        xp, ok = self.backend.xp, self.made
         if isinstance(guard, int | float | np.floating):
             ok[...] = isinstance(guard, int) or math.isfinite(guard)  # no float holds every int
         elif guard is None:
@@ -190,9 +196,12 @@ class Optimizer:
         else:
             got = describe(guard) + (f" of shape {guard.shape}" if isinstance(guard, np.ndarray) else "")
             raise bad_type("guard", f"None, a number or a 0-d {self.backend.name} array", got)
+        if forgive is not None:
+            xp.logical_and(ok, forgive, out=self.skipped)
         for room, (_, grad) in zip(rooms, pairs, strict=True):
             xp.isfinite(grad, out=room.finite)
             xp.logical_and(ok, room.finite.all(), out=ok)
+        self.skipped[...] = False if forgive is None else xp.logical_and(self.skipped, xp.logical_not(ok))
 
     def _coupled(self, room: Room, w: Any, grad: Any) -> Any:
         """grad + l2*w + l1*sign(w), in scratch."""

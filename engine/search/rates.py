@@ -24,6 +24,7 @@ from engine.optimizers.clipping import clip_grad_norm, clip_grad_value
 from engine.training.examples.objectives import make_objective
 from engine.training.fitting.fit_data import make_fit_task
 from engine.training.fitting.fit_loop import check_optimizer, require_finite_weights
+from engine.training.loss_scale import DYNAMIC, make_scaler
 from engine.training.plots import INK, TRAIN, VALIDATION, picture
 from engine.training.task import Task, forward
 
@@ -207,6 +208,7 @@ def check_rates(low: Any, high: Any, steps: Any) -> np.ndarray:
 def sweep(task: Task, optimizer: Optimizer, rates: np.ndarray, clip: float, clip_value: float = 0.0) -> RateSearch:
     """Make a step at each rate, until the loss breaks out; model and optimiser are put back."""
     model, carried, losses = task.model, None, list[float]()
+    scaler = make_scaler(DYNAMIC, model)
     with untouched(model, optimizer), np.errstate(all="ignore"):
         for step in range(len(rates) + 1):
             out = forward(task, step, carried)
@@ -214,12 +216,17 @@ def sweep(task: Task, optimizer: Optimizer, rates: np.ndarray, clip: float, clip
             if step == len(rates) or broken(losses):
                 break
             model.zero_grad()
-            model.backward(out.tape, out.dy)
+            model.backward(out.tape, scaler.scale(out.dy) if scaler else out.dy)
+            if scaler:
+                scaler.unscale(optimizer)
             if clip_value:
                 clip_grad_value(optimizer, clip_value)
             clip_grad_norm(optimizer, clip or math.inf)
             optimizer.lr = float(rates[step])
-            optimizer.step(guard=out.loss)
+            if scaler:
+                scaler.step(optimizer, out.loss)
+            else:
+                optimizer.step(out.loss)
             carried = task.carried(step + 1, out.state)
     if not math.isfinite(losses[0]):
         raise NonFiniteError(f"loss: expected a finite loss before the first step, got {losses[0]}")

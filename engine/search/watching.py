@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import NonFiniteError, bad_input
 
-_NO_FIGURE = {"kind", "step", "epoch", "lr", "grad_norm", "best", "timing"}
+_NO_FIGURE = {"kind", "step", "epoch", "lr", "grad_norm", "loss_scale", "skipped", "best", "timing"}
 
 
 class TrialWatch:

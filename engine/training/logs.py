@@ -19,7 +19,8 @@ from engine.checks import file_name, one_of
 from engine.errors import bad_input
 
 #: Columns that come first, and last, where a line has them.
-_FIRST, _LAST = ("kind", "step", "epoch", "loss"), ("lr", "grad_norm", "best", "elapsed_s", "positions_per_s")
+_FIRST = ("kind", "step", "epoch", "loss")
+_LAST = ("lr", "grad_norm", "loss_scale", "skipped", "best", "elapsed_s", "positions_per_s")
 #: What is no curve.
 _NO_CURVE = {"kind", "step", "epoch", "best", "timing"}
 

@@ -18,6 +18,7 @@ from engine.optimizers.base import Optimizer
 from engine.training.alone import ALONE, Alone
 from engine.training.checkpoint import Checkpoint, problem
 from engine.training.keeping import Keeper, Log
+from engine.training.loss_scale import make_scaler
 from engine.training.nonfinite import Recorded, diagnose, finite_weights, overflow
 from engine.training.packing import share_of
 from engine.training.plan import COMPLETE, INTERRUPTED, STOPPED_EARLY, Outcome, Plan
@@ -62,7 +63,7 @@ class Loop:
         self.team, self.keeper, self.stop = team, team.keeper(keeper), team.stop(stop)
         self.reporter, self.logs = reporter, logs
         reporter.figure = task.figure(1.0)[0]
-        self.live = Live(task.model, optimizer)
+        self.live = Live(task.model, optimizer, make_scaler(plan.loss_scale, task.model))
         self._recorded: list[Recorded] = []
         self._before = 0.0
         self._started = self._reported = time.monotonic()
@@ -168,7 +169,9 @@ class Loop:
         self._require_finite()
         state, to_host = self.state, self.task.model.backend.to_host
         loss = float(to_host(self.live.loss_sum)) / state.positions
-        norm = float(to_host(self.live.norm_sum)) / state.since
+        scaling = self._loss_scale()
+        made = state.since - scaling.get("skipped", 0)
+        norm = float(to_host(self.live.norm_sum)) / max(made, 1)
         name, figure = self.task.figure(loss)
         now = time.monotonic()
         whole = state.step - state.since >= self._first_step
@@ -183,6 +186,7 @@ class Loop:
             **share_of(self.task, state.step - state.since, state.step),
             "lr": self.optimizer.lr,
             "grad_norm": norm if math.isfinite(norm) else None,  # finite gradients can have a norm that float32 has not
+            **scaling,
             "timing": {"elapsed_s": round(self._elapsed(), 3), "positions_per_s": round(speed, 1)},
         }
         self.live.loss_sum[...] = 0
@@ -193,17 +197,17 @@ class Loop:
             self._replan()
         self.reporter.report(record, self._moment())
 
+    def _loss_scale(self) -> dict[str, Any]:
+        """Where the loss is scaled: the scale, and the steps skipped since the last report."""
+        if self.live.scaler is None:
+            return {}
+        state, before = self.live.scaler.state_dict(), self.live.reported_skips
+        self.live.reported_skips = state["skipped"]
+        return {"loss_scale": state["scale"], "skipped": state["skipped"] - before}
+
     def _validate(self) -> None:
         """Measure the validation loss; keep the weights if they are the best so far."""
         self._require_finite(weights=True)
-        with self.live.regularisers.averaged():
-            record = self._measured()
-        self._write(record)
-        self.reporter.report(record, self._moment())
-        self._reported = time.monotonic()  # the speed that is shown is that of training alone
-
-    def _measured(self) -> dict[str, Any]:
-        """The line of a validation with the weights that the model has, which are kept if they are the best."""
         state = self.state
         with np.errstate(all="ignore"):
             loss, figures = self.team.on_first(self._measure)
@@ -218,7 +222,7 @@ class Loop:
             state.best_loss, state.best_step = loss, state.step
             self.keeper.keep_best(self.live)
         name, figure = self.task.figure(loss)
-        return {
+        record = {
             "kind": "validation",
             "step": state.step,
             "epoch": state.step / self.task.batches,
@@ -228,6 +232,9 @@ class Loop:
             "best": better,
             "timing": {"elapsed_s": round(self._elapsed(), 3)},
         }
+        self._write(record)
+        self.reporter.report(record, self._moment())
+        self._reported = time.monotonic()  # the speed that is shown is that of training alone
 
     def _measure(self) -> tuple[float, dict[str, float]]:
         """Loss and figures of the validation part."""
@@ -254,9 +261,11 @@ class Loop:
         to_host = self.task.model.backend.to_host
         if bool(to_host(self.optimizer.nonfinite)):
             # Updates made are counted, refused ones are not: the count is the number of the first refused step.
-            bad = int(to_host(self.optimizer.steps)) - self.live.made_before
+            scaler = self.live.scaler
+            skipped = 0 if scaler is None else scaler.skipped
+            bad = int(to_host(self.optimizer.steps)) - self.live.made_before + skipped
             recorded = next(record for record in self._recorded if record.step == bad)
-            raise self.team.worst(diagnose(self.task, recorded, self.plan.hint))
+            raise self.team.worst(diagnose(self.task, recorded, self.plan.hint, scaler))
         if weights and not finite_weights(self.task):
             error = overflow(self.task, self.state.step, self.plan.hint)
             raise self.team.worst(error or AssertionError("weights that change by themselves"))

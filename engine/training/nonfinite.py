@@ -12,6 +12,7 @@ from engine.errors import NonFiniteError
 from engine.layers.base import Layer
 from engine.layers.container import Container
 from engine.layers.recurrent import Recurrent
+from engine.optimizers.loss_scaling import LossScaler
 from engine.training.task import Task
 
 
@@ -24,8 +25,12 @@ class Recorded:
     counters: dict[str, int]
 
 
-def diagnose(task: Task, recorded: Recorded, hint: str) -> NonFiniteError:
+def diagnose(task: Task, recorded: Recorded, hint: str, scaler: LossScaler | None = None) -> NonFiniteError:
     """Run the step again, with the weights as they are (a refused update has not changed them), and name the cause.
+
+    Parameters
+    ----------
+    scaler : of the loss, if it was scaled.
 
     Returns
     -------
@@ -38,10 +43,12 @@ def diagnose(task: Task, recorded: Recorded, hint: str) -> NonFiniteError:
         return overflowed
     task.model.load_call_counters(recorded.counters)
     with np.errstate(all="ignore"):
-        found = next(_suspects(task, recorded), None)
+        found = next(_suspects(task, recorded, scaler), None)
     epoch, batch = divmod(recorded.step, task.batches)
     where = f"step {recorded.step + 1} (epoch {epoch + 1}, batch {batch + 1} of {task.batches})"
     got = found or "a loss or gradient that was not finite and could not be reproduced"
+    if scaler is not None and scaler.value != 1:
+        got += f", with the loss scale {scaler.value:g}"
     return NonFiniteError(f"{where}: expected finite numbers, got {got}; the update was not made: {hint}")
 
 
@@ -74,7 +81,7 @@ def overflow(task: Task, step: int, hint: str) -> NonFiniteError | None:
     return None
 
 
-def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
+def _suspects(task: Task, recorded: Recorded, scaler: LossScaler | None) -> Iterator[str]:
     """All non-finite results of a step, in the order of computation."""
     model = task.model
     to_host = model.backend.to_host
@@ -99,6 +106,8 @@ def _suspects(task: Task, recorded: Recorded) -> Iterator[str]:
         words = f"the gradient of the model's output{title}"
         yield from _bad(words, to_host(part), _time_axis(model, part), last=True)
     model.zero_grad()
+    if scaler is not None:
+        dy = scaler.scale(dy)
     for (where, layer, _), tape in zip(reversed(layers), reversed(tapes), strict=True):
         if isinstance(layer, Recurrent):
             yield from _in_trace(where.words, layer, layer.backward_trace(tape, dy))

@@ -19,6 +19,7 @@ class Plan(NamedTuple):
     patience : validations without improvement before training stops (0: never).
     report_every, validate_every, checkpoint_every : in steps; 0: never, which a report cannot be.
     hint : what to do if a number is not finite.
+    loss_scale : ``"dynamic"`` in fp16 and none elsewhere, a number, or ``"off"`` (`engine.training.loss_scale`).
     """
 
     total: int | None
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
     validate_every: int
     checkpoint_every: int
     hint: str
+    loss_scale: str | float = "dynamic"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _MOST_LINES = 12
 #: What follows the value of a figure in a line; of any other, its name stands before the value.
 _UNITS = {"bpc": "bits per character", "rmse": "RMSE"}
 #: What every line of the metrics has; the other entries are figures.
-_NO_FIGURES = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "best", "timing"}
+_NO_FIGURES = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "best", "timing"}
 
 
 def clock(seconds: float | None) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from engine.checks import instance, integer
 from engine.layers.base import Layer
 from engine.optimizers.base import Optimizer
+from engine.optimizers.loss_scaling import LossScaler
 from engine.training.checkpoint import Checkpoint, field, problem
 from engine.training.container import RESTORE
-from engine.training.regularisers import Regularisers
 
 
 @dataclass
@@ -47,15 +49,16 @@ class Live:
     position : `Position`.
     carried : the state that the last batch left, a nest of tuples of arrays, or None.
     made_before : updates that the optimiser had made before this run; an object of the user's may have made some.
-    regularisers : what a step does beside the plain one; an average of the weights is part of the state.
+    scaler : of the loss; None where it is not scaled.
+    reported_skips : steps that had been skipped at the last report.
     loss_sum, norm_sum : 0-d float64 on the device: loss times positions, and gradient norm, since the last report.
     """
 
-    def __init__(self, model: Layer, optimizer: Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model: Layer, optimizer: Optimizer, scaler: LossScaler | None = None) -> None:
+        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self.reported_skips = 0
         self.position = Position()
         self.carried: Any = None
-        self.regularisers = Regularisers()
         self.made_before = int(model.backend.to_host(optimizer.steps))
         xp = model.backend.xp
         self.loss_sum = xp.zeros((), dtype=np.float64)
@@ -73,10 +76,6 @@ class Live:
         meta: dict[str, Any] = {"model": self.model.config(), "trainer": asdict(self.position)}
         if not everything:
             return arrays, meta
-        average = self.regularisers.average
-        if average is not None:
-            arrays |= {f"average/{name}": to_host(value) for name, value in average.averages.items()}
-            meta["average"] = average.numbers()
         scalars: dict[str, Any] = {}
         for name, value in self.optimizer.state_dict().items():
             if isinstance(value, str | int | float | bool):
@@ -85,6 +84,8 @@ class Live:
                 arrays[f"optimizer/{name}"] = to_host(value)
         arrays["trainer/loss_sum"], arrays["trainer/norm_sum"] = to_host(self.loss_sum), to_host(self.norm_sum)
         meta["optimizer"], meta["counters"] = scalars, self.model.call_counters()
+        if self.scaler is not None:
+            meta["loss_scale"] = {**self.scaler.state_dict(), "reported": self.reported_skips}
         if self.made_before:
             meta["made_before"] = self.made_before
         meta["carried"] = _flatten(self.carried, "carried", arrays, to_host)
@@ -97,16 +98,24 @@ class Live:
         self.model.load_call_counters(field(path, meta, "counters"))
         self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
         self.position = Position(**field(path, meta, "trainer"))
-        if self.regularisers.average is not None:
-            arrays = {f"average.{name}": value for name, value in checkpoint.group("average").items()}
-            self.regularisers.average.load_state_dict({**field(path, meta, "average"), **arrays})
         self.made_before = int(meta.get("made_before", 0))
         made, step = int(checkpoint.arrays["optimizer/steps"]) - self.made_before, self.position.step
+        made += self._unpack_scale(meta.get("loss_scale"))
         if made != step:
             raise problem(path, f"as many updates as steps, {step:,}", f"{made:,}", RESTORE)
         sums = checkpoint.group("trainer")
         self.loss_sum[...] = backend.asarray(sums["loss_sum"])
         self.norm_sum[...] = backend.asarray(sums["norm_sum"])
+
+    def _unpack_scale(self, said: Any) -> int:
+        """Go on with the scale of a checkpoint; how many steps had been skipped."""
+        if said is None:
+            return 0
+        state = dict(instance("loss_scale", said, Mapping, "the state of a LossScaler"))
+        self.reported_skips = integer("reported", state.pop("reported", None), 0)
+        scaler = LossScaler() if self.scaler is None else self.scaler
+        scaler.load_state_dict(state)
+        return int(state["skipped"])
 
 
 def _flatten(value: Any, name: str, into: dict[str, np.ndarray], to_host: Any) -> Any:

@@ -33,19 +33,25 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
     xp = model.backend.xp
     # If an update is refused, the flag and the replay say so; NumPy's warnings would only repeat it.
     with np.errstate(all="ignore"):
-        out = forward(task, position.step, live.carried, live.regularisers.penalties)
+        out = forward(task, position.step, live.carried)
         model.zero_grad()
+        if live.scaler:
+            out = out._replace(dy=live.scaler.scale(out.dy))
         out = team.backward(live, out)
+        if live.scaler:
+            live.scaler.unscale(optimizer)
         if plan.clip_value:
             clip_grad_value(optimizer, plan.clip_value)
         norm = clip_grad_norm(optimizer, plan.clip or math.inf)
-        live.regularisers.add_noise(optimizer, position.step)  # after clipping, which would scale it
         optimizer.lr = schedule(position.step)
         # After a refused update all later ones are refused too, so the weights stay those that the replay needs.
-        optimizer.step(guard=xp.where(optimizer.nonfinite, math.nan, out.loss))
-        live.regularisers.update_average()
+        guard = xp.where(optimizer.nonfinite, math.nan, out.loss)
+        if live.scaler:
+            live.scaler.step(optimizer, guard)
+        else:
+            optimizer.step(guard)
         live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
-        live.norm_sum += norm
+        live.norm_sum += xp.where(optimizer.skipped, 0.0, norm)
     position.positions += out.positions
     position.since += 1
     position.step += 1

@@ -11,7 +11,7 @@ from engine.html_tables import table
 from engine.training.packing import WASTED
 
 #: What every line of the metrics has; its other entries are figures.
-_FIXED = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "best", "timing"}
+_FIXED = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "best", "timing"}
 #: Rows of the table in a notebook, from the end.
 _MOST_ROWS = 30
 

@@ -91,7 +91,7 @@ def _rows(place: Place) -> dict[str, tuple[Any, ...]]:
 @entry("fit")
 def _fit(place: Place) -> Call:
     model = _model(place)
-    adam, average = engine.Adam(model, lr=0.01), engine.WeightAverage(model, 0.9)
+    adam = engine.Adam(model, lr=0.01)
     others = {"of another model": lambda: engine.Adam(_model(place))}
 
     def run(**given: Any) -> Any:
@@ -110,10 +110,7 @@ def _fit(place: Place) -> Call:
         epochs=(1, whole(1, 5)),
         shuffle=(True, flag),
         clip=(1.0, optional(real(0, closed=True))),
-        gradient_noise=(0.01, real(0)),
-        ar=(1.0, real(0)),
-        tar=(1.0, real(0)),
-        average=(average, optional(exactly(average))),
+        loss_scale=("dynamic", either(choice("dynamic", "off"), _scale)),
         schedule=("cosine", optional(choice("cosine", "step", "constant"))),
         patience=(0, whole(0)),
         resume=(False, nothing),
@@ -124,6 +121,14 @@ def _fit(place: Place) -> Call:
         parallel=(False, flag),
         seed=(0, whole(0)),
     )
+
+
+def _scale(value: Any) -> float:
+    """A number > 0 that a loss may be scaled by."""
+    found = real(0, over=0)(value)
+    if found > 2**30:
+        raise Illegal
+    return float(found)
 
 
 @entry("evaluate")

@@ -248,6 +248,48 @@ def _clip_value(place: Place) -> Call:
     )
 
 
+def _scale(low: float = 0.0) -> Any:
+    """A number > 0, at least `low`, that a loss may be scaled by."""
+
+    def plain(value: Any) -> Any:
+        found = real(0, over=0)(value)
+        return found if low <= found <= 2**30 else nothing(value)
+
+    return plain
+
+
+@entry("LossScaler")
+def _loss_scaler(place: Place) -> Call:
+    return call(
+        lambda **given: engine.LossScaler(**given).state_dict(),
+        initial=(256.0, _scale(1.0)),
+        growth=(2.0, real(1)),
+        backoff=(0.5, real(0, 1, over=0)),
+        interval=(10, whole(1)),
+        minimum=(1.0, lambda value: value if _scale()(value) <= 256 else nothing(value)),
+    )
+
+
+@entry("LossScaler.step")
+def _scaled_step(place: Place) -> Call:
+    layer = _with_gradients(place)
+    optimizer = engine.SGD(layer, lr=0.0)
+    others = {"a model": lambda: layer, "a class": lambda: engine.SGD}
+
+    def run(dy: Any, optimizer: Any) -> Any:
+        scaler = engine.LossScaler(256)
+        found = scaler.scale(dy)
+        scaler.step(optimizer)
+        return found, scaler.state_dict()
+
+    return call(
+        run,
+        lambda: dict(layer.params),
+        dy=(draw(T, B, H), optional(either(*(array("f", dtype=dtype) for dtype in ("float32", "float64"))))),
+        optimizer=(optimizer, exactly(optimizer), others),
+    )
+
+
 def _one_of(layer: Any) -> Any:
     """The layer, or a list with it alone."""
 

@@ -9,7 +9,20 @@ import numpy as np
 import engine
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, draw
-from wrong_calls.domains import Illegal, absent, choice, exactly, floats, integers, many, optional, sequence, whole
+from wrong_calls.domains import (
+    Illegal,
+    absent,
+    choice,
+    exactly,
+    floats,
+    integers,
+    many,
+    nothing,
+    optional,
+    real,
+    sequence,
+    whole,
+)
 
 
 def _windows(value: Any) -> tuple[int, ...]:
@@ -42,6 +55,28 @@ def _trace(place: Place) -> Call:
         only=("l1", optional(_names)),
         rows=(1, whole(0, 10)),
         truncation=(None, absent, {"with lengths": lambda: (1, 2)}),
+        seed=(3, whole(0)),
+    )
+
+
+@entry("underflow")
+def _underflow(place: Place) -> Call:
+    layer = engine.GRU(D, H, 2, backend=place.spec)
+
+    def scale(value: Any) -> Any:
+        return value if real(0, over=0)(value) <= 2**30 else nothing(value)
+
+    return call(
+        lambda **given: engine.underflow(**given).to_dict(),
+        lambda: dict(layer.grads),
+        model=(layer, exactly(layer), {"a linear layer": lambda: engine.Linear(D, H), "its class": lambda: engine.GRU}),
+        x=(draw(T, B, D), floats("float32", None, B, D)),
+        state=(draw(2, B, H), optional(floats("float32", 2, B, H))),
+        lengths=([T, 2, 0, 1][:B], optional(integers(0, T, B))),
+        dy=(draw(T, B, H), optional(floats("float32", T, B, H))),
+        loss=(None, absent, {"a loss beside dy": lambda: lambda y: (1.0, y)}),
+        precision=("fp16", choice("fp16", "bf16")),
+        scale=(256.0, scale),
         seed=(3, whole(0)),
     )
 

@@ -54,6 +54,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "warmup": (0, whole(0)),
     "clip": (1.0, real(0)),
     "clip_value": (0.0, real(0)),
+    "loss_scale": ("dynamic", choice("dynamic", "off", "2", "1e3")),
     "steps": (1, whole(1, 3)),
     "patience": (0, whole(0)),
     "report_every": (5, count),
