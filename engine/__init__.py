@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Translator,
     )
     from engine.ledgers import Ledger, ledger
+    from engine.long_sequences import memory_of, recompute, segmented_bptt, truncation_bias, windowed_bptt
     from engine.losses import crf_loss, cross_entropy, ctc_loss, mse
     from engine.losses.activity import activation_regularization, temporal_activation_regularization
     from engine.microscope import Trace, trace, underflow
@@ -101,6 +102,7 @@ _HOMES = {
         "Translator",
     ),
     "ledgers": ("Ledger", "ledger"),
+    "long_sequences": ("memory_of", "recompute", "segmented_bptt", "truncation_bias", "windowed_bptt"),
     "losses": ("crf_loss", "cross_entropy", "ctc_loss", "mse"),
     "losses.activity": ("activation_regularization", "temporal_activation_regularization"),
     "microscope": ("Trace", "trace", "underflow"),

@@ -30,6 +30,21 @@ class Kernels(Protocol):
 
     name: str
 
+    def block(self, cell: Cell, batch: int) -> int:
+        """The steps, counted from the end of a pass, after which its sums may be broken off and gone on with."""
+
+    def release(self) -> None:
+        """Give memory that waits for arrays of the same size back to the system."""
+
+    def numbers(self, cell: Cell, units: int, width: int, full: bool) -> tuple[int, int]:
+        """What a row of a step takes: the numbers on the tape beside its states, and those forward makes on its way.
+
+        Parameters
+        ----------
+        units, width : H and P.
+        full : whether all rows have all steps.
+        """
+
     def matmul(self, a: Array, b: Array) -> Array:
         """Matrix product of two 2-d arrays."""
 
@@ -89,6 +104,7 @@ class Kernels(Protocol):
         dlast: tuple[Array, ...],
         grads: Weights,
         trace: bool = False,
+        going_on: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the same steps from the end; returns the adjoints and dx.  Only a trace has those of single steps.
 
@@ -100,6 +116,9 @@ class Kernels(Protocol):
         dlast : for each state, the gradient of the final one; None means zeros.
         grads : where the gradients of `weights` are added, by the same names.
         trace : also keep the gradient of every state and of every pre-activation.
+        going_on : whether these steps are a part of a longer pass: `grads` hold the sums over the steps behind them and
+            the sums go on from there.  Parts whose borders are whole numbers of `block` before the end give the bits of
+            one pass, where the sums begin with zeros and are added to the gradients after the last part.
         """
 
 

@@ -69,6 +69,11 @@ class Run(NamedTuple):
         """(T+1, B, H) hidden states."""
         return self.states[0]
 
+    def window(self, start: int, stop: int) -> Run:
+        """The steps ``start <= t < stop``, as views."""
+        kept = {name: values[start:stop] for name, values in self.kept.items()}
+        return Run(tuple(slots[start : stop + 1] for slots in self.states), self.gates[start:stop], kept)
+
 
 class Adjoints(NamedTuple):
     """What the backward time loop returns.

@@ -26,8 +26,6 @@ from kernels.streams import Part
 Array = Any  # of the kernel set's library
 Weights = Mapping[str, Any]
 
-CHUNK = 64  # steps that are held at a time where no tape is kept: enough for one good matrix product
-
 #: A product too small for the dtype is rightly 0 and needs no warning; every other floating-point warning stays.
 _quiet = np.errstate(under="ignore")
 
@@ -42,6 +40,9 @@ class ReferenceKernels:
     name = "reference"
     #: Whether no pass makes NumPy warn of numbers that are not finite, for a cell without row functions.
     silent = False
+    #: Steps whose products are one: where no tape is kept, no more are held at a time.  Blocks are counted from the
+    #: end of a pass, and sums over steps go from block to block, so that a pass in parts has the bits of a whole one.
+    steps_at_once = 64
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -144,6 +145,18 @@ class ReferenceKernels:
     # Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T
     # steps, and every weight gradient, are single products over T*B rows and are hoisted out of the loop.
 
+    def block(self, cell: Cell, batch: int) -> int:
+        """See `kernels.Kernels.block`."""
+        return self.steps_at_once
+
+    def numbers(self, cell: Cell, units: int, width: int, full: bool) -> tuple[int, int]:
+        """See `kernels.Kernels.numbers`."""
+        gates = len(cell.gates) * units
+        return gates + sum(width if cell.is_narrow(name) else units for name in cell.kept), gates
+
+    def release(self) -> None:
+        """Give memory that waits for arrays of the same size back: here none does."""
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """A new array; its values are not set."""
         return self.xp.empty(shape, dtype=dtype)
@@ -165,25 +178,28 @@ class ReferenceKernels:
         """Run one layer and direction over all steps; see `kernels.Kernels.forward_layer`."""
         lengths = given.lengths
         if keep:
-            run = self._forward_chunk(given, x, states)
+            run = self._forward_part(given, x, states)
             # y = h[1:], pads 0, in an array of its own: writing into y cannot spoil the tape
             return run, self.xp.copy(run.h[1:]) if lengths is None else _clean(self.xp, run.h[1:], lengths)
         (T, B), P = x.shape[:2], states[0].shape[-1]
         y = self.empty((T, B, P), x.dtype)
-        for start in range(0, T, CHUNK):
-            steps = slice(start, min(T, start + CHUNK))
-            left = None if lengths is None else self.xp.clip(lengths - start, 0, steps.stop - start)
-            part = given._replace(lengths=left, factors=factors_of(given.factors, steps))
-            run = self._forward_chunk(part, _clean(self.xp, x[steps], left), states)
-            y[steps] = _clean(self.xp, run.h[1:], left)
+        for steps in blocks_of(T, self.steps_at_once):
+            part = part_of(given, steps)
+            run = self._forward_part(part, _clean(self.xp, x[steps], part.lengths), states)
+            y[steps] = _clean(self.xp, run.h[1:], part.lengths)
             states = tuple(slots[-1] for slots in run.states)
         return run, y
 
-    def _forward_chunk(self, given: Pass, x: Array, states: tuple[Array, ...]) -> Run:
+    def _forward_part(self, given: Pass, x: Array, states: tuple[Array, ...]) -> Run:
         """Projection and time loop of some steps."""
-        weights = given.weights
+        weights, T = given.weights, len(x)
         multiply = product_in(self.xp, given.precision, self.matmul)
-        pre = products.project_forward(multiply, x, weights["weight_ih"], weights.get("bias_ih"))
+        parts = [
+            products.project_forward(multiply, x[steps], weights["weight_ih"], weights.get("bias_ih"))
+            for steps in blocks_of(T, self.steps_at_once)
+        ]
+        pre = parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
+        del parts
         return self.forward(given, pre, states)
 
     def backward_layer(
@@ -195,8 +211,11 @@ class ReferenceKernels:
         dlast: tuple[Array, ...],
         grads: Weights,
         trace: bool = False,
+        going_on: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the same steps from the end; see `kernels.Kernels.backward_layer`."""
+        if len(x) > self.steps_at_once and not trace:
+            return self._backward_in_blocks(given, run, x, dy, dlast, grads, going_on)
         adjoints = self.backward(given, run, dy, dlast, trace)
         multiply = product_in(self.xp, given.precision, self.matmul)
         dx, found = products.project_backward(multiply, adjoints.da, x, given.weights["weight_ih"])
@@ -206,6 +225,40 @@ class ReferenceKernels:
             if grad is not None:
                 grad += value
         return adjoints, dx
+
+    def _backward_in_blocks(
+        self, given: Pass, run: Run, x: Array, dy: Array, dlast: tuple[Array, ...], grads: Weights, going_on: bool
+    ) -> tuple[Adjoints, Array]:
+        """`backward_layer`, block by block from the end."""
+        sums = grads if going_on else {name: self.xp.zeros_like(grad) for name, grad in grads.items()}
+        dx: Array = None
+        for steps in reversed(blocks_of(len(x), self.steps_at_once)):
+            part, dy_part = part_of(given, steps), None if dy is None else dy[steps]
+            taped, x_part = run.window(steps.start, steps.stop), x[steps]
+            adjoints, dx_part = self.backward_layer(part, taped, x_part, dy_part, dlast, sums, False, True)
+            dx = self.empty(x.shape, dx_part.dtype) if dx is None else dx
+            dx[steps], dlast = dx_part, adjoints.dstates
+            del adjoints, dx_part  # before the next block makes its own
+        if not going_on:
+            for name, value in sums.items():
+                grad = grads[name]
+                grad += value
+        return Adjoints(None, None, dlast, None, {}, None), dx
+
+
+def blocks_of(steps: int, size: int) -> list[slice]:
+    """The blocks of so many steps, counted from the end: only the first may be shorter."""
+    stops = [*range(steps, 0, -size)][::-1]
+    return [slice(max(0, stop - size), stop) for stop in stops] or [slice(0, 0)]
+
+
+def part_of(given: Pass, steps: slice) -> Pass:
+    """What some of the steps of a pass share.
+
+    What is left of a row's steps may be more than there are here, or less than none: so the rows keep their order.
+    """
+    left = None if given.lengths is None else given.lengths - steps.start
+    return given._replace(lengths=left, factors=factors_of(given.factors, steps))
 
 
 def _select(xp: Any, valid: Array, value: Array, otherwise: Array) -> Array:

@@ -210,19 +210,19 @@ def test_the_wrong_entries_of_a_large_tensor_are_named(
     monkeypatch: pytest.MonkeyPatch, method: str, tensor: int, place: Any, words: str
 ) -> None:
     """Whatever looks along directions, and within a time too; errors of the same size do not cancel."""
-    forward, limit = Counted(large_forward), {}
+    forward, limit = Counted(large_forward), None
     if method == "central":  # a clock that counts evaluations
         clock = types.SimpleNamespace(perf_counter=lambda: 1e-2 * forward.calls)
         monkeypatch.setattr("engine.checking.verdicts.budget.time", clock)
         monkeypatch.setattr("engine.checking.verdicts.looking.time", clock)
-        limit = {"seconds": 8.0}
+        limit = 8.0
 
     def wrong(dout: Any, cache: Any) -> Any:
         gradients = [np.array(one) for one in large_backward(dout, cache)]
         gradients[tensor][place] += 0.3 * dout[tensor][place]
         return gradients
 
-    report = engine.check_gradients(forward, wrong, LARGE, method, time_axis=0, **limit)
+    report = engine.check_gradients(forward, wrong, LARGE, method, time_axis=0, seconds=limit)
     assert report.verdict == "wrong"
     assert words in " ".join(str(report).split()), report
-    assert not limit or forward.calls <= 820
+    assert limit is None or forward.calls <= 820

@@ -146,6 +146,26 @@ def test_a_bias_before_batch_norm_has_no_gradient(method: str, off: float) -> No
     assert report.verdict == ("wrong" if off else "ok"), report
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["the_mean_square_of_a_perfect_fit", "a_sine_at_its_top"])
+def test_wrong_code_does_not_pass_where_a_gradient_passes_through_zero(method: str, name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    forward, backward, inputs = case.make(np.random.default_rng(1))
+
+    def pulled(dout: Any, cache: Any) -> list[np.ndarray]:
+        gradients = backward(dout, cache)
+        return list(gradients) if isinstance(gradients, tuple) else [gradients]
+
+    def checked(wrong: Callable[[Any, Any], Any]) -> engine.checking.Report:
+        return engine.check_gradients(forward, wrong, inputs, method)
+
+    assert checked(pulled).passed
+    assert checked(lambda d, cache: [one + 1e-5 * np.sum(d) for one in pulled(d, cache)]).verdict == "wrong"
+    doubtful = checked(lambda d, cache: [1.01 * one for one in pulled(d, cache)])  # 0 times anything is 0
+    assert doubtful.verdict == "cannot tell"
+    assert "a hundredth away" in str(doubtful)
+
+
 def test_a_saturated_gradient_is_not_zero_by_structure() -> None:
     x = 40.0 + np.random.default_rng(1).normal(size=(2, 3))
     for method in METHODS:

@@ -36,6 +36,7 @@ FLOORS = {
     "engine.ledgers": 1,
     "engine.checks": 1,
     "engine.plain_arrays": 1,
+    "engine.memory_sizes": 1,
     "engine.thread_count": 1,
     "engine.streams": 1,
     "engine.drawing": 1,
@@ -47,6 +48,7 @@ FLOORS = {
     "engine.losses": 2,  # a loss knows arrays alone; a layer may know its loss (the CRF)
     "engine.layers": 2,
     "engine.truncation": 3,
+    "engine.long_sequences": 3,
     "engine.echo_state": 3,
     "engine.own_outputs": 3,
     "engine.second_derivatives": 3,

@@ -109,6 +109,13 @@ def keep_mask(xp: Any, key: tuple[int, int], call: int, steps: Any, rows: Any, u
     -------
     (T, B, units) array of `dtype`.
     """
+    count = len(steps) * len(rows) * units
+    if xp is np and count > PIECE and len(steps) > 1 and isinstance(steps, range):  # the temporary arrays stay small
+        found, size = np.empty((len(steps), len(rows), units), dtype), max(1, PIECE * len(steps) // count)
+        for start in range(0, len(steps), size):
+            part = steps[start : start + size]
+            found[start : start + size] = keep_mask(xp, key, call, part, rows, units, p, dtype)
+        return found
     threshold = xp.uint64(round(p * 2.0**32))  # an integer comparison: no rounding that could differ between libraries
     scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
     keep = bits(xp, key, call, steps, rows, units) >= threshold

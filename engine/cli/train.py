@@ -25,7 +25,16 @@ from engine.cli.common import (
     section,
 )
 from engine.errors import bad_input
-from engine.training.config import DEFAULTS, LANGUAGE, OPTIMIZERS, PARTICULAR, SCALINGS, SCHEDULES, TRAINABLE_CELLS
+from engine.training.config import (
+    AVERAGES,
+    DEFAULTS,
+    LANGUAGE,
+    OPTIMIZERS,
+    PARTICULAR,
+    SCALINGS,
+    SCHEDULES,
+    TRAINABLE_CELLS,
+)
 from engine.training.kinds import Option, TaskKind, kind_names, kind_of
 from engine.training.team import launched
 from kernels.rounding import PRECISIONS
@@ -169,7 +178,8 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning(
     "--batch-steps", type=int, help="Batches of at most so many steps, pads included, whatever --batch; 0: off. [0]"
 )
-@learning("--sequence", type=int, help="Characters of each row in a step: gradients go back so far. [64]")
+@learning("--sequence", type=int, help="Characters of each row in a step. [64]")
+@learning("--k2", type=int, help="Characters that a loss goes back at most; 0: as many as --sequence. [0]")
 @learning("--optimizer", type=click.Choice(OPTIMIZERS), help="[adam]")
 @learning("--lr", type=float, help="Highest learning rate. [0.003; forecast: 0.01]")
 @learning("--schedule", type=click.Choice(SCHEDULES), help="Its course; step: a tenth after each third. [cosine]")
@@ -181,6 +191,13 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning("--l2", type=float, help="L2 penalty. [0]")
 @learning("--momentum", type=float, help="Of sgd and rmsprop. [0]")
 @learning("--weight-decay", type=float, help="Of adamw. [0.01]")
+@learning("--gradient-noise", type=float, metavar="ETA", help="Its variance at the first step; it falls. [0]")
+@learning("--ar", type=float, help="Penalty on the size of the last recurrent layer's output. [0]")
+@learning("--tar", type=float, help="Penalty on its change from step to step. [0]")
+@learning("--average", type=click.Choice(AVERAGES), help="Validate and keep averages of the weights. [none]")
+@learning("--average-decay", type=float, help="Of ema: what an average keeps at a step. [0.999]")
+@learning("--average-from", type=int, metavar="STEP", help="Leave out the weights of so many steps. [0]")
+@learning("--average-every", type=int, metavar="STEPS", help="Take the weights of every so many steps. [1]")
 @learning("--find-rate", is_flag=True, help="Do not train: suggest an --lr, and draw DIR/rate.png.")
 @tuning("--from", "from_run", metavar="RUN", help="Start with the weights of a trained model, and with its options.")
 @tuning("--freeze", multiple=True, metavar="PATTERN", help="Do not train these parameters, such as '0.*'.")
@@ -192,6 +209,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @rhythm("--checkpoint-every", type=int, help="Steps between two checkpoints. [100]")
 @technical("--seed", type=int, help="Of weights, dropout and order. [0]")
 @technical("--backend", metavar="NAME", help="numpy, cupy, torch, or with kernels: numpy:reference. [numpy]")
+@technical("--memory", metavar="SIZE", help="Of a pass, such as 64MiB: recompute gates in backward; same bits.")
 @technical("--dtype", type=click.Choice(["float32", "float64"]), help="[float32]")
 @json_option
 def train(

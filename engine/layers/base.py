@@ -45,6 +45,8 @@ class Layer(Stepping):
         back to where it was.
     row_offset : int
         The global row of local row 0, so that a shard of a batch draws the masks of its own rows.
+    step_offset : int
+        The step of the sequence that x begins with, so that a part of a sequence draws the masks of its own steps.
     """
 
     batch_first = False
@@ -66,6 +68,7 @@ class Layer(Stepping):
         "seed": lambda name, value: check_seed(value),
         "call_counter": lambda name, value: integer(name, value, 0),
         "row_offset": lambda name, value: integer(name, value, 0),
+        "step_offset": lambda name, value: integer(name, value, 0),
         "path": text,
     }
 
@@ -78,7 +81,7 @@ class Layer(Stepping):
         self.seed = check_seed(seed)
         self.path = ""
         self.call_counter = 0
-        self.row_offset = 0
+        self.row_offset = self.step_offset = 0
         self._params, self._grads = NamedArrays("params", self.backend), NamedArrays("grads", self.backend)
         self._buffers = NamedArrays("buffers", self.backend)
         self._lock = threading.RLock()
@@ -246,7 +249,8 @@ class Layer(Stepping):
             dtype=self.dtype if dtype is None else dtype,
             seed=self.seed,
         )
-        copy.path, copy.call_counter, copy.row_offset = self.path, self.call_counter, self.row_offset
+        copy.path, copy.call_counter = self.path, self.call_counter
+        copy.row_offset, copy.step_offset = self.row_offset, self.step_offset
         copy._copy_in(loading.checked(copy.saved_arrays(), copy.dtype, self._on_host(), finite=False))
         return copy
 

@@ -103,3 +103,14 @@ class Composite(Layer):
         self._row_offset = value
         for layer in self._inside() if "_joined_params" in vars(self) else ():  # base sets it before there are parts
             layer.row_offset = value
+
+    @property
+    def step_offset(self) -> int:
+        """The step of the sequence that x begins with, the same for all layers."""
+        return self._step_offset
+
+    @step_offset.setter
+    def step_offset(self, value: int) -> None:
+        self._step_offset = value
+        for layer in self._inside() if "_joined_params" in vars(self) else ():
+            layer.step_offset = value

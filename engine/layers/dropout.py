@@ -91,7 +91,9 @@ class Dropout(Pointwise):
         """The mask of a pass; a 2-d x is one time step."""
         whole = (1, *shape) if len(shape) == 2 else shape
         steps, batch = (whole[1], whole[0]) if self.batch_first and len(shape) == 3 else whole[:2]
-        rows, drawn = range(self.row_offset, self.row_offset + batch), range(1 if self.variational else steps)
+        first = self.step_offset
+        rows, drawn = range(self.row_offset, self.row_offset + batch), range(first, first + steps)
+        drawn = range(1) if self.variational else drawn
         mask = self.backend.dropout_mask(
             self.seed, self.path, "dropout", call, drawn, rows, whole[2], self.p, self.dtype
         )

@@ -22,6 +22,7 @@ from engine.layers.building import warn_of_option
 from engine.layers.cell_parameters import checked_projection, shapes_of
 from engine.layers.noise import noisy_cell, zoneout_of
 from engine.layers.recurrent_passes import RecurrentPasses
+from engine.layers.segment_sizes import recompute_of
 from engine.layers.streaming import steps
 from engine.layers.tape import DirectionTrace, RecurrentTape, RecurrentTrace
 from kernels.cells import Cell
@@ -96,7 +97,7 @@ class Recurrent(RecurrentPasses):
     )  # fmt: skip
     _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size", "precision")
     fixed = Layer.fixed | {"cell", "num_directions", *_options}
-    settings = Layer.settings | {"dropout": probability, "variational": switch}
+    settings = Layer.settings | {"dropout": probability, "variational": switch, "recompute": recompute_of}
 
     def __init__(
         self,
@@ -137,6 +138,7 @@ class Recurrent(RecurrentPasses):
         if self.weight_dropout and not self.cell.recurrent:
             hint = f"the cell {self.cell.name} has no recurrent weights"
             raise bad_input("weight_dropout", "0 for this cell", describe(weight_dropout), hint)
+        self.recompute = None
         self.proj_size = checked_projection(self.cell, proj_size, self.hidden_size)
         self.precision = self._checked_precision(precision)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
@@ -249,6 +251,25 @@ class Recurrent(RecurrentPasses):
         noise, version = self._noise(None, timeline), self._stamp()[1]
         return self._run(x, timeline, firsts, noise, version, keep=False)[:2]
 
+    def advance(self, x: Any, state: Any = None, lengths: Any = None, training: bool = True) -> tuple[Any, Any]:
+        """Run as `forward` does, with its masks, and keep no tape.
+
+        Parameters
+        ----------
+        x, state, lengths, training : array, array, sequence of int and bool
+            As for `forward`.
+
+        Returns
+        -------
+        y : array (T, B, N*H)
+            The output of the top layer.
+        state : array or tuple of array
+            The state after each row's last valid step.
+        """
+        x, timeline, firsts = arguments.enter(self, x, state, lengths)
+        noise, version = self._noise(self._next_call(training), timeline), self._stamp()[1]
+        return self._run(timeline.clean(x), timeline, firsts, noise, version, keep=False)[:2]
+
     def _step(self, batch: int, state: Any) -> steps.Step:
         return steps.RecurrentStep(self, batch, state)
 
@@ -277,7 +298,8 @@ class Recurrent(RecurrentPasses):
             If the parameters have changed since the forward pass.
         """
         with self._lock:  # two threads that add to one array would lose some of it
-            return self._walk(tape, dy, dstate, self._grads.own, keep=False)[:2]
+            targets = self._grads.own if self._sums is None else self._sums.arrays
+            return self._walk(tape, dy, dstate, targets, keep=False)[:2]
 
     def backward_trace(self, tape: RecurrentTape, dy: Any = None, dstate: Any = None) -> RecurrentTrace:
         """Walk the pass of `backward` and return the gradients of every state and gate; adds nothing to ``grads``.

@@ -6,8 +6,10 @@ over time.  `_run` and `_walk` stand side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,15 +18,36 @@ from engine.layers import arguments
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
 from engine.layers.masks import apply_mask
-from engine.layers.noise import Noise
+from engine.layers.noise import Noise, factors_in
+from engine.layers.segment_sizes import segments_for
+from engine.layers.segments import (
+    Again,
+    DrawnMask,
+    SegmentedDirection,
+    backward_in_segments,
+    forward_in_segments,
+)
 from engine.layers.tape import DirectionTape, RecurrentTape
 from engine.layers.timeline import Timeline
-from engine.layers.walk import Direction, backward_walk, forward_walk
+from engine.layers.walk import Direction, backward_walk, every_direction, forward_walk
 from kernels import Kernels
 from kernels.cells import Adjoints, Cell, Pass
 from kernels.reference import ReferenceKernels
 
 Array = Any  # of the layer's backend
+
+
+class Sums(NamedTuple):
+    """The sums of a pass in parts, from the last to the first; they are added to the gradients when all are done.
+
+    Attributes
+    ----------
+    arrays : for each gradient of a weight the sum so far.
+    masks : the masks on weight_hh by the ending of the direction, None if there is none; the last step of the sum.
+    """
+
+    arrays: dict[str, Array]
+    masks: dict[str, Array]
 
 
 class RecurrentPasses(Layer):
@@ -44,7 +67,9 @@ class RecurrentPasses(Layer):
     recurrent_dropout: float
     weight_dropout: float
     precision: str
+    recompute: Any
     zoned: dict[str, float]
+    _sums: Sums | None = None
     _noisy: Cell
     _quiet: Cell
 
@@ -63,9 +88,12 @@ class RecurrentPasses(Layer):
         """
         xp, tapes, masks, last = self.backend.xp, [], [], []
         cell = self._quiet if noise is None or noise.call is None else self._noisy
+        spans = self._spans(timeline) if keep and self.recompute is not None else None
 
         def enter(layer: int, values: Array) -> Array:
-            mask = None if noise is None else noise.between_layers(layer, values.shape[2])
+            mask = None if noise is None else noise.between_layers(layer, values.shape[2], spans and spans[0])
+            if spans and mask is not None:
+                mask = DrawnMask(functools.partial(noise.between_layers, layer, values.shape[2]), spans)
             masks.append(mask)
             return values if mask is None else apply_mask(xp, values, mask)
 
@@ -73,7 +101,7 @@ class RecurrentPasses(Layer):
             weights, _, packs = self._arrays(cell, direction)
             drop, factors = None, {}
             if noise is not None:
-                factors = noise.factors(direction, cell)
+                factors = {} if spans else noise.factors(direction, cell)
                 if "weight_hh" in weights:
                     drop = noise.of_weights(direction, weights["weight_hh"].shape)
                 if drop is not None:
@@ -81,6 +109,12 @@ class RecurrentPasses(Layer):
             if packs is not None:
                 packs.keep_for(version)
             given = Pass(cell, weights, timeline.lengths, factors, self.precision, packs)
+            if spans:
+                again = Again(self.backend.kernels, given, factors_in(noise, direction, cell))
+                borders, states, y = forward_in_segments(again, values, firsts[direction.slot], spans, xp.copy)
+                last.append(list(states))
+                tapes.append(SegmentedDirection(values, again, spans, borders, drop))
+                return y
             found, y = self._kernels(timeline).forward_layer(
                 given, values, firsts[direction.slot], keep or timeline.empty
             )
@@ -138,14 +172,53 @@ class RecurrentPasses(Layer):
         record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
         own = own if grads is self._grads.own else of_direction(self.cell, direction, grads)
         targets = own
+        going_on = self._sums is not None and grads is self._sums.arrays
+        if going_on:
+            self._sums.masks[direction.end] = record.weight_mask
+        if isinstance(record, SegmentedDirection) and not keep:
+            return self._walk_segments(record, dy, dlast, own, going_on)
         if record.weight_mask is not None:
             weights, packs = weights | {"weight_hh": weights["weight_hh"] * record.weight_mask}, None
-            targets = own | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
+            targets = own if going_on else own | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
         given = Pass(record.cell, weights, timeline.lengths, record.factors, self.precision, packs)
-        found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep)
-        if record.weight_mask is not None:
+        found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep, going_on)
+        if record.weight_mask is not None and not going_on:
             own["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
         return found
+
+    def _walk_segments(
+        self, record: SegmentedDirection, dy: Array, dlast: tuple[Array, ...], own: dict[str, Array], going_on: bool
+    ) -> tuple[Any, Array]:
+        """`_walk_direction` for a tape that is made again, segment by segment."""
+        if going_on:
+            return backward_in_segments(record, dy, dlast, own)
+        sums = {name: self.backend.xp.zeros_like(grad) for name, grad in own.items()}
+        found = backward_in_segments(record, dy, dlast, sums)
+        for name, total in sums.items():
+            grad = own[name]
+            grad += total * record.weight_mask if name == "weight_hh" and record.weight_mask is not None else total
+        return found
+
+    @contextlib.contextmanager
+    def summing(self) -> Iterator[None]:
+        """Between its begin and its end, backward passes are parts of one pass: see `Sums`."""
+        zeros = self.backend.xp.zeros_like
+        self._sums = sums = Sums({name: zeros(grad) for name, grad in self._grads.own.items()}, {})
+        try:
+            yield
+        finally:
+            self._sums = None
+        for direction in every_direction(self.num_layers, self.num_directions):
+            own = of_direction(self.cell, direction, self._grads.own)
+            mask = sums.masks.get(direction.end)
+            for name, total in of_direction(self.cell, direction, sums.arrays).items():
+                own[name] += total if mask is None or name != "weight_hh" else total * mask
+
+    def _spans(self, timeline: Timeline) -> list[slice] | None:
+        """The segments of a pass whose gates are recomputed; None for a single one."""
+        T, B = timeline.steps, timeline.batch
+        spans = [] if timeline.empty else segments_for(self, T, B, timeline.lengths is not None)
+        return spans if len(spans) > 1 else None
 
     def _arrays(self, cell: Cell, direction: Direction) -> tuple[dict[str, Array], dict[str, Array], Any]:
         """Weights and gradients of one layer and direction, and what the kernels keep of them (`Kernels.packs`).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.backend import Backend
-from engine.errors import bad_input
+from engine.checks import describe
+from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.layers.container import Container, ContainerTape
 from engine.layers.streaming import chains
@@ -117,18 +119,99 @@ class Sequential(Container):
             tapes.append(tape)
         return x, tuple(states), SequentialTape(tuple(tapes), self._stamp())
 
-    def backward(self, tape: SequentialTape, dy: Any = None, dstate: Any = None) -> tuple[Any, tuple[Any, ...]]:
-        """Run the layers' backward passes in reverse order; dx is that of the first layer."""
+    def forward_with_outputs(
+        self, x: Any, state: Any = None, lengths: Any = None, training: bool = True
+    ) -> tuple[Any, tuple[Any, ...], SequentialTape, tuple[Any, ...]]:
+        """Run the layers in order like `forward`, and keep what each of them gives out.
+
+        Parameters
+        ----------
+        x, state, lengths, training
+            As for `forward`.
+
+        Returns
+        -------
+        y, state, tape
+            As of `forward`.
+        outputs : tuple of array
+            The output of each layer; the last one is y.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import engine
+        >>> model = engine.Sequential(engine.GRU(2, 3), engine.Dropout(0.5), engine.Linear(3, 1))
+        >>> y, states, tape, outputs = model.forward_with_outputs(np.ones((5, 4, 2), np.float32))
+        >>> [output.shape for output in outputs]
+        [(5, 4, 3), (5, 4, 3), (5, 4, 1)]
+        """
+        outputs, states, tapes = [], [], []
+        for layer, layer_state in zip(self.layers, self._split("state", state), strict=True):
+            x, layer_state, tape = layer.forward(x, layer_state, lengths, training)
+            lengths = lengths if layer.keeps_time else None
+            outputs.append(x)
+            states.append(layer_state)
+            tapes.append(tape)
+        return x, tuple(states), SequentialTape(tuple(tapes), self._stamp()), tuple(outputs)
+
+    def backward(
+        self, tape: SequentialTape, dy: Any = None, dstate: Any = None, *, inner: Mapping[int, Any] | None = None
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """Run the layers' backward passes in reverse order; dx is that of the first layer.
+
+        Parameters
+        ----------
+        tape : SequentialTape
+            What forward returned.
+        dy : array or None
+            Gradient of y; None is zeros.
+        dstate : tuple or None
+            Gradients of the layers' new states.
+        inner : mapping of int to array or None
+            Gradients of the outputs of layers by their places, in their shapes, where a loss looks at them too, as
+            `engine.activation_regularization` does.
+
+        Returns
+        -------
+        dx : array or None
+            Gradient of x.
+        dstate : tuple
+            Gradients of the states at the start.
+        """
         self.check_tape(tape)
+        inner = self._require_places(inner)
         dstates: list[Any] = []
         pairs = list(zip(self.layers, tape.tapes, self._split("dstate", dstate), strict=True))
-        for layer, layer_tape, layer_dstate in reversed(pairs):
+        for place, (layer, layer_tape, layer_dstate) in reversed(list(enumerate(pairs))):
+            if place in inner:
+                dy = self._joined(dy, inner[place], place)
             with layer.already_checked(layer_tape):
                 dy, layer_dstate = layer.backward(layer_tape, dy, layer_dstate)
             if layer.on_gradients is not None:
                 layer.on_gradients(None)
             dstates.append(layer_dstate)
         return dy, tuple(reversed(dstates))
+
+    def _joined(self, dy: Any, inner: Any, place: int) -> Any:
+        """The gradient of a layer's output, from what reads it and from a loss that looks at it."""
+        if dy is None:
+            return inner
+        if self.backend.is_array(dy) and tuple(dy.shape) != tuple(inner.shape):
+            raise bad_input(f"inner[{place}]", f"shape {tuple(dy.shape)}", f"shape {tuple(inner.shape)}")
+        return dy + inner
+
+    def _require_places(self, inner: Any) -> Mapping[int, Any]:
+        """The gradients of inner outputs, by places that are there."""
+        if inner is None:
+            return {}
+        count = len(self.layers)
+        if not isinstance(inner, Mapping):
+            raise bad_type("inner", "a mapping from places of layers to gradients", describe(inner))
+        for place, gradient in inner.items():
+            if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < count:
+                raise bad_input("inner", f"places in 0..{count - 1}", describe(place))
+            self.backend.require(f"inner[{place}]", gradient, dtype=self.dtype)
+        return inner
 
     def predict(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, tuple[Any, ...]]:
         """Run the layers in order without dropout and tapes."""

@@ -10,6 +10,20 @@ from engine.backend import Backend
 from engine.errors import bad_input
 from engine.plain_arrays import host_integers
 
+
+class Remaining:
+    """What is left of each row's steps at a part of a sequence: more than the part has, or less than none.
+
+    Parameters
+    ----------
+    host : (B,) int64 on the host.  That they are not cut to the part keeps the rows in one order for all parts, and
+        with it the bits of a sum over rows.
+    """
+
+    def __init__(self, host: np.ndarray) -> None:
+        self.host = host
+
+
 SMALL = 1 << 16  # bytes that NumPy allocates as fast as the kernels
 
 
@@ -36,7 +50,7 @@ class Timeline:
         self._order: Any = None
         if lengths is not None:
             host = check_lengths(lengths, steps, batch)
-            if (host < steps).any():  # all rows full: the plain path
+            if (host < steps).any() or isinstance(lengths, Remaining):  # all rows full: the plain path
                 # only B numbers are uploaded; the rest is computed on the device
                 self.host_lengths = host
                 xp, self._lengths = backend.xp, backend.asarray(host)
@@ -79,7 +93,8 @@ class Timeline:
             copy = self._backend.empty(values.shape, values.dtype)
             copy[...] = values
             return copy
-        return self._backend.xp.where(self._valid, values, self._backend.xp.zeros_like(values))
+        xp = self._backend.xp
+        return xp.where(self._valid, values, xp.zeros((), dtype=values.dtype))
 
     def flip(self, values: Any) -> Any:
         """(T, B, ...) from time order into the reverse direction's processing order, or back: it is its own inverse."""
@@ -122,6 +137,8 @@ def clean(xp: Any, values: Any, timeline: Timeline | None, batch_first: bool) ->
 
 def check_lengths(lengths: Any, steps: int, batch: int) -> np.ndarray:
     """Lengths as a host int64 array (B,), or a clear error."""
+    if isinstance(lengths, Remaining):
+        return lengths.host
     hosted = "a host list or NumPy integer array"
     host = host_integers("lengths", lengths, "integers", "lengths count time steps", hosted)
     if host.shape != (batch,):

@@ -97,5 +97,6 @@ def backward_walk(
             dx_d = run(direction, part)
             dx_d = flip(dx_d) if direction.reverse else dx_d  # y = run(flip(x))
             dx = dx_d if dx is None else dx + dx_d
+            del dx_d  # as large as x: the layers below need the room
         dy = leave(layer, dx)  # x = enter(x)
     return dy

@@ -118,8 +118,11 @@ class WeightAverage:
     def state_dict(self) -> dict[str, Any]:
         """Copies of all that is needed to go on exactly: numbers by name, and the averages under ``"average."``."""
         xp = self.model.backend.xp
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return numbers | {f"average.{name}": xp.copy(array) for name, array in self.averages.items()}
+        return self.numbers() | {f"average.{name}": xp.copy(array) for name, array in self.averages.items()}
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of the state by name, JSON-able."""
+        return {name: getattr(self, name) for name in _NUMBERS}
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Go on from a saved state; its arrays may come from the host or another backend.

@@ -67,7 +67,7 @@ class Ranks(Alone):
         if self._buckets is None:
             self._buckets = Buckets(live.model, self.communicator, self.bucket)
         with self._buckets.following(live.model):
-            live.model.backward(out.tape, out.dy)
+            out.backward(live.model)
         self._buckets.finish()
         return self._whole(live, out)
 

@@ -46,7 +46,7 @@ class LanguageModel(TaskKind):
     """
 
     name, words = LANGUAGE, "predict the characters of a text"
-    shared = LAYERS | {"files", "encoding", "embed", "sequence"}
+    shared = LAYERS | {"files", "encoding", "embed", "sequence", "k2"}
     defaults: ClassVar[Mapping[str, Any]] = {"steps": 2000}
     out, needs_data, standard, reads_ids = "runs/text", False, True, True
     unit, position = "bits per character", "characters"
@@ -62,6 +62,10 @@ class LanguageModel(TaskKind):
             self.vocabulary = Vocabulary(known + text)
         source = name_of(config.files)
         train, self.validation_ids = split(self.vocabulary.encode(text, source), config.validation, source)
+        if 0 < config.k2 < config.sequence:
+            hint = "fewer would leave the first losses of a step uncounted"
+            raise bad_input("k2", f"0, or at least the sequence of {config.sequence}", str(config.k2), hint)
+        self._steps, self._k2 = config.sequence, config.k2 or config.sequence
         need = config.batch * config.sequence + 1
         if len(train) < need or len(self.validation_ids) < 2:
             expected = f"at least {need:,} characters to train on (--batch * --sequence + 1) and 2 to validate on"
@@ -70,7 +74,7 @@ class LanguageModel(TaskKind):
         self._batches = contiguous_batches(train, config.batch, config.sequence)
         self.batches = len(self._batches)
         size = len(self.vocabulary)
-        self.model = build_model(config, backend, size, size, config.batch * config.sequence)
+        self.model = build_model(config, backend, size, size, config.batch * self._k2)
         size_of_text = f"{len(text):,} characters" if config.files else source
         shape = f"{config.layers} × {config.hidden}" if config.layers > 1 else f"{config.hidden}"
         self.title = f"{config.cell.upper()} {shape} on {size_of_text}"
@@ -99,12 +103,23 @@ class LanguageModel(TaskKind):
         return dict.fromkeys(("0.weight", f"{last}.weight", f"{last}.bias"), characters)
 
     def batch(self, step: int) -> Batch:
-        """Character ids (T, B), and those that follow them."""
-        return Batch(*self._batches.batch(step % self.batches))
+        """Character ids (k2, B), and those that follow the newest T of them; fewer at the start of an epoch."""
+        number = step % self.batches
+        if self._k2 == self._steps:
+            return Batch(*self._batches.batch(number))
+        begin, after = (max(0, (number + one) * self._steps - self._k2) for one in (1, 2))
+        chunks = [self._batches.batch(n) for n in range(begin // self._steps, number + 1)]
+        x = np.concatenate([chunk.inputs for chunk in chunks])[begin % self._steps :]
+        return Batch(x, chunks[-1].targets, carry=after - begin)
 
     def loss(self, y: Any, batch: Batch) -> tuple[Any, Any, int]:
-        """Cross-entropy of the logits (T, B, V) in nats."""
-        loss, dy = cross_entropy(y, batch.targets)
+        """Cross-entropy of the logits (T, B, V) in nats; the steps before the newest T have no loss."""
+        early = len(y) - len(batch.targets)
+        loss, dy = cross_entropy(y[early:], batch.targets)
+        if early:
+            whole = self.model.backend.xp.zeros_like(y)
+            whole[early:] = dy
+            dy = whole
         return loss, dy, batch.targets.size
 
     def carried(self, step: int, state: Any) -> Any:

@@ -35,7 +35,7 @@ class Alone:
 
     def backward(self, live: Live, out: ForwardPass) -> ForwardPass:
         """Backward of a forward pass: the gradients of the whole batch, and the pass with its loss and positions."""
-        live.model.backward(out.tape, out.dy)
+        out.backward(live.model)
         return out
 
     # -- what is decided together --------------------------------------------------------------------------------------

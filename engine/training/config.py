@@ -11,6 +11,7 @@ from engine.training.kinds import FORECAST, LANGUAGE, TaskKind, kind_of
 from engine.training.option_rules import (
     ADDED,
     ADDED_LATER,
+    AVERAGES,
     BUDGETS,
     FORMAT,
     LAYERS,
@@ -48,13 +49,18 @@ class TrainConfig:
     scaling : ``"zscore"``, ``"minmax"`` or ``"none"``, measured on the training part alone.
     validation, test : the fractions at the end of the data that are held out; a text has no test part.
     cell, layers, hidden, embed, dropout, precision : the model.
-    batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 = k2 of truncated BPTT).
+    batch, sequence : rows in a batch (lanes of the text), and steps in each (k1 of truncated BPTT).
+    k2 : the steps that a loss goes back at most; 0 is `sequence`.
+    memory : the budget of the recurrent layers' passes, such as ``"64MiB"`` (`engine.recompute`); None: all they take.
     buckets, bucket_pool, batch_steps : how rows are put together by their length (`engine.data.Buckets`: width, pool
         and steps; 0 each: not); None in runs of before is the width that the task had then.
     optimizer, lr, l1, l2 : as in `engine.optimizers`.
     momentum, weight_decay : of SGD and RMSprop, and of AdamW.
     schedule, warmup : the learning rate's course, and the steps over which it first rises.
     clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).
+    gradient_noise, ar, tar : as for `engine.fit`.
+    average, average_decay, average_from, average_every : the weights that are validated and kept as the best: their
+        own (``"none"``), or an average as in `engine.WeightAverage`.
     loss_scale : ``"dynamic"`` (in fp16 alone), ``"off"`` or a number, as a text.
     steps, epochs, minutes : the budget, exactly one of them.
     patience : validations without improvement before training stops (0: never).
@@ -121,6 +127,15 @@ class TrainConfig:
     buckets: int | None = None
     bucket_pool: int = 0
     batch_steps: int = 0
+    gradient_noise: float = 0.0
+    ar: float = 0.0
+    tar: float = 0.0
+    average: str = "none"
+    average_decay: float = 0.999
+    average_from: int = 0
+    average_every: int = 1
+    memory: str | None = None
+    k2: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -177,6 +192,7 @@ class TrainConfig:
         for word in self.rates:
             read_rate(word, label)
         _check_buckets(self, label)
+        _check_average(self, label)
         kind.check(self, label)
 
     def kind(self, label: Callable[[str], str] = str) -> type[TaskKind]:
@@ -196,6 +212,18 @@ def _check_buckets(config: TrainConfig, label: Callable[[str], str]) -> None:
     for name in ("bucket_pool", "batch_steps"):
         if getattr(config, name) and config.buckets == 0:
             raise bad_input(label(name), f"0 with {label('buckets')} 0", shown(getattr(config, name)))
+
+
+def _check_average(config: TrainConfig, label: Callable[[str], str]) -> None:
+    """Raise for an average without a step to begin at, and for options of an average that is not taken."""
+    if config.average == "swa" and not config.average_from:
+        hint = "such as three quarters of the steps"
+        raise bad_input(label("average_from"), f"a step > 0 with {label('average')} swa", "0", hint)
+    used = {"average_decay": ("ema",), "average_from": ("ema", "swa"), "average_every": ("ema", "swa")}
+    for name, kinds in used.items():
+        if getattr(config, name) != ADDED_LATER[name] and config.average not in kinds:
+            expected = f"{label('average')} {' or '.join(kinds)} beside it"
+            raise bad_input(label(name), expected, f"{label('average')} {config.average}")
 
 
 def _check_own(kind: type[TaskKind], own: Any, label: Callable[[str], str]) -> None:
@@ -296,6 +324,7 @@ def _several(given: Any) -> Any:
 
 
 __all__ = [
+    "AVERAGES",
     "BUDGETS",
     "DEFAULTS",
     "TRAINABLE_CELLS",

@@ -258,4 +258,8 @@ def as_task(kind: type[TaskKind], config: TrainConfig, backend: Backend, describ
     """
     made: Any = kind(config, backend, described)  # type: ignore[call-arg]
     task: RunTask = made
+    if config.memory is not None:
+        from engine.long_sequences import recompute
+
+        recompute(task.model, memory=config.memory)
     return task

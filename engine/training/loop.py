@@ -208,6 +208,14 @@ class Loop:
     def _validate(self) -> None:
         """Measure the validation loss; keep the weights if they are the best so far."""
         self._require_finite(weights=True)
+        with self.live.regularisers.averaged():
+            record = self._measured()
+        self._write(record)
+        self.reporter.report(record, self._moment())
+        self._reported = time.monotonic()  # the speed that is shown is that of training alone
+
+    def _measured(self) -> dict[str, Any]:
+        """The line of a validation with the weights that the model has, which are kept if they are the best."""
         state = self.state
         with np.errstate(all="ignore"):
             loss, figures = self.team.on_first(self._measure)
@@ -222,7 +230,7 @@ class Loop:
             state.best_loss, state.best_step = loss, state.step
             self.keeper.keep_best(self.live)
         name, figure = self.task.figure(loss)
-        record = {
+        return {
             "kind": "validation",
             "step": state.step,
             "epoch": state.step / self.task.batches,
@@ -232,9 +240,6 @@ class Loop:
             "best": better,
             "timing": {"elapsed_s": round(self._elapsed(), 3)},
         }
-        self._write(record)
-        self.reporter.report(record, self._moment())
-        self._reported = time.monotonic()  # the speed that is shown is that of training alone
 
     def _measure(self) -> tuple[float, dict[str, float]]:
         """Loss and figures of the validation part."""

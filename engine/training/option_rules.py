@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.cell import cells
+from engine.errors import InputError
+from engine.memory_sizes import bytes_of
 from engine.training.loss_scale import is_loss_scale
 from engine.training.rules import Rule, choice, listed, real, record, switch, text, whole
 from kernels.rounding import PRECISIONS
@@ -20,6 +22,7 @@ FORMAT: dict[str, Any] = {"decimal": None, "delimiter": None, "encoding": None, 
 SOURCES = ("files", "data")
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+AVERAGES = ("none", "ema", "swa")
 SCHEDULES = ("cosine", "step", "constant")
 
 
@@ -38,6 +41,15 @@ SCALINGS = ("zscore", "minmax", "none")
 _MOST_LAYERS = 1000
 _MOST_RATE = 1e300  # schedules add two of them
 _MOST_STEPS, _MOST_EPOCHS, _MOST_MINUTES = 10**12, 1e9, 1e7  # the last is nineteen years
+
+
+def _is_memory(value: Any) -> bool:
+    """Whether a value says an amount of memory."""
+    try:
+        return isinstance(value, str) and bytes_of("memory", value) > 0
+    except InputError:
+        return False
+
 
 RULES: dict[str, Rule] = {
     "task": text(),
@@ -79,6 +91,13 @@ RULES: dict[str, Rule] = {
     "warmup": whole(0),
     "clip": real(0),
     "clip_value": real(0),
+    "gradient_noise": real(0),
+    "ar": real(0),
+    "tar": real(0),
+    "average": choice(*AVERAGES),
+    "average_decay": real(0, open_=True, below=1),
+    "average_from": whole(0),
+    "average_every": whole(1),
     "loss_scale": Rule("'dynamic', 'off' or a number > 0 and at most 2**30", is_loss_scale),
     "steps": whole(1, _MOST_STEPS),
     "epochs": real(0, open_=True, most=_MOST_EPOCHS),
@@ -97,10 +116,12 @@ RULES: dict[str, Rule] = {
     "buckets": whole(0),
     "bucket_pool": whole(0),
     "batch_steps": whole(0),
+    "memory": Rule("an amount of memory such as 64MiB", _is_memory),
+    "k2": whole(0),
     "own": record(),
 }
 #: Options that may be left open.
-OPTIONAL = ("from_run", "buckets", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
+OPTIONAL = ("from_run", "memory", "buckets", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 #: Options that came still later; a run that does not use them says nothing of them.
@@ -115,6 +136,15 @@ ADDED_LATER: dict[str, Any] = {
     "buckets": None,
     "bucket_pool": 0,
     "batch_steps": 0,
+    "gradient_noise": 0.0,
+    "ar": 0.0,
+    "tar": 0.0,
+    "average": "none",
+    "average_decay": 0.999,
+    "average_from": 0,
+    "average_every": 1,
+    "memory": None,
+    "k2": 0,
 }
 
 #: How a series is read: the rows of a table in the order of time.
@@ -122,9 +152,9 @@ SERIES = frozenset({"column", "missing", "time", "sort", "regular", "horizon", "
 #: How a file with a table is written.
 TABLE = frozenset({"decimal", "delimiter", "encoding", "skip"})
 #: The recurrent layers.
-LAYERS = frozenset({"cell", "layers", "hidden", "dropout", "precision"})
+LAYERS = frozenset({"cell", "layers", "hidden", "dropout", "precision", "memory"})
 #: How rows are put together by their length.
 PACKING = frozenset({"buckets", "bucket_pool", "batch_steps"})
 #: Options that a task has only if it lists them in `TaskKind.shared`.
-PARTICULAR = SERIES | TABLE | LAYERS | PACKING | {"files", "data", "test", "embed", "sequence"}
+PARTICULAR = SERIES | TABLE | LAYERS | PACKING | {"files", "data", "test", "embed", "sequence", "k2"}
 OPTIMIZERS_WITH = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}

@@ -224,6 +224,8 @@ def _check_arrays(
             "trainer/loss_sum": (DTYPES["F64"], ()),
             "trainer/norm_sum": (DTYPES["F64"], ()),
         }
+        if config.average != "none":
+            known |= {f"average/{name[6:]}": entry for name, entry in known.items() if name.startswith("model/")}
         split = (name.removeprefix("optimizer/").partition(".") for name in entries if name.startswith("optimizer/"))
         slots = {slot for slot, _, parameter in split if parameter in shapes}
         known |= {f"optimizer/{slot}.{name}": (floats, shape) for slot in slots for name, shape in shapes.items()}

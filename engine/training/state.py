@@ -14,6 +14,7 @@ from engine.optimizers.base import Optimizer
 from engine.optimizers.loss_scaling import LossScaler
 from engine.training.checkpoint import Checkpoint, field, problem
 from engine.training.container import RESTORE
+from engine.training.regularisers import Regularisers
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Live:
     position : `Position`.
     carried : the state that the last batch left, a nest of tuples of arrays, or None.
     made_before : updates that the optimiser had made before this run; an object of the user's may have made some.
+    regularisers : what a step does beside the plain one; an average of the weights is part of the state.
     scaler : of the loss; None where it is not scaled.
     reported_skips : steps that had been skipped at the last report.
     loss_sum, norm_sum : 0-d float64 on the device: loss times positions, and gradient norm, since the last report.
@@ -59,6 +61,7 @@ class Live:
         self.reported_skips = 0
         self.position = Position()
         self.carried: Any = None
+        self.regularisers = Regularisers()
         self.made_before = int(model.backend.to_host(optimizer.steps))
         xp = model.backend.xp
         self.loss_sum = xp.zeros((), dtype=np.float64)
@@ -76,6 +79,10 @@ class Live:
         meta: dict[str, Any] = {"model": self.model.config(), "trainer": asdict(self.position)}
         if not everything:
             return arrays, meta
+        average = self.regularisers.average
+        if average is not None:
+            arrays |= {f"average/{name}": to_host(value) for name, value in average.averages.items()}
+            meta["average"] = average.numbers()
         scalars: dict[str, Any] = {}
         for name, value in self.optimizer.state_dict().items():
             if isinstance(value, str | int | float | bool):
@@ -98,6 +105,9 @@ class Live:
         self.model.load_call_counters(field(path, meta, "counters"))
         self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
         self.position = Position(**field(path, meta, "trainer"))
+        if self.regularisers.average is not None:
+            arrays = {f"average.{name}": value for name, value in checkpoint.group("average").items()}
+            self.regularisers.average.load_state_dict({**field(path, meta, "average"), **arrays})
         self.made_before = int(meta.get("made_before", 0))
         made, step = int(checkpoint.arrays["optimizer/steps"]) - self.made_before, self.position.step
         made += self._unpack_scale(meta.get("loss_scale"))

@@ -33,7 +33,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
     xp = model.backend.xp
     # If an update is refused, the flag and the replay say so; NumPy's warnings would only repeat it.
     with np.errstate(all="ignore"):
-        out = forward(task, position.step, live.carried)
+        out = forward(task, position.step, live.carried, live.regularisers.penalties)
         model.zero_grad()
         if live.scaler:
             out = out._replace(dy=live.scaler.scale(out.dy))
@@ -43,6 +43,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
         if plan.clip_value:
             clip_grad_value(optimizer, plan.clip_value)
         norm = clip_grad_norm(optimizer, plan.clip or math.inf)
+        live.regularisers.add_noise(optimizer, position.step)  # after clipping, which would scale it
         optimizer.lr = schedule(position.step)
         # After a refused update all later ones are refused too, so the weights stay those that the replay needs.
         guard = xp.where(optimizer.nonfinite, math.nan, out.loss)
@@ -50,6 +51,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
             live.scaler.step(optimizer, guard)
         else:
             optimizer.step(guard)
+        live.regularisers.update_average()
         live.loss_sum += xp.asarray(out.loss, dtype=np.float64) * out.positions
         live.norm_sum += xp.where(optimizer.skipped, 0.0, norm)
     position.positions += out.positions

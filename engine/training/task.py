@@ -12,9 +12,11 @@ import numpy as np
 
 from engine.backend import Backend
 from engine.checks import instance
-from engine.layers import from_config
+from engine.layers import Sequential, from_config
 from engine.layers.base import Layer
+from engine.long_sequences.parts import advance
 from engine.training.checkpoint import Checkpoint, match_arrays
+from engine.training.regularisers import NO_PENALTIES, Penalties
 
 
 class Batch(NamedTuple):
@@ -26,12 +28,14 @@ class Batch(NamedTuple):
     targets : what `Task.loss` compares the output with.
     lengths : (B,) valid steps of each row, on the host; None: all steps of all rows.
     mask : the targets that count, or their weights, in the targets' leading shape; None: all.
+    carry : the steps of x after which the state is carried on, where the next batch overlaps this one; None: all.
     """
 
     x: Any
     targets: Any
     lengths: Any = None
     mask: Any = None
+    carry: int | None = None
 
 
 class Validation(NamedTuple):
@@ -57,6 +61,7 @@ class ForwardPass(NamedTuple):
     state : the state after the batch, or None if none is carried on.
     tape : the tape for the model's backward pass.
     positions : how many targets the mean is over.
+    inner : gradients of the outputs of the model's layers by their places, beside that of its own output.
     """
 
     loss: Any
@@ -64,6 +69,14 @@ class ForwardPass(NamedTuple):
     state: Any
     tape: Any
     positions: int
+    inner: Mapping[int, Any] = MappingProxyType({})
+
+    def backward(self, model: Any) -> None:
+        """The backward pass: adds to the gradients of the model."""
+        if self.inner:
+            model.backward(self.tape, self.dy, inner=self.inner)
+        else:
+            model.backward(self.tape, self.dy)
 
 
 class Task(Protocol):
@@ -121,12 +134,33 @@ class RunTask(Task, Protocol):
         """What came of a run beside its loss."""
 
 
-def forward(task: Task, step: int, state: Any) -> ForwardPass:
+def forward(task: Task, step: int, state: Any, penalties: Penalties = NO_PENALTIES) -> ForwardPass:
     """The forward pass of `step` from the state that the step before it left."""
-    batch = task.batch(step)
-    y, state, tape = task.model.forward(batch.x, task.carried(step, state), batch.lengths)
+    batch, model = task.batch(step), task.model
+    carried, counters = task.carried(step, state), model.call_counters()
+    if penalties:
+        assert isinstance(model, Sequential)
+        y, state, tape, outputs = model.forward_with_outputs(batch.x, carried, batch.lengths)
+    else:
+        y, state, tape = model.forward(batch.x, carried, batch.lengths)
+    if batch.carry is not None:
+        state = _state_after(model, batch, carried, counters)
     loss, dy, positions = task.loss(y, batch)
-    return ForwardPass(loss, dy, state, tape, positions)
+    if not penalties:
+        return ForwardPass(loss, dy, state, tape, positions)
+    return ForwardPass(loss, dy, state, tape, positions, penalties.gradients(model, outputs, batch.lengths))
+
+
+def _state_after(model: Layer, batch: Batch, state: Any, counters: Mapping[str, int]) -> Any:
+    """The state after the first steps of a batch, with the masks that the whole batch has."""
+    if not batch.carry:
+        return state
+    reached = model.call_counters()
+    model.load_call_counters(counters)
+    try:
+        return advance(model, batch.x[: batch.carry], state)
+    finally:
+        model.load_call_counters(reached)
 
 
 def load_model(checkpoint: Checkpoint, backend: Backend) -> Any:

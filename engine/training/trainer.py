@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.checks import describe, instance
 from engine.errors import bad_type
+from engine.layers.base import Layer
+from engine.optimizers.averaging import WeightAverage
 from engine.training.alone import ALONE, Alone
 from engine.training.config import TrainConfig
 from engine.training.fine_tuning import rates_at
@@ -16,6 +18,7 @@ from engine.training.loss_scale import loss_scale_of
 from engine.training.optimizer_and_schedule import course_changed, make_optimizer, make_schedule, total_steps
 from engine.training.plan import COMPLETE, INTERRUPTED, STOPPED_EARLY, Outcome, Plan
 from engine.training.progress import Reporter
+from engine.training.regularisers import Regularisers, read_regularisers
 from engine.training.rundir import RunFolder
 from engine.training.task import Task
 
@@ -61,6 +64,7 @@ class Trainer(Loop):
         keeper = RunFiles(run.directory, self._begin, self._about, task.figure(1.0)[0], lines)
         optimizer = make_optimizer(task.model, self.config)
         super().__init__(task, optimizer, plan, lambda step: optimizer.lr, keeper, reporter, stop, logs, team)
+        self.live.regularisers = regularisers_of(task.model, self.config, team.size)
         if run.checkpoint:
             self.restore(run.checkpoint)
         self._set_groups()
@@ -111,6 +115,16 @@ def plan_of(config: TrainConfig, batches: int) -> Plan:
         hint=_LOWER,
         loss_scale=loss_scale_of(config.loss_scale),
     )
+
+
+def regularisers_of(model: Layer, config: TrainConfig, ranks: int) -> Regularisers:
+    """The regularisers of a run, by its options."""
+    average = None
+    if config.average != "none":
+        decay = config.average_decay if config.average == "ema" else None
+        average = WeightAverage(model, decay, start=config.average_from, every=config.average_every)
+    given = {name: getattr(config, name) for name in ("ar", "tar", "gradient_noise")}
+    return read_regularisers(model, **given, average=average, seed=config.seed, ranks=ranks)
 
 
 __all__ = ["COMPLETE", "INTERRUPTED", "STOPPED_EARLY", "Outcome", "Trainer", "plan_of"]

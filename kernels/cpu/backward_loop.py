@@ -38,8 +38,8 @@ TOTALS = TARGETS + 5
 DH = len(BACKWARD)  # the gradient of the first state
 PADDING = 16  # numbers in a row of da: rows whose length is a power of two would fall into the same part of the cache
 #: Chunk, a thread's room in packs and in indices, whether there are dy and a trace; then which gradients are wanted, of
-#: weight_ih, weight_hh, weight_hr, bias_ih, bias_hh.
-OPTIONS = ("int",) * 10
+#: weight_ih, weight_hh, weight_hr, bias_ih, bias_hh; and whether the sums go on from what the targets hold.
+OPTIONS = ("int",) * 11
 row_function = by_address(*BACKWARD_KINDS)
 
 
@@ -73,7 +73,7 @@ def backward(share, sizes, options, steps, lines, rows, one):
     scratch = after(pointer(lines[SCRATCH], one), rank * half.scratch_backward(rounded[half.SLOTS], chunk, sizes))
     begin_gradients(total, part, one)
     # a chunk's weight gradients are added up apart, and to the targets at the end; where there is but one, at once
-    apart = T > chunk or chunk * B > DEPTH
+    apart = (T > chunk or chunk * B > DEPTH) and not options[10]
     summed, still, count = 0 if apart else 1, 0, 0  # `still`: rows that have begun, seen from the end; `count` of ours
     for end in range(T, 0, -chunk):
         at_row = 0
@@ -340,7 +340,7 @@ def start_backward(table, rank, number, one):
     """`backward` from a table (`kernels.cpu.table`), for this rank of pass `number`."""
     entries = at(table)
     o, s = after(entries, OPTIONS_AT), after(entries, BACKWARD_X)
-    options = o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8], o[9]
+    options = o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8], o[9], o[10]
     steps = s[0], s[1], s[2], s[3], s[4], s[5]
     share, sizes = share_of(entries, rank, number), sizes_of(entries)
     backward(share, sizes, options, steps, after(entries, BACKWARD_LINES), entries[ROWS_AT], one)

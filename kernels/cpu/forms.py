@@ -121,8 +121,8 @@ def pack(packs: Packs, loops: Loops, size: Sizes, division: Plan) -> Array:
     return packed
 
 
-def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace: bool) -> Form:
-    """The form of passes backward; `trace` : whether they leave a trace."""
+def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace: bool, going_on: bool = False) -> Form:
+    """The form of passes backward; `trace` : whether they leave a trace; `going_on` : as in `kernels.Kernels`."""
     cell, dtype, (T, B, D, G, R, H, P, projected) = packs.cell, packs.dtype, size
     at = {name: tables.BACKWARD_LINES + k for k, name in enumerate(loops.names["backward"])}
     split, widths = int(bool(cell.splits)), [P if is_narrow(cell, name) else H for name in cell.states]
@@ -149,11 +149,11 @@ def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace
         )
     for which, narrow in (("values", loops.values), ("spares", loops.spares)):
         scratch += [Part(at[f"{which}{k}"], (B, P if one else H), dtype) for k, one in enumerate(narrow)]
-    apart = division.chunk < T or count > DEPTH
+    apart = (division.chunk < T or count > DEPTH) and not going_on
     if apart:
         totals = zip(("ih", "hh", "hr", "bias_ih", "bias_hh"), packs.arrays, strict=False)
         scratch += [Part(at[f"total_{name}"], array.shape, dtype) for name, array in totals]
-    head = [division.chunk, room, index_room, 0, int(trace), *(0,) * 5, 0, B * D, D, 0, B * P, P]
+    head = [division.chunk, room, index_room, 0, int(trace), *(0,) * 5, int(going_on), 0, B * D, D, 0, B * P, P]
     table, held = _table(packs, loops, "backward", size, division, head, at)
     numbers = plain(max(count, G * H, R * H, P))
     table[at["plain"]] = place(numbers)

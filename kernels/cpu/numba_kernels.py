@@ -22,7 +22,7 @@ from kernels.cpu.compiling import JIT
 from kernels.cpu.forms import Form, backward_form, enter_gradients, enter_rest, forward_form, pack
 from kernels.cpu.loops import Loops, loops_of
 from kernels.cpu.packs import Packs
-from kernels.cpu.plan import Plan, Sizes, plan, worth_a_team
+from kernels.cpu.plan import Plan, Sizes, chunk_of, plan, worth_a_team
 from kernels.cpu.small import SmallBackward, SmallForward
 from kernels.cpu.stream import stream
 from kernels.cpu.table import (
@@ -55,6 +55,19 @@ class NumbaKernels(ReferenceKernels):
 
     def __init__(self) -> None:
         super().__init__(np)
+
+    def block(self, cell: Cell, batch: int) -> int:
+        """See `kernels.Kernels.block`."""
+        return super().block(cell, batch) if loops_of(cell) is None else chunk_of(batch)
+
+    def numbers(self, cell: Cell, units: int, width: int, full: bool) -> tuple[int, int]:
+        """See `kernels.Kernels.numbers`."""
+        (tape, working), loops = super().numbers(cell, units, width, full), loops_of(cell)
+        return (tape, working) if loops is None else (tape - (units if loops.one_block and full else 0), 0)
+
+    def release(self) -> None:
+        """Give memory that waits for arrays of the same size back to the system."""
+        workspace.release()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array from the workspace."""
@@ -126,22 +139,23 @@ class NumbaKernels(ReferenceKernels):
         dlast: tuple[Array | None, ...],
         grads: Weights,
         trace: bool = False,
+        going_on: bool = False,
     ) -> tuple[Adjoints, Array]:
         """Walk the slots of `tape` from the end to the start; see `kernels.Kernels.backward_layer`."""
-        small = None if given.packs is None or trace else given.packs.small.get((x.shape, "backward"))
+        small = None if given.packs is None or trace or going_on else given.packs.small.get((x.shape, "backward"))
         if small is not None and grads is given.packs.grads and _fits(small, given, x, dy):
             return small(given, tape, x, dy, dlast)
         cell, loops = given.cell, loops_of(given.cell)
         if loops is None:
-            return super().backward_layer(given, tape, x, dy, dlast, grads, trace)
+            return super().backward_layer(given, tape, x, dy, dlast, grads, trace, going_on)
         events.launched()
         packs = Packs(cell, given.weights, None, given.precision) if given.packs is None else given.packs
         dtype, size = packs.dtype, packs.sizes(x)
         with team_for(size.multiply_adds) as team:
             division = plan(size, dtype.itemsize, available(team, loops, "backward", dtype))
             team.size = division.team
-            key = size, division, "backward", trace
-            form = packs.form(key) or packs.keep_form(key, backward_form(packs, loops, size, division, trace))
+            key = size, division, "backward", trace, going_on
+            form = packs.form(key) or packs.keep_form(key, backward_form(packs, loops, size, division, trace, going_on))
             table, memory = form.begin()
             held = [enter_rows(table, form.at["x"], BACKWARD_X, x), enter_rest(table, form, given, size)]
             if dy is not None:
@@ -150,6 +164,9 @@ class NumbaKernels(ReferenceKernels):
             held += _enter_tape(table, form, tape, dlast)
             enter_gradients(table, form, packs.places_of(grads))
             own = np.zeros((len(cell.own), size.H), dtype)
+            if going_on:
+                for target, name in zip(own, cell.own, strict=True):
+                    target[...] = grads.get(name, 0)
             if cell.own:
                 table[form.at["own"]] = place(own)
             traced = _enter_trace(table, form, loops, size, tape) if trace else (None,) * 4
@@ -157,14 +174,14 @@ class NumbaKernels(ReferenceKernels):
             if given.lengths is not None:
                 dx.fill(0)
             run(team, loops, "backward", dtype, table)
-            known = packs.grads is grads and given.lengths is None and not (trace or cell.own)
+            known = packs.grads is grads and given.lengths is None and not (trace or going_on or cell.own)
             if known and _is_new(packs, (x.shape, "backward"), division):
                 packs.keep_small((x.shape, "backward"), SmallBackward(form, loops, packs, size, division))
         del held  # until here: their addresses are in the table
         for name, found in zip(cell.own, own, strict=True):
             grad = grads.get(name)
             if grad is not None:
-                grad += found
+                grad[...] = found + (0 if going_on else grad)
         dstates = tuple([form.result(name, memory) for name in loops.dstates])
         traces, da, da_hidden, dprojected = traced
         return Adjoints(da, da_hidden, dstates, traces, {}, dprojected), dx

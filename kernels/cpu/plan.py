@@ -70,13 +70,18 @@ def _sizes(shape: tuple[int, int, int], G: int, R: int, H: int, P: int, projecte
 
 def plan(size: Sizes, itemsize: int, available: int) -> Plan:
     """Divide a pass; a pure function of the sizes and the number of threads that may be used."""
-    chunk = min(size.T, max(1, CHUNK_ROWS // size.B))
+    chunk = min(size.T, chunk_of(size.B))
     if available < 2 or not worth_a_team(size.multiply_adds):
         return Plan(1, False, chunk)
     lanes = VECTOR_BYTES // itemsize
     few_rows, large = size.B < 4 * available, size.recurrent * itemsize > SHARED_WEIGHTS
     by_units = size.H >= 2 * lanes and size.B * size.recurrent >= WORTH_A_WAIT and (few_rows or large)
     return Plan(min(available, -(-size.H // lanes) if by_units else size.B), by_units, chunk)
+
+
+def chunk_of(batch: int) -> int:
+    """The time steps of a chunk, where there are as many."""
+    return max(1, CHUNK_ROWS // max(1, batch))
 
 
 def worth_a_team(multiply_adds: int) -> bool:

@@ -24,11 +24,11 @@ Table = Any  # int64 array, or a list
 
 TEAM, BY_UNITS, BARRIER, BELL, ROWS = range(5)
 SIZES = 5  # the eight of `kernels.cpu.plan.Sizes`
-OPTIONS = SIZES + 8  # of forward 7, of backward 10
+OPTIONS = SIZES + 8  # of forward 7, of backward 11
 FORWARD_X = OPTIONS + 7  # offset, step in time, step in the batch, of x
 FORWARD_LINES = FORWARD_X + 3
 BACKWARD_DY, BACKWARD_WANTED = OPTIONS + 3, OPTIONS + 5  # whether there is dy; which gradients of weights are wanted
-BACKWARD_X = OPTIONS + 10  # as of forward, for x and then for dy
+BACKWARD_X = OPTIONS + 11  # as of forward, for x and then for dy
 BACKWARD_LINES = BACKWARD_X + 6
 
 _CACHE_LINE = 64  # bytes

@@ -42,6 +42,7 @@ class CudaKernels(ReferenceKernels):
     """
 
     name = "cuda"
+    steps_at_once = 256  # a launch for the whole sequence should not be cut into many
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)

@@ -1,4 +1,4 @@
-"""Gradients that are zero by structure, of which rounding leaves 1e-17 on both sides."""
+"""Gradients that are zero by structure or at this place, of which rounding leaves 1e-17 on both sides."""
 
 from __future__ import annotations
 
@@ -170,3 +170,66 @@ def units_that_are_off(rng: Generator) -> Pair:
 def columns_that_a_mask_drops(rng: Generator) -> Pair:
     mask = np.array([1.0, 0.0, 2.0, 0.0])
     return lambda x: (np.sin(x) * mask, x), lambda d, x: d * mask * np.cos(x), [rng.normal(size=(3, 4))]
+
+
+# -- gradients that pass through zero at this place ------------------------------------------------------------------
+
+
+@case()
+def squares_at_their_minimum(rng: Generator) -> Pair:
+    offset = rng.normal(size=(2, 3))
+    return lambda x: ((x - offset) ** 2 + 0.7, x), lambda d, x: 2.0 * d * (x - offset), [offset.copy()]
+
+
+@case()
+def a_sine_at_its_top(rng: Generator) -> Pair:
+    x = np.pi * (rng.integers(-2, 3, size=(2, 3)) + 0.5)
+    return lambda x: (np.sin(x), x), lambda d, x: d * np.cos(x), [x]
+
+
+@case()
+def the_mean_square_of_a_perfect_fit(rng: Generator) -> Pair:
+    x, w = rng.normal(size=(5, 3)), rng.normal(size=(3, 2))
+    target = x @ w
+
+    def forward(x: Any, w: Any) -> Any:
+        return ((x @ w - target) ** 2).mean(), (x, w)
+
+    def backward(d: Any, cache: Any) -> Any:
+        x, w = cache
+        dy = 2.0 * d * (x @ w - target) / target.size
+        return dy @ w.T, x.T @ dy
+
+    return forward, backward, [x, w]
+
+
+@case()
+def the_cross_entropy_of_a_perfect_fit(rng: Generator) -> Pair:
+    x, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    target = softmax(x @ w)
+
+    def forward(x: Any, w: Any) -> Any:
+        p = softmax(x @ w)
+        return -(target * np.log(p)).sum() / len(x), (x, w, p)
+
+    def backward(d: Any, cache: Any) -> Any:
+        x, w, p = cache
+        dz = d * (p - target) / len(x)
+        return dz @ w.T, x.T @ dz
+
+    return forward, backward, [x, w]
+
+
+@case()
+def the_cosine_of_a_vector_and_its_double(rng: Generator) -> Pair:
+    def forward(a: Any, b: Any) -> Any:
+        lengths = np.sqrt((a * a).sum()), np.sqrt((b * b).sum())
+        return (a * b).sum() / (lengths[0] * lengths[1]), (a, b, *lengths)
+
+    def backward(d: Any, cache: Any) -> Any:
+        a, b, na, nb = cache
+        cosine = (a * b).sum() / (na * nb)
+        return d * (b / (na * nb) - cosine * a / na**2), d * (a / (na * nb) - cosine * b / nb**2)
+
+    a = rng.normal(size=5)
+    return forward, backward, [a, 2.0 * a]

@@ -119,6 +119,7 @@ class Subject(abc.ABC):
     narrow : whether backward works in float32.
     atol : an error that passes whatever the size of the gradient.
     on_rows : is told how many times the function was evaluated.
+    is_second : whether it is the second place of another subject, which needs none itself.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -140,6 +141,9 @@ class Subject(abc.ABC):
         self._output_noise: np.ndarray | None = None
         self._moderate: Subject | None = None
         self._tried_moderate = False
+        self._nearby_subject: Subject | None = None
+        self._tried_nearby = False
+        self.is_second = False
 
     # -- what a subject can do -----------------------------------------------------------------------------------------
 
@@ -169,10 +173,14 @@ class Subject(abc.ABC):
 
     def off_kinks(self) -> Subject | None:
         """The subject at a place nearby; None if the function is not defined there."""
-        try:
-            return self.displaced()
-        except Exception:
-            return None
+        if not self._tried_nearby:
+            self._tried_nearby = True
+            try:
+                self._nearby_subject = self.displaced()
+                self._nearby_subject.is_second = True
+            except Exception:
+                self._nearby_subject = None
+        return self._nearby_subject
 
     def moderate(self) -> Subject | None:
         """The same function at a place with no entry larger than about 1; None if that cannot be reached."""
@@ -184,7 +192,7 @@ class Subject(abc.ABC):
             except Exception:  # the function may not be defined there
                 self._moderate = None
             if self._moderate is not None:
-                self._moderate._tried_moderate = True  # it is there
+                self._moderate._tried_moderate = self._moderate.is_second = True  # it is there
         return self._moderate
 
     @abc.abstractmethod

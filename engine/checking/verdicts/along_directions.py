@@ -122,6 +122,12 @@ def _derivatives(
         lambda beside, there: _derivatives(beside, there, method, tol, looks, noise_of(beside, 0)[part.name]),
     )
     second_look.clear_structural_zeros(subject, finding, blurred[:, 0])
+    second_look.clear_passing_zeros(
+        subject,
+        finding,
+        tol,
+        lambda beside, there, _: _derivatives(beside, there, method, tol, looks, noise_of(beside, 0)[part.name]),
+    )
     judge_finding(subject, finding)
     return finding
 

@@ -135,6 +135,7 @@ def entrywise(
         lambda beside, there: entrywise(beside, there, method, tol, noise_of(beside, 0)[there.name], entries),
     )
     second_look.clear_structural_zeros(subject, finding, noise)
+    _clear_passing_zeros(subject, finding, method, tol)
     judge_finding(subject, finding)
     if method == "complex" and np.isnan(numeric).any() and np.isfinite(finding.claimed).all():
         finding.verdict = "cannot tell"
@@ -142,9 +143,22 @@ def entrywise(
         kinks.look_for_kinks(subject, finding)
     elif method == "central" and finding.verdict == "cannot tell" and kinks.hides_kinks(subject, finding):
         finding.verdict = "kink"
-    if method in ("central", "complex") and finding.verdict == "ok" and _saturated(subject, finding, noise):
-        finding.verdict = "cannot tell"
+    if method in ("central", "complex") and finding.verdict == "ok":
+        zero = _saturated(subject, finding, noise)
+        kept = finding.hidden
+        finding.hidden = kept | zero
+        _clear_passing_zeros(subject, finding, method, tol)
+        if finding.hidden.any():
+            finding.verdict = "cannot tell"
+        finding.hidden = kept
     return finding
+
+
+def _clear_passing_zeros(subject: Subject, finding: Finding, method: str, tol: float) -> None:
+    def redo(beside: Subject, there: Part, entries: np.ndarray) -> Finding:
+        return entrywise(beside, there, method, tol, noise_of(beside, 0)[there.name], entries)
+
+    second_look.clear_passing_zeros(subject, finding, tol, redo)
 
 
 def _pair_or_sweep(
@@ -275,11 +289,12 @@ def judge_finding(subject: Subject, finding: Finding) -> None:
         finding.verdict = "cannot tell"
 
 
-def _saturated(subject: Subject, finding: Finding, noise: np.ndarray) -> bool:
-    """Whether rounding hides a gradient that is 0 on both sides: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
+def _saturated(subject: Subject, finding: Finding, noise: np.ndarray) -> np.ndarray:
+    """Where rounding hides a gradient that is 0 on both sides: 1 - sigmoid(40) is 4e-18, and rounds to 0."""
     zero = (noise == 0.0) & (finding.claimed[0] == 0) & (finding.numeric[0] == 0) & (finding.scale[0] == 0)
-    places = np.flatnonzero(zero)
-    return drowned(subject, finding.part, places) and not second_look.nothing_depends(subject, finding.part, places)
+    places, part = np.flatnonzero(zero), finding.part
+    hides = drowned(subject, part, places) and not second_look.nothing_depends(subject, part, places)
+    return np.asarray(zero & hides)
 
 
 def drowned(subject: Subject, part: Part, places: np.ndarray) -> bool:

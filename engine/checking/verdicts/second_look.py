@@ -1,10 +1,12 @@
 """Decide by a look at other places whether rounding explains a departure.
 
-Two cases look wrong or undecidable at one place and are clear at another.  If a function is saturated, outputs that do
-not move hide the rest of a gradient, and backward keeps only rounding of it.  And a gradient that is zero by structure
-(of a bias before batch normalisation) is a sum of terms that cancel, so both sides are rounding.  At a place with
-tensors of moderate size nothing is saturated: there backward is right or wrong, and an entry that moves no output
-there, nor here, nor far away, has no gradient.
+Three cases look wrong or undecidable at one place and are clear at another.  If a function is saturated, outputs that
+do not move hide the rest of a gradient, and backward keeps only rounding of it.  And a gradient that is zero by
+structure (of a bias before batch normalisation) is a sum of terms that cancel, so both sides are rounding.  At a
+place with tensors of moderate size nothing is saturated: there backward is right or wrong, and an entry that moves no
+output there, nor here, nor far away, has no gradient.  And a gradient that passes through zero, such as that of a
+loss at its minimum, is only rounding on both sides; a little way off it has a size, and there backward is right or
+wrong.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ SMALL = 1e-9
 MOVES = (-8.0, -1.0, 1.0, 8.0)
 #: Outputs may change by so many times their rounding then, for each unit of the move.
 STILL = 64.0
+#: A gradient that passes through zero here is so many times as large at a distance of 1 as a little way off.
+FARTHER = 100.0
 #: Random directions through the entries in doubt; so many entries are tried one by one if these move something.
 DIRECTIONS, FEW = 2, 32
 #: Longer and longer moves, in units of a tensor's size, up to the first that changes something.
@@ -56,6 +60,39 @@ def excuse_saturation(subject: Subject, finding: Finding, redo: Callable[[Subjec
     if again.verdict in ("ok", "cannot tell"):
         finding.hidden |= finding.departs.any(axis=0)
         finding.departs[:] = False
+
+
+def clear_passing_zeros(
+    subject: Subject, finding: Finding, tol: float, redo: Callable[[Subject, Part, np.ndarray], Finding]
+) -> None:
+    """Take hidden gradients for right that are next to nothing beside their size a little way off, and right there.
+
+    A saturated function is no such case: a little way off, its gradients are as small as they are here.
+
+    Parameters
+    ----------
+    tol : the largest error that passes, relative to the size at a distance of 1.
+    redo : makes the same comparison for a part of another subject, of the hidden entries (flat indices) alone.
+    """
+    if subject.is_second or finding.departs.any() or not finding.hidden.any():
+        return
+    beside = subject.off_kinks()
+    if beside is None:
+        return
+    places = np.flatnonzero(finding.hidden)
+    off = (np.abs(finding.claimed[0] - finding.numeric[0]) + finding.allowed[0]).reshape(-1)[places]
+    tol = tol * FARTHER
+    if not finding.looks and not (off <= tol * np.max(np.abs(beside.claimed[finding.part.name][0]), initial=0.0)).any():
+        return  # not worth a comparison
+    there = redo(beside, part_of(beside, finding.part), places)
+    if there.verdict == "ok":
+        hidden = np.array(finding.hidden).reshape(-1)
+        hidden[places] = ~(off <= tol * there.scale[0].reshape(-1)[places])
+        finding.hidden = hidden.reshape(np.shape(finding.hidden))
+    elif there.verdict == "wrong":
+        subject.notes.append(
+            f"with inputs a hundredth away the gradient of {finding.part.name} departs: check it there"
+        )
 
 
 def clear_structural_zeros(subject: Subject, finding: Finding, noise: np.ndarray) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 from typing import Any
 
-from engine.checks import describe, instance, integer, number, switch
+from engine.checks import describe, instance, integer, switch
 from engine.data.buckets import Buckets, read_buckets
 from engine.errors import bad_input
 from engine.layers.base import Layer
+from engine.optimizers.averaging import WeightAverage
 from engine.optimizers.base import Optimizer
 from engine.training.examples.evaluation import measure
 from engine.training.examples.example_set import ExampleSet
-from engine.training.examples.examples_task import ExamplesTask, require_whole_batches
+from engine.training.examples.examples_task import require_whole_batches
 from engine.training.examples.head_losses import metric_names, read_loss, read_metrics
 from engine.training.examples.sources import SourceTask
 from engine.training.fitting.callbacks import check_callbacks
@@ -30,15 +30,15 @@ from engine.training.fitting.fit_loop import (
     require_finite_weights,
     settings_of,
 )
+from engine.training.fitting.fit_plan import plan_of, reached, saving_of
 from engine.training.fitting.history import History, history_of
 from engine.training.interrupt import StopRequest
 from engine.training.keeping import Memory
 from engine.training.loss_scale import DYNAMIC, read_loss_scale
-from engine.training.plan import INTERRUPTED, Plan
+from engine.training.plan import INTERRUPTED
 from engine.training.progress import make_reporter
+from engine.training.regularisers import read_regularisers
 from engine.training.team import team_of
-
-_HINT = "lower the optimiser's lr, or give a smaller clip; the weights are those from before it"
 
 
 def fit(
@@ -57,6 +57,10 @@ def fit(
     shuffle: bool = True,
     stateful: bool = False,
     clip: float | None = 1.0,
+    gradient_noise: float = 0.0,
+    ar: float = 0.0,
+    tar: float = 0.0,
+    average: WeightAverage | None = None,
     loss_scale: float | str = "dynamic",
     schedule: Any = None,
     patience: int = 0,
@@ -123,6 +127,15 @@ def fit(
         The rows keep their order then, and their number must be a multiple of `batch_size`.
     clip : float or None
         Largest norm of the gradient; None or 0 is none.
+    gradient_noise : float
+        Variance of the noise on the gradients at the first step, which falls (`engine.add_gradient_noise`); 0 is none.
+    ar, tar : float
+        Strengths of the penalties on the size and on the change of the last recurrent layer's output, in a `Sequential`
+        (`engine.activation_regularization`, `engine.temporal_activation_regularization`).  They act on the gradient
+        alone: the losses in the history are those of `loss`.
+    average : WeightAverage or None
+        An average of this model's weights.  Validation, the best weights and the model at the end are those of the
+        average.
     loss_scale : float or str
         ``"dynamic"``: with a layer of precision "fp16" the loss is scaled by an `engine.LossScaler`, else it is not;
         ``"off"``; or a number, a scale that never changes.
@@ -185,7 +198,7 @@ def fit(
     instance("model", model, Layer, "a layer or Sequential of engine")
     team = team_of(parallel)
     quiet, resume = switch("quiet", quiet), switch("resume", resume)
-    saving = _saving(out, resume, checkpoint_every)
+    saving = saving_of(out, resume, checkpoint_every)
     objective = read_loss(loss)
     metrics = read_metrics(objective, metrics)
     options = {
@@ -205,8 +218,10 @@ def fit(
     if integer("patience", patience, 0) and not validated:
         raise bad_input("patience", "0 without validation", describe(patience), "give validation, such as 0.1")
     require_finite_weights(model)
+    given = {"ar": ar, "tar": tar, "gradient_noise": gradient_noise, "average": average}
+    regularisers = read_regularisers(model, **given, seed=options["seed"], ranks=team.size)
     optimizer = check_optimizer(model, optimizer)
-    plan = _plan(task, integer("epochs", epochs, 1), clip, patience, saving)
+    plan = plan_of(task, integer("epochs", epochs, 1), clip, patience, saving)
     plan = plan._replace(loss_scale=read_loss_scale(loss_scale))
     course = course_of(schedule, optimizer, plan.total or 0)
     listeners, logs = check_callbacks(callbacks)
@@ -215,7 +230,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         folder = None
         if out is not None:
-            settings = settings_of(task, optimizer, plan.clip, schedule)
+            settings = settings_of(task, optimizer, plan.clip, schedule) | regularisers.settings()
             if plan.loss_scale != DYNAMIC:
                 settings["loss_scale"] = plan.loss_scale
             folder = stack.enter_context(team.opened(open_fit(out, resume, settings, data_of(task))))
@@ -227,52 +242,21 @@ def fit(
         writers = [records, *logs] if team.rank == 0 else [records]
         shard = team.shard(task)
         loop = FitLoop(shard, optimizer, plan, course, keeper, reporter, lambda: stop.requested, writers, team)
+        loop.live.regularisers = regularisers
         if folder is not None and folder.checkpoint is not None:
             loop.restore(folder.checkpoint)
-            reporter.note(f"resuming {folder.directory} {_reached(loop.state.step, task.batches)}")
+            reporter.note(f"resuming {folder.directory} {reached(loop.state.step, task.batches)}")
         outcome = loop.run(listeners, records.lines)
         if outcome.ending == INTERRUPTED:
             raise KeyboardInterrupt
         if patience and outcome.best_step != outcome.step:
             put_back(model, keeper)
+        elif average is not None:
+            average.apply()
     ending = "stopped" if loop.progress.stopped else outcome.ending
     names = metric_names(objective, metrics)
     place = None if folder is None else str(folder.directory)
     return history_of(records.lines, task.batches, names, validated, ending=ending, out=place)
-
-
-def _saving(out: Any, resume: bool, checkpoint_every: Any) -> int | None:
-    """Steps between checkpoints within an epoch, 0: none; None without a folder for them."""
-    every = integer("checkpoint_every", checkpoint_every, 0)
-    if out is not None:
-        return every
-    for name, given, without in (("resume", resume, "False"), ("checkpoint_every", every, "0")):
-        if given:
-            raise bad_input(name, f"{without} without out", str(given), "give the folder of the run as out")
-    return None
-
-
-def _reached(step: int, batches: int) -> str:
-    """Where a resumed run goes on, in words."""
-    epoch, batch = divmod(step, batches)
-    return f"after epoch {epoch}" if not batch else f"in epoch {epoch + 1}, after batch {batch} of {batches}"
-
-
-def _plan(task: ExamplesTask, epochs: int, clip: float | None, patience: int, saving: int | None) -> Plan:
-    """Reports and validations at the end of each epoch; checkpoints there too, and each `saving` steps."""
-    if clip is None or clip == math.inf:
-        clip = 0.0
-    return Plan(
-        total=epochs * task.batches,
-        minutes=None,
-        clip=number("clip", clip, hint="None is no clipping"),
-        clip_value=0.0,
-        patience=patience,
-        report_every=task.batches,
-        validate_every=task.batches if task.validation is not None else 0,
-        checkpoint_every=0 if saving is None else saving or task.batches,
-        hint=_HINT,
-    )
 
 
 def evaluate(

@@ -91,7 +91,7 @@ def _rows(place: Place) -> dict[str, tuple[Any, ...]]:
 @entry("fit")
 def _fit(place: Place) -> Call:
     model = _model(place)
-    adam = engine.Adam(model, lr=0.01)
+    adam, average = engine.Adam(model, lr=0.01), engine.WeightAverage(model, 0.9)
     others = {"of another model": lambda: engine.Adam(_model(place))}
 
     def run(**given: Any) -> Any:
@@ -110,6 +110,10 @@ def _fit(place: Place) -> Call:
         epochs=(1, whole(1, 5)),
         shuffle=(True, flag),
         clip=(1.0, optional(real(0, closed=True))),
+        gradient_noise=(0.01, real(0)),
+        ar=(1.0, real(0)),
+        tar=(1.0, real(0)),
+        average=(average, optional(exactly(average))),
         loss_scale=("dynamic", either(choice("dynamic", "off"), _scale)),
         schedule=("cosine", optional(choice("cosine", "step", "constant"))),
         patience=(0, whole(0)),
