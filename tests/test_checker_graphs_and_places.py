@@ -277,3 +277,144 @@ def test_of_a_loss_the_last_of_the_parameters_that_depart_is_named() -> None:
         given = [normal(seed, 6, 3), normal(seed + 20, 3, 4), normal(seed + 40, 4, 5)]
         report = engine.check_gradients(loss, backward, given, check=["w", "v"])
         assert getattr(report.diagnosis, "name", "") == "v", report
+
+
+# -- names and forms of gradients in objects ---------------------------------------------------------------------------
+
+
+def dense(weights: str, bias: str, spoil: Any = lambda gradient: gradient) -> Any:
+    """A layer with the parameters W and b, whose gradients it leaves under other names."""
+
+    class Dense:
+        def __init__(self, names: tuple[str, str]) -> None:
+            setattr(self, names[0], normal(15, 3, 4))
+            setattr(self, names[1], normal(16, 4))
+            self.names = names
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            self.x = x
+            return np.asarray(x @ getattr(self, self.names[0]) + getattr(self, self.names[1]))
+
+        def backward(self, dout: np.ndarray) -> np.ndarray:
+            setattr(self, weights, spoil(self.x.T @ dout))
+            setattr(self, bias, dout.sum(axis=0))
+            return np.asarray(dout @ getattr(self, self.names[0]).T)
+
+    return Dense
+
+
+@pytest.mark.parametrize(
+    ("names", "gradients"),
+    [
+        (("weights", "bias"), ("dW", "db")),
+        (("weights", "biases"), ("nabla_w", "nabla_b")),
+        (("w", "b"), ("grad_weights", "grad_bias")),
+        (("kernel", "bias"), ("dk", "db")),
+        (("weights", "bias"), ("dE_dW", "dE_dB")),
+        (("W", "b"), ("Wd", "bd")),
+    ],
+)
+def test_short_names_of_gradients_are_found(names: tuple[str, str], gradients: tuple[str, str]) -> None:
+    x = normal(17, 5, 3)
+    report = engine.check_object(dense(*gradients)(names), x)
+    assert (report.verdict, [row.name for row in report.rows]) == ("ok", ["x", *names]), report
+    for spoil in (lambda gradient: gradient * 1.001, np.transpose):
+        report = engine.check_object(dense(*gradients, spoil)(names), x)
+        assert (report.verdict, getattr(report.diagnosis, "name", "")) == ("wrong", names[0]), report
+
+
+def test_a_short_name_that_may_be_meant_for_two_parameters_is_not_guessed() -> None:
+    class Scale:
+        def __init__(self) -> None:
+            self.bias, self.beta, self.db = normal(18, 4), normal(19, 4), np.zeros(4)
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            self.x = x
+            return np.asarray(x * self.bias + self.beta)
+
+        def backward(self, dout: np.ndarray) -> np.ndarray:
+            self.db = dout.sum(axis=0)
+            return np.asarray(dout * self.bias)
+
+    assert [row.name for row in engine.check_object(Scale(), normal(20, 5, 4)).rows] == ["x"]
+
+
+def test_a_gradient_of_a_wrong_form_in_a_list_is_wrong() -> None:
+    class Lists:
+        def __init__(self) -> None:
+            self.params, self.grads = [normal(21, 3, 4), normal(22, 4)], [np.zeros((3, 4)), np.zeros(4)]
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            self.x = x
+            return np.asarray(x @ self.params[0] + self.params[1])
+
+        def backward(self, dout: np.ndarray) -> np.ndarray:
+            self.grads = [dout.T @ self.x, dout.sum(axis=0)]
+            return np.asarray(dout @ self.params[0].T)
+
+    report = engine.check_object(Lists(), normal(23, 5, 3))
+    assert [row.verdict for row in report.rows] == ["ok", "wrong", "ok"], report
+
+
+class Grows:
+    """Makes its parameters in the first pass, and appends to its caches in every pass."""
+
+    factor = 1.0
+
+    def __init__(self) -> None:
+        self.made, self.w, self.cache = False, np.zeros(0), {}  # type: ignore[var-annotated]
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        if not self.made:
+            self.made, self.w, self.grads, self.cache = True, normal(24, 3), {"w": np.zeros(3)}, {"h": [], "x": []}
+        self.params = {"w": self.w}
+        if not self.cache["h"]:
+            self.cache["h"].append(np.zeros(3))
+        for row in x:
+            self.cache["x"].append(row)
+            self.cache["h"].append(np.tanh(row + self.w * self.cache["h"][-1]))
+        return np.stack(self.cache["h"][1:])
+
+    def backward(self, dout: np.ndarray) -> np.ndarray:
+        dx, dh = np.zeros_like(dout), np.zeros(3)
+        for t in reversed(range(len(dout))):
+            da = (dout[t] + dh) * (1 - self.cache["h"][t + 1] ** 2)
+            dx[t], dh = da, da * self.w * self.factor
+            self.grads["w"] += da * self.cache["h"][t]
+        return dx
+
+
+def test_caches_that_grow_beside_parameters_of_the_first_pass_begin_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = engine.check_object(Grows(), normal(25, 5, 3))
+    assert (report.verdict, [row.name for row in report.rows]) == ("ok", ["x", "w"]), report
+    monkeypatch.setattr(Grows, "factor", 0.9)
+    assert engine.check_object(Grows(), normal(25, 5, 3)).verdict == "wrong"
+
+
+def test_lists_of_lists_of_numbers_are_parameters() -> None:
+    class Rows:
+        def __init__(self) -> None:
+            self.w, self.w_grad = [[0.3, -0.7], [1.1, 0.4]], [[0.0, 0.0], [0.0, 0.0]]
+
+        def forward(self, x: list[float]) -> list[float]:
+            self.x = x
+            return [sum(a * b for a, b in zip(x, row, strict=True)) for row in self.w]
+
+        def backward(self, dout: list[float]) -> list[float]:
+            self.w_grad = [[d * a for a in self.x] for d in dout[::-1]]
+            return [sum(d * row[k] for d, row in zip(dout, self.w, strict=True)) for k in range(2)]
+
+    report = engine.check_object(Rows(), [0.2, -1.3])
+    assert [row.verdict for row in report.rows] == ["ok"] * 2 + ["wrong"] * 4, report
+
+
+def test_a_number_added_to_a_single_number_is_not_called_weight_decay() -> None:
+    report = engine.check_gradients(lambda a: (a * a, a), lambda dout, a: 2 * a * dout + 0.01, [1.7])
+    assert report.verdict == "wrong"
+    assert "decay" not in str(report), report
+
+
+def test_many_exchanged_places_are_called_another_order() -> None:
+    right = normal(26, 9)
+    assert "another order" in words(right[[3, 0, 7, 1, 8, 2, 6, 4, 5]], right)
+    assert "places 1, 4, 6 along axis 0 exchanged" in words(right[[0, 4, 2, 3, 6, 5, 1, 7, 8]], right)

@@ -9,6 +9,9 @@ import numpy as np
 
 from engine.checking.diagnosis.pairs import ENOUGH, Pair
 
+#: More exchanged places than this are called another order.
+MANY = 4
+
 
 def moved(pair: Pair) -> str:
     """Words for where the numbers of a gradient went; empty if they are not the right numbers."""
@@ -65,5 +68,7 @@ def _exchanged(pair: Pair, axis: int, counts: list[int]) -> Iterator[str]:
         if sorted(sources) == list(range(count)):
             wrong = [str(k) for k, source in enumerate(sources) if k != source]
             those = " and ".join(wrong) if len(wrong) == 2 else ", ".join(wrong[:8]) + ", ..." * (len(wrong) > 8)
+            if count == size and len(wrong) > MANY:
+                yield f"the right numbers in another order along axis {axis}: a wrong index, or a reshape?"
             kind = f"places {those}" if count == size else f"blocks {those} of {count}"
             yield f"{kind} along axis {axis} exchanged"

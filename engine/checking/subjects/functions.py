@@ -308,10 +308,9 @@ class FunctionSubject(Subject):
             got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
             raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
         if tuple(array.shape) != part.shape:
-            words = shape_in_words(tuple(array.shape), part.shape)
-            self.causes[part.name] = (
-                words if others is None else words + remarks.on_the_order(self.parts, array.shape, others)
-            )
+            order = remarks.on_the_order(self.parts, array.shape, others or {})
+            shapes = f"shape {tuple(array.shape)} in place of {part.shape}"
+            self.causes[part.name] = shapes + order if order else shape_in_words(tuple(array.shape), part.shape)
             return xp.full(part.shape, np.nan)
         return copied(array) if part.free is None else xp.where(xp.asarray(part.free), array, xp.zeros_like(array))
 

@@ -28,6 +28,7 @@ LOUD, REPETITIONS = 0.01, 8
 CLOSE, CLOSE_NARROW = 1e-6, 1e-4
 #: How closely what is added must be a multiple of the tensor.
 FITS = 1e-4
+SEVERAL = 3
 DECAY = "weight decay? Check the loss that has the term, or set it to 0"
 NOT_LINEAR = "backward is not linear in dout: clipping, a threshold, or something added?"
 SPECIAL = "backward is not linear in dout: zeros, ones or tiny numbers in dout give something else"
@@ -80,6 +81,8 @@ def _compare(
 
 def _decay(values: np.ndarray, first: np.ndarray, found: np.ndarray, factor: float) -> str:
     """Words for a multiple of the tensor itself that is added whatever dout is; nothing where that is not so."""
+    if values.size < SEVERAL:  # a single number is a multiple of any other
+        return ""
     added = (factor * first - found) / (factor - 1.0)
     square = float((values * values).sum())
     times = float((added * values).sum()) / square if square > 0.0 and np.isfinite(added).all() else 0.0

@@ -28,7 +28,7 @@ from engine.checking.subjects.shapes.parameters import (
     stable_places,
     unmatched,
 )
-from engine.checking.subjects.shapes.places import Place, get, in_words, numbers, put
+from engine.checking.subjects.shapes.places import Place, get, in_words, lists, numbers, put
 from engine.checking.subjects.shapes.returned import key_for
 from engine.checking.subjects.shapes.sharing import Shared, copy_with, shared_parts
 from engine.checking.subjects.trees import kind, leaves
@@ -58,14 +58,18 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     trial = functions.fresh()
     with called(_name_of(method), functions.names, given):
         found = getattr(trial, forward)(*copy.deepcopy(given))
-    once = dict(numbers(trial))
+    once, lengths = dict(numbers(trial)), {place: len(own) for place, own in lists(trial)}
     getattr(trial, forward)(*copy.deepcopy(given))
+    growing = [place for place, own in lists(trial) if len(own) > lengths.get(place, len(own))]
     stable = stable_places(once, trial)
     late = {place for place in stable if get(layer, place) is None}
     trial = functions.fresh()
     if late:  # parameters that the first pass draws must be the same in every copy
         getattr(trial, forward)(*copy.deepcopy(given))
         functions.layer = copy_with(trial, shared)
+        for place in growing:  # caches, from pass to pass, begin empty in every copy
+            get(functions.layer, place).clear()
+        trial = functions.fresh()
     _read_calls(functions, getattr(layer, backward), found)
     out, held = functions.pass_forward(trial, copy.deepcopy(given))
     before = {place: copy.deepcopy(value) for place, value in numbers(trial) if place in stable}

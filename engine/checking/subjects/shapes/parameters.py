@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.checking.subjects.shapes.abbreviations import abbreviated
 from engine.checking.subjects.shapes.insides import attributes
 from engine.checking.subjects.shapes.loss_methods import MODEL
 from engine.checking.subjects.shapes.places import Place, get, holders, in_words, is_number, numbers
@@ -103,11 +104,14 @@ def _in_lists(start: Place, values: Any, grads: list[tuple[Place, Any]]) -> Iter
     for k, value in enumerate(values):
         place = (*start, ("[]", k))
         if is_number(value):
-            fitting = [
-                (*one, ("[]", k)) for one, other in grads if len(other) == len(values) and _alike(value, other[k])
+            beside = [(one, other[k]) for one, other in grads if len(other) == len(values)]
+            fitting = [one for one, grad in beside if _alike(value, grad)] or [
+                one
+                for one, grad in beside
+                if is_number(grad)  # of a wrong form
             ]
             if fitting:
-                yield place, fitting[0]
+                yield place, (*fitting[0], ("[]", k))
         elif isinstance(value, (tuple, list)) and len(value) == 2 and _alike(*value):
             yield (*place, ("[]", 0)), (*place, ("[]", 1))
         elif attributes(value):
@@ -129,7 +133,20 @@ def _attribute(name: str, value: Any, own: Mapping[str, Any]) -> Place | None:
     found = key_for(name, {key: other for key, other in others.items() if _alike(value, other)})
     if found is None:
         found = key_for(name, [key for key in others if key.lower() != name.lower()])
+    if found is None:
+        alike = {key: other for key, other in others.items() if np.size(other) == np.size(value)}
+        found = _short_name(name, {**alike, name: value})
     return None if found is None else ((".", found),)
+
+
+def _short_name(name: str, alike: Mapping[str, Any]) -> str | None:
+    """A short name for the gradient of a parameter, if it can be meant for no other one of its form."""
+    chosen = abbreviated(name, [key for key in alike if key != name])
+    if len(chosen) != 1:
+        return None
+    rivals = [key for key in alike if key not in (name, chosen[0])]
+    meant = any(key_for(key, chosen) or abbreviated(key, chosen) for key in rivals)
+    return None if meant or key_for(chosen[0], [name]) else chosen[0]
 
 
 def _beside(holder: Any) -> Iterator[tuple[Place, Place | None]]:
@@ -149,11 +166,29 @@ def _collections_beside(name: str, value: Any, own: Mapping[str, Any]) -> Iterat
     """``biases`` and ``dbiases``, both lists or dicts."""
     others = {key: other for key, other in own.items() if key != name and type(other) is type(value)}
     found = key_for(name, others)
+    if found is None:
+        found = _short_name(name, {key: other for key, other in own.items() if key == name or _nested(value, other)})
     if found is None or len(others[found]) != len(value):
         return
-    for key in value if isinstance(value, Mapping) else range(len(value)):
-        if is_number(value[key]) and _alike(value[key], get(others[found], (("[]", key),))):
-            yield ((".", name), ("[]", key)), ((".", found), ("[]", key))
+    for steps, _, grad in _pairs(value, others[found]):
+        if is_number(grad):
+            yield ((".", name), *steps), ((".", found), *steps)
+
+
+def _pairs(value: Any, other: Any) -> Iterator[tuple[Place, Any, Any]]:
+    """The numbers of two nests of lists and dicts side by side, with the steps that lead to them."""
+    if is_number(value):
+        yield (), value, other
+    elif isinstance(value, (Mapping, tuple, list)):
+        for key in value if isinstance(value, Mapping) else range(len(value)):
+            for steps, one, grad in _pairs(value[key], get(other, (("[]", key),))):
+                yield (("[]", key), *steps), one, grad
+
+
+def _nested(value: Any, other: Any) -> bool:
+    """Whether two nests hold numbers at the same places, and not none."""
+    pairs = list(_pairs(value, other))
+    return type(value) is type(other) and bool(pairs) and all(is_number(grad) for _, _, grad in pairs)
 
 
 def _wrapped(holder: Any) -> Iterator[tuple[Place, Place | None]]:

@@ -79,6 +79,18 @@ def numbers(value: Any) -> Iterator[tuple[Place, Any]]:
             yield from _numbers(part, (*place, (".", name)))
 
 
+def lists(value: Any) -> Iterator[tuple[Place, list[Any]]]:
+    """All lists in an object, also in dicts and lists that are attributes."""
+    for place, holder in holders(value):
+        waiting = [((*place, (".", name)), part) for name, part in attributes(holder).items()]
+        while waiting:
+            where, part = waiting.pop()
+            if isinstance(part, list):
+                yield where, part
+            if len(where) <= DEEPEST:
+                waiting += [((*where, step), one) for step, one in _items(part)]
+
+
 def _numbers(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     if is_number(value):
         yield place, value
