@@ -22,6 +22,7 @@ LIBRARY: dict[str, int | None] = {
     "sigmoid": 1, "tanh": 1, "relu": 1, "exp": 1, "log": 1, "maximum": 2, "act": 1, "act_slope": 2, "one": None,
     "zero": None,
 }  # fmt: skip
+LARGEST = 3.4e38  # the largest float32, nearly
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _COMPARISONS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 
@@ -103,8 +104,9 @@ def read(cell: str, function: Any, names: Mapping[str, str] = MappingProxyType({
         raise error(cell, words) from None
     file = code.co_filename.replace("\\", "/").rsplit("/", 1)[-1]
     tree = _definition(lines)
-    if tree is None:
-        what = "a lambda" if code.co_name == "<lambda>" else "something else"
+    if tree is None or hasattr(function, "__wrapped__"):  # the text would be that of the function within
+        within = "a function around another" if tree else "something else"
+        what = "a lambda" if code.co_name == "<lambda>" and not tree else within
         words = f"a gate function is written with `def`, got {what}"
         raise CellError(f"cell {cell!r}, function {function.__name__!r} ({file}, line {first}): {words}")
     ast.increment_lineno(tree, first - 1)
@@ -170,7 +172,7 @@ def _check(cell: str, equation: Equation) -> tuple[str, ...]:
             raise refuse(line, f"`{shown}` is not arithmetic; only lines `name = expression` have a compiled form")
     values = last.value if isinstance(last, ast.Return) else None
     returned = values.elts if isinstance(values, ast.Tuple) else [values]
-    if values is None or not all(isinstance(value, ast.Name) for value in returned):
+    if values is None or not returned or not all(isinstance(value, ast.Name) for value in returned):
         raise refuse(last, "the last line must return names, such as `return i, f, c, h`; give each value a name first")
     names = tuple(value.id for value in returned if isinstance(value, ast.Name))
     for name in names:
@@ -196,8 +198,11 @@ def check_expression(node: ast.expr, known: set[str], refuse: Callable[[ast.AST,
                 raise refuse(node, f"{name!r} is a function; call it")
         case ast.Constant(value=bool()):
             raise refuse(node, f"`{ast.unparse(node)}` is not a number")
-        case ast.Constant(value=int() | float()):
-            pass
+        case ast.Constant(value=int() | float() as value):
+            if not abs(value) <= LARGEST:
+                raise refuse(node, f"`{ast.unparse(node)}` is a number that float32 does not hold")
+            if isinstance(value, int) and abs(value) >= 2**53:
+                raise refuse(node, f"`{ast.unparse(node)}` is a long integer; write it with a point, such as 1.0e20")
         case ast.Attribute(value=inner, attr="real"):  # what a comparison of complex numbers looks at
             check_expression(inner, known, refuse)
         case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
@@ -213,6 +218,8 @@ def check_expression(node: ast.expr, known: set[str], refuse: Callable[[ast.AST,
                 raise refuse(node, f"{name!r} takes {LIBRARY[name]} argument(s), got {len(arguments)}")
             for argument in arguments:
                 check_expression(argument, known, refuse)
+        case ast.Call(func=ast.Name(id=name), keywords=[_, *_]) if name in known and LIBRARY.get(name):
+            raise refuse(node, f"`{ast.unparse(node)}` has arguments by name; write {name}(x), without them")
         case ast.Call(func=function):
             name = ast.unparse(function)
             more = f"; ask for {name!r} as an argument" if name in LIBRARY else f"; there are {', '.join(_functions())}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 
-from kernels.equations import LIBRARY, Equation, error
+from kernels.equations import LIBRARY, Equation, body, error
 from kernels.phases import Phase
 
 
@@ -83,6 +84,51 @@ def check_results(
                 raise error(cell, words, equation, equation.last_line)
         if between is not None and between not in equation.results:
             raise error(cell, f"backward must return {between!r}", equation, equation.last_line)
+
+
+def moves(equation: Equation, name: str) -> bool:
+    """Whether the last value of a name depends on the arguments, and is no number that stays the same."""
+    moving = {argument for argument in equation.arguments if argument not in LIBRARY}
+    for line in body(equation.tree):
+        if isinstance(line, ast.Assign):
+            used = {node.id for node in ast.walk(line.value) if isinstance(node, ast.Name)}
+            targets = {node.id for node in line.targets if isinstance(node, ast.Name)}
+            moving = moving | targets if used & moving else moving - targets
+    return name in moving
+
+
+def check_sent_back(
+    cell: str,
+    uses: Iterable[tuple[str, int, int | None]],
+    forward: Sequence[Equation],
+    backward: Sequence[Equation],
+) -> None:
+    """A phase that asks for a value of an earlier one returns its gradient, and the earlier one asks for that.
+
+    Parameters
+    ----------
+    uses : each value with the phase that makes it and the one that asks for it; None for a product.
+    """
+    for name, maker, user in uses:
+        if user is not None and {f"da_{name}", f"dx_{name}"} & {*backward[user].results}:
+            continue  # a gate, whose pre-activation has its gradient from there
+        if user is not None and f"d{name}" not in backward[user].results:
+            words = f"forward asks for {name!r} of an earlier phase, so backward must return 'd{name}'"
+            raise error(cell, words, backward[user], backward[user].last_line)
+        if moves(forward[maker], name) and f"d{name}" not in backward[maker].arguments:
+            words = f"a later phase sends back the gradient of {name!r}, so backward must ask for 'd{name}'"
+            raise error(cell, words, backward[maker])
+
+
+def check_previous(cell: str, states: Sequence[str], forward: Sequence[Equation], backward: Sequence[Equation]) -> None:
+    """What backward sends to a state before the step, forward must have asked for."""
+    for state in states:
+        if any(f"{state}_prev" in equation.arguments for equation in forward):
+            continue
+        for equation in backward:
+            if f"d{state}_prev" in equation.results:
+                words = f"'d{state}_prev' is returned, but forward does not ask for '{state}_prev'"
+                raise error(cell, words, equation, equation.last_line)
 
 
 def check_complete(

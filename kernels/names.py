@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Sequence
 
@@ -164,7 +165,7 @@ class _Reader:
             return Place("between", name)
         if name == "h" and self.projection and k >= self.projected_at:
             return Place("new", "h")  # the product's slot
-        makers = [j for j in self.made.get(name, ()) if j < k]
+        makers = self._makers(name, k)
         if not makers:
             raise self._unknown(name, k, equation)
         if self.narrow[makers[-1]] != self.narrow[k]:
@@ -206,7 +207,16 @@ class _Reader:
         return multiplied or projected or any("d" + value in self.backward[j].results for j in later)
 
     def _unknown(self, name: str, k: int, equation: Equation) -> Exception:
-        gates = self.phases[k].gates
+        gates, forward = self.phases[k].gates, equation is self.forward[k]
+        words = None
+        if name in self.made:
+            words = f"{name!r} is a value of a later phase, or of this one"
+        elif forward and name[:1] == "d" and name[1:] in self.made:
+            words = f"{name!r} is a gradient: backward alone can ask for it"
+        elif not forward and name in {node.id for node in ast.walk(self.forward[k].tree) if isinstance(node, ast.Name)}:
+            words = f"{name!r} is asked for, but forward does not return it"
+        if words is not None:
+            return error(self.cell, words, equation, equation.places(name))
         there = [f"{kind}_{gate}" for gate in gates for kind in "axh"] + [f"{name}_prev" for name in ("h", *self.made)]
         there += [*self.made, *LIBRARY, *("d" + name for name in (*self.states, *self.made))]
         near = difflib.get_close_matches(name, there, 1)
@@ -225,7 +235,7 @@ class _Reader:
     def _operand(self, source: str, k: int, who: str) -> Place:
         if source.endswith("_prev") and source[:-5] in self.states:
             return Place("prev", source[:-5])
-        makers = [j for j in self.made.get(source, ()) if j < k]
+        makers = self._makers(source, k)
         if not makers:
             near = difflib.get_close_matches(source, ["h_prev", *self.made], 1)
             hint = f"; did you mean {near[0]!r}?" if near and near[0] != source else ""
@@ -248,6 +258,9 @@ class _Reader:
         reads = [tuple(self._read(n, k) for n in e.arguments) for k, e in enumerate(self.backward)]
         known = {*self.states, *self.made, *self.own}
         name_checks.check_results(self.cell, self.phases, self.backward, known, self.states)
+        name_checks.check_sent_back(self.cell, self._uses(), self.forward, self.backward)
+        self._check_states_sent_back()
+        name_checks.check_previous(self.cell, self.states, self.forward, self.backward)
         name_checks.check_complete(self.cell, self.phases, self.forward, self.backward, self.own, self.separate)
         scales = self._scales()
         works = [self._work(k, sources[k], inputs[k], reads[k]) for k in range(len(self.phases))]
@@ -268,6 +281,32 @@ class _Reader:
             works=tuple(works),
             stages=self._stages(works),
         )
+
+    def _uses(self) -> list[tuple[str, int, int | None]]:
+        """Each value with the phase that makes it and a phase after it that asks for it; None for a product."""
+        found: list[tuple[str, int, int | None]] = []
+        for k, (phase, equation) in enumerate(zip(self.phases, self.forward, strict=True)):
+            found += [(name, makers[-1], k) for name in equation.arguments if (makers := self._makers(name, k))]
+            if phase.source is not None and (makers := self._makers(phase.source, k)):
+                found.append((phase.source, makers[-1], None))
+        if self.projection is not None and (makers := self._makers(self.projection.source, self.projected_at)):
+            found.append((self.projection.source, makers[-1], None))
+        return found
+
+    def _makers(self, name: str, k: int) -> list[int]:
+        """The phases before phase k that return this name."""
+        return [j for j in self.made.get(name, ()) if j < k]
+
+    def _check_states_sent_back(self) -> None:
+        """The next step sends a gradient to every state; the phase that makes the state must ask for it."""
+        for state in self.states:
+            makers = self.made.get(state, [])
+            if not makers or not name_checks.moves(self.forward[makers[-1]], state):
+                continue
+            equation = self.backward[makers[-1]]
+            if f"d{state}" not in equation.arguments:
+                words = f"the state {state!r} gets a gradient from the next step; backward must ask for 'd{state}'"
+                raise error(self.cell, words, equation)
 
     def _scales(self) -> dict[str, float]:
         """The weights of row functions that scale (`kernels.phases.Between`), each with its first value."""

@@ -176,6 +176,13 @@ def loose_backward(dc: Array, y: Array, c_prev: Array, p_u: Array, one: Array) -
     return da_y, dp_u, dc_prev
 
 
+def gated_backward(dy: Array, dc: Array, y: Array, c_prev: Array, p_u: Array, one: Array) -> Array:
+    da_y = (dy + dc) * (one - y * y)
+    dp_u = dc * c_prev
+    dc_prev = dc * p_u
+    return da_y, dp_u, dc_prev
+
+
 # -- results that are the same in every row, and a tuple of one -----------------------------------------------------
 
 
@@ -193,7 +200,7 @@ def plain_backward(dh: Array, y: Array, rest: Array) -> Array:
 
 PLAIN = Cell("odd_plain", Phase("y", plain_forward, plain_backward))
 LOOSE = Cell("odd_loose", Phase("y", loose_forward, loose_backward, source=None), Projection("c"))
-GATED = Cell("odd_gated", Phase("y", loose_forward, loose_backward), Projection("y"))
+GATED = Cell("odd_gated", Phase("y", loose_forward, gated_backward), Projection("y"))
 
 ODD_CELLS = (MANY, STAGED, EARLY, PLAIN, LOOSE, GATED)
 for _cell in ODD_CELLS:  # no other test is to meet them among the cells that there are

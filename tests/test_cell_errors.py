@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 from collections.abc import Callable
@@ -235,7 +236,39 @@ def returns_an_argument_name(a_f, a_g, tanh):
     return f, g, h, p_h  # here
 
 
+def calls_with_names(a_f, a_g, sigmoid):
+    f = sigmoid(x=a_f)  # here
+    return f
+
+
+def has_a_number_out_of_range(a_f, a_g, sigmoid):
+    f = sigmoid(a_f) * 1e39  # here
+    return f
+
+
+def has_a_long_integer(a_f, a_g, sigmoid):
+    f = sigmoid(a_f) * 100000000000000000000  # here
+    return f
+
+
+def returns_an_empty_tuple(a_f, sigmoid):
+    f = sigmoid(a_f)  # noqa: F841
+    return ()  # here
+
+
+def asks_for_a_gradient(a_f, a_g, dh, tanh):  # here
+    f = tanh(a_f)
+    g = tanh(a_g)
+    h = f * g * dh
+    return f, g, h
+
+
 FORWARD = {
+    calls_with_names: "`sigmoid(x=a_f)` has arguments by name; write sigmoid(x), without them",
+    has_a_number_out_of_range: "`1e+39` is a number that float32 does not hold",
+    has_a_long_integer: "`100000000000000000000` is a long integer; write it with a point",
+    returns_an_empty_tuple: "the last line must return names",
+    asks_for_a_gradient: "'dh' is a gradient: backward alone can ask for it",
     gate_not_returned: "gate 'g' is not returned; got f, c, h",
     returns_an_expression: "the last line must return names",
     returns_twice: "'h' is returned twice",
@@ -341,7 +374,24 @@ def has_a_comparison_of_three(dh, dc, f, g, one, zero):
     return da_f
 
 
+def gives_what_forward_did_not_ask_for(dh, dc, f, c_prev, one):
+    da_f = dh * one
+    da_g = da_f
+    dc_prev = dc * f
+    dh_prev = dh * f
+    return da_f, da_g, dc_prev, dh_prev  # here
+
+
+def drops_the_gradient_of_a_state(dh, f, g, c_prev, h, one):  # here
+    da_g = dh * (one - f) * (one - g * g)
+    da_f = dh * (c_prev - g) * f * (one - f)
+    dc_prev = dh * f
+    return da_f, da_g, dc_prev
+
+
 BACKWARD = {
+    gives_what_forward_did_not_ask_for: "'dh_prev' is returned, but forward does not ask for 'h_prev'",
+    drops_the_gradient_of_a_state: "the state 'c' gets a gradient from the next step; backward must ask for 'dc'",
     forgets_a_gradient: "gate 'f' needs one gradient and has none; backward must return 'da_f', or 'dx_f' and 'dh_f'",
     forgets_a_state: "c_prev is asked for in forward, but no backward returns dc_prev",
     gives_two: "gate 'g' needs one gradient and has more",
@@ -391,6 +441,9 @@ def test_what_is_no_function_with_a_source() -> None:
         declare(lambda a_f: a_f, backward)
     with pytest.raises(CellError, match="cell 'spoilt': a gate function is written with `def`, got a int"):
         declare(3, backward)
+    around = functools.wraps(forward)(lambda *values: forward(*values))
+    with pytest.raises(CellError, match=r"'forward' \(.*line \d+\): .* got a function around another"):
+        declare(around, backward)
     space: dict[str, Any] = {}
     exec("def from_text(a_f):\n    return a_f\n", space)
     with pytest.raises(CellError, match="cell 'spoilt': the source of 'from_text' cannot be read"):
@@ -415,6 +468,75 @@ def test_sources() -> None:
         CellError, match=r"function 'output_forward' \(gru_before.py, line \d+\): .*did you mean 'reset_h'\?"
     ):
         two()
+
+
+def gates_forward(a_r, a_z, h_prev, sigmoid):
+    r = sigmoid(a_r)
+    z = sigmoid(a_z)
+    past = r * h_prev
+    return r, z, past
+
+
+def gates_backward(dpast, dz, r, z, h_prev, one):
+    da_r = dpast * h_prev * r * (one - r)
+    da_z = dz * z * (one - z)
+    dh_prev = dpast * r
+    return da_r, da_z, dh_prev
+
+
+def output_forward(a_n, z, h_prev, tanh, one):
+    n = tanh(a_n)
+    h = z * h_prev + (one - z) * n
+    return n, h
+
+
+def output_backward(dh, n, z, h_prev, one):
+    da_n = dh * (one - z) * (one - n * n)
+    dz = dh * (h_prev - n)
+    dh_prev = dh * z
+    return da_n, dz, dh_prev
+
+
+def without_dz(dh, n, z, one):
+    da_n = dh * (one - z) * (one - n * n)
+    dh_prev = dh * z
+    return da_n, dh_prev  # here
+
+
+def deaf_to_dz(dpast, r, z, h_prev, one):  # here
+    da_r = dpast * h_prev * r * (one - r)
+    da_z = da_r
+    dh_prev = dpast * r
+    return da_r, da_z, dh_prev
+
+
+def deaf_to_its_product(dz, r, z, h_prev, one):  # here
+    da_z = dz * z * (one - z)
+    da_r = da_z
+    dh_prev = dz * r
+    return da_r, da_z, dh_prev
+
+
+def asks_for_a_later_value(a_r, a_z, n, h_prev, sigmoid):  # here
+    r = sigmoid(a_r)
+    z = sigmoid(a_z)
+    past = r * h_prev * n
+    return r, z, past
+
+
+def test_what_one_phase_sends_back_the_other_takes() -> None:
+    def two(first: Any = gates_forward, back: Any = gates_backward, second: Any = output_backward) -> Cell:
+        return Cell("spoilt", Phase("rz", first, back), Phase("n", output_forward, second, source="past"))
+
+    assert two().gates == ("r", "z", "n")
+    words = "forward asks for 'z' of an earlier phase, so backward must return 'dz'"
+    check(words, line(without_dz, "# here"), lambda: two(back=deaf_to_dz, second=without_dz))
+    words = "a later phase sends back the gradient of 'z', so backward must ask for 'dz'"
+    check(words, line(deaf_to_dz, "# here"), lambda: two(back=deaf_to_dz))
+    words = "a later phase sends back the gradient of 'past', so backward must ask for 'dpast'"
+    check(words, line(deaf_to_its_product, "# here"), lambda: two(back=deaf_to_its_product))
+    words = "'n' is a value of a later phase, or of this one"
+    check(words, line(asks_for_a_later_value, "# here"), lambda: two(first=asks_for_a_later_value))
 
 
 def test_parts_need_a_product() -> None:
