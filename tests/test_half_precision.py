@@ -227,6 +227,7 @@ def test_the_error_is_at_most_twice_that_of_pytorch(cell: str, torch: ModuleType
     found = errors(TimedStep(cell, T=20, B=8, D=33, H=64))
     assert found["engine"] < 1e-5
     assert 1e-4 < found["engine-bf16"] <= 2 * found["torch-bf16"]
+    assert 1e-5 < found["engine-fp16"] < found["engine-bf16"] / 4  # three bits more
 
 
 # -- the option --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,18 @@ def test_batch_vs_steps() -> None:
     assert record["rows"][0]["bias"] > record["rows"][1]["bias"]  # a shorter way back leaves more out
 
 
+def test_precision() -> None:
+    """Plain fp16 loses every gradient of the LSTM, and learns less; with a scale it does as float32."""
+    _, record = run_study("precision", quick=True)
+    rows = {(row["precision"], row["loss scale"]): row for row in record["rows"]}
+    assert list(rows) == [("float32", "none"), ("bf16", "none"), ("fp16", "none"), ("fp16", "65536")]
+    plain, scaled = rows["fp16", "none"], rows["fp16", "65536"]
+    assert plain["to 0"] > 0.9 > scaled["to 0"]
+    assert abs(scaled["against float32"]) < 1e-3 < plain["against float32"]
+    assert rows["bf16", "none"]["to 0"] == 0
+    assert all(row["ms a step"] > 0 for row in rows.values())
+
+
 def test_windows_of_one_step_sum_to_the_gradient_without_a_way_back() -> None:
     """A window that covers all is full BPTT; windows of one step cut every way back, whose weight is weight_hh."""
     text = builtin_text()

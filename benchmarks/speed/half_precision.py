@@ -1,9 +1,9 @@
-"""The engine and PyTorch in bf16 and in float32: the time of a training step, its error, the memory it takes.
+"""The engine in bf16, fp16 and float32, and PyTorch: the time of a training step, its error, the memory it takes.
 
     python -m benchmarks.speed.half_precision [--cells LSTM,GRU,RNN] [--batch 32] [--steps 50] [--sizes 128,256,512]
         [--threads 1] [--budget 2] [--memory] [--json FILE]
 
-Each of the four runs in a process of its own, in turns (`engine.measuring.rounds`).  PyTorch's layer has its weights,
+Each of the five runs in a process of its own, in turns (`engine.measuring.rounds`).  PyTorch's layer has its weights,
 its input and its cotangent in bf16 (``torch.nn.LSTM(...).bfloat16()``).  An error is that of y and of all gradients
 against the engine in float64, relative to each tensor's largest value; the largest of a layer is printed.
 """
@@ -31,21 +31,28 @@ LIBRARIES = {
     "engine-bf16": Library(
         "engine, bf16", "engine.layers", functools.partial(steps.engine_step, precision="bf16"), "bptt-engine"
     ),
+    "engine-fp16": Library(
+        "engine, fp16", "engine.layers", functools.partial(steps.engine_step, precision="fp16"), "bptt-engine"
+    ),
     "engine": steps.LIBRARIES["engine"],
     "torch-bf16": Library("PyTorch, bf16", "torch", functools.partial(steps.torch_step, dtype="bfloat16"), "torch"),
     "torch": steps.LIBRARIES["torch"],
 }
-HEADS = ("step", "engine bf16", "its own float32", "PyTorch bf16", "PyTorch float32", "error", "PyTorch's error")
+OTHERS = ("engine-fp16", "engine", "torch-bf16", "torch")
+HEADS = (
+    *("step", "engine bf16", "engine fp16", "engine float32", "PyTorch bf16", "PyTorch float32"),
+    *("error bf16", "error fp16", "PyTorch's error in bf16"),
+)
 
 
 def errors(case: TimedStep) -> dict[str, float]:
-    """The largest error of each library's bf16, and of the engine's float32, against the engine in float64."""
+    """The largest error of each half precision, and of the engine's float32, against the engine in float64."""
     layer = steps.engine_layer(case, dtype="float64")
     y, _, tape = layer.forward(case.x().astype(np.float64), None, case.lengths())
     dx, _ = layer.backward(tape, case.dy().astype(np.float64))
     wanted = {"y": y, "dx": dx, **layer.grads}
     found = {}
-    for name in ("engine-bf16", "torch-bf16", "engine"):
+    for name in ("engine-bf16", "engine-fp16", "torch-bf16", "engine"):
         values = LIBRARIES[name].build(case, 1).values()
         apart = {key: np.abs(values[key] - value).max() / np.abs(value).max() for key, value in wanted.items()}
         found[name] = float(f"{max(apart.values()):.3g}")
@@ -55,7 +62,7 @@ def errors(case: TimedStep) -> dict[str, float]:
 def memory(case: TimedStep, threads: int) -> dict[str, Any]:
     """The most memory of training steps of the engine, each precision in a fresh process, in MiB."""
     found = {}
-    for name in ("engine-bf16", "engine"):
+    for name in ("engine-bf16", "engine-fp16", "engine"):
         measure_memory(name, threads, case, 1, MODULE)  # fills the disk cache of compiled code
         taken = measure_memory(name, threads, case, 3, MODULE)
         found[name] = float(f"{taken['peak'] - taken['baseline']:.4g}")
@@ -65,10 +72,10 @@ def memory(case: TimedStep, threads: int) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> list[str]:
     """A row of the printed table: our time, how many times as long the others take, and the errors."""
     words = [str(figures.case_of(row)), f"{1e3 * figures.median(row, 'engine-bf16'):.2f} ms"]
-    for other in ("engine", "torch-bf16", "torch"):
+    for other in OTHERS:
         there = other in row["seconds"]
         words.append(f"x {figures.median(row, other) / figures.median(row, 'engine-bf16'):.2f}" if there else "-")
-    return [*words, *(f"{row['errors'][name]:.1e}" for name in ("engine-bf16", "torch-bf16"))]
+    return [*words, *(f"{row['errors'][name]:.1e}" for name in ("engine-bf16", "engine-fp16", "torch-bf16"))]
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

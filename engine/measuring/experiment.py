@@ -28,6 +28,7 @@ class Experiment:
     lengths : valid steps of each row; None means T.
     dtype : ``"float64"`` or ``"float32"``.
     seed : of weights, input, initial state and cotangents.
+    precision : of the products (docs/half_precision.md); another one than ``"float32"`` takes that dtype.
     """
 
     cell: str = "lstm"
@@ -38,6 +39,7 @@ class Experiment:
     lengths: tuple[int, ...] | None = None
     dtype: str = "float64"
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         one_of("cell", SHORT.get(self.cell, self.cell) if isinstance(self.cell, str) else self.cell, tuple(cells()))
@@ -49,14 +51,18 @@ class Experiment:
         require_room("experiment", "arrays", 8 * self.T * self.B * (self.D + 6 * self.H), sizes)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; the precision only where it is another one."""
+        fields = asdict(self)
+        if self.precision == "float32":
+            del fields["precision"]
+        return fields
 
     def layer(self, backend: Backend | str) -> Any:
         """The layer with its first weights: the same numbers on every backend."""
         cell = SHORT.get(self.cell, self.cell)
         projection = {"proj_size": max(1, self.H // 2)} if cells()[cell].projected else {}
-        return layer_of(cell, self.D, self.H, backend=backend, dtype=self.dtype, seed=self.seed, **projection)
+        options: dict[str, Any] = {"dtype": self.dtype, "seed": self.seed, "precision": self.precision}
+        return layer_of(cell, self.D, self.H, backend=backend, **options, **projection)
 
     def arguments(self, layer: Any) -> dict[str, Any]:
         """x, state, dy and dstate on the layer's backend, random and none of them zero."""

@@ -35,7 +35,7 @@ class Counts(NamedTuple):
     Attributes
     ----------
     counted : numpy.ndarray (T,)
-        Those that float32 can hold and that are not 0.
+        Those that are not 0 in float32.
     zero, subnormal, overflow : numpy.ndarray (2, T)
         Of these: rounded to 0, rounded to a number of less than full accuracy, or infinite or NaN; without a scale, and
         with it.
@@ -212,7 +212,7 @@ def underflow(
 ) -> Underflow:
     """Count the gradients that a model in half precision loses, without and with a loss scale.
 
-    Three copies of the model run forward and backward, without dropout: one in float64 says which gradients there are;
+    Three copies of the model run forward and backward, without dropout: one in float32 says which gradients there are;
     two in `precision` say what becomes of them, one of these with the gradient of the loss times `scale`.  What is
     counted are the gradients of the gates' pre-activations, which products take as operands in backward.
 
@@ -260,8 +260,8 @@ def underflow(
     y, _, _ = model.forward(x, state, lengths, training=False)
     given = objective_of(model, y, lengths, dy, loss, seed).dy
     arguments = x, state, lengths, given
-    exact = _flows(model, "float64", "float32", arguments, 1.0)
-    plainly, scaled = (_flows(model, "float32", precision, arguments, by) for by in (1.0, factor))
+    exact = _flows(model, "float32", arguments, 1.0)
+    plainly, scaled = (_flows(model, precision, arguments, by) for by in (1.0, factor))
     layers, largest = {}, 0.0
     for name in names:
         gates = {}
@@ -274,11 +274,9 @@ def underflow(
     return Underflow(precision, factor, suggested, layers)
 
 
-def _flows(
-    model: Layer, dtype: str, precision: str, arguments: tuple[Any, ...], scale: float
-) -> dict[str, dict[str, np.ndarray]]:
+def _flows(model: Layer, precision: str, arguments: tuple[Any, ...], scale: float) -> dict[str, dict[str, np.ndarray]]:
     """Gradients of the pre-activations (T, B, H) by layer and gate, from a copy of the model."""
-    copy = model.to(backend=model.backend, dtype=dtype)
+    copy = model.to(backend=model.backend, dtype="float32")
     for leaf in passes.leaves(copy):
         if isinstance(leaf.layer, Recurrent):
             vars(leaf.layer)["precision"] = precision  # a copy that nobody else has seen, before its first pass

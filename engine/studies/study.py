@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Each study with its words for the help.  Its module has the same name, with underscores.
 STUDIES: Mapping[str, str] = {
     "batch-vs-steps": "B rows of T steps for the same B * T: time, memory, noise, bias, loss.",
+    "precision": "float32, bf16, fp16, fp16 with loss scaling: loss, time, memory, underflow.",
 }
 #: What stands in a cell of a table; None is a value that could not be measured.
 Cell = str | int | float | None
