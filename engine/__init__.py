@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.checking.forward_of_users import check_jvp
     from engine.checking.objects import check_object
     from engine.checking.second_order import check_hessian, gradgradcheck
+    from engine.data.corpus import open_tokens, prepare_tokens
     from engine.echo_state import fit_readout, free_run, reservoir
     from engine.errors import EngineError, InputError, InputTypeError
     from engine.exchange import export_keras, export_onnx, import_keras, import_onnx
@@ -80,6 +81,7 @@ _HOMES = {
     "checking.objects": ("check_object",),
     "checking.second_order": ("check_hessian", "gradgradcheck"),
     "checking.assertions": ("assert_gradients",),
+    "data.corpus": ("open_tokens", "prepare_tokens"),
     "echo_state": ("fit_readout", "free_run", "reservoir"),
     "errors": ("EngineError", "InputError", "InputTypeError"),
     "exchange": ("export_keras", "export_onnx", "import_keras", "import_onnx"),

@@ -32,6 +32,7 @@ from engine.cli.export import export
 from engine.cli.gradcheck import gradcheck
 from engine.cli.notebooks import notebooks
 from engine.cli.predict import predict
+from engine.cli.prepare import prepare
 from engine.cli.puzzle import puzzle
 from engine.cli.sample import sample
 from engine.cli.study import study
@@ -60,6 +61,7 @@ def bptt(context: click.Context) -> None:
 
 for _command in (
     train,
+    prepare,
     tune,
     sample,
     evaluate,

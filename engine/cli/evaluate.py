@@ -39,6 +39,7 @@ def evaluate(
     model: bits per character and perplexity. A forecaster: beside its baselines, on the last part of its series, or of
     another FILE with the same columns. The rows of a series are read as in training, unless an option changes that.
     """
+    from engine.tasks.language import FIGURES
     from engine.training import checkpoint_in
     from engine.training.session import evaluate_run
 
@@ -46,11 +47,13 @@ def evaluate(
     result = evaluate_run(checkpoint_in(run, which), files, backend=backend, label=flag, **given)
     if as_json:
         print_json(result)
-    elif "bpc" in result:
-        bpc, perplexity = decimal(result["bpc"], 4), decimal(result["perplexity"], 3)
-        click.echo(f"{bpc} bits per character (perplexity {perplexity} per character)")
-        click.echo(f"over {result['characters']:,} characters of {result['text']}, with {result['checkpoint']}")
+    elif "perplexity" in result and "text" in result:
+        tokens = next(name for name in FIGURES if name in result)
+        figure, token = FIGURES[tokens]
+        bits, perplexity = decimal(result[figure], 4), decimal(result["perplexity"], 3)
+        click.echo(f"{bits} bits per {token} (perplexity {perplexity} per {token})")
+        click.echo(f"over {result[tokens]:,} {tokens} of {result['text']}, with {result['checkpoint']}")
         if result["worse_than_guessing"]:
-            click.echo(f"Worse than guessing, which takes {result['guessing']:.4f} bits per character.")
+            click.echo(f"Worse than guessing, which takes {result['guessing']:.4f} bits per {token}.")
     else:
         print_results(result)

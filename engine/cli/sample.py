@@ -11,7 +11,7 @@ from engine.cli.common import json_option, own_backend_option, print_json
 
 @click.command(short_help="Let a trained character model write.")
 @click.argument("run", default="runs/text", type=click.Path(path_type=Path))
-@click.option("--length", default=500, show_default=True, help="Characters to write.")
+@click.option("--length", default=500, show_default=True, help="Characters (or bytes, or words) to write.")
 @click.option("--prompt", default="", help="Text to go on from.")
 @click.option(
     "--temperature", default=0.7, show_default=True, help="Lower: safer; 0: always the likeliest; 1: as learnt."

@@ -157,7 +157,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @budget("--epochs", type=float, help="Passes over the training part. [forecast: 40]")
 @budget("--minutes", type=float, help="Wall-clock time; the schedule follows it. Not repeatable to the bit.")
 @budget("--patience", type=int, help="Stop after so many validations without improvement; 0: never. [0]")
-@run_("--data", metavar="FILE", help="The data of the task; of a series a CSV or NPY file.")
+@run_("--data", metavar="FILE", help="Data of the task: a file, or a folder of 'bptt prepare'.")
 @series("--column", multiple=True, metavar="NAME", help="The column to forecast; given again: one more input.")
 @series("--horizon", type=int, help="Values to forecast, counted in rows. [1]")
 @series("--season", type=int, help="Period in rows, for the seasonal-naive baseline and the window; 0: none. [0]")

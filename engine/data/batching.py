@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checks import describe, integer, number, require_room, switch
+from engine.data.corpus.store import TokenStore
 from engine.data.data_checks import require_ids
 from engine.errors import InputError, bad_input, bad_type
 from engine.plain_arrays import dtype_in_words, numbers, refuse_own_rules
@@ -36,8 +37,9 @@ class ContiguousBatches:
 
     Parameters
     ----------
-    ids : integer array (n,)
-        The encoded stream, on the host. int32 is kept as it is, without a copy; the caller must not change it.
+    ids : integer array (n,) or TokenStore
+        The encoded stream, on the host. int32 is kept as it is, without a copy; the caller must not change it. Of a
+        prepared corpus (`engine.open_tokens`) each batch is read from its file.
     batch_size : int
         The number of lanes, B.
     steps : int
@@ -52,13 +54,15 @@ class ContiguousBatches:
     """
 
     def __init__(self, ids: Any, batch_size: int, steps: int, *, allow_short: bool = False) -> None:
-        stream = require_ids("ids", ids)
+        stream: Any = ids if isinstance(ids, TokenStore) else require_ids("ids", ids)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.steps = integer("steps", steps, 1)
         switch("allow_short", allow_short)
-        if stream.dtype != np.int32 and stream.size and int(stream.max()) > np.iinfo(np.int32).max:
-            raise bad_input("ids", "ids that fit in int32", int(stream.max()), "check the vocabulary")
-        self._ids = stream.astype(np.int32, copy=False)
+        if not isinstance(stream, TokenStore):
+            if stream.dtype != np.int32 and stream.size and int(stream.max()) > np.iinfo(np.int32).max:
+                raise bad_input("ids", "ids that fit in int32", int(stream.max()), "check the vocabulary")
+            stream = stream.astype(np.int32, copy=False)
+        self._ids: TokenStore | NDArray[np.int32] = stream
         pairs = max(0, len(self._ids) - 1)
         self.lane_length = pairs // self.batch_size
         self.dropped = pairs % self.batch_size
@@ -85,9 +89,15 @@ class ContiguousBatches:
             raise bad_input("index", expected, describe(number), "start over at 0 after the last")
         start = number * self.steps
         stop = min(start + self.steps, self.lane_length)
-        inputs = self._ids[: self.tokens].reshape(self.batch_size, self.lane_length)
-        targets = self._ids[1 : self.tokens + 1].reshape(self.batch_size, self.lane_length)
-        return TextBatch(inputs[:, start:stop].T.copy("C"), targets[:, start:stop].T.copy("C"))
+        # The ids of a lane from `start` on, and the one behind them: targets are inputs one step later.
+        lanes = [self._read(lane * self.lane_length + start, stop - start + 1) for lane in range(self.batch_size)]
+        ids = np.stack(lanes, axis=1)  # (T + 1, B)
+        return TextBatch(ids[:-1].copy(), ids[1:].copy())
+
+    def _read(self, start: int, count: int) -> NDArray[np.int32]:
+        """Ids of the stream, by their place alone."""
+        ids = self._ids
+        return ids.read(start, start + count) if isinstance(ids, TokenStore) else ids[start : start + count]
 
     def _too_short(self, size: int, allow_short: bool) -> InputError:
         steps = 1 if allow_short else self.steps

@@ -43,11 +43,11 @@ def decode_text(raw: bytes, path: str | os.PathLike[str], expected: str, encodin
         No text encoding has that name.
     """
     name = os.fspath(path)
-    codec = _codec(encoding)
+    codec = codec_of(encoding)
     if codec is None:
-        codec = next((found for mark, found in _MARKS if raw.startswith(mark)), None)
+        codec = mark_of(raw)
         if codec is None:
-            _refuse_binary(raw, name, expected)
+            require_text(raw, name, expected)
     try:
         text = raw.decode(codec or "utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
@@ -63,7 +63,12 @@ def decode_text(raw: bytes, path: str | os.PathLike[str], expected: str, encodin
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _codec(encoding: object) -> str | None:
+def mark_of(raw: bytes) -> str | None:
+    """Return the encoding that a byte-order mark at the start of the bytes names."""
+    return next((found for mark, found in _MARKS if raw.startswith(mark)), None)
+
+
+def codec_of(encoding: object) -> str | None:
     """Return Python's name of the encoding that was named."""
     if encoding is None:
         return None
@@ -79,7 +84,7 @@ def _codec(encoding: object) -> str | None:
     return found.name
 
 
-def _refuse_binary(raw: bytes, name: str, expected: str) -> None:
+def require_text(raw: bytes, name: str, expected: str) -> None:
     """Raise unless the bytes are text in an encoding that keeps ASCII as it is."""
     for magic, got in _PACKED.items():
         if raw.startswith(magic):

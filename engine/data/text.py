@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -131,6 +131,8 @@ class Vocabulary:
         Reserve the id after the last character for all characters that are not in the alphabet.
     """
 
+    level = "characters"
+
     def __init__(self, characters: str, *, unknown: bool = False) -> None:
         if not isinstance(characters, str):
             raise bad_type("characters", "a string", type(characters).__name__, "join the characters")
@@ -206,6 +208,19 @@ class Vocabulary:
             raise bad_input("ids", expected, f"{array[index]} at index {index}", hint)
         codes = np.append(self._codes, np.uint32(ord(_UNKNOWN_SIGN)))[array]
         return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+    @property
+    def start(self) -> str:
+        """A text for a model to start after: a newline, or the first character where there is none."""
+        return "\n" if "\n" in self.characters else self.characters[0]
+
+    def entries(self) -> str:
+        """Return the characters in the order of their ids."""
+        return self.characters
+
+    def speller(self) -> Callable[[int], str]:
+        """Return a function that takes one id after another, and returns the character of each."""
+        return lambda number: self.decode([number])
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary that `json.dumps` takes and `from_json` gives back as an equal vocabulary."""

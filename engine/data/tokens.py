@@ -18,7 +18,7 @@ from engine.errors import bad_type
 _SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Signs that nobody sees, such as the zero-width space, are no words.
 _UNSEEN = "\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff"
-_WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+(?:['\u2019][^\W{_SIGNS}]+)*|[^\w\s{_UNSEEN}]")
+WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+(?:['\u2019][^\W{_SIGNS}]+)*|[^\w\s{_UNSEEN}]")
 #: The id of everything that is not in a vocabulary.
 UNKNOWN = 0
 
@@ -33,7 +33,7 @@ def cut_words(text: str) -> list[str]:
     >>> cut_words("It's good, 真好!")
     ["it's", 'good', ',', '真', '好', '!']
     """
-    return _WORD.findall(text.lower())
+    return WORD.findall(text.lower())
 
 
 def cut_characters(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.backend import get_backend
+from engine.data import Vocabulary
 from engine.data.windowing import next_window
 from engine.errors import bad_input
 from engine.explorer.runs import PLAIN, StepRun, run_of
@@ -84,6 +85,8 @@ def trained_runs(path: Path, which: str | None = None, text: str = "") -> list[S
 
 def _characters(checkpoint: Checkpoint, model: Sequential, text: str) -> Probe:
     vocabulary = vocabulary_of(checkpoint)
+    if not isinstance(vocabulary, Vocabulary):
+        raise problem(checkpoint.path, "a model of characters", f"one of {vocabulary.level}", "name another run")
     about = "a trained model on your text"
     if not text:
         text = "".join(write_text(model, vocabulary, STEPS + 1, temperature=0.7))

@@ -18,21 +18,30 @@ def beside_guessing(bpc: float, characters: int) -> dict[str, Any]:
     return {"guessing": guess, "worse_than_guessing": bpc > guess}
 
 
-def language_verdict(best: float, records: Sequence[Mapping[str, Any]], characters: int) -> dict[str, Any]:
+def language_verdict(
+    best: float,
+    records: Sequence[Mapping[str, Any]],
+    characters: int,
+    figure: str = "bpc",
+    tokens: str = "characters",
+) -> dict[str, Any]:
     """`beside_guessing` for a run: for its best validation, and for its last one.
 
     Parameters
     ----------
     records : lines of its metrics.
+    characters : how many different ones there are.
+    figure : the name of the bits in the metrics.
+    tokens : what these are.
     """
-    last = next((r["bpc"] for r in reversed(records) if r["kind"] == "validation"), best)
+    last = next((r[figure] for r in reversed(records) if r["kind"] == "validation"), best)
     result = beside_guessing(max(best, last), characters)
-    guess = f"guessing among {characters:,} characters takes {result['guessing']:.3f}"
+    guess = f"guessing among {characters:,} {tokens} takes {result['guessing']:.3f}"
     if best > result["guessing"]:
-        result["verdict"] = f"Worse than guessing: {best:.4g} bits per character, where {guess}; {MEND}."
+        result["verdict"] = f"Worse than guessing: {best:.4g} bits per {tokens[:-1]}, where {guess}; {MEND}."
     elif result["worse_than_guessing"]:
         result["verdict"] = (
-            f"The run ended worse than guessing: {last:.4g} bits per character, where {guess}; "
+            f"The run ended worse than guessing: {last:.4g} bits per {tokens[:-1]}, where {guess}; "
             f"{MEND}. The best state is from before that."
         )
     return result

@@ -23,7 +23,7 @@ PLAIN_PAUSE, LIVE_PAUSE = 5.0, 0.1
 _MOST_LINES = 12
 
 #: What follows the value of a figure in a line; of any other, its name stands before the value.
-_UNITS = {"bpc": "bits per character", "rmse": "RMSE"}
+_UNITS = {"bpc": "bits per character", "bpb": "bits per byte", "bpw": "bits per word", "rmse": "RMSE"}
 #: What every line of the metrics has; the other entries are figures.
 _NO_FIGURES = {"kind", "step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "best", "timing"}
 

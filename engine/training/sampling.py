@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from engine.checks import describe, instance, integer, number
 from engine.data import Vocabulary
+from engine.data.corpus import ByteVocabulary, WordVocabulary
 from engine.errors import NonFiniteError, bad_input
 from engine.layers import Sequential
 
@@ -17,7 +19,7 @@ MOST = 10**9
 
 def sample(
     model: Sequential,
-    vocabulary: Vocabulary,
+    vocabulary: Any,
     length: int,
     *,
     prompt: str = "",
@@ -25,7 +27,7 @@ def sample(
     top_k: int = 0,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Yield `length` characters that follow the prompt.
+    """Yield the text of `length` characters, bytes or words that follow the prompt.
 
     Parameters
     ----------
@@ -42,20 +44,22 @@ def sample(
         for a value out of range, or a prompt with a character that the vocabulary lacks.
     """
     instance("model", model, Sequential, "a character model", "load one with load_model")
-    instance("vocabulary", vocabulary, Vocabulary, "a Vocabulary", "take that of the model's checkpoint")
+    kinds = Vocabulary, ByteVocabulary, WordVocabulary
+    instance("vocabulary", vocabulary, kinds, "a Vocabulary", "take that of the model's checkpoint")
     instance("prompt", prompt, str, "a string")
     length, top_k, seed = integer("length", length, 1), integer("top_k", top_k, 0), integer("seed", seed, 0)
     if length > MOST:
         raise bad_input("length", f"at most {MOST:,}", describe(length))
     temperature = number("temperature", temperature, hint="0 takes the likeliest character")
-    start = prompt or ("\n" if "\n" in vocabulary.characters else vocabulary.characters[0])
-    ids = vocabulary.encode(start, "prompt")
+    ids = vocabulary.encode(prompt or vocabulary.start, "prompt")
+    if not len(ids):
+        raise bad_input("prompt", f"some {vocabulary.level}, or nothing at all", repr(prompt))
     return _draws(model, vocabulary, ids, length, temperature, top_k, np.random.PCG64(seed))
 
 
 def _draws(
     model: Sequential,
-    vocabulary: Vocabulary,
+    vocabulary: Any,
     ids: np.ndarray,
     length: int,
     temperature: float,
@@ -63,7 +67,7 @@ def _draws(
     source: np.random.PCG64,
 ) -> Iterator[str]:
     logits, state = model.predict(ids[:, None])
-    stepper = model.stepper(1, state)
+    stepper, spell = model.stepper(1, state), vocabulary.speller()
     for place in range(length):
         logits = logits[-1] if place == 0 else stepper(ids)  # (1, V)
         last = model.backend.to_host(logits)[0].astype(np.float64)  # what overflows is told below
@@ -74,7 +78,7 @@ def _draws(
             hint = "its weights are too large: use an earlier checkpoint, or train anew with a lower --lr"
             raise NonFiniteError(f"model: expected a finite output, got {last[~np.isfinite(last)][0]}; {hint}")
         ids = np.array([_choose(last, temperature, top_k, source)])
-        yield vocabulary.decode(ids)
+        yield spell(int(ids[0]))
 
 
 def _choose(logits: np.ndarray, temperature: float, top_k: int, source: np.random.PCG64) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from engine.backend import Backend, get_backend
 from engine.checks import file_name, switch
-from engine.data import Vocabulary
+from engine.data.corpus import vocabulary_from_json
 from engine.errors import BackendUnavailableError, bad_input
 from engine.training.checkpoint import BEST, LAST, Checkpoint, checkpoint_in, problem, read_checkpoint
 from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
@@ -180,12 +180,12 @@ def backend_for(checkpoint: Checkpoint, name: str | None) -> Backend:
         raise BackendUnavailableError(f"{error}; name another one with --backend") from error
 
 
-def vocabulary_of(checkpoint: Checkpoint) -> Vocabulary:
-    """The vocabulary of a language model's checkpoint."""
+def vocabulary_of(checkpoint: Checkpoint) -> Any:
+    """The vocabulary of a language model's checkpoint: of characters, bytes or words."""
     task = checkpoint.meta["config"]["task"]
     if task != LANGUAGE:
         raise problem(checkpoint.path, "a language model", f"one of the task {task!r}", "name another run")
-    return Vocabulary.from_json(checkpoint.meta["task"]["vocabulary"])
+    return vocabulary_from_json(checkpoint.meta["task"]["vocabulary"])
 
 
 def evaluate_run(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+import engine
 from engine import data
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import draw
@@ -71,6 +73,51 @@ def _load_text(place: Place) -> Call:
         "a list with a folder": lambda: [name, str(place.folder)],
     }
     return call(data.load_text, paths=(name, plain, extras))
+
+
+@entry("prepare_tokens")
+def _prepare(place: Place) -> Call:
+    files = place.folder / "corpora"
+    files.mkdir(exist_ok=True)
+    name = files / "tide.txt"
+    name.write_text(TEXT)
+
+    def run(**given: Any) -> Any:
+        out = files / "corpus"
+        shutil.rmtree(out, ignore_errors=True)
+        found = engine.prepare_tokens(out=out, **given)
+        return found[1:]
+
+    def plain(value: Any) -> Any:
+        return (
+            [_existing_file(value)]
+            if isinstance(value, str | os.PathLike)
+            else many(_existing_file, least=1, kinds=(tuple, list))(value)
+        )
+
+    return call(
+        run,
+        sources=(name, plain),
+        level=("words", choice("characters", "bytes", "words")),
+        minimum_count=(2, whole(1)),
+        vocabulary=(9, whole(2)),
+    )
+
+
+@entry("open_tokens")
+def _open(place: Place) -> Call:
+    folder = place.folder / "opened"
+    if not folder.exists():
+        folder.mkdir()
+        (folder / "tide.txt").write_text(TEXT)
+        engine.prepare_tokens(folder / "tide.txt", folder / "corpus")
+
+    def corpus(value: Any) -> Any:
+        if not isinstance(value, str | os.PathLike) or not os.path.exists(os.path.join(value, "index.json")):
+            raise Illegal
+        return str(value)
+
+    return call(lambda path: len(engine.open_tokens(path)), path=(str(folder / "corpus"), corpus))
 
 
 @entry("Vocabulary")
