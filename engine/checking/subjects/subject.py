@@ -269,7 +269,9 @@ class Subject(abc.ABC):
         return self._flat(outputs, ())
 
     def _flat(self, outputs: Sequence[Any], lead: tuple[int, ...]) -> np.ndarray:
-        return np.concatenate([self.backend.to_host(out).reshape(*lead, -1) for out in outputs], axis=-1)
+        to_host = self.backend.to_host
+        hosts = [out if type(out) is np.ndarray else to_host(out) for out in outputs]
+        return np.concatenate([host.reshape(*lead, -1) for host in hosts], axis=-1)
 
     def cotangents(self, group: int = 0) -> list[Any]:
         """The cotangents of a group, in the outputs' shapes."""
