@@ -8,7 +8,7 @@ import inspect
 import numpy as np
 import pytest
 
-from benchmarks.checker import mutation_checks, mutation_test
+from benchmarks.checker import diagnosis, mutation_checks, mutation_test
 from benchmarks.checker.mutants import SETTINGS, Mutant, function_of, generate
 from engine.checking.subjects.layers import LayerSubject
 from kernels import products
@@ -173,3 +173,10 @@ def test_the_script_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sys.argv", ["benchmarks/checker/mutation_test.py", "--setting", "indrnn", "--limit", "3"])
     assert mutation_test.main() == 0
     assert "kernels.gates.indrnn" in capsys.readouterr().out
+
+
+def test_mutants_are_diagnosed() -> None:
+    """The score of the diagnosis, which plants a mutant in the layer of its first setting."""
+    count, _ = diagnosis.mutants("central", 400)
+    assert count["caught"] == count["bugs"] > 0
+    assert count["place right"] <= count["diagnosed"] <= count["caught"]

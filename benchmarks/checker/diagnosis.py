@@ -84,7 +84,7 @@ def mutants(method: str, every: int) -> tuple[Counter[str], list[str]]:
     """Scores on generated mutants of the gate equations and steps; what raises or changes nothing is left out."""
     count, misses = Counter[str](), []
     for mutant in [mutant for mutant in generate() if mutant.gates][::every]:
-        layer, x, state = case_of(mutant.cells[0])
+        layer, x, state = case_of(mutant.settings[0])
         with mutant.plant(), np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
