@@ -306,7 +306,9 @@ class ForgetfulDicts(Dicts):
 
 
 def test_a_parameter_without_a_gradient_is_said() -> None:
-    assert "forward reads b too, of which no gradient was found" in str(engine.check_object(Forgetful(), X))
+    wrong = engine.check_object(Forgetful(), X)  # it stands beside W, which has one
+    assert [row.name for row in wrong.rows if row.verdict == "wrong"] == ["b"]
+    assert "b has no gradient, and those beside it have theirs: forgotten?" in " ".join(wrong.notes)
     wrong = engine.check_object(ForgetfulDicts(), X)  # it stands in params, so it has one
     assert [row.name for row in wrong.rows if row.verdict == "wrong"] == ["b"]
 

@@ -418,3 +418,72 @@ def test_many_exchanged_places_are_called_another_order() -> None:
     right = normal(26, 9)
     assert "another order" in words(right[[3, 0, 7, 1, 8, 2, 6, 4, 5]], right)
     assert "places 1, 4, 6 along axis 0 exchanged" in words(right[[0, 4, 2, 3, 6, 5, 1, 7, 8]], right)
+
+
+# -- pairs of functions ------------------------------------------------------------------------------------------------
+
+
+def cell_forward(xt: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    a = np.tanh(xt @ w)
+    y = np.exp(a)
+    c = 2 * a
+    cache = (xt, w, a)
+    return a, c, y, cache
+
+
+def test_outputs_whose_gradients_backward_takes_are_found_by_their_names() -> None:
+    def backward(dc: np.ndarray, da: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
+        xt, w, a = cache
+        dz = (da + 2 * dc) * (1 - a * a)
+        return {"dxt": dz @ w.T, "dw": xt.T @ dz}
+
+    inputs = [normal(27, 3, 4), normal(28, 4, 2)]
+    report = engine.check_gradients(cell_forward, backward, inputs)
+    assert report.passed, report
+    assert any("y of the outputs" in note for note in report.notes), report
+    report = engine.check_gradients(cell_forward, lambda dc, da, cache: backward(dc, 2 * da, cache), inputs)
+    assert report.verdict == "wrong", report
+    with pytest.raises(engine.InputError, match="a tuple of 4; return the outputs"):
+        engine.check_gradients(cell_forward, lambda dq, cache: backward(dq, dq, cache), inputs)
+
+
+def test_the_derivative_of_each_entry_is_a_backward() -> None:
+    def sigmoid(z: np.ndarray) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-z)))
+
+    x = [normal(29, 3, 4)]
+    report = engine.check_gradients(sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z)), x)
+    assert report.passed, report
+    assert any("derivative of each entry" in note for note in report.notes), report
+    report = engine.check_gradients(sigmoid, lambda z: z * (1 - z), x)  # meant for the output
+    assert report.verdict == "wrong", report
+
+
+def test_a_gradient_forgotten_beside_others_is_wrong() -> None:
+    class Forgets:
+        def __init__(self) -> None:
+            self.W, self.b, self.table = normal(30, 3, 4), normal(31, 4), normal(32, 4)
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            self.x = x
+            return np.asarray(x @ self.W + self.b + self.table)
+
+        def backward(self, dout: np.ndarray) -> np.ndarray:
+            self.dW = self.x.T @ dout
+            return np.asarray(dout @ self.W.T)
+
+    report = engine.check_object(Forgets(), normal(33, 5, 3))
+    assert [(row.name, row.verdict) for row in report.rows] == [("x", "ok"), ("W", "ok"), ("b", "wrong")], report
+    assert any("b has no gradient" in note for note in report.notes), report
+
+
+def test_gradients_of_a_generator_and_of_one_number_with_an_axis() -> None:
+    def backward(dout: np.ndarray, cache: Any) -> Any:
+        x, a = cache
+        yield dout * a
+        yield np.array([(dout * x).sum()])
+
+    report = engine.check_gradients(lambda x, a: (x * a, (x, a)), backward, [normal(34, 4), 1.7])
+    assert report.passed, report
+    with pytest.raises(engine.InputError, match="whole numbers have no gradient"):
+        engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.arange(3)])

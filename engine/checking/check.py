@@ -13,8 +13,9 @@ from engine.checking.reporting import report_on
 from engine.checking.subjects import complex_inputs, cotangent_forms
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.layers import LayerSubject
-from engine.checking.subjects.shapes.arguments import argument_names, as_arguments, with_cache
+from engine.checking.subjects.shapes.arguments import argument_names, as_arguments
 from engine.checking.subjects.shapes.function_options import Shape, input_names, read_shape
+from engine.checking.subjects.shapes.pairing import with_cache
 from engine.checking.subjects.trees import dtype_of, kind, named_leaves
 from engine.checking.subjects.truncated import TruncatedSubject
 from engine.checking.verdicts.budget import Clock
@@ -265,12 +266,11 @@ def _functions(forward: Any, backward: Any, inputs: Any, names: Any, shape: Shap
     forward, inputs, own = as_arguments(forward, inputs)
     own = own or argument_names(forward, len(inputs))
     shape = dataclasses.replace(shape, names=input_names(names, own))
-    forward, backward = with_cache(forward, backward, inputs, own)
+    forward, backward, note = with_cache(forward, backward, inputs, own)
     is_complex = complex_inputs.is_complex(inputs) or complex_inputs.gives_complex(forward, inputs)
     if is_complex:
         complex_inputs.refuse_complex_step(options.method)
         forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, shape.names)
     subject = FunctionSubject(forward, backward, inputs, options.seed, shape)
-    if is_complex:
-        subject.notes.append(complex_inputs.NOTE)
+    subject.notes += [complex_inputs.NOTE] * is_complex + [note] * bool(note)
     return subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -286,6 +287,8 @@ class FunctionSubject(Subject):
         """What backward gave, by the names of the inputs' arrays."""
         handed = [_as_given(one, kept) for one, kept in zip(cotangents, self.output_types, strict=True)]
         found = self.convention.call(self.backward, refill(self.out, iter(handed)), cache)
+        if isinstance(found, types.GeneratorType):
+            found = tuple(found)
         names, values = self.inputs.names, self.inputs.values
         if found is None:
             hint = "does it return what it computes?"
@@ -307,6 +310,8 @@ class FunctionSubject(Subject):
         if kind(array) not in ("f", "i", "u"):
             got = f"{describe(value)} of {dtype_in_words(array.dtype)}"
             raise bad_type("backward", f"real numbers as the gradient of {part.name}", got)
+        if part.name in self.inputs.scalars and array.size == 1:
+            array = array.reshape(())  # a float has no axes to be wrong about
         if tuple(array.shape) != part.shape:
             order = remarks.on_the_order(self.parts, array.shape, others or {})
             shapes = f"shape {tuple(array.shape)} in place of {part.shape}"

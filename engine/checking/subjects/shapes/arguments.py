@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from engine.errors import bad_input, bad_type
 CACHE_NAMES = {"c", "ctx", "tape", "memory", "residuals", "res"}
 #: What they call the gradient that backward is handed, and nothing else.
 DOUT_NAMES = {"dout", "dy", "upstream", "grad_output", "grad_out", "dloss", "gradout", "output_gradient"}
-_PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def parameters_of(function: Any) -> list[inspect.Parameter] | None:
@@ -30,7 +29,7 @@ def parameters_of(function: Any) -> list[inspect.Parameter] | None:
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
     """The names of the first arguments of a function; ``input k`` for unknown names, as after ``*args``."""
     found = parameters_of(forward) or []
-    names = [one.name for one in found if one.kind in _PLACES][:count]
+    names = [one.name for one in found if one.kind in PLACES][:count]
     return names + [f"input {k}" for k in range(len(names), count)]
 
 
@@ -61,40 +60,6 @@ def as_arguments(
     return (lambda *values: forward(**dict(zip(keys, values, strict=True)))), list(inputs.values()), keys
 
 
-def with_cache(
-    forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any], names: Sequence[str]
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The functions in the course convention, if backward takes forward's own arguments, or the cache unpacked.
-
-    ``f(x)`` and ``df(x)``, ``relu(x)`` and ``relu_grad(dout, x)``, ``backward(dout, x, w)`` for a cache ``(x, w)``.
-    """
-    places = [one for one in parameters_of(backward) or [] if one.kind in _PLACES]
-    needed = [one.name for one in places if one.default is inspect.Parameter.empty]
-    own = [name for name in needed if name in names]
-    if not (own and len(needed) - len(own) <= 1) and len(needed) < 3:
-        return forward, backward
-    try:
-        found = forward(*copy.deepcopy(list(inputs)))
-    except Exception:  # the check itself says what is wrong
-        return forward, backward
-    if own and len(needed) - len(own) <= 1 and not isinstance(found, tuple):
-        order = [names.index(name) if name in names else None for name in needed]
-
-        def handed(dout: Any, cache: Any) -> Any:
-            return backward(*(dout if place is None else cache[place] for place in order))
-
-        alone = None not in order
-        return lambda *given: (forward(*given), given), (lambda cache: handed(None, cache)) if alone else handed
-    if (
-        isinstance(found, tuple)
-        and len(found) == 2
-        and isinstance(found[1], tuple)
-        and len(found[1]) + 1 == len(needed)
-    ):
-        return forward, lambda dout, cache: backward(dout, *cache)
-    return forward, backward
-
-
 @dataclass(frozen=True)
 class Convention:
     """How a pair of functions is called.
@@ -118,7 +83,13 @@ class Convention:
         if self.outputs and isinstance(found, tuple) and len(found) == self.outputs + 1:
             return found[:-1], found[-1]
         if not isinstance(found, tuple) or len(found) != 2:
-            raise bad_type("forward", "a function that returns (out, cache)", f"one that returns {describe(found)}")
+            got, hint = describe(found), ""
+            if isinstance(found, tuple) and len(found) > 2:
+                got, hint = (
+                    f"a tuple of {len(found)}",
+                    "return the outputs whose gradients backward takes, and the cache",
+                )
+            raise bad_type("forward", "a function that returns (out, cache)", f"one that returns {got}", hint)
         return found
 
     def call(self, backward: Callable[..., Any], dout: Any, cache: Any) -> Any:
@@ -138,7 +109,7 @@ def convention_of(backward: Callable[..., Any], found: Any) -> Convention:
     given = parameters_of(backward)
     if given is None or any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in given):
         return Convention()
-    places = [one for one in given if one.kind in _PLACES]
+    places = [one for one in given if one.kind in PLACES]
     needed = sum(one.default is inspect.Parameter.empty for one in places)
     pair = isinstance(found, tuple) and len(found) == 2
     if isinstance(found, tuple) and len(found) > 2 and needed == len(found):

@@ -31,7 +31,9 @@ class Inputs:
         self.scalars: dict[str, type] = {}
         floats = [leaf for leaf in leaves(list(inputs)) if isinstance(leaf, (float, np.floating)) or kind(leaf) == "f"]
         if not floats:
-            raise bad_input("inputs", "at least one float array", "none", "there is nothing to check")
+            whole = any(isinstance(leaf, int) or kind(leaf) in ("i", "u") for leaf in leaves(list(inputs)))
+            hint = "whole numbers have no gradient: pass x.astype(float)" if whole else "there is nothing to check"
+            raise bad_input("inputs", "at least one float array", "whole numbers" if whole else "none", hint)
         arrays = [leaf for leaf in floats if not isinstance(leaf, (float, np.floating))]
         for array in arrays:
             refuse_own_rules("inputs", array)

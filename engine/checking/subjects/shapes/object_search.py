@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from engine.checking.subjects.shapes.parameters import (
     unmatched,
 )
 from engine.checking.subjects.shapes.places import Place, get, in_words, lists, numbers, put
-from engine.checking.subjects.shapes.returned import key_for
+from engine.checking.subjects.shapes.returned import key_for, letters
 from engine.checking.subjects.shapes.sharing import Shared, copy_with, shared_parts
 from engine.checking.subjects.trees import kind, leaves
 from engine.checks import describe
@@ -39,6 +40,8 @@ from engine.plain_arrays import refuse_own_rules
 FORWARDS = ("forward", "__call__", "fwd", "forward_pass", "forward_propagation", "feedforward", "fprop", "loss")
 BACKWARDS = ("backward", "backprop", "bwd", "backward_pass", "backward_propagation", "back_propagation", "bprop",
              "backpropagate", "grad", "gradient")  # fmt: skip
+#: Letters of names that nothing but a parameter has.
+LEARNT = re.compile(r"(weights?|bias(es)?|kernel|gamma|beta|w|b|[wbu](x|h|xh|hh|hy|hx|ih|[ifogczrn])|[wb][1-9])")
 RATES = ("lr", "learning_rate", "alpha", "eta", "learningrate", "step_size", "rate")
 
 
@@ -309,12 +312,15 @@ def _note_the_rest(functions: ObjectAsFunctions, rest: Sequence[tuple[str, Place
 
 
 def _read_forgotten(functions: ObjectAsFunctions, trial: Any, rest: Sequence[tuple[str, Place]], out: Any) -> None:
-    """Parameters that have a place for a gradient, which is still None after backward."""
+    """Parameters without a gradient: its place is still None after backward, or those beside them have theirs."""
+    beside = {one.place[:-1] for one in functions.parameters}
     for name, place in rest:
         grad = empty_gradient(trial, place)
-        if grad is not None and _is_read(functions, place, out):
+        missed = place[:-1] in beside and LEARNT.fullmatch(letters(str(place[-1][1]))) is not None
+        if (grad is not None or missed) and _is_read(functions, place, out):
             functions.parameters.append(Parameter(name, place, grad))
-            functions.notes.append(f"{in_words(grad)} is None after backward: forgotten?")
+            said = "is None after backward" if grad else "has no gradient, and those beside it have theirs"
+            functions.notes.append(f"{in_words(grad or place)} {said}: forgotten?")
 
 
 def _is_read(functions: ObjectAsFunctions, place: Place, out: Any) -> bool:
