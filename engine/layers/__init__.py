@@ -12,6 +12,7 @@ from engine.errors import InputError, bad_input, bad_type
 from engine.layers.activation import Activation as Activation
 from engine.layers.attention import Attention as Attention
 from engine.layers.base import Layer as Layer
+from engine.layers.batch_norm_lstm import BatchNormLSTM as BatchNormLSTM
 from engine.layers.building import without_arrays
 from engine.layers.crf import CRF as CRF
 from engine.layers.dropout import Dropout as Dropout
@@ -33,7 +34,7 @@ _TYPES: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         *(Recurrent, RNN, GRU, LSTM, Linear, Embedding, Dropout, Attention, LayerNorm, BatchNorm, Pool, CRF),
-        *(Translator, Activation),
+        *(Translator, Activation, BatchNormLSTM),
     )
 }
 

@@ -103,10 +103,11 @@ class ParameterHolder:
             self._buffers.add(name, xp.full(buffer.shape, buffer.first, dtype=buffer.dtype_in(self.dtype)))
 
     def _require_room(self) -> None:
-        """Raise before anything is drawn if parameters and gradients are larger than the machine's memory."""
-        count = sum(math.prod(shape) for shape in self._shapes().values())
+        """Raise before anything is drawn if parameters, gradients and buffers are larger than the machine's memory."""
+        count = 2 * sum(math.prod(shape) for shape in self._shapes().values())
+        count += sum(math.prod(buffer.shape) for buffer in self._buffers_by_name().values())
         sizes = ", ".join(f"{name} {describe(value)}" for name, value in self._arguments().items() if value is not None)
-        require_room(type(self).__name__, "parameters and gradients", 2 * count * self.dtype.itemsize, sizes)
+        require_room(type(self).__name__, "parameters and gradients", count * self.dtype.itemsize, sizes)
 
     def _first_value(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         return self._draw(name, shape).astype(self.dtype, copy=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.checks import describe, number
 from engine.errors import bad_input, bad_type
-from engine.layers import Dropout, Sequential
+from engine.layers import BatchNormLSTM, Dropout, Sequential
 from engine.layers.base import Layer
 from engine.layers.recurrent import Recurrent
 from engine.losses.activity import activation_regularization, temporal_activation_regularization
@@ -73,7 +73,7 @@ def places_of(model: Layer) -> tuple[int, int]:
         if the model is no `Sequential` with a recurrent layer among its own.
     """
     layers = model.layers if isinstance(model, Sequential) else ()
-    recurrent = [place for place, layer in enumerate(layers) if isinstance(layer, Recurrent)]
+    recurrent = [place for place, layer in enumerate(layers) if isinstance(layer, Recurrent | BatchNormLSTM)]
     if not recurrent:
         expected = "a Sequential with a recurrent layer, for penalties on its output"
         raise bad_input("model", expected, describe(model), "leave ar and tar out")

@@ -165,6 +165,22 @@ def _batch_norm(place: Place) -> Call:
     )
 
 
+@entry("BatchNormLSTM")
+def _batch_norm_lstm(place: Place) -> Call:
+    return call(
+        engine.BatchNormLSTM,
+        input_size=(D, whole(1, 10**4)),
+        hidden_size=(H, whole(1, 10**3)),
+        max_steps=(T, whole(1, 10**4)),
+        gain=(0.1, real(0, over=0)),
+        forget_bias=(1.0, real()),
+        eps=(1e-3, real(0, over=0)),
+        momentum=(0.2, real(0, 1, closed=True)),
+        batch_first=(True, flag),
+        **common(place),
+    )
+
+
 @entry("CRF")
 def _crf(place: Place) -> Call:
     return call(engine.CRF, num_tags=(D, whole(1, 10**4)), batch_first=(None, optional(flag)), **common(place))
