@@ -20,7 +20,8 @@ ORDER = {
     "Learn": [
         "notebooks/01_bptt_by_hand", "notation", "rnn", "lstm", "gru", "losses_and_optimisers", "heads_and_losses",
     ],
-    "Look": ["vanishing_gradients", "truncated_bptt", "batch_size_and_time_steps", "explorer", "second_derivatives",
+    "Look": ["vanishing_gradients", "truncated_bptt", "long_sequences",
+             "batch_size_and_time_steps", "explorer", "second_derivatives",
              "studies", "articles_measured", "paper_tables"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "text_classification", "speech",

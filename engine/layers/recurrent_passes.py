@@ -111,9 +111,12 @@ class RecurrentPasses(Layer):
             given = Pass(cell, weights, timeline.lengths, factors, self.precision, packs)
             if spans:
                 again = Again(self.backend.kernels, given, factors_in(noise, direction, cell))
-                borders, states, y = forward_in_segments(again, values, firsts[direction.slot], spans, xp.copy)
+                first_back = direction.layer == self.num_layers - 1 and not direction.reverse
+                borders, states, y, end = forward_in_segments(
+                    again, values, firsts[direction.slot], spans, xp.copy, first_back
+                )
                 last.append(list(states))
-                tapes.append(SegmentedDirection(values, again, spans, borders, drop))
+                tapes.append(SegmentedDirection(values, again, spans, borders, drop, end))
                 return y
             found, y = self._kernels(timeline).forward_layer(
                 given, values, firsts[direction.slot], keep or timeline.empty

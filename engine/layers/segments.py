@@ -56,17 +56,26 @@ class SegmentedDirection(DirectionTape):
     spans : the segments, in order.
     borders : for each segment, every state (B, H) before its first step.
     weight_mask : as in `DirectionTape`.
+    last_run : the tape of the last segment, where forward has made it: the first backward takes it off, so that
+        there is never more than one.
     """
 
     def __init__(
-        self, x: Array, again: Again, spans: list[slice], borders: list[tuple[Array, ...]], weight_mask: Array
+        self,
+        x: Array,
+        again: Again,
+        spans: list[slice],
+        borders: list[tuple[Array, ...]],
+        weight_mask: Array,
+        last_run: Run | None = None,
     ) -> None:
         found = {"cell": again.given.cell, "x": x, "again": again, "spans": spans, "borders": borders}
-        vars(self).update(found, weight_mask=weight_mask)
+        vars(self).update(found, weight_mask=weight_mask, last_run=last_run)
 
     again: Again
     spans: list[slice]
     borders: list[tuple[Array, ...]]
+    last_run: Run | None
 
     @property
     def run(self) -> Run:  # type: ignore[override]
@@ -122,18 +131,24 @@ class DrawnMask:
 
 
 def forward_in_segments(
-    again: Again, x: Array, firsts: tuple[Array, ...], spans: list[slice], copy: Callable[[Array], Array]
-) -> tuple[list[tuple[Array, ...]], tuple[Array, ...], Array]:
-    """The states at the borders, the last states, and y (T, B, P)."""
+    again: Again,
+    x: Array,
+    firsts: tuple[Array, ...],
+    spans: list[slice],
+    copy: Callable[[Array], Array],
+    keep_last: bool = False,
+) -> tuple[list[tuple[Array, ...]], tuple[Array, ...], Array, Run | None]:
+    """The states at the borders, the last states, y (T, B, P), and the tape of the last segment if it is to be kept."""
     kernels, states, borders = again.kernels, tuple(copy(state) for state in firsts), []
     y: Array = None
     for steps in spans:
         borders.append(states)
-        run, part = kernels.forward_layer(again.part(steps), x[steps], states, keep=False)
+        keep = keep_last and steps is spans[-1]
+        run, part = kernels.forward_layer(again.part(steps), x[steps], states, keep)
         y = kernels.empty((len(x), *part.shape[1:]), part.dtype) if y is None else y
         y[steps] = part
         states = tuple(copy(slots[-1]) for slots in run.states)  # the slots are no longer than the segment
-    return borders, states, y
+    return borders, states, y, run if keep_last else None
 
 
 def backward_in_segments(
@@ -147,7 +162,9 @@ def backward_in_segments(
         if steps.start == 0 and len(x) % steps.stop:  # the first segment may be shorter: no array of another fits
             kernels.release()
         part, x_part, dy_part = again.part(steps), x[steps], None if dy is None else dy[steps]
-        run = kernels.forward_layer(part, x_part, states)[0]
+        run, vars(tape)["last_run"] = tape.last_run, None
+        if run is None:
+            run = kernels.forward_layer(part, x_part, states)[0]
         adjoints, dx_part = kernels.backward_layer(part, run, x_part, dy_part, dlast, sums, False, True)
         del run
         dx = kernels.empty(x.shape, dx_part.dtype) if dx is None else dx

@@ -160,9 +160,10 @@ def _spans(reader: Reader, state: Any, segments: Any, memory: Any) -> tuple[list
     if T <= block or not reader.recurrent:
         return [slice(0, T)], 0 if T == 0 or reader.batch == 0 else round(_rates(reader, state, T)[0] * T)
     rate, border = _rates(reader, state, block)
+    always = sum(_always(layer, block, reader.batch) for layer in reader.recurrent)
 
     def need(size: int) -> int:
-        return round(min(size, T) * rate + (-(-T // size) if size < T else 0) * border)
+        return round(min(size, T) * rate + (-(-T // size) if size < T else 0) * border + always)
 
     sizes = [*range(block, T, block), T]
     if budget is not None:
@@ -190,7 +191,7 @@ def _rates(reader: Reader, state: Any, steps: int) -> tuple[float, int]:
     """
     x, layers = reader._input(0, steps), leaves_of(reader.model)
     parts, left = _flat_states(reader.model, state), reader._left(0)
-    tapes, border, working, sizes = 0, 0, 0, [_bytes(x)]
+    tapes, border, working, waiting, sizes = 0, 0, 0, 0, [_bytes(x)]
     for layer, part in zip(layers, parts, strict=True):
         x, after, tape = layer.forward(x, part, left, reader.training)
         tapes += _taped(tape)
@@ -199,8 +200,20 @@ def _rates(reader: Reader, state: Any, steps: int) -> tuple[float, int]:
         border += sum(each) if isinstance(each, tuple) else each or 0
         if layer in reader.recurrent:
             working = max(working, _running(layer, steps, reader.batch))
-    backward = sizes[-1] + max(map(sum, itertools.pairwise(sizes)))
-    return (tapes + max(sizes[-1] + backward, working + max(sizes))) / steps, border
+            waiting += _bytes(x) if layer is not layers[-1] else 0  # an output's memory waits for the next segment's
+    *inner, dy = sizes
+    backward = dy + max(map(sum, itertools.pairwise([*inner, 0])))  # dy, and of one layer dx with what it is made of
+    return (tapes + waiting + max(2 * dy, backward, working + max(sizes))) / steps, border
+
+
+def _always(layer: Any, block: int, batch: int) -> int:
+    """Bytes that a recurrent layer's passes take however short a segment is.
+
+    These are its weights, packed for both ways, the sums of their gradients, and the pre-activations of a block with
+    their gradients on both sides.
+    """
+    weights = sum(_bytes(array) for array in layer.params.values())
+    return 4 * weights + 3 * block * batch * len(layer.cell.gates) * layer.hidden_size * layer.dtype.itemsize
 
 
 def _running(layer: Any, steps: int, batch: int) -> int:

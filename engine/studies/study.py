@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STUDIES: Mapping[str, str] = {
     "batch-vs-steps": "B rows of T steps for the same B * T: time, memory, noise, bias, loss.",
     "precision": "float32, bf16, fp16, fp16 with loss scaling: loss, time, memory, underflow.",
+    "recompute": "Segments of a long sequence: time and memory, predicted and measured.",
+    "truncation": "k2 of truncated BPTT: what the gradient lacks, and what windows save.",
 }
 #: What stands in a cell of a table; None is a value that could not be measured.
 Cell = str | int | float | None
