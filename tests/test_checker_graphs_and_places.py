@@ -477,6 +477,23 @@ def test_a_gradient_forgotten_beside_others_is_wrong() -> None:
     assert any("b has no gradient" in note for note in report.notes), report
 
 
+def test_a_number_of_numpy_that_forward_reads_is_a_constant() -> None:
+    class Scaled:
+        def __init__(self) -> None:
+            self.W, self.scale = normal(35, 3, 4), 1 / np.sqrt(np.float64(3))
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            self.x = x
+            return np.asarray(x @ self.W * self.scale)
+
+        def backward(self, dout: np.ndarray) -> np.ndarray:
+            self.dW = self.x.T @ dout * self.scale
+            return np.asarray(dout @ self.W.T * self.scale)
+
+    report = engine.check_object(Scaled(), normal(36, 5, 3))
+    assert (report.verdict, [row.name for row in report.rows]) == ("ok", ["x", "W"]), report
+
+
 def test_gradients_of_a_generator_and_of_one_number_with_an_axis() -> None:
     def backward(dout: np.ndarray, cache: Any) -> Any:
         x, a = cache

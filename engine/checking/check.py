@@ -10,7 +10,7 @@ from engine.backend import FLOATS, check_dtype
 from engine.checking.options import FOR_ALL, FORWARD_MODE, TOLERANCE, Options, read_options
 from engine.checking.report.report import Report
 from engine.checking.reporting import report_on
-from engine.checking.subjects import complex_inputs, cotangent_forms
+from engine.checking.subjects import complex_inputs, cotangent_forms, wide_inputs
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.layers import LayerSubject
 from engine.checking.subjects.shapes.arguments import argument_names, as_arguments
@@ -271,6 +271,8 @@ def _functions(forward: Any, backward: Any, inputs: Any, names: Any, shape: Shap
     if is_complex:
         complex_inputs.refuse_complex_step(options.method)
         forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, shape.names)
+    else:
+        forward, backward, inputs, shape = wide_inputs.in_both_precisions(forward, backward, inputs, shape)
     subject = FunctionSubject(forward, backward, inputs, options.seed, shape)
     subject.notes += [complex_inputs.NOTE] * is_complex + [note] * bool(note)
     return subject

@@ -11,7 +11,7 @@ import numpy as np
 from engine.checking.options import FOR_ALL, Options, read_options
 from engine.checking.report.report import Report
 from engine.checking.reporting import report_on
-from engine.checking.subjects import complex_inputs
+from engine.checking.subjects import complex_inputs, wide_inputs
 from engine.checking.subjects.functions import FunctionSubject
 from engine.checking.subjects.shapes.arguments import Convention
 from engine.checking.subjects.shapes.function_options import Shape, input_names, read_shape
@@ -132,7 +132,7 @@ def _subject(functions: ObjectAsFunctions, names: Any, shape: Shape, options: Op
     with_dout = bool({"dout", "douts"} & set(functions.handed))
     convention = Convention() if with_dout else Convention(("cache",))
     shape = dataclasses.replace(shape, names=[*functions.names, *_apart(functions)], convention=convention)
-    inputs = [*functions.given, *functions.values()]
+    inputs: Sequence[Any] = [*functions.given, *functions.values()]
     backward = functions.pull if with_dout else lambda held: functions.pull(None, held)
     forward: Callable[..., Any] = functions.run
     notes = [_in_words(functions), *functions.notes]
@@ -141,6 +141,8 @@ def _subject(functions: ObjectAsFunctions, names: Any, shape: Shape, options: Op
         forward, backward, inputs = complex_inputs.as_real(forward, backward, inputs, shape.names)
         shape = dataclasses.replace(shape, convention=None)
         notes.append(complex_inputs.NOTE)
+    else:
+        forward, backward, inputs, shape = wide_inputs.in_both_precisions(forward, backward, inputs, shape)
     subject = FunctionSubject(forward, backward, inputs, options.seed, shape)
     subject.notes[:0] = notes
     return subject

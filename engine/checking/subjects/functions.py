@@ -128,7 +128,7 @@ class FunctionSubject(Subject):
 
     def _find_float32(self, cache: Any, gradients: dict[str, Any]) -> None:
         """Say where float64 inputs are met by float32 numbers, and be content with their precision."""
-        own = any(part.dtype != np.float64 for part in self.parts)
+        own = self.shape.narrow or any(part.dtype != np.float64 for part in self.parts)
         found = [] if own else remarks.on_float32(self.backend, self.out, gradients, cache)
         self.narrow = own or bool(found)
         self.warnings += found

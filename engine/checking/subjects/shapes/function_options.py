@@ -25,6 +25,7 @@ class Shape:
     check: Any = None
     fixed: Mapping[str, Any] | None = None
     convention: Convention | None = None
+    narrow: bool = False  # whether backward works in float32, whatever the inputs are
 
 
 def read_shape(

@@ -32,7 +32,8 @@ def get(value: Any, place: Place) -> Any:
 def put(value: Any, places: list[Place], new: Any) -> None:
     """Put new numbers at a place, and at every other place that holds the same array."""
     old = get(value, places[0])
-    if kind(old) and kind(new) and old.dtype == new.dtype and (not isinstance(old, np.ndarray) or old.flags.writeable):
+    has_places = old.flags.writeable if isinstance(old, np.ndarray) else not isinstance(old, np.generic)
+    if kind(old) and kind(new) and old.dtype == new.dtype and has_places:
         old[...] = new
         return
     for place in places:
