@@ -14,6 +14,7 @@ import engine
 from engine.errors import InputError, RankError
 from engine.parallel import Communicator, run_ranks
 from engine.parallel.buckets import Buckets
+from engine.parallel.scaling import Costs, Done, Link, bytes_sent, predicted_seconds, simulated_seconds
 from engine.parallel.shards import part_of
 
 KIND: dict[str, Any] = {"backend": "numpy:reference", "dtype": "float64"}
@@ -195,3 +196,36 @@ def test_a_rank_that_fails_ends_the_others() -> None:
     with pytest.raises(ArithmeticError, match="no more"):
         run_ranks(3, work)
     assert ended == ["bptt: rank 1: ArithmeticError: no more"] * 2
+
+
+# -- the model of scaling ---------------------------------------------------------------------------------------------
+
+COSTS = Costs(
+    0.1,
+    [Done(0.01, ("2.w",)), Done(0.2, ("1.w",)), Done(0.05, ("0.w",))],
+    0.02,
+    {"0.w": 1000, "1.w": 400_000, "2.w": 50_000},
+)
+LINK = Link("slow", 0.001, 10e6)
+
+
+def test_the_model_by_hand() -> None:
+    """Two machines: of each gradient half is sent, twice; the first two buckets leave while backward goes on."""
+    top, middle, last = (0.001 + count * 4 / 2 / LINK.bandwidth for count in (50_000, 400_000, 1000))
+    after = COSTS.seconds + 2 * (top + middle + last)
+    assert predicted_seconds(COSTS, 2, LINK, bucket=1000, overlap=False) == pytest.approx(after)
+    # Top: both operations end before backward of the middle layer does.  Middle: its exchange ends after backward has
+    # ended, and the last one's waits for it; then the two sums are sent.
+    exchanged = 0.31 + top + middle  # the top's sum begins when backward is done with the middle layer
+    assert exchanged > 0.36
+    wanted = exchanged + last + middle + last + COSTS.rest
+    found = predicted_seconds(COSTS, 2, LINK, bucket=1000)
+    assert found == pytest.approx(wanted)
+    assert bytes_sent(COSTS, 2, bucket=1000) == 2 * 4 * (50_000 + 400_000 + 1000) // 2
+
+
+def test_the_simulation_is_no_faster_than_the_model() -> None:
+    """Sleeping threads are late, never early: what overlap hides is hidden in both."""
+    for ranks in (1, 3):
+        found = simulated_seconds(COSTS, ranks, LINK, bucket=100_000, steps=1)
+        assert found > 0.99 * predicted_seconds(COSTS, ranks, LINK, bucket=100_000)

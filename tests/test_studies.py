@@ -151,3 +151,16 @@ def test_windows_of_one_step_sum_to_the_gradient_without_a_way_back() -> None:
     assert 1e-4 < np.linalg.norm(whole - halves) / np.linalg.norm(whole) < 0.3
     last = len(model.grads["2.bias"])  # the output layer's gradient needs no way back: the same for every T
     np.testing.assert_allclose(whole[-last:], halves[-last:], rtol=1e-12)
+
+
+def test_scaling() -> None:
+    said: list[str] = []
+    _, record = run_study("scaling", quick=True, seed=3, say=said.append)
+    assert len(said) == 4
+    for row in record["rows"]:
+        assert row["ms, sent meanwhile"] <= row["ms, sent after"] + 1e-9
+        assert 0 < row["efficiency"] <= 1 + 1e-9
+        assert (row["simulated"] is None) == (row["machines"] != 2)
+    sizes = {row["machines"]: row["MB sent"] for row in record["rows"]}
+    assert sizes[1] == 0
+    assert sizes[4] == pytest.approx(1.5 * sizes[2], rel=1e-3)  # 2 (n-1)/n of the gradients

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,9 +137,15 @@ def _parts(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _plan(model: Any, size: int) -> list[tuple[dict[str, int], np.dtype]]:
     """The parameters of each bucket with their sizes, from the last one to the first, each bucket of one dtype."""
+    dtype_of = model.backend.dtype_of
+    counts = [(name, int(np.prod(grad.shape)), np.dtype(str(dtype_of(grad)))) for name, grad in model.grads.items()]
+    return packed(counts, size)
+
+
+def packed(counts: Sequence[tuple[str, int, np.dtype]], size: int) -> list[tuple[dict[str, int], np.dtype]]:
+    """What `Buckets` has in each bucket, from names, numbers of entries and dtypes in the order of a model."""
     found: list[tuple[dict[str, int], np.dtype]] = []
-    for name, grad in reversed(list(model.grads.items())):
-        dtype, count = np.dtype(str(model.backend.dtype_of(grad))), int(np.prod(grad.shape))
+    for name, count, dtype in reversed(counts):
         if found and found[-1][1] == dtype:
             held = sum(found[-1][0].values())
             if (held + count) * dtype.itemsize <= size:

@@ -16,11 +16,11 @@ from engine.parallel.communicator import Communicator, Request
 
 
 class _Meeting:
-    """One operation: what each rank brought, and when."""
+    """One operation: what each rank brought, and, once the last one has come, when each is done with it."""
 
     def __init__(self) -> None:
         self.brought: dict[int, Any] = {}
-        self.times: dict[int, float] = {}
+        self.done: dict[int, float] = {}
         self.left = 0
 
 
@@ -39,6 +39,7 @@ class Network:
         self.condition = threading.Condition()
         self.meetings: dict[tuple[str, int], _Meeting] = defaultdict(_Meeting)
         self.failed: str | None = None
+        self.free = [0.0] * size  # when each rank's network card has done all that was started
 
     def duration(self, sent: int, messages: int) -> float:
         """Seconds that an operation takes in which a rank sends so many bytes to `messages` others."""
@@ -56,7 +57,6 @@ class ThreadCommunicator(Communicator):
     def __init__(self, network: Network, rank: int) -> None:
         self._network, self.rank, self.size = network, rank, network.size
         self._counts: dict[str, int] = defaultdict(int)
-        self._free = 0.0  # when the network card has done all that was started
 
     def start_exchange(self, send: np.ndarray, receive: np.ndarray) -> Request:
         """See `Communicator.start_exchange`."""
@@ -106,51 +106,40 @@ class ThreadCommunicator(Communicator):
     def _started(self, channel: str, value: Any, take: Callable[[dict[int, Any]], None], sent: int) -> Request:
         network, key = self._network, (channel, self._counts[channel])
         self._counts[channel] += 1
+        seconds = network.duration(sent, self.size - 1) if sent else 0.0
         with network.condition:
             meeting = network.meetings[key]
-            meeting.brought[self.rank], meeting.times[self.rank] = value, time.monotonic()
-            network.condition.notify_all()
-        return _Waiting(self, network, key, take, network.duration(sent, self.size - 1) if sent else 0.0)
-
-    def busy_until(self, begin: float, seconds: float) -> float:
-        """When the network card is done with an operation that can begin at `begin`."""
-        if seconds:
-            self._free = max(self._free, begin) + seconds
-            return self._free
-        return begin
+            meeting.brought[self.rank] = value
+            if len(meeting.brought) == self.size:
+                now = time.monotonic()
+                for rank in range(self.size):
+                    meeting.done[rank] = max(network.free[rank], now) + seconds if seconds else now
+                    network.free[rank] = max(network.free[rank], meeting.done[rank])
+                network.condition.notify_all()
+        return _Waiting(self.rank, network, key, take)
 
 
 class _Waiting:
     """An operation of one rank that waits for the others, and for the time that its messages take."""
 
     def __init__(
-        self,
-        owner: ThreadCommunicator,
-        network: Network,
-        key: tuple[str, int],
-        take: Callable[[dict[int, Any]], None],
-        seconds: float,
+        self, rank: int, network: Network, key: tuple[str, int], take: Callable[[dict[int, Any]], None]
     ) -> None:
-        self._owner, self._network, self._key, self._take, self._seconds = owner, network, key, take, seconds
-        self._ready: float | None = None
+        self._rank, self._network, self._key, self._take = rank, network, key, take
         self._done = False
 
     def _met(self) -> bool:
         meeting = self._network.meetings[self._key]
-        if self._network.failed is not None and len(meeting.brought) < self._network.size:
+        if self._network.failed is not None and not meeting.done:
             raise RankError(self._network.failed)
-        if len(meeting.brought) < self._network.size:
-            return False
-        if self._ready is None:
-            self._ready = self._owner.busy_until(max(meeting.times.values()), self._seconds)
-        return True
+        return bool(meeting.done)
 
     def test(self) -> bool:
         """See `Request.test`."""
         if self._done:
             return True
         with self._network.condition:
-            if not self._met() or (self._ready or 0.0) > time.monotonic():
+            if not self._met() or self._network.meetings[self._key].done[self._rank] > time.monotonic():
                 return False
         self._finish()
         return True
@@ -161,8 +150,8 @@ class _Waiting:
             return
         with self._network.condition:
             self._network.condition.wait_for(self._met)
-        assert self._ready is not None
-        time.sleep(max(0.0, self._ready - time.monotonic()))
+            done = self._network.meetings[self._key].done[self._rank]
+        time.sleep(max(0.0, done - time.monotonic()))
         self._finish()
 
     def _finish(self) -> None:

@@ -21,6 +21,7 @@ STUDIES: Mapping[str, str] = {
     "precision": "float32, bf16, fp16, fp16 with loss scaling: loss, time, memory, underflow.",
     "recompute": "Segments of a long sequence: time and memory, predicted and measured.",
     "truncation": "k2 of truncated BPTT: what the gradient lacks, and what windows save.",
+    "scaling": "Data-parallel training on 1 to 64 machines: a model, and a simulation of it.",
 }
 #: What stands in a cell of a table; None is a value that could not be measured.
 Cell = str | int | float | None
