@@ -44,6 +44,13 @@ class Communicator(ABC):
         How many there are.
     sent : int
         Bytes of arrays that this rank has sent to others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from engine.parallel import run_ranks
+    >>> run_ranks(3, lambda communicator: communicator.sum_of(np.array([communicator.rank, 1.0])).tolist())
+    [[3.0, 3.0], [3.0, 3.0], [3.0, 3.0]]
     """
 
     rank: int
@@ -51,49 +58,140 @@ class Communicator(ABC):
     sent: int = 0
 
     def buffer(self, length: int, dtype: Any) -> np.ndarray:
-        """Memory for arrays that are exchanged, zeros (length,)."""
+        """Memory for arrays that are exchanged, zeros.
+
+        Parameters
+        ----------
+        length : int
+            How many numbers.
+        dtype : dtype
+            Of which kind.
+
+        Returns
+        -------
+        array
+            (length,).
+        """
         return np.zeros(length, dtype)
 
     @abstractmethod
     def start_exchange(self, send: np.ndarray, receive: np.ndarray) -> Request:
-        """Send row k of `send` (n, m) to rank k, and put what rank r sends into row r of `receive` (n, m)."""
-
-    @abstractmethod
-    def start_collect(self, send: np.ndarray, receive: np.ndarray, channel: str = "figures") -> Request:
-        """Send `send` (m,) to all ranks, and put what rank r sends into row r of `receive` (n, m).
+        """Begin to send each rank its row, and to take one from each.
 
         Parameters
         ----------
-        channel : operations of one channel are in the same order on all ranks; two channels do not wait for each other.
+        send : array (n, m)
+            Row k goes to rank k.
+        receive : array (n, m)
+            Row r comes from rank r.
+
+        Returns
+        -------
+        Request
+            The arrays must not be touched until it is done.
+        """
+
+    @abstractmethod
+    def start_collect(self, send: np.ndarray, receive: np.ndarray, channel: str = "figures") -> Request:
+        """Begin to send all ranks the same, and to take it from each.
+
+        Parameters
+        ----------
+        send : array (m,)
+            Goes to all ranks.
+        receive : array (n, m)
+            Row r comes from rank r.
+        channel : str
+            Operations of one channel are in the same order on all ranks; two channels do not wait for each other.
+
+        Returns
+        -------
+        Request
+            The arrays must not be touched until it is done.
         """
 
     @abstractmethod
     def broadcast(self, value: Any) -> Any:
-        """The value of rank 0, on all ranks."""
+        """Give all ranks the value of the first one.
+
+        Parameters
+        ----------
+        value : object
+            Of rank 0; that of others is not looked at.
+
+        Returns
+        -------
+        object
+            The value of rank 0.
+        """
 
     @abstractmethod
     def gather(self, value: Any) -> list[Any]:
-        """The values of all ranks in order, on all ranks."""
+        """Give all ranks the values of all.
+
+        Parameters
+        ----------
+        value : object
+            Of this rank.
+
+        Returns
+        -------
+        list
+            In the order of the ranks.
+        """
 
     @abstractmethod
     def hosts(self) -> list[Any]:
-        """For each rank what tells the host that it runs on: equal for ranks of one host."""
+        """Tell which ranks share a host.
+
+        Returns
+        -------
+        list
+            For each rank the name of its host.
+        """
 
     @abstractmethod
     def abort(self, message: str, code: int) -> None:
-        """End all ranks at once, with this exit code."""
+        """End all ranks at once.
+
+        Parameters
+        ----------
+        message : str
+            What to say.
+        code : int
+            The exit code.
+        """
 
     # -- made of these -------------------------------------------------------------------------------------------------
 
     def start_sum(self, array: np.ndarray) -> Sum:
-        """Begin to replace an array (m,), m a multiple of n, by its sum over the ranks.
+        """Begin to replace an array by its sum over the ranks, in the order of the ranks.
 
-        It must not be touched until the sum is done.
+        Parameters
+        ----------
+        array : array (m,)
+            A multiple of n numbers, which must not be touched until the sum is done.
+
+        Returns
+        -------
+        Sum
+            To be waited for.
         """
         return Sum(self, array)
 
     def sum_of(self, figures: np.ndarray) -> np.ndarray:
-        """The sum of a few numbers (m,) over the ranks, in float64 and in the order of the ranks."""
+        """Add up a few numbers over the ranks, in float64 and in the order of the ranks.
+
+        Parameters
+        ----------
+        figures : array (m,)
+            Of this rank.
+
+        Returns
+        -------
+        array
+            (m,), the same on all ranks.
+        """
         own = np.ascontiguousarray(figures, np.float64)
         found = np.empty((self.size, len(own)))
         self.count(own.nbytes * (self.size - 1))
@@ -101,7 +199,13 @@ class Communicator(ABC):
         return added(found)
 
     def count(self, sent: int) -> None:
-        """Note bytes that were sent."""
+        """Note bytes that were sent.
+
+        Parameters
+        ----------
+        sent : int
+            How many.
+        """
         self.sent += sent
 
 

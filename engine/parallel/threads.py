@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import RankError
+from engine.checks import describe, integer, number
+from engine.errors import RankError, bad_input, bad_type
 from engine.parallel.communicator import Communicator, Request
+
+#: More threads than this in one process are a slip.
+MOST = 256
 
 
 class _Meeting:
@@ -165,19 +169,56 @@ class _Waiting:
                 del self._network.meetings[self._key]
 
 
-def run_ranks(size: int, work: Callable[[Communicator], Any], **network: Any) -> list[Any]:
-    """Run `work` on so many ranks, each a thread; the results in the order of the ranks.
+def run_ranks(
+    size: int, work: Callable[[Communicator], Any], *, latency: float = 0.0, bandwidth: float | None = None
+) -> list[Any]:
+    """Run a function on several ranks, each a thread of this process: to try what a parallel training does.
 
     Parameters
     ----------
-    network : options of `Network`.
+    size : int
+        How many ranks.
+    work : callable
+        Gets the rank's `Communicator`; what it returns is the rank's result.
+    latency : float
+        Seconds that a message takes without its bytes.
+    bandwidth : float or None
+        Bytes a second that each rank can send; None is no limit.
+
+    Returns
+    -------
+    list
+        The results in the order of the ranks.
 
     Raises
     ------
+    InputError, InputTypeError
+        For a number of ranks that is none, or what is no function.
     Exception
         The first error that a rank raised; the others then end with a `RankError`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import engine
+    >>> from engine.parallel import run_ranks
+    >>> x = np.random.default_rng(0).random((5, 4, 2))
+    >>> def train(communicator):
+    ...     model = engine.Sequential(engine.GRU(2, 3), engine.Linear(3, 1))
+    ...     return engine.fit(model, x, x[:, -1, :1], parallel=communicator, epochs=2, quiet=True).loss
+    >>> one, two = run_ranks(2, train)
+    >>> one == two, np.allclose(one, run_ranks(1, train)[0])
+    (True, True)
     """
-    meeting = Network(size, **network)
+    size = integer("size", size, 1)
+    if size > MOST:
+        raise bad_input("size", f"at most {MOST} ranks", describe(size), "each one is a thread")
+    if not callable(work) or isinstance(work, type):
+        raise bad_type("work", "a function of a Communicator", describe(work))
+    rate = None if bandwidth is None else number("bandwidth", bandwidth)
+    if rate == 0:
+        raise bad_input("bandwidth", "a number > 0, or None", describe(bandwidth))
+    meeting = Network(size, number("latency", latency), rate)
     found: list[Any] = [None] * size
     errors: list[tuple[float, BaseException]] = []
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import engine
 from engine import data
-from engine.parallel.threads import Network, ThreadCommunicator
+from engine.parallel.threads import MOST, Network, ThreadCommunicator, run_ranks
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import backend, draw
 from wrong_calls.domains import (
@@ -198,6 +198,15 @@ def _tune(place: Place) -> Call:
         points=(3, whole(2)),
         seed=(0, whole(0)),
     )
+
+
+@entry("run_ranks")
+def _ranks(place: Place) -> Call:
+    def work(communicator: Any) -> int:
+        return int(communicator.rank)
+
+    limits = {"latency": (0.0, real(0)), "bandwidth": (None, optional(real(0, over=0)))}
+    return call(lambda **given: run_ranks(**given), size=(2, whole(1, MOST)), work=(work, instance(type(work))), **limits)
 
 
 @entry("load")
