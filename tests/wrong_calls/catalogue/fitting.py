@@ -206,7 +206,8 @@ def _ranks(place: Place) -> Call:
         return int(communicator.rank)
 
     limits = {"latency": (0.0, real(0)), "bandwidth": (None, optional(real(0, over=0)))}
-    return call(lambda **given: run_ranks(**given), size=(2, whole(1, MOST)), work=(work, instance(type(work))), **limits)
+    sizes = {"size": (2, whole(1, MOST)), "work": (work, instance(type(work)))}
+    return call(lambda **given: run_ranks(**given), **sizes, **limits)
 
 
 @entry("load")
