@@ -160,10 +160,10 @@ def test_every_row_is_in_one_part(rows: int, size: int) -> None:
 # -- what is refused, and what ends all -------------------------------------------------------------------------------
 
 
-def test_layers_that_mix_rows_are_refused() -> None:
+@pytest.mark.parametrize("layer", [lambda: engine.BatchNorm(5, **KIND), lambda: engine.BatchNormLSTM(5, 5, 9, **KIND)])
+def test_layers_that_mix_rows_are_refused(layer: Callable[[], Any]) -> None:
     def case() -> tuple[Any, dict[str, Any]]:
-        norm = engine.BatchNorm(5, **KIND)
-        return network(norm, engine.Linear(5, 2, **KIND)), steps_of_rows()[1]
+        return network(layer(), engine.Linear(5, 2, **KIND)), steps_of_rows()[1]
 
     with pytest.raises(InputError, match="model: expected layers whose result for a row depends on that row alone"):
         run_ranks(2, functools.partial(trained, case))

@@ -89,6 +89,9 @@ class Ranks(Alone):
     def begin(self, live: Live) -> None:
         """Every rank starts with the weights, the masks and the optimiser of the first one."""
         model, optimizer = live.model, live.optimizer
+        if live.regularisers.penalties and self.size > 1:
+            hint = "leave them out, or train in one process"
+            raise self._agreed(bad_input("ar and tar", "0 for several ranks", "penalties on activations", hint))
         seeds = [layer.seed for layer in leaves(model)]
         self.require_equal("model", lambda: json.dumps([model.config(), str(model.dtype), seeds]))
         first = None

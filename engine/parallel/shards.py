@@ -80,7 +80,7 @@ def cut(batch: Batch, part: Part, batch_first: bool, by_row: Any) -> Batch:
     x: Any = tuple(rows(one, axis) for one in batch.x) if isinstance(batch.x, tuple) else rows(batch.x, axis)
     targets, mask = answers(batch.targets, by_row), answers(batch.mask, by_row)
     if lengths is None or isinstance(batch.x, tuple):
-        return Batch(_whole(x), _whole(targets), lengths, _whole(mask))
+        return batch._replace(x=_whole(x), targets=_whole(targets), lengths=lengths, mask=_whole(mask))
     steps, all_steps = max(1, int(lengths.max())), x.shape[1 - axis]
 
     def short(values: Any, single: Any) -> Any:
@@ -92,7 +92,8 @@ def cut(batch: Batch, part: Part, batch_first: bool, by_row: Any) -> Batch:
 
     if steps < all_steps:
         x, targets, mask = short(x, False), short(targets, by_row), short(mask, by_row)
-    return Batch(_whole(x), _whole(targets), None if (lengths == steps).all() else lengths, _whole(mask))
+    lengths = None if (lengths == steps).all() else lengths
+    return batch._replace(x=_whole(x), targets=_whole(targets), lengths=lengths, mask=_whole(mask))
 
 
 def _whole(values: Any) -> Any:

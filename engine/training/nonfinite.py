@@ -85,7 +85,8 @@ def _suspects(task: Task, recorded: Recorded, scaler: LossScaler | None) -> Iter
     """All non-finite results of a step, in the order of computation."""
     model = task.model
     to_host = model.backend.to_host
-    x, _, lengths, _ = batch = task.batch(recorded.step)
+    batch = task.batch(recorded.step)
+    x, lengths = batch.x, batch.lengths
     layers = list(_layers(model, task.carried(recorded.step, recorded.state)))
     y, tapes = x, []
     if model.backend.is_array(x):
