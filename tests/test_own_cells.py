@@ -191,8 +191,10 @@ def test_it_trains_saves_and_resumes(cell: engine.Cell, tmp_path: Path) -> None:
     assert whole["validation"]["bpc"] < 4.0
     registry._CELLS.pop("mine")
     try:  # a file never brings functions of its own
-        with pytest.raises(engine.EngineError, match="mine"):
-            read_checkpoint(tmp_path / "whole" / "last.safetensors")
+        words = r"expected the cell 'mine' of the model, declared with engine.Cell, got none of that name; run the code"
+        for read in (read_checkpoint, engine.load):
+            with pytest.raises(engine.EngineError, match=words):
+                read(tmp_path / "whole" / "last.safetensors")
     finally:
         registry._CELLS["mine"] = cell
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import Backend, check_dtype, get_backend
-from engine.cell import cells
 from engine.checks import file_name
 from engine.errors import EngineError
 from engine.layers import from_config, sketch
@@ -16,7 +15,7 @@ from engine.layers.saving import leaves
 from engine.training.checkpoint import checkpoint_in, match_arrays, problem, read_file
 from engine.training.container import RESTORE, Entry
 from engine.training.rules import choice, listed, named, record, record_fault, whole
-from engine.training.schema import check_metadata, match_shapes, stored_options
+from engine.training.schema import check_metadata, match_shapes, require_cell, stored_options
 
 #: What the description of a saved model has; a checkpoint of ``bptt train`` names dtype and seed among its options.
 _RULES = {
@@ -106,9 +105,7 @@ def check_description(path: Path, meta: Mapping[str, Any], entries: Mapping[str,
     wanted: dict[str, tuple[int, ...]] = {}
     for prefix, part in _parts(meta["model"]):
         cell = part.get("args", {}).get("cell") if isinstance(part.get("args"), dict) else None
-        if isinstance(cell, str) and cell not in cells():
-            hint = "run the code that declares it, then load the model"
-            raise problem(path, f"the cell {cell!r} of the model, declared with engine.Cell", "none of that name", hint)
+        require_cell(path, cell)
         try:
             (layer,) = sketch({"args": {"layers": [part]}})
         except (EngineError, KeyError, TypeError) as error:

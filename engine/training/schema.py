@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from engine.array_file import DTYPES
-from engine.cell import cells
+from engine.cell import LONGEST, cells
 from engine.errors import EngineError, bad_input
 from engine.layers import sketch
 from engine.layers.heads import fault_of_names
 from engine.training.architecture import buffers, describe_model, parameter_shapes
-from engine.training.config import TrainConfig
+from engine.training.config import TRAINABLE_CELLS, TrainConfig
 from engine.training.container import RESTORE, Entry
 from engine.training.rules import (
     Rule,
@@ -93,11 +93,20 @@ def check_metadata(path: Path, meta: Mapping[str, Any], entries: Mapping[str, En
 
 def stored_options(path: Path, said: Any) -> TrainConfig:
     """The options of a run, from a checkpoint or from ``run.json``."""
+    if isinstance(said, Mapping) and said.get("cell") not in TRAINABLE_CELLS:
+        require_cell(path, said.get("cell"))
     try:
         return TrainConfig.from_json(said)
     except EngineError as error:
         hint = "resume with the release that wrote it, or train anew with another --out"
         raise problem(path, "the options of a run", f"'{error}'", hint) from error
+
+
+def require_cell(path: Path, name: Any) -> None:
+    """Raise if it is the name of a cell that is not registered: functions are never taken from a file."""
+    if isinstance(name, str) and name.isidentifier() and len(name) <= LONGEST and name not in cells():
+        hint = "run the code that declares it, then load the model"
+        raise problem(path, f"the cell {name!r} of the model, declared with engine.Cell", "none of that name", hint)
 
 
 def match_shapes(path: Path, found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
