@@ -164,3 +164,13 @@ def test_scaling() -> None:
     sizes = {row["machines"]: row["MB sent"] for row in record["rows"]}
     assert sizes[1] == 0
     assert sizes[4] == pytest.approx(1.5 * sizes[2], rel=1e-3)  # 2 (n-1)/n of the gradients
+
+
+def test_regularisers() -> None:
+    """An average changes the loss on other text and nothing of the training; noise changes both."""
+    _, record = run_study("regularisers", quick=True, seed=2)
+    rows = {row["regulariser"]: row for row in record["rows"]}
+    assert list(rows) == ["none", "gradient noise 1e-6", "EMA 0.98"]
+    assert rows["EMA 0.98"]["training loss"] == rows["none"]["training loss"]
+    assert rows["EMA 0.98"]["best loss"] != rows["none"]["best loss"]
+    assert rows["gradient noise 1e-6"]["training loss"] != rows["none"]["training loss"]

@@ -22,6 +22,7 @@ STUDIES: Mapping[str, str] = {
     "recompute": "Segments of a long sequence: time and memory, predicted and measured.",
     "truncation": "k2 of truncated BPTT: what the gradient lacks, and what windows save.",
     "scaling": "Data-parallel training on 1 to 64 machines: a model, and a simulation of it.",
+    "regularisers": "Dropout, zoneout, decay, AR, TAR, noise, averages: the loss on text not seen.",
 }
 #: What stands in a cell of a table; None is a value that could not be measured.
 Cell = str | int | float | None
