@@ -37,7 +37,8 @@ class Pass(NamedTuple):
         (H,) by name; those that the layer does not have are absent.
     lengths : (B,) integers on the same device, the number of valid steps of each row; None means all of them.
     factors : k_X by name, each (T or 1, B or 1, H), for a cell that asks for them.
-    precision : what the products are computed in (`kernels.rounding`); anything but "float32" takes float32 arrays.
+    precision : what the products are computed in, and which matrices are exempt (`kernels.rounding.without`); anything
+        but "float32" takes float32 arrays.
     packs : what a kernel set keeps of these weights from pass to pass (`kernels.Kernels.packs`); None if nothing.
     """
 

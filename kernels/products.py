@@ -55,8 +55,13 @@ def project_backward(matmul: Product, da: Array, x: Array, weight_ih: Array) -> 
     return dx, {"weight_ih": dweight, "bias_ih": rows.sum(axis=0)}  # pre = x W_ih' + b_ih
 
 
-def recurrent_weight_backward(matmul: Product, xp: Any, cell: Cell, run: Run, adjoints: Adjoints) -> dict[str, Array]:
+def recurrent_weight_backward(
+    matmul: Product, xp: Any, cell: Cell, run: Run, adjoints: Adjoints, project: Product | None = None
+) -> dict[str, Array]:
     """Gradients of weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and every p_X (H,), summed over all steps.
+
+    `project` : the product for weight_hr, if it is another one.
+
 
     The product at step t is with the state *before* the step: h[:-1] of the T+1 slots (rule 6), unless a phase
     multiplies something else, such as r * h[:-1] (GRU, Cho et al. 2014).
@@ -72,6 +77,7 @@ def recurrent_weight_backward(matmul: Product, xp: Any, cell: Cell, run: Run, ad
         found["weight_hh"] = parts[0] if len(parts) == 1 else xp.concatenate(parts)
         found["bias_hh"] = sums[0] if len(sums) == 1 else xp.concatenate(sums)
     if cell.projected is not None:  # h = W_hr m
+        matmul = project or matmul
         found["weight_hr"] = matmul(_rows(adjoints.dprojected).T, _rows(operand(cell, run, cell.projected)))
     return found
 

@@ -19,7 +19,7 @@ from kernels import events, products
 from kernels.activations import matmul
 from kernels.cells import Adjoints, Cell, Pass, Run, factors_of
 from kernels.phases import Place
-from kernels.rounding import product_in
+from kernels.rounding import MATRICES, product_in
 from kernels.steps import Steps
 from kernels.streams import Part
 
@@ -139,7 +139,9 @@ class ReferenceKernels:
 
     def _steps(self, given: Pass, dtype: Any) -> Steps:
         one = self.xp.dtype(dtype).type(1)  # a Python or float64 scalar could widen a product
-        return Steps(self.xp, given, one, product_in(self.xp, given.precision, lambda a, b: matmul(self.xp, a, b)))
+        plain = lambda a, b: matmul(self.xp, a, b)  # noqa: E731
+        _, multiply, project = (product_in(self.xp, given.precision, name, plain) for name in MATRICES)
+        return Steps(self.xp, given, one, multiply, project=project)
 
     # -- a whole layer and direction -----------------------------------------------------------------------------------
     # Only the product with the recurrent weights has to wait for the step before it.  The input projection of all T
@@ -193,7 +195,7 @@ class ReferenceKernels:
     def _forward_part(self, given: Pass, x: Array, states: tuple[Array, ...]) -> Run:
         """Projection and time loop of some steps."""
         weights, T = given.weights, len(x)
-        multiply = product_in(self.xp, given.precision, self.matmul)
+        multiply = product_in(self.xp, given.precision, "weight_ih", self.matmul)
         parts = [
             products.project_forward(multiply, x[steps], weights["weight_ih"], weights.get("bias_ih"))
             for steps in blocks_of(T, self.steps_at_once)
@@ -217,9 +219,9 @@ class ReferenceKernels:
         if len(x) > self.steps_at_once and not trace:
             return self._backward_in_blocks(given, run, x, dy, dlast, grads, going_on)
         adjoints = self.backward(given, run, dy, dlast, trace)
-        multiply = product_in(self.xp, given.precision, self.matmul)
-        dx, found = products.project_backward(multiply, adjoints.da, x, given.weights["weight_ih"])
-        found |= products.recurrent_weight_backward(multiply, self.xp, given.cell, run, adjoints)
+        inward, recurrent, project = (product_in(self.xp, given.precision, name, self.matmul) for name in MATRICES)
+        dx, found = products.project_backward(inward, adjoints.da, x, given.weights["weight_ih"])
+        found |= products.recurrent_weight_backward(recurrent, self.xp, given.cell, run, adjoints, project)
         for name, value in found.items():
             grad = grads.get(name)
             if grad is not None:

@@ -14,7 +14,7 @@ This defines what is true; `kernels.cpu.half` computes it with a processor's own
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ Product = Callable[[Array, Array], Array]
 
 #: What a layer's products may be computed in.
 PRECISIONS = ("float32", "bf16", "fp16")
+#: The matrices of a layer, each with products of its own.
+MATRICES = ("weight_ih", "weight_hh", "weight_hr")
+_WITHOUT = " without "
 
 
 def round_to_bf16(xp: Any, values: Array) -> Array:
@@ -50,8 +53,21 @@ def round_to_fp16(xp: Any, values: Array) -> Array:
 ROUNDINGS: dict[str, Callable[[Any, Array], Array]] = {"bf16": round_to_bf16, "fp16": round_to_fp16}
 
 
-def product_in(xp: Any, precision: str, matmul: Product) -> Product:
-    """The matrix product in that precision, from one in the arrays' own dtype."""
+def without(precision: str, exempt: Iterable[str]) -> str:
+    """A precision with matrices whose products stay in float32: a text that says both, for a pass."""
+    names = "" if precision == "float32" else " ".join(exempt)
+    return precision + _WITHOUT * bool(names) + names
+
+
+def precision_of(precision: str, matrix: str) -> str:
+    """The precision of the products with one of `MATRICES`, from that of a pass."""
+    name, _, exempt = precision.partition(_WITHOUT)
+    return "float32" if matrix in exempt.split(" ") else name
+
+
+def product_in(xp: Any, precision: str, matrix: str, matmul: Product) -> Product:
+    """The product with one of `MATRICES` in the precision of a pass, from one in the arrays' own dtype."""
+    precision = precision_of(precision, matrix)
     if precision == "float32":
         return matmul
     rounded = ROUNDINGS[precision]

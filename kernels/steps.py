@@ -99,6 +99,7 @@ class Steps:
     given : the cell, its weights and factors; the lengths are the time loop's affair.
     one : the number 1 in the arrays' dtype.
     multiply : the matrix product.
+    project : the one with weight_hr, if it is another one.
     functions : the functions that gate functions may call, by name; None means those of `xp`.
     """
 
@@ -109,8 +110,9 @@ class Steps:
         one: Array,
         multiply: Callable[[Array, Array], Array],
         functions: Mapping[str, Any] | None = None,
+        project: Callable[[Array, Array], Array] | None = None,
     ) -> None:
-        self.xp, self.multiply = xp, multiply
+        self.xp, self.multiply, self.project = xp, multiply, project or multiply
         self.cell, weights, self.factors = given.cell, given.weights, given.factors
         mine = any(work.between and not is_ours(work.between.forward) for work in self.cell.works)
         self.lengths = given.lengths if mine else None
@@ -167,7 +169,7 @@ class Steps:
 
     def _project(self, at: Values) -> None:
         if self.cell.projected is not None:  # h = W_hr m
-            at[Place("new", "h")] = self.multiply(at[self.cell.projected], self.weight_hr.swapaxes(-1, -2))
+            at[Place("new", "h")] = self.project(at[self.cell.projected], self.weight_hr.swapaxes(-1, -2))
 
     def _gates_forward(self, at: Values, work: Work, pre: Array) -> None:
         """Pre-activations of a phase: a = x + U source + b."""
@@ -287,7 +289,7 @@ class Steps:
     def _project_backward(self, found: Gradients) -> None:
         if self.cell.projected is not None:
             found.projected = found.of("h")
-            found.add_place(self.cell.projected, self.multiply(found.projected, self.weight_hr))  # h = W_hr m
+            found.add_place(self.cell.projected, self.project(found.projected, self.weight_hr))  # h = W_hr m
 
     def _between_backward(self, at: Values, work: Work, found: Gradients) -> None:
         for kind, side in (("x", found.input), ("h", found.hidden)):

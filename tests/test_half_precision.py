@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Callable
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -86,18 +88,21 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 
 
 def lstm_by_hand(layer: Any, x: np.ndarray, state: Any, dy: np.ndarray) -> dict[str, np.ndarray]:
-    """Forward and backward of one LSTM layer over all steps; every operand of a product goes through `to_half`."""
+    """Forward and backward of one LSTM layer over all steps; every operand of a product is rounded, if not exempt."""
 
-    def to_half(values: Any) -> np.ndarray:
-        return rounded_exactly(layer.precision, values)
+    def rounding(matrix: str) -> Callable[[Any], np.ndarray]:
+        if any(fnmatch.fnmatchcase(f"{matrix}_l0", pattern) for pattern in layer.exempt):
+            return lambda values: np.asarray(values, np.float64)
+        return lambda values: rounded_exactly(layer.precision, values)
 
-    w_ih, w_hh = to_half(layer.params["weight_ih_l0"]), to_half(layer.params["weight_hh_l0"])
+    inward, recurrent = rounding("weight_ih"), rounding("weight_hh")
+    w_ih, w_hh = inward(layer.params["weight_ih_l0"]), recurrent(layer.params["weight_hh_l0"])
     bias = layer.params["bias_ih_l0"].astype(np.float64) + layer.params["bias_hh_l0"]
     h, c = state[0][0].astype(np.float64), state[1][0].astype(np.float64)
     tape, y = [], []
     for t in range(len(x)):
         before = h, c
-        a = to_half(x[t]) @ w_ih.T + bias + to_half(h) @ w_hh.T
+        a = inward(x[t]) @ w_ih.T + bias + recurrent(h) @ w_hh.T
         a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
         i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
         c = f * before[1] + i * g
@@ -114,9 +119,9 @@ def lstm_by_hand(layer: Any, x: np.ndarray, state: Any, dy: np.ndarray) -> dict[
         do, dc = dh * np.tanh(c), dc + dh * o * (1 - np.tanh(c) ** 2)
         da = [dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dc * i * (1 - g * g), do * o * (1 - o)]
         joined = np.concatenate(da, axis=1)
-        dx[t], dh, dc = to_half(joined) @ w_ih, to_half(joined) @ w_hh, dc * f
-        found["dweight_ih_l0"] += to_half(joined).T @ to_half(x[t])
-        found["dweight_hh_l0"] += to_half(joined).T @ to_half(h_prev)
+        dx[t], dh, dc = inward(joined) @ w_ih, recurrent(joined) @ w_hh, dc * f
+        found["dweight_ih_l0"] += inward(joined).T @ inward(x[t])
+        found["dweight_hh_l0"] += recurrent(joined).T @ recurrent(h_prev)
         found["dbias_ih_l0"] += joined.sum(axis=0)
     found |= {"y": np.array(y), "last0": h[None], "last1": c_last[None], "dbias_hh_l0": found["dbias_ih_l0"]}
     return found | {"dx": dx, "dfirst0": dh[None], "dfirst1": dc[None]}
@@ -127,15 +132,20 @@ def half(kind: str, backend: str = "numpy:reference", precision: str = "bf16", *
     return build(kind, D, H, layers, dtype="float32", precision=precision, backend=backend, **options)
 
 
+@pytest.mark.parametrize(
+    ("precision", "exempt"), [("bf16", ()), ("fp16", ()), ("bf16", ("weight_hh*",)), ("bf16", ("weight_ih_l0",))]
+)
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_lstm_against_its_equations(kernels: str, precision: str) -> None:
-    layer = half("lstm", f"numpy:{kernels}", precision)
+def test_lstm_against_its_equations(kernels: str, precision: str, exempt: tuple[str, ...]) -> None:
+    layer = half("lstm", f"numpy:{kernels}", precision, exempt=exempt)
     x, state, dy, _ = random_arguments(layer, T, B)
     found = passes(layer, x, state, dy, None)
     wanted = lstm_by_hand(layer, x, state, dy)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert distance(found[name], value) < 1e-6, name
+    if exempt:
+        return
     exact = passes(build("lstm", D, H, dtype="float32"), x, state, dy, None)
     least, most = (1e-4, 2e-2) if precision == "bf16" else (1e-5, 2e-3)
     assert all(least < distance(exact[name], value) < most for name, value in wanted.items() if name != "last1")
@@ -209,6 +219,28 @@ def test_compiled_passes_against_array_code(kind: str, option: str, precision: s
         assert distance(quiet, predicted) < 3e-4
 
 
+@pytest.mark.parametrize(
+    ("kind", "exempt"),
+    [
+        ("projected_lstm", ("weight_hr*", "weight_ih_l1")),
+        ("projected_lstm", ("weight_h[hi]_l1_reverse",)),
+        ("gru_before", ("weight_hh_l1*",)),
+    ],
+)
+def test_exempt_matrices_in_compiled_passes(kind: str, exempt: tuple[str, ...], precision: str) -> None:
+    options: dict[str, Any] = {"layers": 2, "bidirectional": True}
+    layers = [half(kind, f"numpy:{kernels}", precision, exempt=exempt, **options) for kernels in KERNELS]
+    arguments = random_arguments(layers[0], 5, B)
+    wanted, found = (passes(layer, *arguments, [5, 2, 0]) for layer in layers)
+    for name, value in wanted.items():
+        assert distance(found[name], value) < 3e-4, name
+    stepped = passes(half(kind, "numpy:numba", precision, **options), *arguments, [5, 2, 0])
+    assert distance(found["y"], stepped["y"]) > 1e-6
+    whole = passes(half(kind, "numpy:numba", precision, exempt=("*",), **options), *arguments, [5, 2, 0])
+    plain = passes(build(kind, D, H, 2, dtype="float32", bidirectional=True), *arguments, [5, 2, 0])
+    assert all(distance(whole[name], value) < 1e-6 for name, value in plain.items())
+
+
 def test_a_window_of_many_rows_and_an_odd_one(precision: str) -> None:
     """More rows than the gradient of a weight takes at once, in all and within a step, and an odd number left."""
     for T, rows in ((3, 87), (2, 261)):
@@ -242,6 +274,24 @@ def test_the_option_in_descriptions_and_copies(precision: str) -> None:
     assert layer.to(backend="numpy:reference").precision == precision
     assert engine.Sequential(layer).to(dtype="float64").layers[0].precision == "float32"
     assert all(param.dtype == np.float32 for param in layer.params.values())
+
+
+def test_what_can_be_exempt() -> None:
+    layer = half("gru", exempt=["weight_hh*"])
+    assert layer.exempt == ("weight_hh*",)
+    assert layer.config()["args"]["exempt"] == ["weight_hh*"]
+    assert layer.to(backend="numpy").exempt == ("weight_hh*",)
+    assert layer.to(dtype="float64").exempt == ()
+    assert "exempt" not in half("gru").config()["args"]
+    assert half("gru", exempt="weight_ih_l0").exempt == ("weight_ih_l0",)
+    with pytest.raises(
+        engine.InputError, match=r"^exempt: expected patterns that fit some of weight_ih_l0, weight_hh_l0"
+    ):
+        half("gru", exempt=("bias_*",))
+    with pytest.raises(engine.InputError, match=r"^exempt: expected \(\) for a layer of precision 'float32'"):
+        engine.GRU(D, H, exempt=("weight_hh*",))
+    with pytest.raises(engine.InputTypeError, match=r"^exempt: expected patterns of the names of weights, as texts"):
+        half("gru", exempt=3)
 
 
 @pytest.mark.parametrize("given", ["float16", "BF16", 16, None, np.float32])

@@ -20,6 +20,7 @@ from engine.layers import arguments, showing
 from engine.layers.base import Layer
 from engine.layers.building import warn_of_option
 from engine.layers.cell_parameters import checked_projection, shapes_of
+from engine.layers.exemption import checked_exempt
 from engine.layers.noise import noisy_cell, zoneout_of
 from engine.layers.recurrent_passes import RecurrentPasses
 from engine.layers.segment_sizes import recompute_of
@@ -69,6 +70,8 @@ class Recurrent(RecurrentPasses):
     precision : {"float32", "bf16", "fp16"}
         What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
         half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
+    exempt : sequence of str
+        Patterns of the names of matrices whose products stay in float32 all the same, such as ``("weight_hh*",)``.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -95,7 +98,7 @@ class Recurrent(RecurrentPasses):
     shaping: ClassVar[tuple[str, ...]] = (
         "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "variational", "bidirectional",
     )  # fmt: skip
-    _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size", "precision")
+    _options = ("zoneout", "recurrent_dropout", "weight_dropout", "proj_size", "precision", "exempt")
     fixed = Layer.fixed | {"cell", "num_directions", *_options}
     settings = Layer.settings | {"dropout": probability, "variational": switch, "recompute": recompute_of}
 
@@ -116,6 +119,7 @@ class Recurrent(RecurrentPasses):
         weight_dropout: float = 0.0,
         proj_size: int = 0,
         precision: str = "float32",
+        exempt: Sequence[str] = (),
         backend: str | Backend = "numpy",
         dtype: Any = "float32",
         seed: int | None = None,
@@ -142,6 +146,7 @@ class Recurrent(RecurrentPasses):
         self.proj_size = checked_projection(self.cell, proj_size, self.hidden_size)
         self.precision = self._checked_precision(precision)
         self.widths = (self.proj_size or self.hidden_size, *(self.hidden_size for _ in self.cell.states[1:]))
+        self.exempt = checked_exempt(exempt, self.precision, self._shapes())
         self._noisy = noisy_cell(self.cell, self.zoned, self.recurrent_dropout > 0.0)
         self._quiet = noisy_cell(self.cell, self.zoned, False)
         if self.dropout and self.num_layers == 1:
@@ -173,7 +178,8 @@ class Recurrent(RecurrentPasses):
 
     def _arguments(self) -> dict[str, Any]:
         cell = {"cell": self.cell.name} if type(self) is Recurrent else {}
-        given = {name: getattr(self, name) for name in self._options} | {"zoneout": list(self.zoneout)}
+        given = {name: getattr(self, name) for name in self._options}
+        given |= {"zoneout": list(self.zoneout), "exempt": list(self.exempt)}
         plain = {"precision": "float32"} | ({} if self.zoned else {"zoneout": given["zoneout"]})
         options = {name: value for name, value in given.items() if value and value != plain.get(name)}
         return cell | super()._arguments() | options
@@ -181,7 +187,7 @@ class Recurrent(RecurrentPasses):
     def _rebuilt(self, **given: Any) -> Any:
         arguments = self._arguments()
         if check_dtype(given["dtype"]) == np.float64:  # nothing is rounded there
-            arguments.pop("precision", None)
+            arguments = {key: value for key, value in arguments.items() if key not in ("precision", "exempt")}
         dropout = {"dropout": 0.0} if self.num_layers == 1 else {}  # set below: the warning came when this was built
         copy = type(self)(**arguments | dropout, **given)
         copy.dropout = self.dropout

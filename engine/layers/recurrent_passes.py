@@ -17,6 +17,7 @@ from engine.checks import switch
 from engine.layers import arguments
 from engine.layers.base import Layer
 from engine.layers.cell_parameters import of_direction
+from engine.layers.exemption import precision_at
 from engine.layers.masks import apply_mask
 from engine.layers.noise import Noise, factors_in
 from engine.layers.segment_sizes import segments_for
@@ -67,6 +68,7 @@ class RecurrentPasses(Layer):
     recurrent_dropout: float
     weight_dropout: float
     precision: str
+    exempt: tuple[str, ...]
     recompute: Any
     zoned: dict[str, float]
     _sums: Sums | None = None
@@ -108,7 +110,7 @@ class RecurrentPasses(Layer):
                     weights, packs = weights | {"weight_hh": weights["weight_hh"] * drop}, None
             if packs is not None:
                 packs.keep_for(version)
-            given = Pass(cell, weights, timeline.lengths, factors, self.precision, packs)
+            given = Pass(cell, weights, timeline.lengths, factors, self._precision_at(direction), packs)
             if spans:
                 again = Again(self.backend.kernels, given, factors_in(noise, direction, cell))
                 first_back = direction.layer == self.num_layers - 1 and not direction.reverse
@@ -183,7 +185,7 @@ class RecurrentPasses(Layer):
         if record.weight_mask is not None:
             weights, packs = weights | {"weight_hh": weights["weight_hh"] * record.weight_mask}, None
             targets = own if going_on else own | {"weight_hh": self.backend.xp.zeros_like(weights["weight_hh"])}
-        given = Pass(record.cell, weights, timeline.lengths, record.factors, self.precision, packs)
+        given = Pass(record.cell, weights, timeline.lengths, record.factors, self._precision_at(direction), packs)
         found = self._kernels(timeline).backward_layer(given, record.run, record.x, dy, dlast, targets, keep, going_on)
         if record.weight_mask is not None and not going_on:
             own["weight_hh"] += targets["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
@@ -232,8 +234,13 @@ class RecurrentPasses(Layer):
         found = memo.get(key)
         if found is None:
             weights, grads = (of_direction(self.cell, direction, part.own) for part in (self._params, self._grads))
-            found = memo[key] = weights, grads, self.backend.kernels.packs(cell, weights, grads, self.precision)
+            packs = self.backend.kernels.packs(cell, weights, grads, self._precision_at(direction))
+            found = memo[key] = weights, grads, packs
         return found
+
+    def _precision_at(self, direction: Direction) -> str:
+        """The precision of one layer and direction, with what is exempt there."""
+        return precision_at(self.precision, self.exempt, direction.end)
 
     def _kernels(self, timeline: Timeline) -> Kernels:
         """The backend's kernels; plain array code where no step or no row is there to walk (rule 9)."""

@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     recurrent_dropout: float
     weight_dropout: float
     precision: str
+    exempt: Sequence[str]
     backend: str | Backend
     dtype: Any
     seed: int | None
@@ -72,6 +73,8 @@ class RNN(Recurrent):
     precision : {"float32", "bf16", "fp16"}
         What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
         half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
+    exempt : sequence of str
+        Patterns of the names of matrices whose products stay in float32 all the same, such as ``("weight_hh*",)``.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -154,6 +157,8 @@ class GRU(Recurrent):
     precision : {"float32", "bf16", "fp16"}
         What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
         half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
+    exempt : sequence of str
+        Patterns of the names of matrices whose products stay in float32 all the same, such as ``("weight_hh*",)``.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype
@@ -235,6 +240,8 @@ class LSTM(Recurrent):
     precision : {"float32", "bf16", "fp16"}
         What matrix products are computed in: with "bf16" their operands are rounded to bfloat16, with "fp16" to IEEE
         half numbers; sums, gates, states and weights stay in float32.  See docs/half_precision.md.
+    exempt : sequence of str
+        Patterns of the names of matrices whose products stay in float32 all the same, such as ``("weight_hh*",)``.
     backend : str or Backend
         Name of the array library, with the kernel set if you like, such as ``"numpy:reference"``.
     dtype : str or dtype

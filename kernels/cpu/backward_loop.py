@@ -172,25 +172,26 @@ def multiply(operation, count, when, share, part, memory, one):
                 dprojected[target + j] = dh[source + j]
                 if in_place:
                     dh[source + j] = one - one
-        columns, depth = spans[1] - spans[0], P
+        columns, depth, which = spans[1] - spans[0], P, HR
         a = dprojected, places, width, at_row * width, 1
         c = pointer(lines[to], one), batch, H, spans[0]
     else:
         _, side, gate, gates, _, to, added, _, _, _, _, _, _, _, _ = fields(operation)
-        columns, depth = spans[3] - spans[2], gates * H
+        columns, depth, which = spans[3] - spans[2], gates * H, HH
         a = pointer(lines[side], one), places, S, at_row * S + gate * H, 1
         c = pointer(lines[to], one), batch, P, spans[2]
     if by_units:
         wait(barrier, team)
     packed, packed_at, scratch = memory
-    multiply_rows(pointer(lines[ROUNDED], 1), t, count, columns, a, (packed, packed_at, depth), c, added, scratch)
+    rounded = pointer(lines[ROUNDED], 1)
+    multiply_rows(rounded, which, t, count, columns, a, (packed, packed_at, depth), c, added, scratch)
 
 
 @inlined
-def multiply_rows(rounded, turn, count, columns, a, b, c, added, scratch):
+def multiply_rows(rounded, which, turn, count, columns, a, b, c, added, scratch):
     """C (+)= A B, with rounded operands if that is asked for; `turn` as in `product_to_and_fro`."""
     start = c[0], c[1], c[2], c[3], added
-    if rounded[0]:
+    if rounded[half.IN + which]:
         at_gates, span = rounded[half.GATES], (0, columns)
         half.gates(at_gates, rounded, count, columns, (0, 1), span, a, b, c, start, scratch)
     else:
@@ -222,8 +223,8 @@ def gradients(chunk, share, options, part, d_span, sums, memory, one):
     a, c = (da, after(plain, first), S, 0, 1), (dx, after(slots, first), D, d_span[0])
     packed, room, scratch = memory
     rounded = pointer(lines[ROUNDED], 1)
-    ih = packed, room - half.stored(rounded, G * H) * padded_to_vectors(columns, one), G * H
-    multiply_rows(rounded, 0, last - first, columns, a, ih, c, 0, scratch)
+    ih = packed, room - half.stored(rounded, IH, G * H) * padded_to_vectors(columns, one), G * H
+    multiply_rows(rounded, IH, 0, last - first, columns, a, ih, c, 0, scratch)
     for k in range(program[1] + 1, program[2] + 1):
         operation = after(program, k * COLUMNS)
         weight_gradient(operation, chunk, share, options, part, sums, memory, one)
@@ -268,7 +269,7 @@ def weight_gradient(operation, chunk, share, options, part, sums, memory, one):
         depth, a = min(DEPTH, count - r), (values, r * S + shift, S)
         if options[5 + weight]:
             b, total = (source, after(rows, r), row, begin), (pointer(lines[into + weight], one), summed)
-            if rounded[0]:
+            if rounded[half.IN + weight]:
                 at_gradient = rounded[half.GRADIENT]
                 half.gradient(at_gradient, rounded, a, b, depth, columns, plain, packed, room, scratch, span, total)
             else:
@@ -302,23 +303,23 @@ def pack_as_they_stand(part, d_span, packed, starts, one):
         if kind == PRODUCT:
             depth, columns = gates * H, spans[3] - spans[2]
             weight_hh = pointer(lines[WEIGHT_HH], one), plain, P, row * H * P + spans[2]
-            end = pack_weight(rounded, weight_hh, depth, columns, packed, end)
+            end = pack_weight(rounded, HH, weight_hh, depth, columns, packed, end)
         elif kind == PROJECTED:
             weight_hr = pointer(lines[WEIGHT_HR], one), plain, H, spans[0]
-            end = pack_weight(rounded, weight_hr, P, spans[1] - spans[0], packed, end)
+            end = pack_weight(rounded, HR, weight_hr, P, spans[1] - spans[0], packed, end)
     columns = d_span[1] - d_span[0]
     weight_ih = pointer(lines[WEIGHT_IH], one), plain, D, d_span[0]
-    starts[0] = pack_weight(rounded, weight_ih, G * H, columns, packed, end)
+    starts[0] = pack_weight(rounded, IH, weight_ih, G * H, columns, packed, end)
 
 
 @inlined
-def pack_weight(rounded, weight, depth, columns, packed, packed_at):
+def pack_weight(rounded, which, weight, depth, columns, packed, packed_at):
     """Pack a part of a weight; as pairs of rounded numbers, if that is asked for.  Returns where it ends."""
-    if rounded[0]:
+    if rounded[half.IN + which]:
         half.pack_rows(rounded[half.PACK_ROWS], weight, depth, columns, packed, packed_at)
     else:
         pack(weight, depth, columns, packed, packed_at)
-    return packed_at + half.stored(rounded, depth) * padded_to_vectors(columns, packed)
+    return packed_at + half.stored(rounded, which, depth) * padded_to_vectors(columns, packed)
 
 
 @inlined

@@ -87,7 +87,7 @@ def forward_form(
     room = room_for_packs(size, dtype, division, keep, packs.in_pairs) if packed is None else packed.shape[1]
     scratch = [Part(at["pre"], (division.chunk * B, G, H), dtype)]
     scratch.append(Part(at["indices"], (division.team, index_room), _INTEGER))
-    if packs.in_pairs:
+    if packs.slots:
         scratch.append(
             Part(at["scratch"], (division.team, half.scratch_forward(packs.slots, division.chunk, size)), dtype)
         )
@@ -143,7 +143,7 @@ def backward_form(packs: Packs, loops: Loops, size: Sizes, division: Plan, trace
         Part(at["down"], (count, len(cell.own) * H), dtype),
         Part(at["dprojected"], (count, (P + PADDING) * projected), dtype),
     ]
-    if packs.in_pairs:
+    if packs.slots:
         scratch.append(
             Part(at["scratch"], (division.team, half.scratch_backward(packs.slots, division.chunk, size)), dtype)
         )

@@ -19,7 +19,20 @@ from kernels.cpu.barrier import ring, wait
 from kernels.cpu.compiling import by_address, compiled, inlined, shared
 from kernels.cpu.pointers import after, at, from_a_cache_line, pointer
 from kernels.cpu.products import end_of_gates, multiply_gates, pack_gates, padded_to_vectors
-from kernels.cpu.program import COLUMNS, FORWARD, HR, PRE, PRODUCT, ROWS, START_BIAS, START_ITSELF, WIDTH_P, fields
+from kernels.cpu.program import (
+    COLUMNS,
+    FORWARD,
+    HH,
+    HR,
+    IH,
+    PRE,
+    PRODUCT,
+    ROWS,
+    START_BIAS,
+    START_ITSELF,
+    WIDTH_P,
+    fields,
+)
 from kernels.cpu.rows import FORWARD_KINDS
 from kernels.cpu.shares import SHARE, SIZES, count_of, own_rows, share_of, sizes_of, spans_of, take_rows
 from kernels.cpu.table import FORWARD_LINES, FORWARD_X
@@ -82,7 +95,7 @@ def forward(share, sizes, options, x, lines, rows, one):
         pre = pointer(lines[PRE_LINE], one), pre_rows, G * H, 0
         values, bias = (pointer(lines[X], one), x_rows, 1, 0, 1), (packs, x_rows, 0, 0, has_ih)
         gates, units = (0, G), (spans[0], spans[1])
-        if rounded[0]:
+        if rounded[half.IN + IH]:
             at_gates = rounded[half.GATES]
             half.gates(at_gates, rounded, count, H, gates, units, values, (packed, 0, D), pre, bias, scratch)
         else:
@@ -149,7 +162,7 @@ def multiply(operation, count, when, part, memory, has_hh, one):
     if add == START_BIAS:
         start = pointer(lines[BIAS_HH], one), batch, 0, row * H, has_hh
     b, rounded = (packed, packed_at, H if weight == HR else P), pointer(lines[ROUNDED], 1)
-    if rounded[0]:
+    if rounded[half.IN + weight]:
         half.gates(rounded[half.GATES], rounded, count, units, (0, gates), span, a, b, c, start, scratch)
     else:
         multiply_gates(t, count, units, (0, gates), span, a, b, c, start)
@@ -195,26 +208,26 @@ def pack_weights(part, packed, starts, there, one):
     units, wide = (spans[0], spans[1]), (spans[2], spans[3])
     rounded = pointer(lines[ROUNDED], 1)
     if not there:
-        pack_weight(rounded, pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
-    end = end_of_gates(half.stored(rounded, D), H, (0, G), units, 0, one)
+        pack_weight(rounded, IH, pointer(lines[WEIGHT_IH], one), D, H, (0, G), units, packed, 0)
+    end = end_of_gates(half.stored(rounded, IH, D), H, (0, G), units, 0, one)
     for k in range(1, program[0] + 1):
         kind, _, _, _, _, _, weight, row, gates, _, _, _, _, _, _ = fields(after(program, k * COLUMNS))
         starts[k] = end
         if kind == PRODUCT and weight == HR:
             if not there:
-                pack_weight(rounded, pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
-            end = end_of_gates(half.stored(rounded, H), P, (0, 1), wide, end, one)
+                pack_weight(rounded, HR, pointer(lines[WEIGHT_HR], one), H, P, (0, 1), wide, packed, end)
+            end = end_of_gates(half.stored(rounded, HR, H), P, (0, 1), wide, end, one)
         elif kind == PRODUCT:
             if not there:
                 weight_hh = pointer(lines[WEIGHT_HH], one)
-                pack_weight(rounded, weight_hh, P, H, (row, row + gates), units, packed, end)
-            end = end_of_gates(half.stored(rounded, P), H, (row, row + gates), units, end, one)
+                pack_weight(rounded, HH, weight_hh, P, H, (row, row + gates), units, packed, end)
+            end = end_of_gates(half.stored(rounded, HH, P), H, (row, row + gates), units, end, one)
 
 
 @inlined
-def pack_weight(rounded, weight, depth, units, gates, span, packed, packed_at):
+def pack_weight(rounded, which, weight, depth, units, gates, span, packed, packed_at):
     """Pack a part of a weight; as pairs of rounded numbers, if that is asked for."""
-    if rounded[0]:
+    if rounded[half.IN + which]:
         half.pack_gates(rounded[half.PACK_GATES], rounded, weight, depth, units, gates, span, packed, packed_at)
     else:
         pack_gates(weight, depth, units, gates, span, packed, packed_at)

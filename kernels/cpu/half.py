@@ -28,11 +28,12 @@ BLOCK = 8 * ROWS
 PADDING = 16
 _FIRST_ROWS = np.arange(ROWS)
 
-#: Which entry of a precision's array is which: first the functions that it has of its own, then those below, and how
-#: many float32 numbers a pair takes in the scratch memory.
-PANEL, ROUND_ROWS, ROUND_COLUMNS, PACK_COLUMNS, PACK_ROWS, PRODUCT, GATES, PACK_GATES, GRADIENT, SLOTS = range(10)
+#: Which entry of a precision's array is which: first the functions that it has of its own, then those below, how many
+#: float32 numbers a pair takes in the scratch memory, and from the last one on whether the products with weight_ih,
+#: weight_hh and weight_hr are rounded.
+PANEL, ROUND_ROWS, ROUND_COLUMNS, PACK_COLUMNS, PACK_ROWS, PRODUCT, GATES, PACK_GATES, GRADIENT, SLOTS, IN = range(11)
 #: In place of that array where no product is rounded.
-NONE = np.zeros(10, np.int64)
+NONE = np.zeros(13, np.int64)
 
 
 @inlined
@@ -42,9 +43,9 @@ def pairs(depth):
 
 
 @inlined
-def stored(rounded, depth):
-    """How many rows a packed weight of that depth has: of pairs, if products are rounded."""
-    return pairs(depth) if rounded[0] else depth
+def stored(rounded, weight, depth):
+    """How many rows a packed weight of that depth has: of pairs, if products with it are rounded."""
+    return pairs(depth) if rounded[IN + weight] else depth
 
 
 @inlined

@@ -35,8 +35,8 @@ class Packs:
 
     Attributes
     ----------
-    precision, slots, in_pairs : of the products; the room of a pair of rounded numbers; whether weights are packed as
-        such pairs (`kernels.cpu.half`).
+    precision, slots, in_pairs : of the products; the room of a pair of rounded numbers; whether weight_ih, weight_hh
+        and weight_hr are packed as such pairs (`kernels.cpu.half`).
     units, dtype : H, and the dtype of all arrays.
     version : of the weights whose packed copies are kept.
     targets : where the gradients lie, see `places_of`.
@@ -70,7 +70,7 @@ class Packs:
         precision: str = "float32",
     ) -> None:
         self.precision, self.slots = precision, precisions.slots(precision)
-        self.in_pairs = self.slots > 0
+        self.in_pairs = precisions.in_pairs(precision)
         first = weights["weight_ih"]
         self.cell, self.weights, self.dtype = cell, weights, first.dtype
         self.version: Any = None

@@ -90,22 +90,24 @@ def worth_a_team(multiply_adds: int) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool, in_pairs: bool = False) -> int:
+def room_for_packs(size: Sizes, dtype: Any, division: Plan, both_ways: bool, in_pairs: tuple[bool, ...]) -> int:
     """How many numbers a thread's packed weights take; the same for forward and backward, which then share memory.
 
-    `in_pairs` : whether two numbers along k are packed into the room of one (`kernels.cpu.half`).
+    `in_pairs` : whether two numbers along k of weight_ih, weight_hh and weight_hr are packed into the room of one
+    (`kernels.cpu.half`).
     """
+    ih, hh, hr = in_pairs
 
-    def deep(depth: int) -> int:
-        return -(-depth // 2) if in_pairs else depth
+    def deep(depth: int, pairs: bool) -> int:
+        return -(-depth // 2) if pairs else depth
 
     units, wide = (_part(n, division.team, division.by_units, dtype) for n in (size.H, size.P))
     D, G, R, H, P = size.D, size.G, size.R, size.H, size.P
-    projection = max(deep(H) * (wide + 8), deep(P) * (units + 8)) if size.projected else 0
-    room = (deep(D) * G + deep(P) * R) * (units + 8) + projection
+    projection = max(deep(H, hr) * (wide + 8), deep(P, hr) * (units + 8)) if size.projected else 0
+    room = (deep(D, ih) * G + deep(P, hh) * R) * (units + 8) + projection
     if both_ways:
-        block = deep(DEPTH) * max(padded(D, dtype), padded(H, dtype), padded(P, dtype))
-        room = max(room, R * deep(H) * wide + projection + deep(G * H) * padded(D, dtype) + block)
+        block = deep(DEPTH, all(in_pairs)) * max(padded(D, dtype), padded(H, dtype), padded(P, dtype))
+        room = max(room, R * deep(H, hh) * wide + projection + deep(G * H, ih) * padded(D, dtype) + block)
     return room + G * H + 2 * VECTOR_BYTES  # and the joint bias
 
 

@@ -219,7 +219,7 @@ class RecurrentStep(Step):
         if packs is not None:
             packs.keep_for(self.layer._stamp()[1])
         factors = {} if noise is None else noise.factors(direction, cell)
-        return Pass(cell, weights, None, factors, self.layer.precision, packs)
+        return Pass(cell, weights, None, factors, self.layer._precision_at(direction), packs)
 
     def parts(self) -> list[Part]:
         """See `Step.parts`."""

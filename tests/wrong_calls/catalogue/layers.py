@@ -26,6 +26,7 @@ from wrong_calls.domains import (
     floats,
     instance,
     integers,
+    many,
     mapping,
     nothing,
     optional,
@@ -86,6 +87,7 @@ def _constructor(kind: Any, own: dict[str, tuple[Any, ...]]) -> Callable[[Place]
             variational=(False, flag),
             bidirectional=(True, flag),
             precision=("float32", choice("float32", "bf16", "fp16")),
+            exempt=((), many(exactly())),
             **own,
             **common(place),
         )
