@@ -18,6 +18,7 @@ import engine
 from engine.data import BatchSampler, Buckets, Packing
 from engine.data.tagged import read_tagged
 from engine.errors import InputError, InputTypeError
+from engine.studies import run_study
 from engine.training.examples import Examples, ExamplesTask
 from engine.training.examples.objectives import make_objective
 from engine.training.task import forward
@@ -175,6 +176,16 @@ def test_tagged_sentences_waste_less_than_a_twentieth(tmp_path: Path, capsys: py
     ):
         assert bptt(*given_, "--out", tmp_path / "other", *options) == 2
         assert words in capsys.readouterr().err
+
+
+def test_the_study_of_buckets() -> None:
+    result, record = run_study("buckets", quick=True)
+    assert record["command"] == "bptt study buckets --quick"
+    rows = {str(row[0]): row[1:] for row in result.rows}
+    assert list(rows) == ["none", "sorted", "buckets", "pools", "packed"]
+    wasted = {name: float(row[1] or 0) for name, row in rows.items()}
+    assert wasted["packed"] < wasted["buckets"] == wasted["sorted"] < wasted["pools"] < wasted["none"]
+    assert all(0 < float(row[4] or 0) < 2 for row in rows.values())
 
 
 def test_refusals() -> None:

@@ -25,8 +25,8 @@ ORDER = {
              "studies", "articles_measured", "paper_tables"],
     "Check": ["check_your_own_backward", "gradient_checking"],
     "Build": ["your_own_cell", "add_a_backend", "backends", "comparing", "tasks", "text_classification", "speech",
-              "translation", "fit", "regularisation", "search", "streaming", "weights_in_and_out", "your_own_task",
-              "estimators", "fine_tuning", "forecasting", "many_series"],
+              "translation", "fit", "batches_by_length", "large_corpora", "regularisation", "search", "streaming",
+              "weights_in_and_out", "your_own_task", "estimators", "fine_tuning", "forecasting", "many_series"],
     "Speed": ["performance", "fast_kernels", "half_precision", "threads", "data_parallel"],
 }  # fmt: skip
 LAST, REFERENCE = "More", "reference"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Each study with its words for the help.  Its module has the same name, with underscores.
 STUDIES: Mapping[str, str] = {
     "batch-vs-steps": "B rows of T steps for the same B * T: time, memory, noise, bias, loss.",
+    "buckets": "Batches by length: wasted steps, time of an epoch, loss, in five ways.",
     "precision": "float32, bf16, fp16, fp16 with loss scaling: loss, time, memory, underflow.",
     "recompute": "Segments of a long sequence: time and memory, predicted and measured.",
     "truncation": "k2 of truncated BPTT: what the gradient lacks, and what windows save.",
