@@ -218,19 +218,23 @@ def run_ranks(
     rate = None if bandwidth is None else number("bandwidth", bandwidth)
     if rate == 0:
         raise bad_input("bandwidth", "a number > 0, or None", describe(bandwidth))
-    meeting = Network(size, number("latency", latency), rate)
-    found: list[Any] = [None] * size
+    return _run(Network(size, number("latency", latency), rate), work)
+
+
+def _run(network: Network, work: Callable[[Communicator], Any]) -> list[Any]:
+    """The results of all ranks of a network; raises the first error of one."""
+    found: list[Any] = [None] * network.size
     errors: list[tuple[float, BaseException]] = []
 
     def run(rank: int) -> None:
-        communicator = ThreadCommunicator(meeting, rank)
+        communicator = ThreadCommunicator(network, rank)
         try:
             found[rank] = work(communicator)
         except BaseException as error:
             errors.append((time.monotonic() + 1e9 * isinstance(error, RankError), error))
             communicator.abort(f"rank {rank}: {error}", 1)
 
-    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(network.size)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -101,9 +101,8 @@ def run_training(
             if run.warning and team.rank == 0:
                 reporter.warn(run.warning)
             outcome = trainer.train()
-        if team.rank > 0:
-            return {"ending": outcome.ending, "step": outcome.step}
-        return _result(run, job, outcome, trainer.warning)
+        said = {"ending": outcome.ending, "step": outcome.step}
+        return said if team.rank > 0 else _result(run, job, outcome, trainer.warning)
 
 
 def _writers(
