@@ -120,8 +120,10 @@ def test_an_impossible_budget_names_the_least() -> None:
     assert engine.segmented_bptt(model, X, squared(), memory=least).segments > 1
     with pytest.raises(engine.InputError, match="a bidirectional layer"):
         engine.segmented_bptt(engine.GRU(D, K, bidirectional=True), X, squared())
-    with pytest.raises(engine.InputError, match="a BatchNorm"):
-        engine.segmented_bptt(engine.Sequential(engine.GRU(D, K), engine.BatchNorm(K)), X, squared())
+    heads = engine.Heads({"a": engine.Linear(K, 2)})
+    for name, part in {"BatchNorm": engine.BatchNorm(K), "Heads": heads, "Pool": engine.Pool()}.items():
+        with pytest.raises(engine.InputError, match=f"a {name};"):
+            engine.segmented_bptt(engine.Sequential(engine.GRU(D, K), part), X, squared())
 
 
 def unrolled(model: Any, state: Any, k1: int, k2: int) -> list[Array]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.checks import describe, switch
 from engine.errors import bad_input, bad_type
-from engine.layers import CRF, Attention, BatchNorm, Heads, Pool, Recurrent, Sequential, Translator
+from engine.layers import CRF, Attention, Heads, Pool, Recurrent, Sequential, Translator
 from engine.layers.base import Layer
 from engine.layers.composite import Composite
 from engine.layers.timeline import Remaining, check_lengths
@@ -145,10 +145,17 @@ def _carries(layer: Layer) -> bool:
     return any(isinstance(leaf, Recurrent) for leaf in leaves_of(layer))
 
 
+def _inside_out(model: Layer) -> list[Layer]:
+    """All layers of a model, each before the one that holds it."""
+    parts = model.named_parts() if isinstance(model, Composite) else []
+    return [*(inner for _, layer in parts for inner in _inside_out(layer)), model]
+
+
 def _require_one_way(model: Layer) -> None:
     hint = "engine.recompute saves memory inside its recurrent layers"
-    for layer in [model, *leaves_of(model)]:
+    for layer in _inside_out(model):
         if isinstance(layer, Recurrent) and layer.bidirectional:
             raise bad_input("model", "layers of one direction", "a bidirectional layer", hint)
-        if isinstance(layer, (Attention, BatchNorm, CRF, Heads, Pool, Translator)):
+        whole = isinstance(layer, (Attention, CRF, Heads, Pool, Translator))
+        if whole or len(layer.buffers):  # running statistics would see a step twice
             raise bad_input("model", "layers that take one step after another", f"a {type(layer).__name__}", hint)

@@ -81,7 +81,7 @@ def windowed_bptt(
         The largest number of steps that a loss goes back, counted from its chunk's last step; at least k1.
     state : array, tuple or None
         The initial state; None is zeros.
-    resets : array of bool (T, B), or sequence of B sequences of int, or None
+    resets : array of bool (T, B) on the host, or sequence of B sequences of int, or None
         Where a new document begins: before these steps, the state of the row is set to zero, and no gradient goes back
         past them.  A sequence names the steps of each row.
     lengths : sequence of int or None
@@ -201,8 +201,8 @@ def _resets(given: Any, steps: int, batch: int) -> np.ndarray | None:
     if given is None:
         return None
     expected = f"a bool array ({steps}, {batch}), or for each of the {batch} rows a list of steps"
-    if hasattr(given, "shape"):
-        if tuple(given.shape) != (steps, batch) or given.dtype != bool:
+    if type(given) is np.ndarray:
+        if given.shape != (steps, batch) or given.dtype != bool:
             raise bad_input("resets", expected, f"shape {tuple(given.shape)} of dtype {given.dtype}")
         return np.array(given)
     if not isinstance(given, (list, tuple)) or len(given) != batch:

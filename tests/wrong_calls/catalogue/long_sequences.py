@@ -71,8 +71,8 @@ def _windowed(place: Place) -> Call:
         lambda **given: (engine.windowed_bptt(**given), dict(layer.grads)),
         lambda: dict(layer.grads),
         **_over_time(layer, place),
-        k1=(2, whole(1)),
-        k2=(T + 3, whole(T + 3)),
+        k1=(2, whole(1, 1000)),
+        k2=(1000, whole(2)),
         resets=(None, absent),
     )
 
