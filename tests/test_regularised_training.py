@@ -228,3 +228,15 @@ def test_what_is_refused(text: Path, tmp_path: Path, capsys: Any) -> None:
     ):
         with pytest.raises(engine.InputError, match=f"^{expected}"):
             read_regularisers(model, **{**copy.copy(good), **given})
+
+
+def test_a_loss_scale_changes_no_bit_of_penalties() -> None:
+    """A power of two, multiplied into the gradients of the loss and of the penalties, and taken out again."""
+    x, y = data()
+    weights = []
+    for scale in ("off", 2.0**10):
+        model = model_of()
+        given: dict[str, Any] = {"ar": 0.7, "tar": 1.3, "loss_scale": scale, "quiet": True, "batch_size": 5}
+        engine.fit(model, x, y, epochs=2, optimizer=engine.SGD(model, lr=0.1), **given)
+        weights.append({name: array.tobytes() for name, array in model.params.items()})
+    assert weights[0] == weights[1]

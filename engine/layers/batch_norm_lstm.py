@@ -159,7 +159,7 @@ class BatchNormLSTM(BatchNormLSTMPasses):
         Returns
         -------
         y : array (T, B, H)
-            h of every step, or (B, T, H); 0 past a row's end.
+            State h of every step, or (B, T, H); 0 past a row's end.
         state : tuple of array
             The states after each row's last valid step.
         tape : BatchNormLSTMTape
@@ -191,7 +191,7 @@ class BatchNormLSTM(BatchNormLSTMPasses):
         Returns
         -------
         y : array (T, B, H)
-            h of every step.
+            State h of every step.
         state : tuple of array
             The states after each row's last valid step.
         """

@@ -126,12 +126,12 @@ class Sequential(Container):
 
         Parameters
         ----------
-        x, state, lengths, training
+        x, state, lengths, training : array, tuple, sequence of int and bool
             As for `forward`.
 
         Returns
         -------
-        y, state, tape
+        y, state, tape : array, tuple and SequentialTape
             As of `forward`.
         outputs : tuple of array
             The output of each layer; the last one is y.

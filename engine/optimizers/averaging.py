@@ -116,7 +116,13 @@ class WeightAverage:
             self._set(self.averages)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that is needed to go on exactly: numbers by name, and the averages under ``"average."``."""
+        """Copy all that is needed to go on exactly.
+
+        Returns
+        -------
+        dict
+            Numbers by name, and copies of the averages under ``"average."``.
+        """
         xp = self.model.backend.xp
         return self.numbers() | {f"average.{name}": xp.copy(array) for name, array in self.averages.items()}
 

@@ -36,7 +36,7 @@ def take_step(task: Task, live: Live, plan: Plan, schedule: Callable[[int], floa
         out = forward(task, position.step, live.carried, live.regularisers.penalties)
         model.zero_grad()
         if live.scaler:
-            out = out._replace(dy=live.scaler.scale(out.dy))
+            out = out.scaled(live.scaler.scale)
         out = team.backward(live, out)
         if live.scaler:
             live.scaler.unscale(optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -70,6 +70,10 @@ class ForwardPass(NamedTuple):
     tape: Any
     positions: int
     inner: Mapping[int, Any] = MappingProxyType({})
+
+    def scaled(self, scale: Callable[[Any], Any]) -> ForwardPass:
+        """The pass with gradients that `scale` has multiplied."""
+        return self._replace(dy=scale(self.dy), inner={place: scale(one) for place, one in self.inner.items()})
 
     def backward(self, model: Any) -> None:
         """The backward pass: adds to the gradients of the model."""
