@@ -257,6 +257,17 @@ def test_a_full_disk_leaves_nothing_and_ends_with_1(
     assert "No space left on device" in err
     assert not (tmp_path / "c").exists()
     monkeypatch.undo()
+    real = writer.write_atomic
+
+    def no_index(path: Path, data: bytes, place: str = "--out") -> None:
+        if path.name == "index.json":
+            raise StorageError(f"{path}: expected to write {len(data):,} bytes, got 'No space left on device'")
+        real(path, data, place)
+
+    monkeypatch.setattr(writer, "write_atomic", no_index)
+    assert "index.json" in command_refused(capsys, "prepare", tmp_path / "t.txt", "--out", tmp_path / "c", code=1)
+    assert not (tmp_path / "c").exists()
+    monkeypatch.undo()
     (tmp_path / "c").mkdir()
     engine.prepare_tokens(tmp_path / "t.txt", tmp_path / "c")
 
@@ -301,6 +312,7 @@ def test_a_killed_preparation_leaves_no_corpus_and_the_next_one_clears_up(tmp_pa
         (b"abc", ["--encoding", "klingon"], "--encoding: expected the name of a text encoding"),
         (b"abc", ["--encoding", "cp1252", "--level", "bytes"], "--encoding: expected None for bytes"),
         (b"  \n", ["--level", "words"], "expected a text with words, got none in"),
+        (b"a b a", ["--level", "words", "--minimum-count", 3], "--minimum-count: expected at most 2, as often as the"),
         (b"abc", ["--vocabulary", 1], "--vocabulary: expected an integer >= 2, got 1"),
     ],
 )
@@ -330,6 +342,7 @@ def test_sources_and_folders_that_cannot_be(
     trained: Any = (
         (("--data", text), "expected a folder that 'bptt prepare' wrote, got a file"),
         (("--data", tmp_path / "no"), "got no such folder; prepare a text: bptt prepare TEXT --out DIR"),
+        (("--data", ""), "--data: expected a folder that 'bptt prepare' wrote, got an empty name"),
         ((text, "--data", tmp_path), "--data: expected no files beside it, as FILE are, got both"),
     )
     for given, words in trained:

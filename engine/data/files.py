@@ -35,6 +35,14 @@ def file_name(path: object) -> str:
     return name
 
 
+def possible_name(name: str) -> bool:
+    """Whether a file can have this name."""
+    try:
+        return bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a character
+        return False
+
+
 def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
     """Return the content of the file at `path`, which is never empty; a gzip file is unpacked.
 
@@ -46,11 +54,7 @@ def read_bytes(path: str | os.PathLike[str], expected: str) -> bytes:
         The file is missing, is no regular file, cannot be read, is empty, or is too large for this machine.
     """
     name = file_name(path) or "''"
-    try:
-        possible = b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:  # half of a character
-        possible = False
-    if not possible:
+    if not possible_name(name):
         raise bad_data(repr(name), expected, "a name that no file can have", "check the name")
     try:
         found = os.stat(path)

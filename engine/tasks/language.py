@@ -98,6 +98,8 @@ class LanguageModel(TaskKind):
     @classmethod
     def complete(cls, given: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
         """Nothing follows; an encoding is that of files, and files are not beside a corpus."""
+        if given.get("data") == "":
+            raise bad_input(label("data"), cls.reads, "an empty name", f"leave {label('data')} out")
         if given.get("files") and given.get("data"):
             got, hint = "both", f"prepare the files too, or leave {label('data')} out"
             raise bad_input(label("data"), f"no files beside it, as {label('files')} are", got, hint)

@@ -93,6 +93,7 @@ BASES = {
               "--sequence", "4"],
     "train a forecaster": ["--task", "forecast", "--data", "series.csv", "--column", "level", "--out", "new",
                            "--steps", "1", "--hidden", "4", "--window", "5", "--batch", "4"],
+    "prepare": ["text.txt", "--out", "corpus"],
     "sample": ["trained", "--length", "3"],
     "evaluate": ["trained", "text.txt"],
     "predict": ["trained", "--data", "series.csv"],

@@ -81,6 +81,10 @@ class Words:
             self._counts[: len(counted)] += counted
         return found
 
+    def most_often(self) -> int:
+        """How often the most frequent word occurs."""
+        return int(self._counts.max())
+
     def vocabulary(self, minimum: int, size: int) -> tuple[WordVocabulary, NDArray[np.int64]]:
         """The most frequent words, at most ``size - 1`` of them, and the id of each number; 0 of all others."""
         counts = self._counts[: len(self._numbers)]

@@ -132,6 +132,9 @@ def prepare_tokens(
                 known, ids = cutter.vocabulary()
             else:
                 known, ids = cutter.vocabulary(least, most)
+                if len(known) == 1:
+                    often = f"at most {cutter.most_often():,}, as often as the most frequent word occurs"
+                    raise bad_input("minimum_count", often, describe(least))
             return _second_pass(folder, level, known, ids, numbers, starts)
 
 

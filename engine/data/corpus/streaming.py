@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from engine.data.data_checks import bad_data
 from engine.data.encodings import codec_of, mark_of, require_text
+from engine.data.files import possible_name
 from engine.data.guessing import likely
 from engine.errors import DataError
 
@@ -100,7 +101,7 @@ def _open(name: str) -> IO[bytes]:
         if sys.stdin is None or not hasattr(sys.stdin, "buffer"):
             raise bad_data("standard input", _EXPECTED, "none: it is closed", "name a file")
         return _NotClosed(sys.stdin.buffer)  # type: ignore[return-value]
-    if not name or "\0" in name:
+    if not possible_name(name):
         raise bad_data(repr(name), _EXPECTED, "a name that no file can have", "check the name")
     mode = os.stat(name).st_mode
     if stat.S_ISDIR(mode):

@@ -102,7 +102,10 @@ class TokenWriter:
 
     def __exit__(self, *_: Any) -> None:
         self._file.close()
-        for path in (self._temporary, temporary_for(self.folder / CHECKSUMS)):
+        left = [self._temporary, temporary_for(self.folder / CHECKSUMS)]
+        if not (self.folder / INDEX).exists():  # without it the others belong to nothing
+            left += [self._path, self.folder / CHECKSUMS]
+        for path in left:
             with contextlib.suppress(OSError):
                 path.unlink()
 
