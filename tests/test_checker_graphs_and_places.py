@@ -504,3 +504,34 @@ def test_gradients_of_a_generator_and_of_one_number_with_an_axis() -> None:
     assert report.passed, report
     with pytest.raises(engine.InputError, match="whole numbers have no gradient"):
         engine.check_gradients(lambda x: (x, None), lambda d, c: d, [np.arange(3)])
+
+
+class Keyed:
+    """Parameters and gradients under keys that are no names, or in one array; beside them a list that holds itself."""
+
+    def __init__(self, params: Any, keys: tuple[Any, Any], factor: float) -> None:
+        self.params, self.keys, self.factor = params, keys, factor
+        self.grads: Any = None
+        self.loop: list[Any] = [self]
+        self.loop.append(self.loop)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x, self.h = x, x @ self.params[self.keys[0]]
+        return np.asarray(self.h @ self.params[self.keys[1]])
+
+    def backward(self, dout: np.ndarray) -> np.ndarray:
+        dh = dout @ self.params[self.keys[1]].T
+        grads = {self.keys[0]: self.x.T @ dh, self.keys[1]: self.factor * self.h.T @ dout}
+        self.grads = grads if isinstance(self.params, dict) else np.stack(list(grads.values()))
+        return np.asarray(dh @ self.params[self.keys[0]].T)
+
+
+@pytest.mark.parametrize("keys", [(0, 1), (("W", 1), ("W", 2))])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_parameters_under_keys_that_are_no_names(keys: tuple[Any, Any], stacked: bool) -> None:
+    first, second = normal(37, 3, 3), normal(38, 3, 3)
+    keys = (0, 1) if stacked else keys
+    params = np.stack([first, second]) if stacked else dict(zip(keys, (first, second), strict=True))
+    report = engine.check_object(Keyed(params, keys, 1.0), normal(39, 5, 3))
+    assert (report.verdict, len(report.rows)) == ("ok", 2 if stacked else 3), report
+    assert engine.check_object(Keyed(params, keys, 1.01), normal(39, 5, 3)).verdict == "wrong"

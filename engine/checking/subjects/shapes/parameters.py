@@ -11,7 +11,7 @@ import numpy as np
 from engine.checking.subjects.shapes.abbreviations import abbreviated
 from engine.checking.subjects.shapes.insides import attributes
 from engine.checking.subjects.shapes.loss_methods import MODEL
-from engine.checking.subjects.shapes.places import Place, get, holders, in_words, is_number, numbers
+from engine.checking.subjects.shapes.places import DEEPEST, Place, get, holders, in_words, is_number, numbers
 from engine.checking.subjects.shapes.returned import key_for
 from engine.checking.subjects.trees import kind
 
@@ -75,7 +75,7 @@ def _collected(holder: Any) -> Iterator[tuple[Place, Place | None]]:
         if isinstance(collection, Mapping):
             for key, value in collection.items():
                 if is_number(value):
-                    grad = _in_dicts(str(key), value, grads) or _attribute(str(key), value, own)
+                    grad = _in_dicts(key, value, grads) or _attribute(str(key), value, own)
                     if grad is not None or not any(word in str(key).lower() for word in KEPT):
                         yield (*start, ("[]", key)), grad
         else:
@@ -118,10 +118,10 @@ def _in_lists(start: Place, values: Any, grads: list[tuple[Place, Any]]) -> Iter
             yield from (((*place, *own), None if grad is None else (*place, *grad)) for own, grad in _wrapped(value))
 
 
-def _in_dicts(key: str, value: Any, grads: list[tuple[Place, Any]]) -> Place | None:
+def _in_dicts(key: Any, value: Any, grads: list[tuple[Place, Any]]) -> Place | None:
     for place, grad in grads:
         if isinstance(grad, Mapping):
-            found = key_for(key, grad)
+            found = key if key in grad and not isinstance(key, str) else key_for(str(key), grad)
             if found is not None and (_alike(value, grad[found]) or kind(grad[found])):
                 return (*place, ("[]", found))
     return None
@@ -155,7 +155,9 @@ def _beside(holder: Any) -> Iterator[tuple[Place, Place | None]]:
     grads = [(place, one) for place, one in (_collection(holder, grad) for grad in GRADS) if one is not None]
     for name, value in own.items():
         if is_number(value):
-            grad = _attribute(name, value, own) or _in_dicts(name, value, grads)
+            whole = (one for one in GRADS if name in PARAMS and _alike(value, own.get(one)))
+            named = next((((".", one),) for one in whole), None)
+            grad = named or _attribute(name, value, own) or _in_dicts(name, value, grads)
             if grad is not None:
                 yield ((".", name),), grad
         elif isinstance(value, (Mapping, tuple, list)) and name not in PARAMS:
@@ -175,13 +177,13 @@ def _collections_beside(name: str, value: Any, own: Mapping[str, Any]) -> Iterat
             yield ((".", name), *steps), ((".", found), *steps)
 
 
-def _pairs(value: Any, other: Any) -> Iterator[tuple[Place, Any, Any]]:
+def _pairs(value: Any, other: Any, depth: int = 0) -> Iterator[tuple[Place, Any, Any]]:
     """The numbers of two nests of lists and dicts side by side, with the steps that lead to them."""
     if is_number(value):
         yield (), value, other
-    elif isinstance(value, (Mapping, tuple, list)):
+    elif isinstance(value, (Mapping, tuple, list)) and depth < DEEPEST:  # a list may hold itself
         for key in value if isinstance(value, Mapping) else range(len(value)):
-            for steps, one, grad in _pairs(value[key], get(other, (("[]", key),))):
+            for steps, one, grad in _pairs(value[key], get(other, (("[]", key),)), depth + 1):
                 yield (("[]", key), *steps), one, grad
 
 
