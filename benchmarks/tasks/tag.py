@@ -20,12 +20,13 @@ def most_frequent(task: Any) -> tuple[str, float]:
     return "most frequent tag of the word", sum(right) / len(right)
 
 
+#: The published figures were measured with buckets of this width, which was the default then.
 CASES = (
     Case(
         name="tags",
         title="English words to parts of speech, 17 tags",
         task="tag",
-        options={"epochs": 8},
+        options={"epochs": 8, "buckets": 4},
         data=parts_of_speech,
         figure="accuracy",
         baseline=most_frequent,
@@ -35,7 +36,7 @@ CASES = (
         name="tags-crf",
         title="English words to parts of speech by a conditional random field, 17 tags",
         task="tag",
-        options={"epochs": 8, "crf": True},
+        options={"epochs": 8, "buckets": 4, "crf": True},
         data=parts_of_speech,
         figure="accuracy",
         baseline=most_frequent,
