@@ -74,8 +74,14 @@ class Underflow:
         Parameters
         ----------
         kind : {"zero", "subnormal", "overflow"}
+            How they are lost.
         layer, gate : str or None
             Names; None is all of them.
+
+        Returns
+        -------
+        tuple of two floats
+            Without the scale, and with it.
         """
         one_of("kind", kind, KINDS)
         chosen = [
@@ -96,8 +102,14 @@ class Underflow:
         Parameters
         ----------
         kind : {"zero", "subnormal", "overflow"}
+            How they are lost.
         layer : str
             Name of a layer and direction.
+
+        Returns
+        -------
+        numpy.ndarray (2, T)
+            Without the scale, and with it.
         """
         one_of("kind", kind, KINDS)
         one_of("layer", layer, tuple(self.layers))
@@ -134,6 +146,7 @@ class Underflow:
         Returns
         -------
         matplotlib.figure.Figure
+            With a panel for each layer and direction, of the first four.
         """
         require_a_picture(path)
         names = list(self.layers)[:COLUMNS]
@@ -220,12 +233,14 @@ def underflow(
     ----------
     model : Layer
         A recurrent layer with any cell, or a `Sequential` with recurrent layers in it, of any precision.
-    x, state, lengths, dy, loss, seed : array, array, sequence of int, array, callable, int
+    x, state, lengths, dy, loss : array, array, sequence of int, array, callable
         As for `engine.trace`.
     precision : {"fp16", "bf16"}
         Of the copies' recurrent layers.
     scale : float
         The loss scale, a number > 0.
+    seed : int
+        As for `engine.trace`.
 
     Returns
     -------
