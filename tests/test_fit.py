@@ -20,6 +20,7 @@ from refusals import refused
 
 import engine
 from engine.errors import CheckpointError, NonFiniteError, StorageError
+from engine.layers.arrays import NamedArrays
 from engine.losses import weighted_sum
 from engine.optimizers.schedules import StepDecay
 from engine.training.checkpoint import read_file
@@ -591,3 +592,23 @@ def test_numbers_that_are_not_finite() -> None:
     lone.params["bias_ih_l0"][0] = np.nan
     with refused(engine.InputError, "model: expected finite weights, got NaN or infinity in 'bias_ih_l0'; "):
         fit(lone, *data(), epochs=1, quiet=True)
+
+
+def test_a_step_reads_the_weights_of_a_layer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the stamp of its tape, which the backward pass of the same step need not compare."""
+    read, plain = [0], NamedArrays.fingerprint
+
+    def counted(self: NamedArrays) -> Any:
+        read[0] += 1
+        return plain(self)
+
+    monkeypatch.setattr(NamedArrays, "fingerprint", counted)
+    model = engine.Sequential(engine.GRU(3, 4, **PLAIN), engine.Dropout(0.1, **PLAIN), engine.Linear(4, 1, **PLAIN))
+    counts = []
+    for epochs in (1, 2):
+        read[0] = 0
+        x = np.random.default_rng(0).normal(size=(12, 5, 3))
+        fit(model, x, x.sum(-1, keepdims=True), epochs=epochs, batch_size=4, quiet=True)
+        counts.append(read[0])
+    layers, steps = 3, 3
+    assert counts[1] - counts[0] == layers * steps

@@ -77,10 +77,11 @@ class ForwardPass(NamedTuple):
 
     def backward(self, model: Any) -> None:
         """The backward pass: adds to the gradients of the model."""
-        if self.inner:
-            model.backward(self.tape, self.dy, inner=self.inner)
-        else:
-            model.backward(self.tape, self.dy)
+        with model.already_checked(self.tape):  # the weights are those of the forward pass: they are read once
+            if self.inner:
+                model.backward(self.tape, self.dy, inner=self.inner)
+            else:
+                model.backward(self.tape, self.dy)
 
 
 class Task(Protocol):
