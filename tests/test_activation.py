@@ -12,7 +12,7 @@ from fake_cupy import BACKENDS, use_backend
 
 import engine
 from engine.layers import from_config
-from engine.layers.activation import KINDS
+from engine.layers.activation import ACTIVATION_KINDS
 
 T, B, F = 5, 4, 3
 LENGTHS = [5, 0, 2, 4]
@@ -23,7 +23,7 @@ def draw(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(0.3, 2.0, size=shape)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
 @pytest.mark.parametrize("method", ["central", "complex", "adjoint", "directional"])
 @pytest.mark.parametrize(("lengths", "batch_first"), [(None, False), (LENGTHS, True)])
 def test_gradients(kind: str, method: str, lengths: Any, batch_first: bool) -> None:
@@ -36,7 +36,7 @@ def test_gradients(kind: str, method: str, lengths: Any, batch_first: bool) -> N
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
 def test_the_numbers_are_those_of_pytorch(kind: str, dtype: str, torch: ModuleType) -> None:
     x, dy = draw(T, B, F).astype(dtype), draw(T, B, F, seed=1).astype(dtype)
     layer = engine.Activation(kind, dtype=dtype, backend="numpy:reference")
@@ -52,7 +52,7 @@ def test_the_numbers_are_those_of_pytorch(kind: str, dtype: str, torch: ModuleTy
     assert distance(dx, leaf.grad.numpy()) <= tolerance
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
 def test_pads_do_not_count(kind: str) -> None:
     layer, x, valid = engine.Activation(kind, **F64), draw(T, B, F), np.arange(T)[:, None] < LENGTHS
     x[~valid] = np.nan
@@ -81,7 +81,7 @@ def test_extremes() -> None:
 
 
 @pytest.mark.parametrize("name", [*BACKENDS, "torch"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
 def test_every_backend(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed")

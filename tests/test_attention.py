@@ -12,7 +12,7 @@ from fake_cupy import BACKENDS, use_backend
 
 import engine
 from engine.layers import from_config
-from engine.layers.attention import KINDS
+from engine.layers.attention import ATTENTION_KINDS
 
 T, S, B, HQ, HM, A = 3, 6, 4, 5, 7, 2
 LENGTHS = [6, 0, 1, 4]
@@ -37,7 +37,7 @@ def arguments(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("lengths", [None, [6, 2, 1, 4]])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_it_is_what_pytorchs_autograd_finds(torch: ModuleType, kind: str, lengths: Any) -> None:
     layer, given = build(kind), arguments(kind)
     q, m = (torch.tensor(given[name], requires_grad=True) for name in ("x", "state"))
@@ -63,7 +63,7 @@ def test_it_is_what_pytorchs_autograd_finds(torch: ModuleType, kind: str, length
 
 
 @pytest.mark.parametrize("method", ["central", "complex", "adjoint"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_gradients_alone(kind: str, method: str) -> None:
     given = arguments(kind)
     report = engine.gradcheck(build(kind), given["x"], given["state"], LENGTHS, method)
@@ -71,7 +71,7 @@ def test_gradients_alone(kind: str, method: str) -> None:
     assert {row.name for row in report.rows} == {"x", "memory", *build(kind).params}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_gradients_as_a_pair_of_functions(kind: str) -> None:
     """The course convention, with all weights as inputs."""
     layer, given = build(kind), arguments(kind)
@@ -92,7 +92,7 @@ def test_gradients_as_a_pair_of_functions(kind: str) -> None:
     assert report.passed, report
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_weights_are_shares_of_the_valid_steps(kind: str) -> None:
     layer, given = build(kind), arguments(kind)
     memory = given["state"].copy()
@@ -112,7 +112,7 @@ def test_weights_are_shares_of_the_valid_steps(kind: str) -> None:
     np.testing.assert_array_equal(again, handed_on)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_large_scores_do_not_overflow(kind: str) -> None:
     layer, given = build(kind), arguments(kind)
     for name in layer.params:
@@ -124,7 +124,7 @@ def test_large_scores_do_not_overflow(kind: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (4, 2, 0)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_empty_sizes(kind: str, shape: tuple[int, int, int]) -> None:
     layer, (steps, rows, long) = build(kind), shape
     memory = np.ones((long, rows, layer.memory_size))
@@ -137,7 +137,7 @@ def test_empty_sizes(kind: str, shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", [*BACKENDS, "torch"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_every_backend_gives_the_same(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -161,7 +161,7 @@ def test_rows_first_is_the_same() -> None:
         np.testing.assert_allclose(value, same, rtol=1e-13, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_windows_of_a_tape_add_up(kind: str) -> None:
     layer, given = build(kind), arguments(kind)
     tape = layer.forward(given["x"], given["state"], LENGTHS)[2]
@@ -175,7 +175,7 @@ def test_windows_of_a_tape_add_up(kind: str) -> None:
         np.testing.assert_allclose(grad, whole[f"d{name}"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_it_is_described_and_moved(kind: str) -> None:
     layer, given = build(kind), arguments(kind)
     again = from_config(layer.config(), "numpy:reference", "float64")

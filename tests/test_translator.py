@@ -13,7 +13,7 @@ from fake_cupy import BACKENDS, use_backend
 
 import engine
 from engine.layers import from_config
-from engine.layers.attention import KINDS
+from engine.layers.attention import ATTENTION_KINDS
 from engine.layers.searching import Search, Translation, rank
 
 S, T, B, SOURCE, TARGET = 5, 4, 3, 9, 7
@@ -144,7 +144,10 @@ def test_pads_of_sources_and_targets_change_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_probability_is_the_models_own_and_rows_do_not_meet(seed: int) -> None:
-    model, (source, _) = build(seed=seed, attention=KINDS[seed % 3], cell="lstm" if seed % 2 else "gru"), ids(seed, 6)
+    model, (source, _) = (
+        build(seed=seed, attention=ATTENTION_KINDS[seed % 3], cell="lstm" if seed % 2 else "gru"),
+        ids(seed, 6),
+    )
     lengths = [5, 1, 3, 2, 5, 4]
     for beam in (1, 3):
         found = model.translate(source, lengths, beam=beam, most=8)

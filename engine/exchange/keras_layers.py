@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.exchange.keras_weights import CLASSES, from_keras, shapes_of
 from engine.exchange.parts import Host, Part
-from engine.layers.activation import KINDS
+from engine.layers.activation import ACTIVATION_KINDS
 
 
 class Refused(Exception):  # noqa: N818 - caught by the reader, which knows the layer
@@ -87,9 +87,11 @@ def functions(settings: Settings) -> list[Part]:
     kind = name_of(settings.get("activation"))
     if kind == "linear":
         return []
-    if kind not in KINDS:
+    if kind not in ACTIVATION_KINDS:
         hint = "leave it out of the Keras model and apply it to y"
-        raise Refused(f"activation={' or '.join(map(repr, ('linear', *KINDS)))}", f"activation={kind!r}", hint)
+        raise Refused(
+            f"activation={' or '.join(map(repr, ('linear', *ACTIVATION_KINDS)))}", f"activation={kind!r}", hint
+        )
     return [Part("Activation", {"kind": kind})]
 
 

@@ -12,7 +12,7 @@ from engine.layers.timeline import Timeline, clean
 from kernels.activations import activations
 
 Array = Any  # of the layer's backend
-KINDS = ("tanh", "relu", "sigmoid", "softmax")
+ACTIVATION_KINDS = ("tanh", "relu", "sigmoid", "softmax")
 
 
 class Activation(Pointwise):
@@ -72,7 +72,7 @@ class Activation(Pointwise):
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.kind, self.batch_first = one_of("kind", kind, KINDS), self._layout(batch_first)
+        self.kind, self.batch_first = one_of("kind", kind, ACTIVATION_KINDS), self._layout(batch_first)
 
     def _enter(self, x: Any, lengths: Any) -> tuple[Any, Timeline | None]:
         self.backend.require("x", x, dtype=self.dtype)

@@ -22,7 +22,7 @@ from engine.layers.streaming import steps
 from engine.layers.timeline import Timeline
 
 Array = Any  # of the layer's backend
-KINDS = ("additive", "dot", "general")
+ATTENTION_KINDS = ("additive", "dot", "general")
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,7 +125,7 @@ class Attention(Layer):
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.kind = one_of("kind", kind, KINDS)
+        self.kind = one_of("kind", kind, ATTENTION_KINDS)
         self.query_size = integer("query_size", query_size, 1)
         self.memory_size = self.query_size if memory_size is None else integer("memory_size", memory_size, 1)
         if kind == "dot" and self.memory_size != self.query_size:

@@ -19,7 +19,7 @@ from engine.layers.timeline import Timeline
 from kernels.activations import matmul
 
 Array = Any  # of the layer's backend
-KINDS = ("last", "mean", "max", "attention")
+POOL_KINDS = ("last", "mean", "max", "attention")
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,7 +119,7 @@ class Pool(Layer):
         seed: int | None = None,
     ) -> None:
         super().__init__(backend, dtype, seed)
-        self.kind = one_of("kind", kind, KINDS)
+        self.kind = one_of("kind", kind, POOL_KINDS)
         if input_size is None and kind == "attention":
             raise bad_input("input_size", "H, the features of x, for attention", "None", "its weight has H numbers")
         self.input_size = None if input_size is None else integer("input_size", input_size, 1)

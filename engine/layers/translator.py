@@ -17,7 +17,7 @@ from engine.backend import Backend
 from engine.cell import cells
 from engine.checks import describe, integer, number, one_of, probability, switch
 from engine.errors import bad_input
-from engine.layers.attention import KINDS
+from engine.layers.attention import ATTENTION_KINDS
 from engine.layers.base import Layer
 from engine.layers.building import check_no_state
 from engine.layers.searching import Search, Translation
@@ -127,7 +127,7 @@ class Translator(TranslatorParts):
             raise bad_input("hidden_size", "an even number", f"{hidden_size}", "each direction of the encoder has half")
         self.num_layers = integer("num_layers", num_layers, 1)
         self.cell = one_of("cell", cell, (name for name, known in cells().items() if not known.projected))
-        self.attention, self.dropout = one_of("attention", attention, KINDS), probability("dropout", dropout)
+        self.attention, self.dropout = one_of("attention", attention, ATTENTION_KINDS), probability("dropout", dropout)
         self.start, self.end = self._id("start", start), self._id("end", end)
         self.unknown = None if unknown is None else self._id("unknown", unknown)
         if self.start == self.end:

@@ -18,7 +18,7 @@ from engine.data.classes import class_names, encode_labels, stratified_split
 from engine.data.labelled import LabelledTexts, TableForm, read_labelled, read_texts
 from engine.data.tokens import CUTTERS, TextEncoder
 from engine.errors import bad_input
-from engine.layers.pooling import KINDS
+from engine.layers.pooling import POOL_KINDS
 from engine.tasks.class_answers import (
     CONFUSION_PICTURE,
     WORST_PAGE,
@@ -82,7 +82,7 @@ class SentenceClassifier(ExamplesTask, TaskKind):
         Option("text_column", text(), None, "Name or number of the column of texts. [told from the file]"),
         Option("label_column", text(), None, "Name or number of the column of labels. [told from the file]"),
         Option("validation_data", text(), None, "Texts to validate on. [a part of the data]", source=True),
-        Option("pool", choice(*KINDS), "max", f"How a text becomes one vector: {', '.join(KINDS)}."),
+        Option("pool", choice(*POOL_KINDS), "max", f"How a text becomes one vector: {', '.join(POOL_KINDS)}."),
         Option("minimum_count", whole(1), 2, "Words that are rarer in training are unknown words."),
         Option("vocabulary", whole(2), 20_000, "The most words or characters that are known."),
         Option("longest", whole(1), 400, "Words or characters of a text that are read."),

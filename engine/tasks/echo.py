@@ -89,7 +89,7 @@ class EchoState(Forecaster):
     out, standard = "runs/echo", False
     varies = ("radius=0.3:1.3", "leak=0.1:1", "input_scale=0.05:2:log", "ridge=1e-10:1e-2:log")
     scaling_type = Levels
-    mend = "try another --radius, --leak or --input-scale, a larger --ridge, or more --hidden units"
+    hint = "try another --radius, --leak or --input-scale, a larger --ridge, or more --hidden units"
 
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         super().__init__(config, backend, described)

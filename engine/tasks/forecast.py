@@ -44,7 +44,7 @@ from engine.tasks.forecasting import (
     upcoming,
 )
 from engine.tasks.trained import restored
-from engine.tasks.verdict import MEND, forecast_verdict
+from engine.tasks.verdict import HINT, forecast_verdict
 from engine.training.architecture import build_model
 from engine.training.checkpoint import Checkpoint
 from engine.training.config import FORECAST, LAYERS, SERIES, TABLE, TrainConfig
@@ -78,7 +78,7 @@ class Forecaster(TaskKind):
     by_row: ClassVar[bool] = True
     scaling_type: ClassVar[type[Scaling]] = Scaling
     #: What to do where persistence is better, in the options of the task.
-    mend: ClassVar[str] = MEND
+    hint: ClassVar[str] = HINT
 
     def __init__(self, config: TrainConfig, backend: Backend, described: Mapping[str, Any] | None = None) -> None:
         self.config = config
@@ -251,7 +251,7 @@ class Forecaster(TaskKind):
             "next": upcoming(self.model, self.scaling, series, config),
             "notes": series_notes(series),
         }
-        result |= forecast_verdict(result["scores"], self.label, self.mend)
+        result |= forecast_verdict(result["scores"], self.label, self.hint)
         if picture is not None:
             rmse = {name: s.rmse for name, s in scores.items()}
             after = [point["value"] for point in result["next"]]

@@ -14,7 +14,7 @@ from engine.data.data_checks import bad_data
 from engine.data.images import DIGITS, EXPECTED, read_images
 from engine.data.parting import RowParts, three_parts
 from engine.errors import bad_input
-from engine.layers.pooling import KINDS
+from engine.layers.pooling import POOL_KINDS
 from engine.tasks.arrays import WORST_PICTURE, ArrayData, ArrayTask
 from engine.tasks.class_answers import CONFUSION_PICTURE
 from engine.training.config import LAYERS, TrainConfig
@@ -37,7 +37,7 @@ class RowReader(ArrayTask):
         "report_every": 25,
     }
     own = (
-        Option("pool", choice(*KINDS), "last", f"How an image becomes one vector: {', '.join(KINDS)}."),
+        Option("pool", choice(*POOL_KINDS), "last", f"How an image becomes one vector: {', '.join(POOL_KINDS)}."),
         Option("one_way", switch(), False, "Read from the first row to the last alone."),
     )
     pictures = (CONFUSION_PICTURE, WORST_PICTURE)

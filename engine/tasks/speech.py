@@ -19,7 +19,7 @@ from engine.data.parting import RowParts, three_parts
 from engine.data.recordings import read_recordings
 from engine.data.speech import RANGE_DB, TRIM_DB, speech_frames, stacked
 from engine.errors import bad_input
-from engine.layers.pooling import KINDS
+from engine.layers.pooling import POOL_KINDS
 from engine.tasks.answers import Answers, Letters
 from engine.tasks.arrays import WORST_PICTURE, ArrayData, ArrayTask, pictures_of
 from engine.tasks.class_answers import CONFUSION_PICTURE
@@ -54,7 +54,7 @@ class SpeechRecogniser(ArrayTask):
     own = (
         Option("by", choice(CLASS, CHARACTERS), CLASS, "Answer with one of the labels (class), or spell (characters)."),
         Option("hold_out", text(), None, "The test part is all of this speaker. [a part of the recordings]"),
-        Option("pool", choice(*KINDS), "max", f"How a recording becomes one vector: {', '.join(KINDS)}."),
+        Option("pool", choice(*POOL_KINDS), "max", f"How a recording becomes one vector: {', '.join(POOL_KINDS)}."),
         Option("stack", whole(1, 100), 3, "Frames of 10 ms that are one step."),
         Option("mels", whole(1, 1000), 20, "Features of a frame."),
         Option("sample_rate", whole(0), 0, "Samples a second of all recordings; 0: that of the first one."),

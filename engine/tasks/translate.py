@@ -20,7 +20,7 @@ from engine.data.buckets import BatchSampler, Packing
 from engine.data.pairs import SentencePairs, read_pairs, read_sources
 from engine.data.tokens import CUTTERS, TokenVocabulary
 from engine.errors import bad_input
-from engine.layers.attention import KINDS
+from engine.layers.attention import ATTENTION_KINDS
 from engine.layers.searching import Translation
 from engine.layers.translator import Translator
 from engine.losses import cross_entropy
@@ -81,7 +81,7 @@ class TranslationTask(TaskKind):
     }
     own = (
         Option("validation_data", text(), None, "Pairs to validate on. [a part of the data]", source=True),
-        Option("attention", choice(*KINDS), "general", "How a word scores the words of the source."),
+        Option("attention", choice(*ATTENTION_KINDS), "general", "How a word scores the words of the source."),
         Option("by", choice(*CUTTERS), "words", "What both sides are cut into."),
         Option("minimum_count", whole(1), 3, "Words that are rarer in training are unknown words."),
         Option("vocabulary", whole(4), 20_000, "The most words of each side that are known."),

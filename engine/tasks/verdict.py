@@ -9,7 +9,7 @@ from typing import Any
 from engine.errors import NonFiniteError
 
 #: What to do about a network that learned badly, in the options of most tasks.
-MEND = "lower --lr, clip harder with --clip, or train longer"
+HINT = "lower --lr, clip harder with --clip, or train longer"
 
 
 def beside_guessing(bpc: float, characters: int) -> dict[str, Any]:
@@ -38,21 +38,21 @@ def language_verdict(
     result = beside_guessing(max(best, last), characters)
     guess = f"guessing among {characters:,} {tokens} takes {result['guessing']:.3f}"
     if best > result["guessing"]:
-        result["verdict"] = f"Worse than guessing: {best:.4g} bits per {tokens[:-1]}, where {guess}; {MEND}."
+        result["verdict"] = f"Worse than guessing: {best:.4g} bits per {tokens[:-1]}, where {guess}; {HINT}."
     elif result["worse_than_guessing"]:
         result["verdict"] = (
             f"The run ended worse than guessing: {last:.4g} bits per {tokens[:-1]}, where {guess}; "
-            f"{MEND}. The best state is from before that."
+            f"{HINT}. The best state is from before that."
         )
     return result
 
 
-def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str, mend: str = MEND) -> dict[str, Any]:
+def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str, hint: str = HINT) -> dict[str, Any]:
     """Whether the forecaster `name` has larger errors than persistence, which repeats the last known value.
 
     Parameters
     ----------
-    mend : what to do about it, in the options of the task.
+    hint : what to do about it, in the options of the task.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def forecast_verdict(scores: Mapping[str, Mapping[str, Any]], name: str, mend: s
     """
     ours, theirs = scores[name]["rmse"], scores["persistence"]["rmse"]
     if not math.isfinite(ours):
-        raise NonFiniteError(f"scores: expected finite errors, got an RMSE of {ours} for {name}; train anew: {mend}")
+        raise NonFiniteError(f"scores: expected finite errors, got an RMSE of {ours} for {name}; train anew: {hint}")
     result: dict[str, Any] = {"worse_than_persistence": ours > theirs}
     if ours > theirs:
         result["verdict"] = (
             f"Worse than persistence, which repeats the last value: RMSE {ours:.4g}, where that has {theirs:.4g}; "
-            f"{mend}."
+            f"{hint}."
         )
     return result

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.layers.attention import KINDS
+from engine.layers.attention import ATTENTION_KINDS
 from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import B, D, H, T, V, common, draw, ids_domain
 from wrong_calls.domains import (
@@ -44,7 +44,11 @@ def _attention(place: Place) -> Call:
 def _layer(place: Place) -> tuple[Any, Any, Any]:
     """The layer, and its queries and memory with their domains."""
     queries = (draw(T, B, D), floats("float32", None, B, D))
-    return engine.Attention(KINDS[2], D, H, backend=place.spec), queries, (draw(S, B, H), floats("float32", S, B, H))
+    return (
+        engine.Attention(ATTENTION_KINDS[2], D, H, backend=place.spec),
+        queries,
+        (draw(S, B, H), floats("float32", S, B, H)),
+    )
 
 
 @entry("Attention.forward")
@@ -96,7 +100,7 @@ def _translator(place: Place) -> Call:
         lambda **given: engine.Translator(V, V, D, H, **given),
         num_layers=(2, whole(1, 10**3)),
         cell=("lstm", choice("gru", "lstm", "mgu")),
-        attention=("dot", choice(*KINDS)),
+        attention=("dot", choice(*ATTENTION_KINDS)),
         dropout=(0.25, real(0, 1, closed=True)),
         start=(3, _start),
         unknown=(5, optional(whole(0, V - 1))),
