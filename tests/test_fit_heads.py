@@ -95,7 +95,7 @@ def test_history_and_evaluate() -> None:
     history = fit(model, X, Y, lengths=LENGTHS, validation=held, epochs=4, quiet=True, **options)
     names = ["topic.loss", "topic.accuracy", "tag.loss", "size.loss", "size.rmse"]
     assert list(history.metrics) == names
-    assert list(history.columns()) == ["epoch", "loss", "validation_loss", *names, "lr", "seconds"]
+    assert list(history.columns()) == ["epoch", "loss", "validation_loss", *names, "wasted_steps", "lr", "seconds"]
     found = engine.evaluate(model, held[0], held[1], lengths=held[2], **options)
     assert list(found) == ["loss", *names]
     assert {name: history.metrics[name][-1] for name in names} == {name: found[name] for name in names}
