@@ -535,3 +535,33 @@ def test_parameters_under_keys_that_are_no_names(keys: tuple[Any, Any], stacked:
     report = engine.check_object(Keyed(params, keys, 1.0), normal(39, 5, 3))
     assert (report.verdict, len(report.rows)) == ("ok", 2 if stacked else 3), report
     assert engine.check_object(Keyed(params, keys, 1.01), normal(39, 5, 3)).verdict == "wrong"
+
+
+class OfTheClass:
+    W = normal(40, 3, 4)
+    factor = 1.0
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return np.asarray(x @ self.W)
+
+    def backward(self, dout: np.ndarray) -> np.ndarray:
+        self.dW = self.factor * self.x.T @ dout
+        return np.asarray(dout @ self.W.T)
+
+
+def test_parameters_that_stand_in_the_class_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = OfTheClass.W.copy()
+    report = engine.check_object(OfTheClass(), normal(41, 5, 3))
+    assert (report.verdict, [row.name for row in report.rows]) == ("ok", ["x", "W"]), report
+    monkeypatch.setattr(OfTheClass, "factor", 1.01)
+    assert engine.check_object(OfTheClass(), normal(41, 5, 3)).verdict == "wrong"
+    assert (OfTheClass.W == before).all()
+
+
+def test_a_forward_that_returns_its_arguments_behind_the_output() -> None:
+    x, w = normal(42, 5, 3), normal(43, 3, 2)
+    right = engine.check_gradients(lambda x, w: (x @ w, x, w), lambda d, x, w: (d @ w.T, x.T @ d), [x, w])
+    assert right.passed, right
+    wrong = engine.check_gradients(lambda x, w: (x @ w, w, x), lambda d, w, x: (d @ w.T, 1.01 * x.T @ d), [x, w])
+    assert [row.verdict for row in wrong.rows] == ["ok", "wrong"], wrong

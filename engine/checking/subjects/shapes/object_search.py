@@ -26,6 +26,7 @@ from engine.checking.subjects.shapes.parameters import (
     as_returned,
     empty_gradient,
     find,
+    own_arrays_of_the_class,
     stable_places,
     unmatched,
 )
@@ -58,6 +59,7 @@ def read_object(layer: Any, x: Any, params: Any = "auto", grads: Any = "auto") -
     shared = _shared(layer)
     names = argument_names(method, len(given))
     functions = ObjectAsFunctions(copy_with(layer, shared), forward, backward, names, given, shared=shared)
+    own_arrays_of_the_class(functions.layer)
     trial = functions.fresh()
     with called(_name_of(method), functions.names, given):
         found = getattr(trial, forward)(*copy.deepcopy(given))

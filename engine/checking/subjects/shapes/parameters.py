@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -201,6 +202,15 @@ def _wrapped(holder: Any) -> Iterator[tuple[Place, Place | None]]:
             if value != grad and is_number(own.get(value)) and _alike(own[value], own.get(grad)):
                 yield ((".", value),), ((".", grad),)
                 return
+
+
+def own_arrays_of_the_class(layer: Any) -> None:
+    """Give a copy of an object the float arrays that stand in its class as its own, so that they are found there."""
+    own = getattr(layer, "__dict__", None)
+    for base in type(layer).__mro__ if own is not None else ():
+        for name, value in vars(base).items():
+            if kind(value) == "f" and name not in attributes(layer):
+                setattr(layer, name, copy.deepcopy(value))
 
 
 def empty_gradient(trial: Any, place: Place) -> Place | None:
