@@ -25,7 +25,7 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(batch_first: bool = False, **options: Any) -> Any:
-    kinds = {"backend": "numpy:reference", "dtype": "float64"}
+    kinds: dict[str, Any] = {"backend": "numpy:reference", "dtype": "float64"}
     return engine.Sequential(
         engine.LSTM(D, H, 2, dropout=0.3, zoneout=0.1, batch_first=batch_first, seed=3, **options, **kinds),
         engine.Dropout(0.2, **kinds), engine.GRU(H, H, batch_first=batch_first, weight_dropout=0.2, **kinds),

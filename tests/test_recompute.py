@@ -44,6 +44,8 @@ def passes(layer: engine.Recurrent, recompute: Any, lengths: Any, steps: int = T
     shape = (batch, steps) if layer.batch_first else (steps, batch)
     x = rng.normal(size=(*shape, D)).astype(layer.dtype)
     dy = rng.normal(size=(*shape, layer.num_directions * layer.widths[0])).astype(layer.dtype)
+    first: Any
+    last: Any
     first, last = (
         tuple(rng.normal(size=(slots, batch, width)).astype(layer.dtype) for width in layer.widths) for _ in range(2)
     )
@@ -96,12 +98,12 @@ def leaky_cell() -> Iterator[engine.Cell]:
     """A cell that the package does not know: a leak of each unit's own, p_l."""
     from kernels import cells as registry
 
-    def forward(a_n, h_prev, p_l, tanh):  # type: ignore[no-untyped-def]
+    def forward(a_n, h_prev, p_l, tanh):
         n = tanh(a_n)
         h = h_prev * p_l + n
         return n, h
 
-    def backward(dh, n, h_prev, p_l, one):  # type: ignore[no-untyped-def]
+    def backward(dh, n, h_prev, p_l, one):
         da_n = dh * (one - n * n)
         dh_prev = dh * p_l
         dp_l = dh * h_prev
@@ -184,7 +186,7 @@ def test_a_budget_takes_as_few_segments_as_fit() -> None:
 
 
 def test_the_setting_is_of_the_program_and_in_no_file() -> None:
-    model = engine.Sequential(engine.GRU(2, 3), engine.Dropout(0.1), engine.LSTM(3, 4), engine.Linear(4, 1))
+    model: Any = engine.Sequential(engine.GRU(2, 3), engine.Dropout(0.1), engine.LSTM(3, 4), engine.Linear(4, 1))
     before = model.config()
     engine.recompute(model, memory="3 KB")
     assert [model.layers[n].recompute for n in (0, 2)] == ["1500 B"] * 2

@@ -88,13 +88,14 @@ class RecurrentPasses(Layer):
 
         `firsts` are the first states by slot; `version` is that of the weights, see `_stamp`.
         """
-        xp, tapes, masks, last = self.backend.xp, [], [], []
+        xp, masks, last, tapes = self.backend.xp, list[Array](), list[Any](), list[DirectionTape]()
         cell = self._quiet if noise is None or noise.call is None else self._noisy
         spans = self._spans(timeline) if keep and self.recompute is not None else None
 
         def enter(layer: int, values: Array) -> Array:
-            mask = None if noise is None else noise.between_layers(layer, values.shape[2], spans and spans[0])
-            if spans and mask is not None:
+            first = spans[0] if spans else None
+            mask: Any = None if noise is None else noise.between_layers(layer, values.shape[2], first)
+            if spans and noise is not None and mask is not None:
                 mask = DrawnMask(functools.partial(noise.between_layers, layer, values.shape[2]), spans)
             masks.append(mask)
             return values if mask is None else apply_mask(xp, values, mask)
@@ -177,9 +178,10 @@ class RecurrentPasses(Layer):
         record.check(self.backend, shape, self.hidden_size, self.widths, self.dtype)
         own = own if grads is self._grads.own else of_direction(self.cell, direction, grads)
         targets = own
-        going_on = self._sums is not None and grads is self._sums.arrays
-        if going_on:
-            self._sums.masks[direction.end] = record.weight_mask
+        sums = self._sums
+        going_on = sums is not None and grads is sums.arrays
+        if sums is not None and going_on:
+            sums.masks[direction.end] = record.weight_mask
         if isinstance(record, SegmentedDirection) and not keep:
             return self._walk_segments(record, dy, dlast, own, going_on)
         if record.weight_mask is not None:

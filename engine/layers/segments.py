@@ -78,13 +78,13 @@ class SegmentedDirection(DirectionTape):
     last_run: Run | None
 
     @property
-    def run(self) -> Run:  # type: ignore[override]
+    def run(self) -> Run:
         """The tape of the kernels of all steps, computed anew."""
         steps = slice(0, len(self.x))
         return self.again.kernels.forward_layer(self.again.part(steps), self.x, self.borders[0])[0]
 
     @property
-    def factors(self) -> Mapping[str, Array]:  # type: ignore[override]
+    def factors(self) -> Mapping[str, Array]:
         """The masks k_X of all steps, drawn anew."""
         return self.again.factors(slice(0, len(self.x)))
 

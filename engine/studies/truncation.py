@@ -6,6 +6,7 @@ long the network remembers, which its forget bias decides.
 
 from __future__ import annotations
 
+import functools
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def run(quick: bool, seed: int, say: Callable[[str], None]) -> StudyResult:
             say(f"forget bias {bias:g}, k1 = {k1}, k2 = {k2}")
             found = truncation_bias(layer, x[: sizes.steps], loss, [k2], k1, names=["weight_hh_l0"]).rows[0]
             memory = [_window(layer, x[: times * sizes.steps], k1, k2) for times in (1, 4)]
-            whole = _peak(lambda k1=k1, k2=k2, layer=layer: truncated_bptt(layer, x[: sizes.steps], loss, k1, k2))
+            whole = _peak(functools.partial(truncated_bptt, layer, x[: sizes.steps], loss, k1, k2))
             rows.append((bias, k1, k2, found.cosine, found.ratio, found.error, *memory, whole))
     title = f"Truncated BPTT: LSTM, T = {sizes.steps}, B = {sizes.batch}, H = {sizes.hidden}, float64"
     notes = (

@@ -153,6 +153,7 @@ def forward(task: Task, step: int, state: Any, penalties: Penalties = NO_PENALTI
     loss, dy, positions = task.loss(y, batch)
     if not penalties:
         return ForwardPass(loss, dy, state, tape, positions)
+    assert isinstance(model, Sequential)
     return ForwardPass(loss, dy, state, tape, positions, penalties.gradients(model, outputs, batch.lengths))
 
 
