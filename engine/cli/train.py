@@ -198,6 +198,7 @@ def _as_click(option: Option, own: Any) -> click.Option:
 @learning("--average-decay", type=float, help="Of ema: what an average keeps at a step. [0.999]")
 @learning("--average-from", type=int, metavar="STEP", help="Leave out the weights of so many steps. [0]")
 @learning("--average-every", type=int, metavar="STEPS", help="Take the weights of every so many steps. [1]")
+@learning("--compress", type=float, metavar="SHARE", help="With mpiexec: send only the largest gradients. [off]")
 @learning("--find-rate", is_flag=True, help="Do not train: suggest an --lr, and draw DIR/rate.png.")
 @tuning("--from", "from_run", metavar="RUN", help="Start with the weights of a trained model, and with its options.")
 @tuning("--freeze", multiple=True, metavar="PATTERN", help="Do not train these parameters, such as '0.*'.")

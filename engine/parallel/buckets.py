@@ -9,23 +9,16 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from engine.layers.sequential import Sequential
 from engine.parallel.communicator import Communicator, Sum
+from engine.parallel.compression import LargestEntries, Piece, SparseSum
 
 #: Bytes of a bucket, unless a parameter alone has more: long enough that its bytes cost more than its messages.
 BUCKET = 1 << 20
-
-
-class Piece(NamedTuple):
-    """Where the gradient of a parameter lies in its bucket."""
-
-    name: str
-    start: int
-    stop: int
 
 
 class Bucket:
@@ -47,7 +40,7 @@ class Bucket:
         parts = communicator.size
         self.array = communicator.buffer(-(-place // parts) * parts, dtype)
         self.missing = set(sizes)
-        self.sum: Sum | None = None
+        self.sum: Sum | SparseSum | None = None
 
 
 class Buckets:
@@ -58,9 +51,13 @@ class Buckets:
     model : whose gradients.
     communicator : of the ranks.
     size : bytes of a bucket.
+    compression : what is sent of the gradients; None: all of them.
     """
 
-    def __init__(self, model: Any, communicator: Communicator, size: int = BUCKET) -> None:
+    def __init__(
+        self, model: Any, communicator: Communicator, size: int = BUCKET, compression: LargestEntries | None = None
+    ) -> None:
+        self.compression = compression
         self.backend, self.grads, self.communicator = model.backend, model.grads, communicator
         self.buckets = [Bucket(communicator, sizes, dtype) for sizes, dtype in _plan(model, size)]
         self._of = {piece.name: bucket for bucket in self.buckets for piece in bucket.pieces}
@@ -77,9 +74,14 @@ class Buckets:
             self._take(name)
         while self._next < len(self.buckets) and not self.buckets[self._next].missing:
             bucket = self.buckets[self._next]
-            bucket.sum = self.communicator.start_sum(bucket.array)
+            bucket.sum = self._sum(bucket)
             self._next += 1
         self.move_on()
+
+    def _sum(self, bucket: Bucket) -> Sum | SparseSum:
+        if self.compression is None:
+            return self.communicator.start_sum(bucket.array)
+        return self.compression.start_sum(bucket.array, bucket.pieces)
 
     @contextlib.contextmanager
     def following(self, model: Any) -> Iterator[None]:

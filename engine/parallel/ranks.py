@@ -19,6 +19,7 @@ from engine.errors import EngineError, InputError, RankError, bad_input
 from engine.layers.saving import leaves
 from engine.parallel.buckets import BUCKET, Buckets
 from engine.parallel.communicator import Communicator
+from engine.parallel.compression import LargestEntries
 from engine.parallel.shards import Shard, part_of
 from engine.parallel.states import join_rows, own_rows
 from engine.training.alone import Alone
@@ -45,6 +46,7 @@ class Ranks(Alone):
         self.rank, self.size = communicator.rank, communicator.size
         self._shard: Shard | None = None
         self._buckets: Buckets | None = None
+        self._share: float | None = None
         self._asked: Callable[[], bool] = lambda: False
         self._seconds: Callable[[], float] | None = None
         self._stopping, self._elapsed = False, float("nan")
@@ -64,12 +66,30 @@ class Ranks(Alone):
 
     def backward(self, live: Live, out: ForwardPass) -> ForwardPass:
         """See `Alone.backward`."""
-        if self._buckets is None:
-            self._buckets = Buckets(live.model, self.communicator, self.bucket)
-        with self._buckets.following(live.model):
+        buckets = self._buckets_of(live)
+        with buckets.following(live.model):
             out.backward(live.model)
-        self._buckets.finish()
+        buckets.finish()
         return self._whole(live, out)
+
+    def compress(self, share: float | None, scaled: bool, name: str = "compress") -> None:
+        """See `Alone.compress`."""
+        if share is not None and self.size == 1:
+            super().compress(share, scaled, name)
+        if share is not None and scaled:  # what waits would have another scale than what comes
+            raise bad_input(name, "a loss that is not scaled", "one that is", "take bf16, or leave this out")
+        self._share = share
+
+    def _buckets_of(self, live: Live) -> Buckets:
+        """The buckets of a model, which go on from what a checkpoint had."""
+        if self._buckets is None:
+            compression = None
+            if self._share is not None:
+                compression = LargestEntries(self.communicator, self._share, live.model)
+                compression.restore(live.unsent)
+            self._buckets = Buckets(live.model, self.communicator, self.bucket, compression)
+            live.unsent = {}
+        return self._buckets
 
     def _whole(self, live: Live, out: ForwardPass) -> ForwardPass:
         """The pass with the loss and the positions of all ranks; what ranks ask for goes along."""
@@ -221,6 +241,11 @@ class Ranks(Alone):
         parts = [part for part in self.communicator.gather(host) if part is not None]
         return join_rows(parts, backend.asarray) if parts else None
 
+    def unsent(self, live: Live) -> dict[str, np.ndarray]:
+        """What each rank has not sent of its gradients, of all ranks, on all ranks."""
+        compression = self._buckets_of(live).compression
+        return {} if compression is None else compression.of_all_ranks()
+
 
 class _FirstKeeps:
     """Lets the first rank write, with the states of all."""
@@ -245,11 +270,11 @@ class _FirstKeeps:
         """See `Keeper.keep_state`."""
         ranks, own = self._ranks, live.carried
         ranks.require_same_weights(live.model)
-        live.carried = ranks.whole_state(own, live.model.backend)
+        live.carried, live.unsent = ranks.whole_state(own, live.model.backend), ranks.unsent(live)
         try:
             ranks.together(lambda: self._keeper.keep_state(live) if ranks.rank == 0 else None)
         finally:
-            live.carried = own
+            live.carried, live.unsent = own, {}
 
     def end(self) -> None:
         """See `Keeper.end`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from engine.errors import bad_input
 from engine.training.keeping import Keeper
 from engine.training.state import Live
 from engine.training.task import ForwardPass, Task
@@ -37,6 +38,20 @@ class Alone:
         """Backward of a forward pass: the gradients of the whole batch, and the pass with its loss and positions."""
         out.backward(live.model)
         return out
+
+    def compress(self, share: float | None, scaled: bool, name: str = "compress") -> None:
+        """Send this share of the gradients alone; None: all of them.  Raises where that cannot be.
+
+        Parameters
+        ----------
+        share : of the entries of each parameter.
+        scaled : whether the loss is scaled.
+        name : of the option, in messages.
+        """
+        if share is not None:
+            raise bad_input(
+                name, "several processes that train together", "one", "start them with mpiexec, or leave it out"
+            )
 
     # -- what is decided together --------------------------------------------------------------------------------------
 

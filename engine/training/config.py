@@ -54,11 +54,10 @@ class TrainConfig:
     memory : the budget of the recurrent layers' passes, such as ``"64MiB"`` (`engine.recompute`); None: all they take.
     buckets, bucket_pool, batch_steps : how rows are put together by their length (`engine.data.Buckets`: width, pool
         and steps; 0 each: not); None in runs of before is the width that the task had then.
-    optimizer, lr, l1, l2 : as in `engine.optimizers`.
-    momentum, weight_decay : of SGD and RMSprop, and of AdamW.
+    optimizer, lr, l1, l2, momentum, weight_decay : as in `engine.optimizers`.
     schedule, warmup : the learning rate's course, and the steps over which it first rises.
     clip, clip_value : largest global norm of the gradient, and largest single value of it (0: off).
-    gradient_noise, ar, tar : as for `engine.fit`.
+    gradient_noise, ar, tar, compress : as for `engine.fit`.
     average, average_decay, average_from, average_every : the weights that are validated and kept as the best: their
         own (``"none"``), or an average as in `engine.WeightAverage`.
     loss_scale : ``"dynamic"`` (in fp16 alone), ``"off"`` or a number, as a text.
@@ -136,6 +135,7 @@ class TrainConfig:
     average_every: int = 1
     memory: str | None = None
     k2: int = 0
+    compress: float | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

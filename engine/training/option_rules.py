@@ -98,6 +98,7 @@ RULES: dict[str, Rule] = {
     "average_decay": real(0, open_=True, below=1),
     "average_from": whole(0),
     "average_every": whole(1),
+    "compress": real(0, open_=True, most=1),
     "loss_scale": Rule("'dynamic', 'off' or a number > 0 and at most 2**30", is_loss_scale),
     "steps": whole(1, _MOST_STEPS),
     "epochs": real(0, open_=True, most=_MOST_EPOCHS),
@@ -121,7 +122,19 @@ RULES: dict[str, Rule] = {
     "own": record(),
 }
 #: Options that may be left open.
-OPTIONAL = ("from_run", "memory", "buckets", "data", "column", "time", "decimal", "delimiter", "encoding", *BUDGETS)
+OPTIONAL = (
+    "from_run",
+    "compress",
+    "memory",
+    "buckets",
+    "data",
+    "column",
+    "time",
+    "decimal",
+    "delimiter",
+    "encoding",
+    *BUDGETS,
+)
 #: Options that came after the first release, with the values that older saved runs mean: they can still be loaded.
 ADDED: dict[str, Any] = {"time": "none", "sort": False, "regular": False, **FORMAT}
 #: Options that came still later; a run that does not use them says nothing of them.
@@ -145,6 +158,7 @@ ADDED_LATER: dict[str, Any] = {
     "average_every": 1,
     "memory": None,
     "k2": 0,
+    "compress": None,
 }
 
 #: How a series is read: the rows of a table in the order of time.

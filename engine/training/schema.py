@@ -235,6 +235,8 @@ def _check_arrays(
         }
         if config.average != "none":
             known |= {f"average/{name[6:]}": entry for name, entry in known.items() if name.startswith("model/")}
+        if config.compress is not None:
+            known |= {name: (floats, shape) for name, shape in unsent(path, shapes, entries).items()}
         split = (name.removeprefix("optimizer/").partition(".") for name in entries if name.startswith("optimizer/"))
         slots = {slot for slot, _, parameter in split if parameter in shapes}
         known |= {f"optimizer/{slot}.{name}": (floats, shape) for slot in slots for name, shape in shapes.items()}
@@ -250,6 +252,15 @@ def _check_arrays(
         if (entry.dtype, entry.shape) != (dtype, shape):
             got = f"{entry.dtype} of shape {entry.shape}"
             raise problem(path, f"the array {name!r} as {dtype} of shape {shape}", got, RESTORE)
+
+
+def unsent(path: Path, shapes: Mapping[str, Shape], entries: Mapping[str, Entry]) -> dict[str, Shape]:
+    """Names and shapes of what the ranks of a compressed training have not sent, after a check that it is there."""
+    ranks = {entry.shape[:1] for name, entry in entries.items() if name.startswith("unsent/")}
+    if len(ranks) != 1 or not all(count > 1 for count in (*ranks,)[0]):
+        raise problem(path, "arrays 'unsent/...' of one number of ranks", f"{len(ranks)} numbers", RESTORE)
+    (count,) = ranks
+    return {f"unsent/{name}": (*count, *shape) for name, shape in shapes.items()}
 
 
 def _carried_by_any(path: Path, config: TrainConfig, nest: Any, entries: Mapping[str, Entry]) -> dict[str, Shape]:

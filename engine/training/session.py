@@ -19,6 +19,7 @@ from engine.training.interrupt import StopRequest
 from engine.training.keeping import Log
 from engine.training.kinds import as_task
 from engine.training.logs import make_log
+from engine.training.loss_scale import loss_scale_of, make_scaler
 from engine.training.metrics import METRICS, read_metrics
 from engine.training.packing import note_of, share_of
 from engine.training.plots import draw_loss, drawn
@@ -86,6 +87,8 @@ def run_training(
         resumed = run.checkpoint.meta["task"] if run.checkpoint and run.config.from_run else None
         job = team.together(lambda: make_task(run.config, resumed))
         team.require_equal("data", lambda: job.fingerprint)
+        scaled = make_scaler(loss_scale_of(run.config.loss_scale), job.model) is not None
+        team.together(lambda: team.compress(run.config.compress, scaled, label("compress")))
         started = "" if run.checkpoint else start(job, run.config)
         reporter = make_reporter(job.position, quiet or team.rank > 0)
         with contextlib.ExitStack() as stack:

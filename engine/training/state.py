@@ -50,6 +50,7 @@ class Live:
     position : `Position`.
     carried : the state that the last batch left, a nest of tuples of arrays, or None.
     made_before : updates that the optimiser had made before this run; an object of the user's may have made some.
+    unsent : while a state is kept or restored, (ranks, ...) by parameter: what the ranks have not sent of gradients.
     regularisers : what a step does beside the plain one; an average of the weights is part of the state.
     scaler : of the loss; None where it is not scaled.
     reported_skips : steps that had been skipped at the last report.
@@ -61,6 +62,7 @@ class Live:
         self.reported_skips = 0
         self.position = Position()
         self.carried: Any = None
+        self.unsent: dict[str, np.ndarray] = {}
         self.regularisers = Regularisers()
         self.made_before = int(model.backend.to_host(optimizer.steps))
         xp = model.backend.xp
@@ -83,6 +85,7 @@ class Live:
         if average is not None:
             arrays |= {f"average/{name}": to_host(value) for name, value in average.averages.items()}
             meta["average"] = average.numbers()
+        arrays |= {f"unsent/{name}": value for name, value in self.unsent.items()}
         scalars: dict[str, Any] = {}
         for name, value in self.optimizer.state_dict().items():
             if isinstance(value, str | int | float | bool):
@@ -104,6 +107,7 @@ class Live:
         self.optimizer.load_state_dict({**field(path, meta, "optimizer"), **checkpoint.group("optimizer")})
         self.model.load_call_counters(field(path, meta, "counters"))
         self.carried = _rebuild(field(path, meta, "carried"), checkpoint.arrays, backend.asarray)
+        self.unsent = checkpoint.group("unsent")
         self.position = Position(**field(path, meta, "trainer"))
         if self.regularisers.average is not None:
             arrays = {f"average.{name}": value for name, value in checkpoint.group("average").items()}

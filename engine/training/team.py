@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.checks import describe, number
+from engine.errors import bad_input
 from engine.training.alone import ALONE, Alone
 
 
@@ -25,6 +27,22 @@ def team_of(parallel: Any) -> Alone:
     from engine.parallel.launch import ranks_of
 
     return ranks_of(parallel)
+
+
+def read_share(value: Any, name: str = "compress") -> float | None:
+    """The share of the entries that is sent, or None.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For anything else than None or a number > 0 and at most 1.
+    """
+    if value is None:
+        return None
+    share = number(name, value)
+    if not 0 < share <= 1:
+        raise bad_input(name, "None, or a number > 0 and at most 1", describe(value), "such as 0.01")
+    return share
 
 
 #: Set by the launchers of MPI in the processes that they start: how many there are, and the number of each.

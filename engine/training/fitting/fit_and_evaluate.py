@@ -34,11 +34,11 @@ from engine.training.fitting.fit_plan import plan_of, reached, saving_of
 from engine.training.fitting.history import History, history_of
 from engine.training.interrupt import StopRequest
 from engine.training.keeping import Memory
-from engine.training.loss_scale import DYNAMIC, read_loss_scale
+from engine.training.loss_scale import DYNAMIC, make_scaler, read_loss_scale
 from engine.training.plan import INTERRUPTED
 from engine.training.progress import make_reporter
 from engine.training.regularisers import read_regularisers
-from engine.training.team import team_of
+from engine.training.team import read_share, team_of
 
 
 def fit(
@@ -71,6 +71,7 @@ def fit(
     weights: Any = None,
     buckets: int | Buckets = 0,
     parallel: Any = False,
+    compress: float | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> History:
@@ -165,6 +166,10 @@ def fit(
     parallel : bool or Communicator
         With True the processes that MPI's launcher has started (``mpiexec -n 4 python train.py``) share the rows of
         each batch, and all get the same weights and the same history; see `engine.parallel`.
+    compress : float or None
+        Each of several processes sends this share (0 < share <= 1) of the entries of each gradient, those with the
+        largest absolute values, and adds the rest to its next gradient (Stich et al. 2018; Lin et al. 2018).  The
+        result is another one than without, and depends on the number of processes.  None sends all.
     seed : int
         Of the order of the rows and of the held-out fraction.  First weights and dropout have the model's own.
     quiet : bool
@@ -223,6 +228,8 @@ def fit(
     optimizer = check_optimizer(model, optimizer)
     plan = plan_of(task, integer("epochs", epochs, 1), clip, patience, saving)
     plan = plan._replace(loss_scale=read_loss_scale(loss_scale))
+    share, scaled = read_share(compress), make_scaler(plan.loss_scale, model) is not None
+    team.together(lambda: team.compress(share, scaled))
     course = course_of(schedule, optimizer, plan.total or 0)
     listeners, logs = check_callbacks(callbacks)
     records = Records()
@@ -233,6 +240,8 @@ def fit(
             settings = settings_of(task, optimizer, plan.clip, schedule) | regularisers.settings()
             if plan.loss_scale != DYNAMIC:
                 settings["loss_scale"] = plan.loss_scale
+            if share is not None:
+                settings["compress"] = share
             folder = stack.enter_context(team.opened(open_fit(out, resume, settings, data_of(task))))
         stop = stack.enter_context(StopRequest([signal.SIGINT]))
         reporter = make_reporter(task.position, quiet or team.rank > 0)

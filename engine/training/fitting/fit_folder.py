@@ -13,13 +13,14 @@ from engine.atomic import locked, remove_temporaries, write_atomic
 from engine.checks import file_name
 from engine.errors import bad_input
 from engine.layers.saving import leaves
+from engine.training.architecture import parameter_shapes
 from engine.training.checkpoint import BEST, LAST, Checkpoint, problem, read_file
 from engine.training.container import RESTORE, Entry
 from engine.training.loading import check_description
 from engine.training.rules import record, record_fault, text
 from engine.training.run_files import read_json
 from engine.training.rundir import FILES, OPTIONS
-from engine.training.schema import POSITION, RESUMABLE
+from engine.training.schema import POSITION, RESUMABLE, unsent
 
 _EXPECTED, _OTHER = "a run of engine.fit", "choose another folder as out"
 
@@ -129,6 +130,12 @@ def check_fit(path: Path, meta: Mapping[str, Any], entries: Mapping[str, Entry])
         needed = {"optimizer/steps", "optimizer/nonfinite", "trainer/loss_sum", "trainer/norm_sum"}
         for name in sorted((needed | set(_names(meta.get("carried")))) - entries.keys()):
             raise problem(path, f"the array {name!r}", "none", RESTORE)
+        if meta["fit"].get("compress") is not None:
+            for name, shape in unsent(path, parameter_shapes(meta["model"]), entries).items():
+                entry = entries.get(name)
+                if entry is None or (str(entry.dtype), entry.shape) != (meta["dtype"], shape):
+                    got = "none" if entry is None else f"{entry.dtype} of shape {entry.shape}"
+                    raise problem(path, f"the array {name!r} as {meta['dtype']} of shape {shape}", got, RESTORE)
 
 
 def _names(nest: Any) -> list[str]:

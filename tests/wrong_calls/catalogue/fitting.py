@@ -15,6 +15,7 @@ from wrong_calls.calls import Call, Place, call, entry
 from wrong_calls.catalogue.layers import backend, draw
 from wrong_calls.domains import (
     Illegal,
+    absent,
     array,
     choice,
     either,
@@ -123,6 +124,7 @@ def _fit(place: Place) -> Call:
         weights=(None, optional(_mask)),
         buckets=(0, either(whole(0), instance(data.Buckets))),
         parallel=(False, flag),
+        compress=(None, absent),
         seed=(0, whole(0)),
     )
 
