@@ -502,6 +502,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(network(), X, Y, epochs=0), "epochs: expected an integer >= 1, got 0"),
     (lambda: fit(network(), X, Y, batch_size=0), "batch_size: expected an integer >= 1, got 0"),
     (lambda: fit(network(), X, Y, clip=-1), "clip: expected a number >= 0, got -1"),
+    (lambda: fit(network(), X, Y, clip=np.ones(2)), "clip: expected a number"),
     (lambda: fit(network(), X, Y, shuffle=1), "shuffle: expected True or False, got 1"),
     (
         lambda: fit(network(), X, Y, stateful=True, batch_size=6),

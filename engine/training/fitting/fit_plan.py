@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from engine.checks import integer, number
 from engine.errors import bad_input
 from engine.training.examples.examples_task import ExamplesTask
@@ -32,7 +34,7 @@ def reached(step: int, batches: int) -> str:
 
 def plan_of(task: ExamplesTask, epochs: int, clip: float | None, patience: int, saving: int | None) -> Plan:
     """Reports and validations at the end of each epoch; checkpoints there too, and each `saving` steps."""
-    if clip is None or clip == math.inf:
+    if clip is None or (isinstance(clip, float | np.floating) and clip == math.inf):
         clip = 0.0
     return Plan(
         total=epochs * task.batches,
