@@ -134,6 +134,8 @@ class BatchSampler:
     ----------
     uneven : bool
         Whether rows differ in length, so that there may be pads.
+    in_order : bool
+        Whether every epoch has the rows in the order in which they stand.
 
     Raises
     ------
@@ -176,7 +178,7 @@ class BatchSampler:
 
     @property
     def in_order(self) -> bool:
-        """Whether the rows come as they stand, in every epoch."""
+        """Whether every epoch has the rows in the order in which they stand."""
         return not self.shuffle and self.buckets is None
 
     def epoch(self, epoch: int) -> list[Index]:
@@ -197,7 +199,7 @@ class BatchSampler:
         return batches[number]
 
     def packing(self, start: int, stop: int | None = None) -> Packing:
-        """Return how full the batches of the steps ``start .. stop - 1`` are; without `stop`, of one epoch from there.
+        """Return how full the batches of steps are, from `start` on, `stop` excluded.
 
         Raises
         ------

@@ -77,6 +77,7 @@ class TruncationBias:
         Returns
         -------
         matplotlib.figure.Figure
+            The picture.
         """
         with load_matplotlib().rc_context({"font.size": 9, "axes.grid": True, "grid.color": "#e6e6e6"}):
             figure = new_figure(figsize=(11.0, 3.4), layout="constrained")
