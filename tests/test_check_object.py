@@ -360,3 +360,31 @@ def test_a_step_with_a_rate_of_its_own() -> None:
     assert report.passed, report
     assert [row.name for row in report.rows] == ["x", "W", "b"]
     assert engine.check_object(OwnRate(factor=1.01), X).worst.name == "W"
+
+
+class NoMask(Dense):
+    """Forward gives out a mask too, which is None where there is none."""
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x), None
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "ok"), (0.5, "wrong")])
+def test_an_output_that_is_none(factor: float, verdict: str) -> None:
+    assert engine.check_object(NoMask(factor), X).verdict == verdict
+
+
+def test_an_object_whose_getattr_raises_what_it_should_not() -> None:
+    class Options(dict):
+        def __getattr__(self, name: str) -> Any:
+            return self[name]  # a KeyError for a name that is not there
+
+    class Of(Dense):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    layer = Dense()
+    layer.options = Options(rate=0.1)  # type: ignore[attr-defined]
+    assert engine.check_object(layer, X).verdict == "ok"
+    with pytest.raises(engine.errors.InputTypeError, match=r"an object that copy\.deepcopy can copy"):
+        engine.check_object(Of(), X)

@@ -73,17 +73,25 @@ def writable(array: Any) -> bool:
     return all(stride or size < 2 for stride, size in zip(strides, array.shape, strict=True))
 
 
+def attribute(holder: Any, name: str) -> Any:
+    """An attribute, or None: a class's own ``__getattr__`` may raise what it should not, such as a KeyError."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
 def kind(value: Any) -> str:
     """The kind of an array's dtype (``f i u c b``), or nothing for what is no array."""
     if type(value) is np.ndarray:
         return value.dtype.kind
-    found = dtype_of(value) if getattr(value, "ndim", None) is not None else None
+    found = dtype_of(value) if attribute(value, "ndim") is not None else None
     return "" if found is None else found.kind
 
 
 def dtype_of(value: Any) -> np.dtype | None:
     """An array's dtype as NumPy names it, for any library; None if NumPy has no such dtype."""
-    given = getattr(value, "dtype", None)
+    given = attribute(value, "dtype")
     if given is None or isinstance(given, np.dtype):
         return given
     try:

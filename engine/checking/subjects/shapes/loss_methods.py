@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.checking.subjects.shapes.arguments import is_number_alone
+from engine.checking.subjects.trees import attribute
 from engine.checks import describe
 from engine.errors import bad_type
 
@@ -71,7 +72,7 @@ def with_loss(layer: Any, given: tuple[Any, ...], forward: bool, backward: bool)
         return LossMethod(layer)
     if isinstance(layer, type):
         return layer
-    found = next((getattr(layer, name) for name in LOSSES if inspect.ismethod(getattr(layer, name, None))), None)
+    found = next((one for one in (attribute(layer, name) for name in LOSSES) if inspect.ismethod(one)), None)
     if found is None or (forward and backward and (_takes(layer.forward, given) or not _takes(found, given))):
         return layer
     return layer if backward and not forward else LossMethod(found)

@@ -93,7 +93,7 @@ class ObjectAsFunctions:
                 raise bad_type("layer", "a forward that returns its output", "one that returns None")
         elif self.gives_cache:
             found, cache = found
-        return found, Held(layer, cache, given, self.shared)
+        return _without_nones(found), Held(layer, cache, given, self.shared)
 
     def pull(self, dout: Any, held: Held) -> list[Any]:
         """The gradients of arguments and parameters after backward."""
@@ -145,6 +145,14 @@ class ObjectAsFunctions:
             return found.parts[where] if isinstance(where, int) else found.named[where]
         gradient = None if one.grad is None else get(layer, one.grad)
         return copy.deepcopy(gradient) if is_number(gradient) else None
+
+
+def _without_nones(found: Any) -> Any:
+    """The outputs of a tuple that has None where an object gives nothing out, such as ``(y, None)`` for no mask."""
+    if type(found) is not tuple or all(part is not None for part in found):
+        return found
+    outputs = tuple([part for part in found if part is not None])
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 @dataclass(frozen=True)

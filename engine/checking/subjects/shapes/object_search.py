@@ -33,7 +33,7 @@ from engine.checking.subjects.shapes.parameters import (
 from engine.checking.subjects.shapes.places import Place, get, in_words, lists, numbers, put
 from engine.checking.subjects.shapes.returned import key_for, letters
 from engine.checking.subjects.shapes.sharing import Shared, copy_with, shared_parts
-from engine.checking.subjects.trees import kind, leaves
+from engine.checking.subjects.trees import attribute, kind, leaves
 from engine.checks import describe
 from engine.errors import bad_input, bad_type
 from engine.plain_arrays import refuse_own_rules
@@ -148,7 +148,7 @@ def _name_of(method: Callable[..., Any]) -> str:
 
 
 def _has(layer: Any, names: Sequence[str]) -> str | None:
-    return next((name for name in names if callable(getattr(layer, name, None))), None)
+    return next((name for name in names if callable(attribute(layer, name))), None)
 
 
 def _read_calls(functions: ObjectAsFunctions, backward: Callable[..., Any], found: Any) -> None:
