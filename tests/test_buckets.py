@@ -178,6 +178,7 @@ def test_tagged_sentences_waste_less_than_a_twentieth(tmp_path: Path, capsys: py
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.proof
 def test_the_study_of_buckets() -> None:
     result, record = run_study("buckets", quick=True)
     assert record["command"] == "bptt study buckets --quick"

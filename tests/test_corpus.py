@@ -388,6 +388,7 @@ def measured(code: str, *args: object) -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell private memory")
+@pytest.mark.proof
 def test_private_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     draw = np.random.default_rng(2)
     for name, blocks in (("small", 4), ("large", 320)):  # 256 KiB and 20 MiB

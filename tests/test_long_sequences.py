@@ -197,6 +197,7 @@ def test_a_row_begins_anew_where_a_document_does(as_array: bool) -> None:
         np.testing.assert_allclose(found, grad, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.proof
 def test_the_memory_of_windows_does_not_grow_with_the_sequence() -> None:
     model = engine.GRU(D, 64, backend="numpy:reference")
 

@@ -62,6 +62,7 @@ def mpiexec(ranks: int, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(**command(ranks, *words), capture_output=True, timeout=120)
 
 
+@pytest.mark.proof
 def test_one_two_and_four_ranks_have_one_curve_over_a_hundred_steps() -> None:
     done = mpiexec(4, "-c", HUNDRED_STEPS)
     assert (done.returncode, done.stderr) == (0, "")

@@ -28,6 +28,8 @@ COMPILED = {"half_gradient"}
 def functions(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
     """Every function with its name, that of a method or an inner one after the name of what it stands in."""
     for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            continue  # no expression holds a function of its own name
         name = f"{within}{node.name}" if isinstance(node, ast.FunctionDef | ast.ClassDef) else within.rstrip(".")
         if isinstance(node, ast.FunctionDef):
             yield name, node

@@ -116,6 +116,7 @@ def test_ctrl_c_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.proof
 def test_batch_vs_steps() -> None:
     said: list[str] = []
     _, record = run_study("batch-vs-steps", quick=True, seed=3, say=said.append)
@@ -128,6 +129,7 @@ def test_batch_vs_steps() -> None:
     assert record["rows"][0]["bias"] > record["rows"][1]["bias"]  # a shorter way back leaves more out
 
 
+@pytest.mark.proof
 def test_precision() -> None:
     """Plain fp16 loses every gradient of the LSTM, and learns less; with a scale it does as float32."""
     _, record = run_study("precision", quick=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.drawing import new_figure
 from engine.studies import run_study
 
 
+@pytest.mark.proof
 def test_recomputation_is_measured_beside_full_storage() -> None:
     said: list[str] = []
     result, record = run_study("recompute", quick=True, seed=2, say=said.append)
@@ -20,6 +23,7 @@ def test_recomputation_is_measured_beside_full_storage() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["time, of full storage", "MiB of forward and backward"]
 
 
+@pytest.mark.proof
 def test_truncation_is_measured_beside_the_full_gradient() -> None:
     result, record = run_study("truncation", quick=True)
     rows = record["rows"]

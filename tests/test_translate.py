@@ -110,7 +110,7 @@ def test_batches_hold_what_the_decoder_needs(tmp_path: Path) -> None:
     task: Any = make_task(make("translate", {**options, "minimum_count": 1}))
     pairs = set()
     for step in range(task.batches):
-        (source, fed), wanted, lengths, mask = task.batch(step)
+        (source, fed), wanted, lengths, mask = task.batch(step)[:4]
         assert (fed[0] == 1).all()
         for row, length in enumerate(lengths):
             count = int(mask[:, row].sum())

@@ -174,7 +174,7 @@ _PROJECTION = (
         "projection-units-reversed",
         "On the way back through the projection the units of the hidden state change places.",
         _PROJECTED,
-        PROJECT.line("self.multiply(found.projected,", "self.multiply(found.projected[:, ::-1],"),
+        PROJECT.line("self.project(found.projected,", "self.project(found.projected[:, ::-1],"),
         CELL | {"c0"},
         NO_GATE,
         LAST,
