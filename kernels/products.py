@@ -56,12 +56,11 @@ def project_backward(matmul: Product, da: Array, x: Array, weight_ih: Array) -> 
 
 
 def recurrent_weight_backward(
-    matmul: Product, xp: Any, cell: Cell, run: Run, adjoints: Adjoints, project: Product | None = None
+    matmul: Product, project: Product, xp: Any, cell: Cell, run: Run, adjoints: Adjoints
 ) -> dict[str, Array]:
     """Gradients of weight_hh (R*H, P), bias_hh (R*H,), weight_hr (P, H) and every p_X (H,), summed over all steps.
 
-    `project` : the product for weight_hr, if it is another one.
-
+    `matmul` is the product for weight_hh, `project` that for weight_hr.
 
     The product at step t is with the state *before* the step: h[:-1] of the T+1 slots (rule 6), unless a phase
     multiplies something else, such as r * h[:-1] (GRU, Cho et al. 2014).
@@ -77,8 +76,7 @@ def recurrent_weight_backward(
         found["weight_hh"] = parts[0] if len(parts) == 1 else xp.concatenate(parts)
         found["bias_hh"] = sums[0] if len(sums) == 1 else xp.concatenate(sums)
     if cell.projected is not None:  # h = W_hr m
-        matmul = project or matmul
-        found["weight_hr"] = matmul(_rows(adjoints.dprojected).T, _rows(operand(cell, run, cell.projected)))
+        found["weight_hr"] = project(_rows(adjoints.dprojected).T, _rows(operand(cell, run, cell.projected)))
     return found
 
 

@@ -221,7 +221,7 @@ class ReferenceKernels:
         adjoints = self.backward(given, run, dy, dlast, trace)
         inward, recurrent, project = (product_in(self.xp, given.precision, name, self.matmul) for name in MATRICES)
         dx, found = products.project_backward(inward, adjoints.da, x, given.weights["weight_ih"])
-        found |= products.recurrent_weight_backward(recurrent, self.xp, given.cell, run, adjoints, project)
+        found |= products.recurrent_weight_backward(recurrent, project, self.xp, given.cell, run, adjoints)
         for name, value in found.items():
             grad = grads.get(name)
             if grad is not None:

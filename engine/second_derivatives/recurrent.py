@@ -136,8 +136,8 @@ class _Walk:
                 moving = plain.da.reshape(rows.shape).T
                 found["weight_ih"] = found["weight_ih"] + self.multiply(moving, x_dot.reshape(len(rows), -1))
         if names.keys() & {"weight_hh", "bias_hh", "weight_hr"}:  # dU = da' h_prev
-            found |= recurrent_weight_backward(self.multiply, self.xp, given.cell, record.run, dots)
-            more = recurrent_weight_backward(self.multiply, self.xp, given.cell, moved, plain)
+            found |= recurrent_weight_backward(self.multiply, self.multiply, self.xp, given.cell, record.run, dots)
+            more = recurrent_weight_backward(self.multiply, self.multiply, self.xp, given.cell, moved, plain)
             found |= {name: found[name] + more[name] for name in ("weight_hh", "weight_hr") if name in found}
         if record.weight_mask is not None and "weight_hh" in found:
             found["weight_hh"] = found["weight_hh"] * record.weight_mask  # weight_hh * weight_mask
