@@ -34,8 +34,6 @@ def checked_exempt(given: Any, precision: str, names: Iterable[str]) -> tuple[st
 
 def precision_at(precision: str, exempt: tuple[str, ...], end: str) -> str:
     """The precision of one layer and direction, whose parameters' names end with `end`, as kernels take it."""
-    if not exempt:
-        return precision
     return without(
         precision, [name for name in MATRICES if any(fnmatch.fnmatchcase(name + end, pattern) for pattern in exempt)]
     )

@@ -88,7 +88,10 @@ class RecurrentPasses(Layer):
 
         `firsts` are the first states by slot; `version` is that of the weights, see `_stamp`.
         """
-        xp, masks, last, tapes = self.backend.xp, list[Array](), list[Any](), list[DirectionTape]()
+        xp = self.backend.xp
+        masks: list[Any] = []
+        last: list[Any] = []
+        tapes: list[DirectionTape] = []
         cell = self._quiet if noise is None or noise.call is None else self._noisy
         spans = self._spans(timeline) if keep and self.recompute is not None else None
 
@@ -242,7 +245,7 @@ class RecurrentPasses(Layer):
 
     def _precision_at(self, direction: Direction) -> str:
         """The precision of one layer and direction, with what is exempt there."""
-        return precision_at(self.precision, self.exempt, direction.end)
+        return precision_at(self.precision, self.exempt, direction.end) if self.exempt else self.precision
 
     def _kernels(self, timeline: Timeline) -> Kernels:
         """The backend's kernels; plain array code where no step or no row is there to walk (rule 9)."""
