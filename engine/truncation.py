@@ -85,14 +85,7 @@ def truncated_bptt(
         raise bad_type("layer", "a layer of engine", describe(layer))
     if not callable(loss):
         raise bad_type("loss", "a function that returns the pair (loss, dy)", describe(loss))
-    k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
-    if k2 < k1:
-        raise bad_input(
-            "k2",
-            f"at least k1 = {describe(k1)}",
-            describe(k2),
-            "fewer would leave the first losses of a chunk uncounted",
-        )
+    k1, k2 = checked_steps(k1, k2)
     y, last_state, tape = layer.forward(x, state)
     pair = loss(y)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
@@ -116,6 +109,15 @@ def truncated_bptt(
         if start == 0:
             dstate = window_dstate if dstate is None else _add(dstate, window_dstate)
     return TruncatedResult(value, last_state, y, dx, dstate)
+
+
+def checked_steps(k1: Any, k2: Any) -> tuple[int, int]:
+    """The two numbers of steps, k2 at least k1."""
+    k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
+    if k2 < k1:
+        hint = "fewer would leave the first losses of a chunk uncounted"
+        raise bad_input("k2", f"at least k1 = {describe(k1)}", describe(k2), hint)
+    return k1, k2
 
 
 def _span(array: Any, axis: int, start: int, stop: int) -> Any:

@@ -60,6 +60,11 @@ class Reader:
         """Some steps of an array in the layout of x."""
         return values[:, start:stop] if self.axis else values[start:stop]
 
+    def room_for(self, part: Any) -> Any:
+        """Zeros for all steps of what `part` holds for some, in the layout of x."""
+        whole = (self.batch, self.steps) if self.axis else (self.steps, self.batch)
+        return self.model.backend.xp.zeros((*whole, *part.shape[2:]), dtype=part.dtype)
+
     def forward(self, start: int, stop: int, state: Any) -> tuple[Any, Any, Any]:
         """The model's forward pass over some steps."""
         self.model.step_offset = self._first + start

@@ -116,8 +116,7 @@ def segmented_bptt(
     reader = Reader(model, x, lengths, training)
     with reader.one_pass():
         spans, predicted = _spans(reader, state, segments, memory)
-        passes = contextlib.ExitStack()
-        with passes:
+        with contextlib.ExitStack() as passes:
             for layer in reader.recurrent if len(spans) > 1 else ():  # one segment is an ordinary pass
                 passes.enter_context(layer.summing())
             found = _walk(reader, spans, loss, state, wants_dx)
@@ -126,7 +125,7 @@ def segmented_bptt(
 
 def _walk(reader: Reader, spans: list[slice], loss: Loss, state: Any, wants_dx: bool) -> tuple[Any, Any, Any, Any]:
     """Loss, final state, dx and dstate."""
-    model, xp = reader.model, reader.model.backend.xp
+    model = reader.model
     borders = [state]
     for span in spans[:-1]:
         borders.append(reader.advance(span.start, span.stop, borders[-1]))
@@ -143,8 +142,7 @@ def _walk(reader: Reader, spans: list[slice], loss: Loss, state: Any, wants_dx: 
         del tape, dy
         total = value if total is None else total + value
         if wants_dx and part is not None:
-            whole = (reader.batch, reader.steps) if reader.axis else (reader.steps, reader.batch)
-            dx = xp.empty((*whole, *part.shape[2:]), dtype=part.dtype) if dx is None else dx
+            dx = reader.room_for(part) if dx is None else dx
             reader.part(dx, span.start, span.stop)[...] = part
     return total, last, dx, dstate
 

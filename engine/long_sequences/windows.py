@@ -15,6 +15,7 @@ from engine.checks import describe, integer, switch
 from engine.errors import bad_input, bad_type
 from engine.layers.base import Layer
 from engine.long_sequences.parts import Loss, Reader, each_state, require_loss
+from engine.truncation import checked_steps
 
 
 class WindowedResult(NamedTuple):
@@ -114,10 +115,7 @@ def windowed_bptt(
     """
     require_loss(loss)
     wants_dx = switch("wants_dx", wants_dx)
-    k1, k2 = integer("k1", k1, 1), integer("k2", k2, 1)
-    if k2 < k1:
-        hint = "fewer would leave the first losses of a chunk uncounted"
-        raise bad_input("k2", f"at least k1 = {describe(k1)}", describe(k2), hint)
+    k1, k2 = checked_steps(k1, k2)
     reader = Reader(model, x, lengths, training)
     begins = _resets(resets, reader.steps, reader.batch)
     with reader.one_pass():
@@ -127,7 +125,6 @@ def windowed_bptt(
 def _walk(
     reader: Reader, loss: Loss, k1: int, k2: int, state: Any, begins: np.ndarray | None, wants_dx: bool
 ) -> WindowedResult:
-    xp = reader.model.backend.xp
     pieces: deque[_Piece] = deque()
     total: Any = None
     first: Any = None
@@ -143,8 +140,7 @@ def _walk(
             pieces.popleft()
         parts, dstate = _backward(reader, pieces, begin, start, dy)
         for at, part in parts if wants_dx else ():
-            whole = (reader.batch, reader.steps) if reader.axis else (reader.steps, reader.batch)
-            dx = xp.zeros((*whole, *part.shape[2:]), dtype=part.dtype) if dx is None else dx
+            dx = reader.room_for(part) if dx is None else dx
             reader.part(dx, at, at + part.shape[reader.axis])[...] += part
         if begin == 0:
             first = dstate if first is None else each_state(lambda a, b: a + b, first, dstate)

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import JIT
-from kernels.cpu.tiles import Arithmetic, emit_tiles, emit_transpose, lanes, load_vector, store_vector
+from kernels.cpu.tiles import Arithmetic, emit_transpose, lanes, load_vector, store_vector, tile_of
 from kernels.cpu.vector_width import FEATURES, REGISTERS
 from kernels.rounding import round_to_bf16
 
@@ -99,19 +99,7 @@ class ByFloats(Arithmetic):
         return total
 
 
-def _tile_with(kind):
-    @intrinsic
-    def tile_of_pairs(typingctx, rows, vectors, first, a, b, c, start):
-        def codegen(context, builder, signature, args):
-            return emit_tiles(context, builder, signature, args, kind)
-
-        i64 = types.int64
-        return types.void(i64, i64, i64, a, b, c, start), codegen
-
-    return tile_of_pairs
-
-
-tile_by_instruction, tile_by_floats = _tile_with(ByInstruction), _tile_with(ByFloats)
+tile_by_instruction, tile_by_floats = tile_of(ByInstruction), tile_of(ByFloats)
 
 
 def tile_in_python(rows, vectors, first, a, b, c, start):

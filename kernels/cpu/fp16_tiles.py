@@ -20,7 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from kernels.cpu.compiling import JIT
-from kernels.cpu.tiles import Arithmetic, emit_tiles, emit_transpose, lanes, load_vector
+from kernels.cpu.tiles import Arithmetic, emit_transpose, lanes, load_vector, tile_of
 from kernels.cpu.vector_width import FEATURES
 from kernels.rounding import round_to_fp16
 
@@ -124,15 +124,7 @@ def _tile_with(conversion):
             loaded.align = 2
             return conversion.widen(self.builder, loaded)
 
-    @intrinsic
-    def tile_of_halves(typingctx, rows, vectors, first, a, b, c, start):
-        def codegen(context, builder, signature, args):
-            return emit_tiles(context, builder, signature, args, Widened)
-
-        i64 = types.int64
-        return types.void(i64, i64, i64, a, b, c, start), codegen
-
-    return tile_of_halves
+    return tile_of(Widened)
 
 
 tile_by_instruction, tile_by_bits = _tile_with(ByInstruction), _tile_with(ByBits)

@@ -194,13 +194,21 @@ def emit_tiles(context, builder, signature, args, kind):
     return context.get_dummy_value()
 
 
-@intrinsic
-def _tile(typingctx, rows, vectors, first, a, b, c, start):
-    def codegen(context, builder, signature, args):
-        return emit_tiles(context, builder, signature, args, Arithmetic)
+def tile_of(arithmetic):
+    """The tile with this arithmetic, as compiled code calls it."""
 
-    i64 = types.int64
-    return types.void(i64, i64, i64, a, b, c, start), codegen
+    @intrinsic
+    def tile(typingctx, rows, vectors, first, a, b, c, start):
+        def codegen(context, builder, signature, args):
+            return emit_tiles(context, builder, signature, args, arithmetic)
+
+        i64 = types.int64
+        return types.void(i64, i64, i64, a, b, c, start), codegen
+
+    return tile
+
+
+_tile = tile_of(Arithmetic)
 
 
 def _tile_in_python(rows, vectors, first, a, b, c, start):
