@@ -53,6 +53,7 @@ def test_recomputation_changes_no_byte_of_a_training(
     assert same(trained(tmp_path / "less", memory="18KiB", **given), plain)
     with pytest.raises(engine.InputError, match=r"memory: expected at least .* for 8 steps of 4 rows, got 64 B"):
         run_training(tmp_path / "none", quiet=True, memory="64 B", **given)
+    assert not (tmp_path / "none").exists()  # it is told before anything is written
 
 
 def test_a_window_begins_with_the_state_that_belongs_there(text: Path) -> None:

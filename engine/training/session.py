@@ -12,6 +12,9 @@ from engine.backend import Backend, get_backend
 from engine.checks import file_name, switch
 from engine.data.corpus import vocabulary_from_json
 from engine.errors import BackendUnavailableError, bad_input
+from engine.layers.recurrent import Recurrent
+from engine.layers.segment_sizes import segments_for
+from engine.long_sequences.parts import leaves_of
 from engine.training.checkpoint import BEST, LAST, Checkpoint, checkpoint_in, problem, read_checkpoint
 from engine.training.config import LANGUAGE, TrainConfig, elsewhere, strangers
 from engine.training.fine_tuning import take_over, trained
@@ -25,7 +28,7 @@ from engine.training.packing import note_of, share_of
 from engine.training.plots import draw_loss, drawn
 from engine.training.progress import make_reporter
 from engine.training.rundir import LOSS_PICTURE, RunFolder, open_run
-from engine.training.task import RunTask, load_weights
+from engine.training.task import RunTask, Task, load_weights
 from engine.training.team import team_of
 from engine.training.trainer import INTERRUPTED, Outcome, Trainer
 
@@ -97,6 +100,7 @@ def run_training(
             writers = _writers(run, job, logs, watch, label) if team.rank == 0 else []
             ending = lambda: stop.requested or (watch is not None and watch.stop())  # noqa: E731
             trainer = team.together(lambda: Trainer(run, team.shard(job), reporter, ending, writers, team))
+            team.together(lambda: _require_budget(trainer.task))
             # The warning is said again with the results, which --quiet does not take away.
             notes = (run.note, started, *job.notes(), note_of(job), trainer.warning)
             for note in filter(None, notes if team.rank == 0 else ()):
@@ -117,6 +121,17 @@ def _writers(
         watch.figure = job.figure(1.0)[0]
         writers.append(watch)
     return writers
+
+
+def _require_budget(job: Task) -> None:
+    """Raise, before a file is written, if the first batch does not fit into the memory that ``recompute`` may take."""
+    limited = [one for one in leaves_of(job.model) if isinstance(one, Recurrent) and one.recompute is not None]
+    batch = job.batch(0) if limited else None
+    if batch is None or isinstance(batch.x, tuple):  # the layers of a translator tell it in their first pass
+        return
+    steps, rows = batch.x.shape[:2]
+    for layer in limited:
+        segments_for(layer, steps, rows, batch.lengths is not None)
 
 
 def start(job: RunTask, config: TrainConfig) -> str:
